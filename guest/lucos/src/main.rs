@@ -1,0 +1,5 @@
+//! The lucos command inside the guest.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

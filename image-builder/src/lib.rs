@@ -1,0 +1,3 @@
+//! Assembles the boot bundle and the ISO.
+
+#![forbid(unsafe_code)]

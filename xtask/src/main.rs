@@ -1,0 +1,5 @@
+//! The project's commands.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
