@@ -1,0 +1,156 @@
+//! What machine this is: the boot stub tells the kernel, the kernel tells the tasks.
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+/// Most processors that LUCOS uses.
+pub const MAX_CPUS: usize = 64;
+/// Most ranges in a memory map.
+pub const MAX_RANGES: usize = 64;
+/// Most modules in a bundle.
+pub const MAX_MODULES: usize = 12;
+/// Longest command line of LUCOS in bytes.
+pub const MAX_OPTIONS: usize = 512;
+/// Version of [`BootRecord`]; stub and kernel must agree.
+pub const BOOT_RECORD_VERSION: u32 = 1;
+/// Longest encoded [`BootRecord`] or [`SystemInfo`] in bytes.
+pub const RECORD_MAX: usize = 4096;
+
+/// What a range of physical memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryKind {
+    /// Free for the operating system.
+    Ram,
+    /// Not memory, or not ours.
+    Reserved,
+    /// ACPI tables that may be reclaimed.
+    AcpiReclaimable,
+    /// ACPI memory that must be kept.
+    AcpiNvs,
+    /// Broken memory.
+    Bad,
+}
+
+/// A range of physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRange {
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes, never 0; `start + length` does not wrap.
+    pub length: u64,
+    /// What it is.
+    pub kind: MemoryKind,
+}
+
+impl MemoryRange {
+    /// First byte behind the range.
+    pub const fn end(&self) -> u64 {
+        self.start.saturating_add(self.length)
+    }
+}
+
+/// A part of the bundle, in guest RAM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Its name in the bundle, for example `tasks/vmx`.
+    pub name: String<32>,
+    /// Physical address of the first byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub length: u64,
+}
+
+/// A linear framebuffer as the firmware left it, for the guest's boot parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Framebuffer {
+    /// Physical address.
+    pub address: u64,
+    /// Bytes a line.
+    pub pitch: u32,
+    /// Pixels a line.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+    /// Bits a pixel.
+    pub bits: u8,
+    /// Position and width of red, green and blue in a pixel, in bits.
+    pub fields: [(u8, u8); 3],
+}
+
+/// What UEFI left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Efi {
+    /// Physical address of the 64-bit system table.
+    pub system_table: u64,
+    /// Physical address of the memory map.
+    pub memory_map: u64,
+    /// Its length in bytes.
+    pub memory_map_length: u32,
+    /// Length of one descriptor in bytes.
+    pub descriptor_length: u32,
+    /// Version of the descriptors.
+    pub descriptor_version: u32,
+}
+
+/// What the boot stub tells the kernel, as postcard at the address in hermit-entry's
+/// `multiboot_info_addr`, preceded by its length as a little-endian `u32`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootRecord {
+    /// [`BOOT_RECORD_VERSION`].
+    pub version: u32,
+    /// The firmware's memory map: sorted, without overlaps.
+    pub memory: Vec<MemoryRange, MAX_RANGES>,
+    /// LUCOS's own region; its first bytes hold the kernel image.
+    pub region: MemoryRange,
+    /// The part of the region that the kernel image takes.
+    pub kernel: MemoryRange,
+    /// Memory that the guest sees as ACPI NVS, next to the region.
+    pub nvs: MemoryRange,
+    /// Physical address of the ACPI root pointer.
+    pub rsdp: u64,
+    /// LUCOS's own command line.
+    pub options: String<MAX_OPTIONS>,
+    /// The bundle's parts.
+    pub modules: Vec<Module, MAX_MODULES>,
+    /// The framebuffer, when there is one.
+    pub framebuffer: Option<Framebuffer>,
+    /// UEFI's tables, when the machine was booted by UEFI.
+    pub efi: Option<Efi>,
+}
+
+/// What the kernel tells every task, as postcard at [`crate::layout::SYSTEM_INFO`], preceded by its
+/// length as a little-endian `u32`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemInfo {
+    /// The guest's memory map: the firmware's, with LUCOS's region reserved and the NVS area named.
+    pub memory: Vec<MemoryRange, MAX_RANGES>,
+    /// LUCOS's region, hidden from the guest.
+    pub region: MemoryRange,
+    /// The ACPI NVS area, for tables and mailbox.
+    pub nvs: MemoryRange,
+    /// Physical address of the firmware's ACPI root pointer.
+    pub rsdp: u64,
+    /// The bundle's parts that are for the guest.
+    pub modules: Vec<Module, MAX_MODULES>,
+    /// Local APIC ids by processor number; the boot processor is number 0.
+    pub apic_ids: Vec<u32, MAX_CPUS>,
+    /// Bits of a physical address.
+    pub physical_bits: u8,
+    /// The framebuffer, when there is one.
+    pub framebuffer: Option<Framebuffer>,
+    /// UEFI's tables, when the machine was booted by UEFI.
+    pub efi: Option<Efi>,
+}
+
+/// What a thread of a task finds in its message page when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartInfo {
+    /// Number of the processor on which the thread runs.
+    pub cpu: u32,
+    /// How often the task was restarted.
+    pub generation: u32,
+    /// Bytes of heap at [`crate::layout::HEAP`].
+    pub heap: u64,
+    /// Bytes of retained memory at [`crate::layout::JOURNAL`].
+    pub journal: u64,
+}

@@ -1,0 +1,377 @@
+//! What a task can ask of a kernel object, and what it gets back.
+//!
+//! Each object kind has one request type; the capability in the slot decides which one the kernel
+//! decodes. `Rights` says which right a request needs.
+
+use crate::boot::MAX_CPUS;
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+/// An event that is delivered to the guest at the next entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Vector 0 to 31.
+    pub vector: u8,
+    /// The error code, for vectors that push one.
+    pub error_code: Option<u32>,
+}
+
+/// Requests to the vCPU of the processor on which the caller runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VcpuRequest<'a> {
+    /// Runs the guest until an exit that the kernel does not handle itself. Needs `RUN`.
+    Run {
+        /// A changed [`crate::registers::Registers`] block, empty when nothing changed.
+        #[serde(with = "serde_bytes")]
+        registers: &'a [u8],
+        /// An exception to deliver first.
+        event: Option<Event>,
+    },
+    /// Gives the vCPU up: it waits in LUCOS until somebody starts it. Needs `RUN`.
+    Park,
+    /// Sets EFER (the guest's view). Needs `WRITE`.
+    WriteEfer {
+        /// New value; only SCE, LME, LMA, NXE, FFXSR and TCE may be set.
+        value: u64,
+    },
+}
+
+/// Replies of the vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VcpuReply<'a> {
+    /// The guest stopped.
+    Exit {
+        /// Why.
+        reason: ExitReason,
+        /// Length of the instruction that caused it in bytes; 0 when the processor does not tell.
+        instruction_length: u8,
+        /// The [`crate::registers::Registers`] block.
+        #[serde(with = "serde_bytes")]
+        registers: &'a [u8],
+    },
+    /// Done.
+    Done,
+}
+
+/// Why the guest stopped, in words that hold for every processor vendor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitReason {
+    /// VMCALL or VMMCALL.
+    Hypercall,
+    /// CPUID of a leaf that the kernel has no answer for.
+    Cpuid,
+    /// RDMSR of an intercepted register (number in RCX).
+    ReadMsr,
+    /// WRMSR of an intercepted register (number in RCX, value in RDX:RAX).
+    WriteMsr,
+    /// An instruction of a virtualization extension other than the hypercall.
+    Virtualization,
+    /// An exception that was asked for with [`Intercept`].
+    Exception {
+        /// Its vector.
+        vector: u8,
+        /// Its error code, 0 for vectors without one.
+        error_code: u32,
+    },
+    /// An access that the guest space does not allow.
+    NestedFault {
+        /// The guest-physical address.
+        gpa: u64,
+        /// What the guest did there.
+        access: Access,
+    },
+    /// Triple fault.
+    Shutdown,
+    /// The processor received INIT and the machine let LUCOS see it.
+    Init,
+    /// The processor refused the guest's state.
+    InvalidState,
+    /// An exit that has no name here.
+    Other {
+        /// The vendor's exit code.
+        code: u64,
+        /// The vendor's first detail word.
+        info1: u64,
+        /// The vendor's second detail word.
+        info2: u64,
+    },
+}
+
+/// A guest access that faulted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// It was a write.
+    pub write: bool,
+    /// It was an instruction fetch.
+    pub execute: bool,
+    /// The page is mapped, but not for this kind of access.
+    pub present: bool,
+    /// The processor did it while it walked the guest's own page tables.
+    pub table_walk: bool,
+}
+
+/// A class of exits that can be switched on for all vCPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intercept {
+    /// Invalid opcode (#UD).
+    InvalidOpcode,
+    /// Debug exception (#DB).
+    Debug,
+}
+
+/// State in which a vCPU starts: 64-bit code, flat segments, interrupts off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlatStart {
+    /// First instruction.
+    pub rip: u64,
+    /// RSI at start.
+    pub rsi: u64,
+    /// Page-table root; it must map `rip`.
+    pub cr3: u64,
+    /// GDT address.
+    pub gdt_base: u64,
+    /// GDT limit in bytes minus one.
+    pub gdt_limit: u16,
+    /// Selector of a 64-bit code segment in it.
+    pub code_selector: u16,
+    /// Selector of a data segment in it.
+    pub data_selector: u16,
+}
+
+/// Requests that concern all processors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MachineRequest {
+    /// Stops the guest on every other processor. Needs `STOP`. A second caller gets `Busy`; when a
+    /// processor is not there in time everything runs on and the status is `Late`.
+    Stop {
+        /// Time-stamp ticks to wait at most.
+        deadline: u64,
+    },
+    /// Ends the stop of the caller. Needs `STOP`.
+    Resume,
+    /// The registers of a stopped vCPU. Needs `STOP`.
+    Registers {
+        /// Processor number, from 0.
+        cpu: u32,
+    },
+    /// Starts a vCPU, wherever it is: parked, or running in the guest. Needs `START`.
+    Start {
+        /// Processor number, from 0.
+        cpu: u32,
+        /// Where and how.
+        state: FlatStart,
+    },
+    /// Switches a class of exits on or off, on all vCPUs. Needs `STOP`, and all other vCPUs
+    /// stopped when there are any.
+    Intercept {
+        /// Which.
+        class: Intercept,
+        /// On or off.
+        on: bool,
+    },
+    /// Replaces the table from which the kernel answers CPUID. Needs `START`; only before the
+    /// first vCPU runs.
+    SetCpuid {
+        /// The table, see [`CpuidRule`].
+        rules: Vec<CpuidRule, 32>,
+    },
+    /// Whether kicks are passed on to the guest as NMIs (see the kernel's `kick` module). Needs
+    /// `STOP`.
+    ForwardKicks {
+        /// On or off.
+        on: bool,
+    },
+    /// Exit counters, summed over all processors. Needs `READ`.
+    Counters,
+    /// Resets the machine. Needs `RESET`.
+    Reset,
+    /// Ends the emulator with this status, where LUCOS was started with an exit port; otherwise
+    /// refused. Needs `RESET`.
+    Exit {
+        /// Value written to the port.
+        status: u8,
+    },
+}
+
+/// Replies of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MachineReply<'a> {
+    /// Done.
+    Done,
+    /// All other processors stand still.
+    Stopped {
+        /// How many of them were kicked out of the guest.
+        kicked: u32,
+        /// How long it took, in time-stamp ticks.
+        ticks: u64,
+    },
+    /// A register block; empty when that vCPU never ran or is parked.
+    Registers {
+        /// [`crate::registers::Registers`] bytes.
+        #[serde(with = "serde_bytes")]
+        registers: &'a [u8],
+    },
+    /// Exit counters.
+    Counters {
+        /// By [`Counter`].
+        counts: [u64; COUNTERS],
+    },
+}
+
+/// One rule of the CPUID table: for leaves `first..=last` the processor's own answer is masked
+/// with `and`, then `or` is added. `and` = 0 hides a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuidRule {
+    /// First leaf.
+    pub first: u32,
+    /// Last leaf.
+    pub last: u32,
+    /// Masks for EAX, EBX, ECX, EDX.
+    pub and: [u32; 4],
+    /// Bits to set in EAX, EBX, ECX, EDX.
+    pub or: [u32; 4],
+}
+
+/// Number of exit counters.
+pub const COUNTERS: usize = 13;
+
+/// What is counted, once per event, per processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Counter {
+    /// All exits.
+    Exits = 0,
+    /// CPUID.
+    Cpuid = 1,
+    /// RDMSR and WRMSR.
+    Msr = 2,
+    /// VMCALL and VMMCALL.
+    Hypercall = 3,
+    /// Other instructions of a virtualization extension.
+    Virtualization = 4,
+    /// Invalid opcode, trapped redirections among them.
+    InvalidOpcode = 5,
+    /// Other exceptions, IRET, single steps.
+    Exception = 6,
+    /// Nested page faults.
+    NestedFault = 7,
+    /// NMIs that were kicks.
+    Kick = 8,
+    /// NMIs that were the guest's.
+    GuestNmi = 9,
+    /// Anything else.
+    Other = 10,
+    /// Calls of tasks to kernel objects and to each other.
+    Messages = 11,
+    /// Restarts of tasks.
+    Restarts = 12,
+}
+
+/// Requests to the guest space (nested page table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpaceRequest {
+    /// Gives the guest these rights on a range of its physical addresses, each page onto itself.
+    /// Pages of LUCOS are never given: they show the hidden page instead. Needs `WRITE`.
+    ///
+    /// When rights are taken away, the reply comes after every processor has forgotten the old.
+    Set {
+        /// First address, page aligned.
+        start: u64,
+        /// Bytes, a multiple of the page size.
+        length: u64,
+        /// Reads allowed; without it nothing is.
+        read: bool,
+        /// Writes allowed.
+        write: bool,
+        /// Instruction fetches allowed.
+        execute: bool,
+    },
+}
+
+/// Requests to guest memory. Reading needs no request: the window is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GuestMemoryRequest<'a> {
+    /// Writes bytes. Refused when any of them is outside guest RAM. Needs `WRITE`.
+    Write {
+        /// Guest-physical address.
+        gpa: u64,
+        /// At most [`crate::message::PAYLOAD_MAX`].
+        #[serde(with = "serde_bytes")]
+        data: &'a [u8],
+    },
+    /// Copies within guest RAM, as if through a buffer. Needs `WRITE`.
+    Copy {
+        /// From this guest-physical address.
+        from: u64,
+        /// To this one.
+        to: u64,
+        /// Bytes.
+        length: u64,
+    },
+}
+
+/// Reply of objects that only say that it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done;
+
+/// Requests to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogRequest<'a> {
+    /// Appends one line; the kernel adds the task's name. Needs `WRITE`.
+    Write {
+        /// The line; control characters are replaced.
+        text: &'a str,
+    },
+    /// Reads from the ring. Needs `READ`.
+    Read {
+        /// Offset in the stream of all bytes ever logged.
+        offset: u64,
+        /// At most this many bytes, at most [`crate::message::PAYLOAD_MAX`].
+        length: u32,
+    },
+}
+
+/// Replies of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogReply<'a> {
+    /// Done.
+    Done,
+    /// A part of the stream.
+    Text {
+        /// Offset of the first byte; later than asked when the ring has moved on.
+        offset: u64,
+        /// The bytes.
+        #[serde(with = "serde_bytes")]
+        bytes: &'a [u8],
+    },
+}
+
+/// Why a task stopped. Kept with the task and logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskFault {
+    /// Access to an address that the task may not touch so.
+    Memory {
+        /// The address.
+        address: u64,
+        /// The instruction.
+        rip: u64,
+        /// It was a write.
+        write: bool,
+        /// It was an instruction fetch.
+        execute: bool,
+    },
+    /// A privileged or invalid instruction, or another processor exception.
+    Exception {
+        /// Its vector.
+        vector: u8,
+        /// The instruction.
+        rip: u64,
+    },
+    /// The task itself gave up (panic).
+    GaveUp,
+    /// The task replied to nobody, or ended its loop in a way that is not allowed.
+    Protocol,
+}
+
+/// Register bytes of all processors, used where a list of processors travels.
+pub type CpuList = Vec<u32, MAX_CPUS>;

@@ -1,0 +1,176 @@
+//! The register block of a vCPU.
+//!
+//! Register values are kernel addresses most of the time; as postcard integers each would take ten
+//! bytes and ten steps. So the block travels as one byte string inside a message.
+
+/// Number of registers in the block.
+pub const COUNT: usize = 28;
+/// Bytes of an encoded block.
+pub const SIZE: usize = COUNT * 8;
+
+/// The registers of a vCPU that a task sees.
+///
+/// `Run` writes back the general registers, `rip`, `rflags` and `interrupt_shadow`; a changed value
+/// in any other field is ignored. Control registers and EFER are the guest's own view (EFER without
+/// the virtualization bit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Registers {
+    /// RAX
+    pub rax: u64,
+    /// RBX
+    pub rbx: u64,
+    /// RCX
+    pub rcx: u64,
+    /// RDX
+    pub rdx: u64,
+    /// RSI
+    pub rsi: u64,
+    /// RDI
+    pub rdi: u64,
+    /// RBP
+    pub rbp: u64,
+    /// RSP
+    pub rsp: u64,
+    /// R8
+    pub r8: u64,
+    /// R9
+    pub r9: u64,
+    /// R10
+    pub r10: u64,
+    /// R11
+    pub r11: u64,
+    /// R12
+    pub r12: u64,
+    /// R13
+    pub r13: u64,
+    /// R14
+    pub r14: u64,
+    /// R15
+    pub r15: u64,
+    /// RIP
+    pub rip: u64,
+    /// RFLAGS
+    pub rflags: u64,
+    /// CR0
+    pub cr0: u64,
+    /// CR2
+    pub cr2: u64,
+    /// CR3
+    pub cr3: u64,
+    /// CR4
+    pub cr4: u64,
+    /// EFER as the guest sees it
+    pub efer: u64,
+    /// DR6
+    pub dr6: u64,
+    /// Current privilege level, 0 to 3
+    pub cpl: u64,
+    /// 64, 32 or 16: the size of code that runs
+    pub code_size: u64,
+    /// 1 while interrupts are held off for one instruction (after STI or MOV SS)
+    pub interrupt_shadow: u64,
+    /// Base of the code segment
+    pub cs_base: u64,
+}
+
+impl Registers {
+    /// The block as bytes, little endian, in field order.
+    pub fn to_bytes(&self) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        for (slot, value) in bytes.chunks_exact_mut(8).zip(self.as_array()) {
+            slot.copy_from_slice(&value.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The block that `bytes` hold; `None` when they are not exactly [`SIZE`] bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != SIZE {
+            return None;
+        }
+        let mut registers = Self::default();
+        for (field, slot) in registers
+            .fields_mut()
+            .into_iter()
+            .zip(bytes.chunks_exact(8))
+        {
+            let mut value = [0; 8];
+            value.copy_from_slice(slot);
+            *field = u64::from_le_bytes(value);
+        }
+        Some(registers)
+    }
+
+    fn as_array(&self) -> [u64; COUNT] {
+        let mut copy = *self;
+        copy.fields_mut().map(|field| *field)
+    }
+
+    fn fields_mut(&mut self) -> [&mut u64; COUNT] {
+        [
+            &mut self.rax,
+            &mut self.rbx,
+            &mut self.rcx,
+            &mut self.rdx,
+            &mut self.rsi,
+            &mut self.rdi,
+            &mut self.rbp,
+            &mut self.rsp,
+            &mut self.r8,
+            &mut self.r9,
+            &mut self.r10,
+            &mut self.r11,
+            &mut self.r12,
+            &mut self.r13,
+            &mut self.r14,
+            &mut self.r15,
+            &mut self.rip,
+            &mut self.rflags,
+            &mut self.cr0,
+            &mut self.cr2,
+            &mut self.cr3,
+            &mut self.cr4,
+            &mut self.efer,
+            &mut self.dr6,
+            &mut self.cpl,
+            &mut self.code_size,
+            &mut self.interrupt_shadow,
+            &mut self.cs_base,
+        ]
+    }
+
+    /// A general register by its number in instruction encodings (0 = RAX, 4 = RSP, 15 = R15).
+    pub fn general(&self, number: u8) -> Option<u64> {
+        let order = [
+            self.rax, self.rcx, self.rdx, self.rbx, self.rsp, self.rbp, self.rsi, self.rdi,
+            self.r8, self.r9, self.r10, self.r11, self.r12, self.r13, self.r14, self.r15,
+        ];
+        order.get(usize::from(number)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Registers, SIZE};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_block_of_another_size_is_refused() {
+        assert_eq!(Registers::from_bytes(&[0; SIZE - 1]), None);
+        assert_eq!(Registers::from_bytes(&[0; SIZE + 1]), None);
+    }
+
+    #[test]
+    fn the_struct_has_no_field_outside_the_block() {
+        assert_eq!(size_of::<Registers>(), SIZE);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_round_trip(bytes in prop::collection::vec(any::<u8>(), SIZE)) {
+            let registers = Registers::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(&registers.to_bytes()[..], &bytes[..]);
+        }
+    }
+}

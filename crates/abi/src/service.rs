@@ -1,0 +1,201 @@
+//! What the tasks offer each other.
+
+use serde::{Deserialize, Serialize};
+
+/// Requests to `memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryRequest<'a> {
+    /// Guest-physical address of a guest-virtual one.
+    Translate {
+        /// The address space.
+        space: AddressSpace,
+        /// The address.
+        address: u64,
+    },
+    /// Bytes at a guest-virtual address; all or none.
+    Read {
+        /// The address space.
+        space: AddressSpace,
+        /// The address.
+        address: u64,
+        /// At most [`crate::message::PAYLOAD_MAX`].
+        length: u32,
+    },
+    /// Up to `length` bytes of code at a guest-virtual address: fewer when the next page is not
+    /// mapped.
+    Fetch {
+        /// The address space.
+        space: AddressSpace,
+        /// The address.
+        address: u64,
+        /// 1 to 15.
+        length: u8,
+    },
+    /// Writes bytes at a guest-virtual address; all or none. Refused where the guest itself may
+    /// not write, unless `text` says that read-only memory is meant.
+    Write {
+        /// The address space.
+        space: AddressSpace,
+        /// The address.
+        address: u64,
+        /// Read-only pages are meant.
+        text: bool,
+        /// At most [`crate::message::PAYLOAD_MAX`].
+        #[serde(with = "serde_bytes")]
+        data: &'a [u8],
+    },
+    /// Bytes at a guest-physical address; all or none.
+    ReadPhysical {
+        /// The address.
+        gpa: u64,
+        /// At most [`crate::message::PAYLOAD_MAX`].
+        length: u32,
+    },
+    /// Writes bytes at a guest-physical address; all or none.
+    WritePhysical {
+        /// The address.
+        gpa: u64,
+        /// At most [`crate::message::PAYLOAD_MAX`].
+        #[serde(with = "serde_bytes")]
+        data: &'a [u8],
+    },
+    /// Copies within guest RAM.
+    CopyPhysical {
+        /// From.
+        from: u64,
+        /// To.
+        to: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Makes a page of the guest read-only: writes to it come to `vmx` as
+    /// [`FaultVerdict::Guarded`].
+    Guard {
+        /// Guest-physical address of the page.
+        gpa: u64,
+        /// On or off.
+        on: bool,
+    },
+    /// Asks what a nested page fault means, and mends it where it can be mended.
+    Fault {
+        /// The address.
+        gpa: u64,
+        /// It was a write.
+        write: bool,
+        /// It was an instruction fetch.
+        execute: bool,
+    },
+    /// SHA-256 of all guest RAM.
+    Hash,
+}
+
+/// Whose page tables translate an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressSpace {
+    /// Page-table root (CR3; the low and the high control bits are ignored).
+    pub root: u64,
+    /// Five levels instead of four.
+    pub five_levels: bool,
+}
+
+/// What a nested page fault means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FaultVerdict {
+    /// The access will succeed when it is repeated.
+    Mended,
+    /// A write to (or a fetch from) memory that LUCOS hides.
+    Hidden,
+    /// A write to a guarded page.
+    Guarded,
+    /// No physical address of this machine.
+    Outside,
+}
+
+/// Replies of `memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryReply<'a> {
+    /// Done.
+    Done,
+    /// A guest-physical address.
+    Address {
+        /// The address.
+        gpa: u64,
+    },
+    /// Bytes.
+    Bytes {
+        /// The bytes.
+        #[serde(with = "serde_bytes")]
+        data: &'a [u8],
+    },
+    /// What a fault means.
+    Fault(FaultVerdict),
+    /// SHA-256.
+    Hash([u8; 32]),
+    /// It cannot be done, and nothing changed.
+    Failed(MemoryError),
+}
+
+/// Why `memory` cannot do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryError {
+    /// The guest's page tables do not map the address.
+    NotMapped {
+        /// The first such address.
+        address: u64,
+    },
+    /// The address is not canonical, or the range wraps.
+    BadAddress,
+    /// Not guest RAM.
+    NotRam {
+        /// The guest-physical address.
+        gpa: u64,
+    },
+    /// The guest may not write there.
+    ReadOnly {
+        /// The address.
+        address: u64,
+    },
+    /// Too many bytes asked for.
+    TooLong,
+    /// All guards are in use.
+    NoMoreGuards,
+}
+
+/// Requests to `liveupdate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LiveupdateRequest {
+    /// A hypercall of the guest kernel.
+    Hypercall {
+        /// The number without its prefix.
+        number: u16,
+        /// RBX, RCX, RDX, RSI.
+        arguments: [u64; 4],
+        /// The caller's page-table root.
+        space: AddressSpace,
+    },
+    /// The guest met an invalid opcode.
+    InvalidOpcode {
+        /// At this address.
+        rip: u64,
+        /// In this space.
+        space: AddressSpace,
+        /// Privilege level.
+        cpl: u8,
+    },
+}
+
+/// Replies of `liveupdate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LiveupdateReply {
+    /// Results of a hypercall: RAX, RBX, RCX, RDX.
+    Results([u64; 4]),
+    /// Not a hypercall of `liveupdate`.
+    NoSuchHypercall,
+    /// The guest goes on there.
+    Redirect {
+        /// The address.
+        rip: u64,
+    },
+    /// The invalid opcode is the guest's own.
+    NotOurs,
+}
