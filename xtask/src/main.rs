@@ -1,5 +1,63 @@
-//! The project's commands.
+//! The project's commands: `cargo xtask VERB`.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod images;
+mod packages;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+/// Builds, runs and checks LUCOS.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Print shell exports with which plain cargo builds for the bare machine:
+    /// eval "$(cargo xtask env)".
+    Env {
+        /// Install what is missing without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Build everything that runs on the bare machine.
+    Build(images::BuildArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    match cli.verb {
+        Verb::Env { yes } => {
+            let consent = packages::Consent::new(yes);
+            let toolchain = toolchain::prepare(&workspace, consent)?;
+            print!("{}", toolchain.shell_exports());
+        }
+        Verb::Build(args) => {
+            for image in images::build(&workspace, &args)? {
+                println!("{}", image.path.display());
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
