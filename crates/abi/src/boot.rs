@@ -154,3 +154,20 @@ pub struct StartInfo {
     /// Bytes of retained memory at [`crate::layout::JOURNAL`].
     pub journal: u64,
 }
+
+/// The ranges that tasks with the guest-memory window may read: memory, ACPI tables, and reserved
+/// ranges that lie among or right behind memory below 4 GiB (firmware keeps tables there). Reserved
+/// ranges further up are devices, and reading them could have effects.
+pub fn readable_ranges(memory: &[MemoryRange]) -> impl Iterator<Item = MemoryRange> + '_ {
+    let memory_end = memory
+        .iter()
+        .filter(|range| range.kind == MemoryKind::Ram && range.end() <= 1 << 32)
+        .map(MemoryRange::end)
+        .max()
+        .unwrap_or(0);
+    memory.iter().copied().filter(move |range| match range.kind {
+        MemoryKind::Ram | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs => true,
+        MemoryKind::Reserved => range.start <= memory_end,
+        MemoryKind::Bad => false,
+    })
+}
