@@ -1,4 +1,35 @@
-//! The interface between LUCOS and its guest: CPUID leaves, hypercalls, error codes and the update descriptor.
+//! The interface between LUCOS and its guest.
+//!
+//! * [`cpuid`]: how a guest finds out that LUCOS is underneath.
+//! * [`call`]: the hypercalls, their numbers, arguments and results.
+//! * [`error`]: every error that a hypercall or the update manager can answer with.
+//! * [`registration`]: what the update manager tells LUCOS about the guest kernel.
+//! * [`descriptor`]: how an update is described, with a strict parser.
+//! * [`status`]: the records that [`call::Call::Query`] fills.
+//!
+//! All records are little endian, without padding, and made of naturally aligned fields, so that
+//! the C structures of `guest/include/lucos/interface.h` have the same layout. A test of this
+//! crate compiles that header and compares every size, offset, constant and text.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![forbid(unsafe_code)]
+
+#[macro_use]
+mod listing;
+#[macro_use]
+mod record;
+
+pub mod call;
+pub mod constants;
+pub mod cpuid;
+pub mod descriptor;
+pub mod error;
+pub mod name;
+pub mod registration;
+pub mod status;
+
+pub use error::{ErrorCode, Fault};
+pub use record::Field;
+
+/// Version of this interface. LUCOS and the update manager must agree on it exactly.
+pub const INTERFACE_VERSION: u32 = 1;
