@@ -7,7 +7,11 @@
 //! |---|---|---|---|---|
 //! | [`CALL`] | capability slot | message length | [`CallStatus`] | reply length |
 //! | [`REPLY_AND_WAIT`] | – | reply length | badge of the caller | request length |
-//! | [`FAULT`] | [`crate::object::TaskFault`] code | text length | never returns | |
+//! | [`FAULT`] | 0 | text length | never returns | |
+//!
+//! A task that is called answers a message that it cannot read with an empty reply; no reply of a
+//! task is empty otherwise. Registers other than `rax`, `rdx` and the scratch registers of the C
+//! calling convention come back as they were.
 
 /// The interrupt vector of a system call.
 pub const VECTOR: u8 = 0x80;
@@ -16,7 +20,7 @@ pub const VECTOR: u8 = 0x80;
 pub const CALL: u64 = 0;
 /// Sends the reply to the last request (nothing, when there was none) and waits for the next.
 pub const REPLY_AND_WAIT: u64 = 1;
-/// Gives up: the message page holds a text that says why.
+/// Gives up, as [`crate::object::TaskFault::GaveUp`]: the message page holds a text that says why.
 pub const FAULT: u64 = 2;
 
 /// What became of a [`CALL`].
