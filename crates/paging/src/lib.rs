@@ -1,4 +1,56 @@
 //! Page tables as pure algorithms: walk, map, protect, over any memory.
+//!
+//! One editor serves the kernel's and the tasks' tables and the nested tables of both vendors;
+//! [`Format`] knows the bits. Everything of an entry is written at once, so a processor that walks
+//! the tables meanwhile sees the old entry or the new one. [`guest_walk`] reads tables that
+//! somebody else made.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+mod edit;
+mod format;
+mod guest;
+mod walk;
+
+pub use edit::{Change, MapError, Mapping};
+pub use format::{Format, PageSize, Rights};
+pub use guest::{GuestPage, GuestWalkError, guest_walk};
+pub use walk::{Leaf, Leaves};
+
+/// Bytes of the smallest page, and of a table.
+pub const PAGE: u64 = 4096;
+/// Entries of a table.
+pub const ENTRIES: usize = 512;
+
+/// The memory in which tables lie.
+pub trait TableMemory {
+    /// Entry `index` (below [`ENTRIES`]) of the table at physical address `table`.
+    fn read(&self, table: u64, index: usize) -> u64;
+
+    /// Replaces that entry in one store.
+    fn write(&mut self, table: u64, index: usize, entry: u64);
+
+    /// A frame of [`PAGE`] bytes, all zero; `None` when there is none left.
+    fn allocate(&mut self) -> Option<u64>;
+
+    /// Takes back a frame from `allocate`.
+    ///
+    /// A processor may walk it until the flush that [`Change::flush`] asks for, so tables that
+    /// are in use by other processors must not be handed out again before that.
+    fn free(&mut self, table: u64);
+}
+
+/// A tree of tables with four levels, 48 bits of address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageTable {
+    /// Who reads the tables.
+    pub format: Format,
+    /// Physical address of the root table.
+    pub root: u64,
+    /// Largest page that the processor can use in them.
+    pub largest: PageSize,
+}
+
+#[cfg(test)]
+mod tests;
