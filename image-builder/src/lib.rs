@@ -1,3 +1,10 @@
-//! Assembles the boot bundle and the ISO.
+//! Assembles what LUCOS boots: the guest's kernel and initramfs, the boot bundle, the ISO.
 
 #![forbid(unsafe_code)]
+
+pub mod debian;
+pub mod initramfs;
+pub mod kernel;
+pub mod libraries;
+pub mod modules;
+pub mod tree;

@@ -1,0 +1,469 @@
+//! Debian packages by name: looked up and downloaded with the machine's own apt, unpacked in a
+//! cache, never installed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// What can go wrong with a package.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A program of the host is missing.
+    #[error("{program} does not start: {source}")]
+    Program {
+        /// The program's name.
+        program: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Neither apt's lists nor the cache has the package.
+    #[error("the package archive has no {name}{}", alternatives(.others))]
+    Gone {
+        /// The package asked for.
+        name: String,
+        /// Names that the archive has in its place, newest last.
+        others: Vec<String>,
+    },
+    /// apt could not download.
+    #[error("apt-get could not download {names}:\n{message}")]
+    Download {
+        /// The packages, separated by spaces.
+        names: String,
+        /// What apt said.
+        message: String,
+    },
+    /// A package file could not be unpacked.
+    #[error("{} cannot be unpacked: {message}", path.display())]
+    Unpack {
+        /// The file.
+        path: PathBuf,
+        /// What dpkg-deb said.
+        message: String,
+    },
+    /// The cache cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Cache {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+fn alternatives(others: &[String]) -> String {
+    if others.is_empty() {
+        return String::from("; `apt-get update` may help");
+    }
+    format!("; it has {}", others.join(", "))
+}
+
+fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::Cache { path, source }
+}
+
+/// One version of a package that apt offers.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The size of the package file, in bytes.
+    pub size: u64,
+    /// The names it depends on, alternatives included, without versions.
+    pub depends: Vec<String>,
+}
+
+/// The package archive as this machine's apt sees it, with a cache of files.
+pub struct Archive {
+    cache: PathBuf,
+}
+
+impl Archive {
+    /// An archive that keeps its files in a folder, which is made when needed.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self {
+            cache: cache.into(),
+        }
+    }
+
+    /// The names in apt's lists that begin with `prefix`, sorted. A name may have no version left.
+    ///
+    /// # Errors
+    /// When apt-cache does not start.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let output = apt_cache(&["pkgnames", prefix])?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut names: Vec<String> = text.lines().map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The version that apt would download, if there is one.
+    ///
+    /// # Errors
+    /// When apt-cache does not start.
+    pub fn candidate(&self, name: &str) -> Result<Option<Package>, Error> {
+        let output = apt_cache(&["show", "--no-all-versions", name])?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text
+            .split("\n\n")
+            .find_map(|paragraph| read_paragraph(name, paragraph)))
+    }
+
+    /// Downloads packages that are not in the cache and unpacks each into a folder of its own.
+    /// The result is in the order of `names`.
+    ///
+    /// # Errors
+    /// When a package is neither offered nor cached, or cannot be downloaded or unpacked.
+    pub fn unpacked(&self, names: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        let files = self.files(names)?;
+        files.iter().map(|file| self.unpack(file)).collect()
+    }
+
+    /// Downloads packages that are not in the cache and gives the package files.
+    ///
+    /// # Errors
+    /// When a package is neither offered nor cached, or cannot be downloaded.
+    pub fn files(&self, names: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        let mut files = BTreeMap::new();
+        let mut wanted = Vec::new();
+        for &name in names {
+            match self.candidate(name)? {
+                Some(package) => match self.cached(&package) {
+                    Some(file) => {
+                        files.insert(name, file);
+                    }
+                    None => wanted.push(package),
+                },
+                // The archive drops old kernels; a copy from before is as good.
+                None => match self.cached_any(name) {
+                    Some(file) => {
+                        files.insert(name, file);
+                    }
+                    None => {
+                        return Err(Error::Gone {
+                            name: name.to_owned(),
+                            others: Vec::new(),
+                        });
+                    }
+                },
+            }
+        }
+        let downloaded = self.download(&wanted)?;
+        for (package, file) in wanted.iter().zip(downloaded) {
+            if let Some(&name) = names.iter().find(|name| **name == package.name) {
+                files.insert(name, file);
+            }
+        }
+        Ok(names
+            .iter()
+            .filter_map(|name| files.get(name).cloned())
+            .collect())
+    }
+
+    /// Whether apt offers the package or the cache has it.
+    ///
+    /// # Errors
+    /// When apt-cache does not start.
+    pub fn has(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.candidate(name)?.is_some() || self.cached_any(name).is_some())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.cache.join("packages")
+    }
+
+    fn cached(&self, package: &Package) -> Option<PathBuf> {
+        let start = format!("{}_{}_", package.name, escape(&package.version));
+        self.cached_files(&start).pop()
+    }
+
+    fn cached_any(&self, name: &str) -> Option<PathBuf> {
+        self.cached_files(&format!("{name}_")).pop()
+    }
+
+    fn cached_files(&self, start: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.folder()) else {
+            return Vec::new();
+        };
+        let mut files: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                let name = path.file_name().and_then(OsStr::to_str).unwrap_or("");
+                name.starts_with(start) && name.ends_with(".deb")
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn download(&self, packages: &[Package]) -> Result<Vec<PathBuf>, Error> {
+        if packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
+        let work = tempfile::tempdir_in(&folder).map_err(cache_error(&folder))?;
+        run_download(packages, work.path())?;
+
+        let mut files = Vec::new();
+        for package in packages {
+            let start = format!("{}_", package.name);
+            let found = list(work.path())?
+                .into_iter()
+                .find(|path| {
+                    path.file_name()
+                        .is_some_and(|name| name.as_encoded_bytes().starts_with(start.as_bytes()))
+                })
+                .ok_or_else(|| Error::Download {
+                    names: package.name.clone(),
+                    message: String::from("apt-get left no file"),
+                })?;
+            let place = folder.join(found.file_name().unwrap_or_default());
+            fs::rename(&found, &place).map_err(cache_error(&place))?;
+            files.push(place);
+        }
+        Ok(files)
+    }
+
+    /// Unpacks a package file; a folder that is there already is complete.
+    fn unpack(&self, file: &Path) -> Result<PathBuf, Error> {
+        let parent = self.cache.join("unpacked");
+        let place = parent.join(file.file_stem().unwrap_or_default());
+        if place.is_dir() {
+            return Ok(place);
+        }
+        self.unpack_together(&[file.to_owned()], &place, |_| Ok(()))?;
+        Ok(place)
+    }
+
+    /// Unpacks several package files into one folder, lets `finish` change the tree, and puts it
+    /// in place as a whole.
+    ///
+    /// # Errors
+    /// When a file cannot be unpacked or `finish` fails.
+    pub fn unpack_together(
+        &self,
+        files: &[PathBuf],
+        place: &Path,
+        finish: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let parent = self.cache.join("unpacked");
+        fs::create_dir_all(&parent).map_err(cache_error(&parent))?;
+        let work = tempfile::tempdir_in(&parent).map_err(cache_error(&parent))?;
+        let tree = work.path().join("tree");
+        fs::create_dir(&tree).map_err(cache_error(&tree))?;
+        for file in files {
+            let output = Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([file, &tree])
+                .output()
+                .map_err(|source| Error::Program {
+                    program: "dpkg-deb",
+                    source,
+                })?;
+            if !output.status.success() {
+                return Err(Error::Unpack {
+                    path: file.clone(),
+                    message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                });
+            }
+        }
+        finish(&tree)?;
+        match fs::rename(&tree, place) {
+            Ok(()) => Ok(()),
+            // Somebody else was faster.
+            Err(_) if place.is_dir() => Ok(()),
+            Err(source) => Err(Error::Cache {
+                path: place.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// The folder for an unpacked tree of several packages.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.cache.join("unpacked").join(name)
+    }
+}
+
+fn apt_cache(arguments: &[&str]) -> Result<Output, Error> {
+    Command::new("apt-cache")
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stderr(Stdio::null())
+        .output()
+        .map_err(|source| Error::Program {
+            program: "apt-cache",
+            source,
+        })
+}
+
+/// Reads one paragraph of `apt-cache show`. Only a version that can be downloaded has a file
+/// name.
+fn read_paragraph(name: &str, paragraph: &str) -> Option<Package> {
+    let field = |key: &str| {
+        paragraph
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+    };
+    field("Filename")?;
+    if field("Package")? != name {
+        return None;
+    }
+    let depends = field("Depends").unwrap_or("");
+    Some(Package {
+        name: name.to_owned(),
+        version: field("Version")?.to_owned(),
+        size: field("Size")?.parse().ok()?,
+        depends: depends
+            .split([',', '|'])
+            .filter_map(|entry| entry.split_whitespace().next())
+            .map(|entry| entry.split(':').next().unwrap_or(entry).to_owned())
+            .collect(),
+    })
+}
+
+/// As apt writes a version in a file name.
+fn escape(version: &str) -> String {
+    version.replace(':', "%3a")
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).map_err(cache_error(folder))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+fn run_download(packages: &[Package], folder: &Path) -> Result<(), Error> {
+    let names: Vec<&str> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let names = names.join(" ");
+    let total: u64 = packages.iter().map(|package| package.size).sum();
+    let bar = progress(&names, total);
+
+    let child = Command::new("apt-get")
+        .args(["download", "-qq"])
+        // The folder belongs to whoever runs us; apt's own user cannot write to it.
+        .args(["-o", "APT::Sandbox::User="])
+        .args(
+            packages
+                .iter()
+                .map(|package| format!("{}={}", package.name, package.version)),
+        )
+        .current_dir(folder)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| Error::Program {
+            program: "apt-get",
+            source,
+        })?;
+    let waiter = thread::spawn(move || child.wait_with_output());
+    while !waiter.is_finished() {
+        bar.set_position(bytes_in(folder));
+        thread::sleep(Duration::from_millis(50));
+    }
+    bar.finish_and_clear();
+    let output = match waiter.join() {
+        Ok(Ok(output)) => output,
+        Ok(Err(source)) => {
+            return Err(Error::Program {
+                program: "apt-get",
+                source,
+            });
+        }
+        Err(_) => {
+            return Err(Error::Download {
+                names,
+                message: String::from("waiting for it failed"),
+            });
+        }
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Download {
+        names,
+        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// A bar for a person at a terminal, one line for everybody else.
+fn progress(names: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    if bar.is_hidden() {
+        eprintln!("Downloading {names} ({} MB)", total.div_ceil(1_000_000));
+        return bar;
+    }
+    if let Ok(style) = ProgressStyle::with_template(
+        "Downloading {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
+    ) {
+        bar.set_style(style);
+    }
+    bar.set_message(names.to_owned());
+    bar
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(fs::Metadata::is_file)
+        .map(|meta| meta.len())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAGRAPH: &str = "Package: linux-headers-6.1.0-47-cloud-amd64\nVersion: 6.1.170-3\n\
+        Depends: linux-headers-6.1.0-47-common (= 6.1.170-3), linux-kbuild-6.1 (>= 6.1.170-3), gcc-12 | gcc\n\
+        Filename: pool/x.deb\nSize: 1234";
+
+    #[test]
+    fn a_paragraph_is_read() {
+        let package = read_paragraph("linux-headers-6.1.0-47-cloud-amd64", PARAGRAPH)
+            .expect("the paragraph is complete");
+        assert_eq!(package.version, "6.1.170-3");
+        assert_eq!(package.size, 1234);
+        assert_eq!(
+            package.depends,
+            [
+                "linux-headers-6.1.0-47-common",
+                "linux-kbuild-6.1",
+                "gcc-12",
+                "gcc"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_installed_version_without_a_file_is_no_candidate() {
+        let text = PARAGRAPH.replace("Filename: pool/x.deb\n", "");
+        assert!(read_paragraph("linux-headers-6.1.0-47-cloud-amd64", &text).is_none());
+    }
+
+    #[test]
+    fn a_paragraph_of_another_package_is_not_taken() {
+        assert!(read_paragraph("linux-headers", PARAGRAPH).is_none());
+    }
+}

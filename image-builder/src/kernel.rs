@@ -1,0 +1,367 @@
+//! Which kernel the guest runs, and where its parts are.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::debian::{self, Archive};
+
+const IMAGE: &str = "linux-image-";
+const HEADERS: &str = "linux-headers-";
+const FLAVOUR: &str = "-cloud-amd64";
+
+/// A series of Debian's kernels for virtual machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// The kernel of Debian 12.
+    Debian6_1,
+    /// The long-term kernel after it, which Debian 12 offers too.
+    Debian6_12,
+}
+
+impl Series {
+    /// The series of a version such as `6.1.0-47` or `6.12.117+deb12`.
+    pub fn of(version: &Version) -> Option<Self> {
+        match version.numbers.get(..2)? {
+            [6, 1] => Some(Self::Debian6_1),
+            [6, 12] => Some(Self::Debian6_12),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Series {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "debian-6.1" => Ok(Self::Debian6_1),
+            "debian-6.12" => Ok(Self::Debian6_12),
+            _ => Err(format!(
+                "no guest is called {text}; there are debian-6.1 and debian-6.12"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debian6_1 => "debian-6.1",
+            Self::Debian6_12 => "debian-6.12",
+        })
+    }
+}
+
+/// A kernel version as Debian's package names write it: `6.1.0-47`, `6.12.117+deb12`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    text: String,
+    numbers: Vec<u32>,
+}
+
+impl Version {
+    /// What `uname -r` prints on this kernel.
+    pub fn release(&self) -> String {
+        format!("{}{FLAVOUR}", self.text)
+    }
+
+    fn of_image(package: &str) -> Option<Self> {
+        package
+            .strip_prefix(IMAGE)?
+            .strip_suffix(FLAVOUR)?
+            .parse()
+            .ok()
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.strip_suffix(FLAVOUR).unwrap_or(text);
+        let wrong = || format!("{text} is no kernel version such as 6.1.0-47 or 6.12.117+deb12");
+        let allowed = |c: char| c.is_ascii_alphanumeric() || ".+-~".contains(c);
+        // Meta packages (6.12-cloud-amd64) have two numbers only.
+        let numbers: Vec<u32> = text
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|part| !part.is_empty())
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| wrong())?;
+        let starts = text.starts_with(|c: char| c.is_ascii_digit());
+        if !starts || !text.chars().all(allowed) || numbers.len() < 3 {
+            return Err(wrong());
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            numbers,
+        })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A guest kernel on this machine.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// What `uname -r` prints on it.
+    pub release: String,
+    /// The bzImage.
+    pub image: PathBuf,
+    /// `lib/modules/<release>`, when its modules are known.
+    pub modules: Option<PathBuf>,
+    /// A folder for `make -C`, when external modules can be built.
+    pub headers: Option<PathBuf>,
+}
+
+/// Why there is no guest kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A package is missing or broken.
+    #[error(transparent)]
+    Package(#[from] debian::Error),
+    /// No kernel of the series is offered.
+    #[error("the package archive offers no kernel of the series {0}; `apt-get update` may help")]
+    NoneOffered(Series),
+    /// A package does not hold what it should.
+    #[error("package {package} has no {}", path.display())]
+    Incomplete {
+        /// The package.
+        package: String,
+        /// The file that is missing.
+        path: PathBuf,
+    },
+    /// A file given by the user cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file given as a kernel is none.
+    #[error("{} is no bzImage: {reason}", path.display())]
+    NotABzImage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Headers belong to another kernel.
+    #[error("the headers in {} are for {headers}, the kernel is {kernel}", path.display())]
+    OtherHeaders {
+        /// The headers' folder.
+        path: PathBuf,
+        /// The release they are for.
+        headers: String,
+        /// The kernel's release.
+        kernel: String,
+    },
+}
+
+impl Kernel {
+    /// The newest kernel of a series for which headers are offered too.
+    ///
+    /// # Errors
+    /// When none is offered or it cannot be fetched.
+    pub fn newest(archive: &Archive, series: Series) -> Result<Self, Error> {
+        let mut versions = offered(archive, series)?;
+        while let Some(version) = versions.pop() {
+            let headers = format!("{HEADERS}{}", version.release());
+            let image = format!("{IMAGE}{}", version.release());
+            if archive.candidate(&image)?.is_some() && archive.candidate(&headers)?.is_some() {
+                return Self::fetch(archive, &version);
+            }
+        }
+        Err(Error::NoneOffered(series))
+    }
+
+    /// One version, from the archive or from the cache.
+    ///
+    /// # Errors
+    /// When it is gone (the message lists what is there) or cannot be fetched.
+    pub fn fetch(archive: &Archive, version: &Version) -> Result<Self, Error> {
+        let release = version.release();
+        let package = format!("{IMAGE}{release}");
+        if !archive.has(&package)? {
+            let others = match Series::of(version) {
+                Some(series) => offered(archive, series)?,
+                None => Vec::new(),
+            };
+            return Err(Error::Package(debian::Error::Gone {
+                name: package,
+                others: others.iter().map(Version::to_string).collect(),
+            }));
+        }
+        let root = archive.unpacked(&[&package])?.remove(0);
+        let kernel = Self {
+            image: root.join(format!("boot/vmlinuz-{release}")),
+            modules: Some(root.join(format!("lib/modules/{release}"))),
+            headers: headers(archive, &release)?,
+            release,
+        };
+        let missing = [Some(&kernel.image), kernel.modules.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|path| !path.exists())
+            .cloned();
+        match missing {
+            None => Ok(kernel),
+            Some(path) => Err(Error::Incomplete { package, path }),
+        }
+    }
+
+    /// A bzImage of the user's, with headers if there are any. Its modules are not known.
+    ///
+    /// # Errors
+    /// When the file is no bzImage, or the headers are for another kernel.
+    pub fn of_file(image: &Path, headers: Option<&Path>) -> Result<Self, Error> {
+        let bytes = fs::read(image).map_err(|source| Error::File {
+            path: image.to_owned(),
+            source,
+        })?;
+        let release = release_of(&bytes).map_err(|reason| Error::NotABzImage {
+            path: image.to_owned(),
+            reason,
+        })?;
+        if let Some(folder) = headers {
+            let file = folder.join("include/config/kernel.release");
+            let text = fs::read_to_string(&file).map_err(|source| Error::File {
+                path: file.clone(),
+                source,
+            })?;
+            if text.trim() != release {
+                return Err(Error::OtherHeaders {
+                    path: folder.to_owned(),
+                    headers: text.trim().to_owned(),
+                    kernel: release,
+                });
+            }
+        }
+        Ok(Self {
+            release,
+            image: image.to_owned(),
+            modules: None,
+            headers: headers.map(Path::to_owned),
+        })
+    }
+}
+
+/// The versions of a series that apt's lists name, oldest first.
+fn offered(archive: &Archive, series: Series) -> Result<Vec<Version>, Error> {
+    let mut versions: Vec<Version> = archive
+        .names(IMAGE)?
+        .iter()
+        .filter_map(|name| Version::of_image(name))
+        .filter(|version| Series::of(version) == Some(series))
+        .collect();
+    versions.sort_by(|a, b| a.numbers.cmp(&b.numbers));
+    Ok(versions)
+}
+
+/// Unpacks the headers of a release into one tree that works where it is. `None` when the
+/// archive has the image only, as it does for some versions.
+fn headers(archive: &Archive, release: &str) -> Result<Option<PathBuf>, Error> {
+    let package = format!("{HEADERS}{release}");
+    let place = archive.place(&format!("headers-{release}"));
+    let build = place.join("usr/src").join(&package);
+    if build.is_dir() {
+        return Ok(Some(build));
+    }
+    let Some(found) = archive.candidate(&package)? else {
+        return Ok(None);
+    };
+    let mut names = vec![package.as_str()];
+    names.extend(found.depends.iter().map(String::as_str).filter(|name| {
+        name.starts_with("linux-kbuild-")
+            || (name.starts_with(HEADERS) && name.ends_with("-common"))
+    }));
+    let files = archive.files(&names)?;
+    archive.unpack_together(&files, &place, |tree| {
+        let makefile = tree.join("usr/src").join(&package).join("Makefile");
+        relocate(&makefile, &place).map_err(|source| debian::Error::Cache {
+            path: makefile,
+            source,
+        })
+    })?;
+    Ok(Some(build))
+}
+
+/// The links between the packages are relative; only this one line is not.
+fn relocate(makefile: &Path, place: &Path) -> std::io::Result<()> {
+    let text = fs::read_to_string(makefile)?;
+    let moved = text.replace("/usr/src/", &format!("{}/usr/src/", place.display()));
+    fs::write(makefile, moved)
+}
+
+/// Reads the release out of a bzImage (Linux x86 boot protocol: `header` at 0x202,
+/// `kernel_version` at 0x20e, relative to 0x200).
+fn release_of(image: &[u8]) -> Result<String, &'static str> {
+    if image.get(0x202..0x206) != Some(b"HdrS") {
+        return Err("it has no boot protocol header");
+    }
+    let pointer = match image.get(0x20e..0x210) {
+        Some(&[low, high]) => usize::from(u16::from_le_bytes([low, high])),
+        _ => 0,
+    };
+    if pointer == 0 {
+        return Err("it does not tell its version");
+    }
+    let text = image
+        .get(pointer + 0x200..)
+        .unwrap_or_default()
+        .split(|byte| byte.is_ascii_whitespace() || *byte == 0)
+        .next()
+        .unwrap_or_default();
+    if text.is_empty() || text.len() > 64 || !text.iter().all(u8::is_ascii_graphic) {
+        return Err("it does not tell its version");
+    }
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_both_series_are_read() {
+        let old: Version = "6.1.0-47".parse().expect("a version");
+        assert_eq!(old.release(), "6.1.0-47-cloud-amd64");
+        assert_eq!(Series::of(&old), Some(Series::Debian6_1));
+        let new = Version::of_image("linux-image-6.12.117+deb12-cloud-amd64").expect("a version");
+        assert_eq!(Series::of(&new), Some(Series::Debian6_12));
+        assert_eq!("6.1.0-47-cloud-amd64".parse(), Ok(old));
+    }
+
+    #[test]
+    fn packages_that_are_no_version_are_passed_over() {
+        for name in [
+            "linux-image-cloud-amd64",
+            "linux-image-6.12-cloud-amd64",
+            "linux-image-6.1.0-47-cloud-amd64-dbg",
+            "linux-image-6.1.0-47-amd64",
+        ] {
+            assert_eq!(Version::of_image(name), None, "{name}");
+        }
+        assert!("../6.1.0".parse::<Version>().is_err());
+        assert!("6.1.0/47".parse::<Version>().is_err());
+    }
+
+    #[test]
+    fn the_release_is_read_from_the_header() {
+        let mut image = vec![0_u8; 0x400];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+        image[0x300..0x30e].copy_from_slice(b"6.1.0-47 (who)");
+        assert_eq!(release_of(&image), Ok(String::from("6.1.0-47")));
+        image[0x20e..0x210].copy_from_slice(&0xfff0_u16.to_le_bytes());
+        assert!(release_of(&image).is_err());
+        assert!(release_of(&image[..0x100]).is_err());
+    }
+}
