@@ -50,10 +50,20 @@ impl CapabilityTable {
     /// [`CallStatus::NoCapability`] when the slot is empty or does not exist,
     /// [`CallStatus::MissingRight`] when the capability lacks one of the rights `needed`.
     pub fn lookup(&self, slot: u64, needed: Rights) -> Result<Object, CallStatus> {
+        match self.get(slot)? {
+            (object, rights) if rights.contains(needed) => Ok(object),
+            _ => Err(CallStatus::MissingRight),
+        }
+    }
+
+    /// The capability in `slot`: what it names, and all rights on it.
+    ///
+    /// # Errors
+    /// [`CallStatus::NoCapability`] when the slot is empty or does not exist.
+    pub fn get(&self, slot: u64) -> Result<(Object, Rights), CallStatus> {
         let mut pairs = Object::ALL.into_iter().zip(self.slots);
         match pairs.find(|(object, _)| object.slot() == slot) {
-            Some((object, Some(rights))) if rights.contains(needed) => Ok(object),
-            Some((_, Some(_))) => Err(CallStatus::MissingRight),
+            Some((object, Some(rights))) => Ok((object, rights)),
             _ => Err(CallStatus::NoCapability),
         }
     }
