@@ -1,6 +1,6 @@
 //! The constants that the C header repeats, under their C names.
 
-use crate::{call, cpuid, descriptor, name, registration, status};
+use crate::{call, cpuid, descriptor, name, patch_module, registration, status};
 
 /// A constant of the C header with its value.
 pub type Constant = (&'static str, u64);
@@ -69,6 +69,11 @@ pub const CONSTANTS: &[Constant] = &[
     (
         "LUCOS_FUNCTION_NO_JUMP",
         descriptor::FUNCTION_NO_JUMP as u64,
+    ),
+    ("LUCOS_PATCH_VERSION", patch_module::PATCH_VERSION as u64),
+    (
+        "LUCOS_DESCRIPTION_SIZE",
+        patch_module::DESCRIPTION_SIZE as u64,
     ),
     ("LUCOS_STATUS_VERSION", status::STATUS_VERSION as u64),
     ("LUCOS_EXIT_COUNTERS", status::EXIT_COUNTERS as u64),

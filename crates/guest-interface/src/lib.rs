@@ -5,6 +5,7 @@
 //! * [`error`]: every error that a hypercall or the update manager can answer with.
 //! * [`registration`]: what the update manager tells LUCOS about the guest kernel.
 //! * [`descriptor`]: how an update is described, with a strict parser.
+//! * [`patch_module`]: what a patch module says about itself.
 //! * [`status`]: the records that [`call::Call::Query`] fills.
 //!
 //! All records are little endian, without padding, and made of naturally aligned fields, so that
@@ -25,6 +26,7 @@ pub mod cpuid;
 pub mod descriptor;
 pub mod error;
 pub mod name;
+pub mod patch_module;
 pub mod registration;
 pub mod status;
 

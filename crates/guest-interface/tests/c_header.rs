@@ -15,6 +15,7 @@ use lucos_guest_interface::descriptor::{
     DataVersionRecord, DependencyRecord, DescriptorHeader, FunctionRecord, SharedFieldRecord,
 };
 use lucos_guest_interface::error::ErrorCode;
+use lucos_guest_interface::patch_module::{PatchExpectedRecord, PatchFunctionRecord, PatchRecord};
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::status::{
     ExitClass, ExitCounters, Extension, FunctionStatus, PatchState, PatchStatus, SiteState,
@@ -62,6 +63,9 @@ fn records() -> Vec<Record> {
         PatchStatus,
         FunctionStatus,
         ExitCounters,
+        PatchRecord,
+        PatchFunctionRecord,
+        PatchExpectedRecord,
     ]
     .to_vec()
 }

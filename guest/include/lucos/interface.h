@@ -48,6 +48,8 @@
 #define LUCOS_MAX_DEPENDENCIES 16
 #define LUCOS_EXPECTED_SIZE 16
 #define LUCOS_JUMP_SIZE 5
+#define LUCOS_PATCH_VERSION 1
+#define LUCOS_DESCRIPTION_SIZE 128
 #define LUCOS_STATUS_VERSION 1
 #define LUCOS_EXIT_COUNTERS 24
 
@@ -187,7 +189,11 @@
 	X(MODULE_MISSING, 170, "a module that the patch needs is not loaded") \
 	X(NO_MEMORY, 171, "the kernel has no memory left") \
 	X(NOT_AT_ENTRY, 172, "the function has no place for a redirection") \
-	X(SYMBOL_MISSING, 173, "the kernel lacks a symbol that the update manager needs")
+	X(SYMBOL_MISSING, 173, "the kernel lacks a symbol that the update manager needs") \
+	X(SITE_RESERVED, 174, "the kernel itself rewrites the first instruction") \
+	X(CHECK_PASSED, 175, "the patch was checked, nothing is wrong with it") \
+	X(NOT_LOADED_BY_LUCOS, 176, "the module was not loaded by the lucos command") \
+	X(SYMBOL_MISMATCH, 177, "an address does not belong to the function that was named")
 
 /* The virtualization extension in use. LUCOS_EXTENSION_NAME */
 #define LUCOS_EXTENSIONS(X) \
@@ -437,5 +443,55 @@ struct lucos_exit_counters {
 	__u64 counters[LUCOS_EXIT_COUNTERS];
 };
 _Static_assert(sizeof(struct lucos_exit_counters) == 208, "lucos_exit_counters");
+
+/*
+ * What a patch module says about itself, in its .lucos.* sections.
+ */
+
+/* A patch module. */
+struct lucos_patch {
+	__u32 version;
+	__u32 size;
+	char name[LUCOS_NAME_SIZE];
+	char description[LUCOS_DESCRIPTION_SIZE];
+	__u32 build_id_length;
+	__u8 build_id[LUCOS_BUILD_ID_SIZE];
+	__u64 functions;
+	__u64 functions_end;
+	__u64 expected;
+	__u64 expected_end;
+	__u64 dependencies;
+	__u64 dependencies_end;
+	__u64 data;
+	__u64 data_end;
+	__u64 hooks[4];
+	__u64 modules;
+	__u32 check_only;
+	__u32 reserved;
+	__u64 reserved2;
+};
+_Static_assert(sizeof(struct lucos_patch) == 344, "lucos_patch");
+
+/* A function that a patch module replaces. */
+struct lucos_patch_function {
+	__u64 old_start;
+	__u64 new_entry;
+	__u32 flags;
+	__u32 nth;
+	char name[LUCOS_NAME_SIZE];
+	char object[LUCOS_NAME_SIZE];
+	__u64 reserved;
+};
+_Static_assert(sizeof(struct lucos_patch_function) == 160, "lucos_patch_function");
+
+/* The bytes that an old function must have at its site. */
+struct lucos_patch_expected {
+	char name[LUCOS_NAME_SIZE];
+	__u32 length;
+	__u32 reserved;
+	__u8 bytes[LUCOS_EXPECTED_SIZE];
+	__u8 mask[LUCOS_EXPECTED_SIZE];
+};
+_Static_assert(sizeof(struct lucos_patch_expected) == 104, "lucos_patch_expected");
 
 #endif

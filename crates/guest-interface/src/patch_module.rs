@@ -1,0 +1,112 @@
+//! What a patch module says about itself, in its `.lucos.*` sections.
+//!
+//! These records never cross a hypercall: `guest/include/lucos/patch.h` emits them, the `lucos`
+//! command reads them from the module's file, and the update manager reads them from the loaded
+//! module. In the file every address is 0 with a relocation.
+
+/// Version of the records below. The manager refuses modules built with another one.
+pub const PATCH_VERSION: u32 = 1;
+
+/// Section with one [`PatchRecord`].
+pub const SECTION_PATCH: &str = ".lucos.patch";
+/// Section with the [`PatchFunctionRecord`]s.
+pub const SECTION_FUNCTIONS: &str = ".lucos.functions";
+/// Section with the [`PatchExpectedRecord`]s.
+pub const SECTION_EXPECTED: &str = ".lucos.expected";
+/// Section with the names of the patches that this one needs, as
+/// [`DependencyRecord`](crate::descriptor::DependencyRecord)s.
+pub const SECTION_DEPENDENCIES: &str = ".lucos.dependencies";
+/// Section with the [`DataVersionRecord`](crate::descriptor::DataVersionRecord)s.
+pub const SECTION_DATA: &str = ".lucos.data";
+
+/// Start of the name of an undefined symbol that says which of several symbols it means:
+/// `lucos.select.OBJECT.N.NAME`. OBJECT is `vmlinux` or the name of a module; N counts the
+/// symbols of that name in the object from 1, in ascending order of their addresses, and 0 means
+/// that there is only one.
+pub const SELECT_PREFIX: &str = "lucos.select.";
+
+/// The object name of the kernel itself.
+pub const KERNEL_OBJECT: &str = "vmlinux";
+
+/// Most bytes of a patch's description, terminator included.
+pub const DESCRIPTION_SIZE: usize = 128;
+
+record! {
+    /// A patch module.
+    pub struct PatchRecord = "lucos_patch", 344 bytes {
+        /// [`PATCH_VERSION`].
+        pub version: u32,
+        /// Size of this record in bytes.
+        pub size: u32,
+        /// Name of the patch.
+        pub name: [u8; 64],
+        /// What it does, in one line.
+        pub description: [u8; 128],
+        /// Bytes of `build_id` in use; 0 when the patch fits any kernel.
+        pub build_id_length: u32,
+        /// GNU build id of the kernel that the patch was made for.
+        pub build_id: [u8; 20],
+        /// Address of the first [`PatchFunctionRecord`].
+        pub functions: u64,
+        /// Address behind the last one.
+        pub functions_end: u64,
+        /// Address of the first [`PatchExpectedRecord`].
+        pub expected: u64,
+        /// Address behind the last one.
+        pub expected_end: u64,
+        /// Address of the first dependency.
+        pub dependencies: u64,
+        /// Address behind the last one.
+        pub dependencies_end: u64,
+        /// Address of the first data version.
+        pub data: u64,
+        /// Address behind the last one.
+        pub data_end: u64,
+        /// Hooks: before and after apply, before and after rollback; 0 for none.
+        pub hooks: [u64; 4],
+        /// Address of the text that names the modules whose symbols were resolved; 0 for none.
+        pub modules: u64,
+        /// 1 when the module is loaded to be checked only.
+        pub check_only: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// Zero.
+        pub reserved2: u64,
+    }
+}
+
+record! {
+    /// A function that a patch module replaces.
+    pub struct PatchFunctionRecord = "lucos_patch_function", 160 bytes {
+        /// Address of the old function.
+        pub old_start: u64,
+        /// Address of the new function.
+        pub new_entry: u64,
+        /// Flags, none are defined.
+        pub flags: u32,
+        /// Which of the symbols of this name, as in [`SELECT_PREFIX`].
+        pub nth: u32,
+        /// Name of the old function.
+        pub name: [u8; 64],
+        /// Object of the old function, as in [`SELECT_PREFIX`]; empty when the name is unique.
+        pub object: [u8; 64],
+        /// Zero.
+        pub reserved: u64,
+    }
+}
+
+record! {
+    /// The bytes that an old function must have at its site.
+    pub struct PatchExpectedRecord = "lucos_patch_expected", 104 bytes {
+        /// Name of the old function.
+        pub name: [u8; 64],
+        /// How many of `bytes` count.
+        pub length: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// The bytes.
+        pub bytes: [u8; 16],
+        /// Which bits of them are compared.
+        pub mask: [u8; 16],
+    }
+}
