@@ -1,6 +1,6 @@
 //! What a `mov` to memory stores, and where.
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Instruction, OpKind, Register};
 use lucos_abi::registers::Registers;
 
 use crate::decoder::{DecodeError, first};
@@ -48,26 +48,20 @@ pub fn decode_store(code: &[u8], registers: &Registers) -> Result<Store, StoreEr
         DecodeError::Truncated => StoreError::Truncated,
         DecodeError::Invalid => StoreError::Invalid,
     })?;
-    if instruction.mnemonic() != Mnemonic::Mov || instruction.op0_kind() != OpKind::Memory {
+    let width = width(&instruction).ok_or(StoreError::NotAStore)?;
+    if instruction.op0_kind() != OpKind::Memory {
         return Err(StoreError::NotAStore);
     }
     if matches!(instruction.memory_segment(), Register::FS | Register::GS) {
         return Err(StoreError::Segment);
     }
-    let width = instruction.memory_size().size();
     let value = source(&instruction, registers).ok_or(StoreError::NotAStore)?;
     let address = instruction
         .virtual_address(0, 0, |register, _, _| address_part(register, registers))
         .ok_or(StoreError::NotAStore)?;
-    let mask = match width {
-        1 => 0xff,
-        2 => 0xffff,
-        4 => 0xffff_ffff,
-        8 => u64::MAX,
-        _ => return Err(StoreError::NotAStore),
-    };
+    let mask = u64::MAX >> (64 - 8 * u32::from(width));
     Ok(Store {
-        width: width as u8,
+        width,
         value: value & mask,
         address,
         // An instruction has at most 15 bytes.
@@ -75,8 +69,18 @@ pub fn decode_store(code: &[u8], registers: &Registers) -> Result<Store, StoreEr
     })
 }
 
-/// The stored value, with whatever is above its width; `None` for other sources than general
-/// registers and immediate values (segment, control and debug registers).
+/// Bytes that a `mov` of a general register or an immediate value moves.
+fn width(instruction: &Instruction) -> Option<u8> {
+    match instruction.code() {
+        Code::Mov_rm8_r8 | Code::Mov_rm8_imm8 | Code::Mov_moffs8_AL => Some(1),
+        Code::Mov_rm16_r16 | Code::Mov_rm16_imm16 | Code::Mov_moffs16_AX => Some(2),
+        Code::Mov_rm32_r32 | Code::Mov_rm32_imm32 | Code::Mov_moffs32_EAX => Some(4),
+        Code::Mov_rm64_r64 | Code::Mov_rm64_imm32 | Code::Mov_moffs64_RAX => Some(8),
+        _ => None,
+    }
+}
+
+/// The stored value, with whatever is above its width.
 fn source(instruction: &Instruction, registers: &Registers) -> Option<u64> {
     match instruction.op1_kind() {
         OpKind::Register => general(instruction.op1_register(), registers),
