@@ -1,5 +1,46 @@
-//! placeholder
+//! The LUCOS microkernel.
+//!
+//! It owns the processors, one region of memory and the virtualization extension, and it knows
+//! nothing of the guest's operating system. Policy lives in three ring-3 tasks that reach the
+//! kernel and each other by postcard messages only.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `arch` | processor: entry, descriptor tables, ring 3, other processors, NMIs, AMD-V |
+//! | `memory` | frames, direct map, kernel and task address spaces, heap |
+//! | `task`, `chain` | tasks, and the chain of calls that each processor runs |
+//! | `object` | what a capability names: vCPU, machine, guest space, guest memory, log |
+//! | `stop` | stopping all vCPUs |
+//!
+//! The way of a VM exit: `arch::svm::vcpu` → `object::vcpu` → `chain` → the `vmx` task.
 
-#![forbid(unsafe_code)]
+#![no_std]
+#![no_main]
+#![deny(unsafe_code)]
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
-fn main() {}
+extern crate alloc;
+
+#[allow(unsafe_code)]
+mod arch;
+mod boot;
+mod chain;
+mod fatal;
+mod guest_space;
+mod machine;
+#[allow(unsafe_code)]
+mod memory;
+mod object;
+mod options;
+mod output;
+mod stop;
+mod system;
+mod task;
+
+hermit_entry::define_entry_version!();
+hermit_entry::define_abi_tag!();

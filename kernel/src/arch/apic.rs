@@ -1,0 +1,90 @@
+//! The local APIC, which belongs to the guest: LUCOS only ever writes its command register, for
+//! NMIs, and INIT and start-up before the guest runs.
+
+use crate::memory::kernel_space;
+use core::sync::atomic::{AtomicU64, Ordering};
+use x86::msr::{IA32_APIC_BASE, IA32_X2APIC_ICR, rdmsr, wrmsr};
+
+const X2APIC_ENABLED: u64 = 1 << 10;
+const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+const ICR_LOW: u64 = 0x300;
+const ICR_HIGH: u64 = 0x310;
+const DELIVERY_PENDING: u32 = 1 << 12;
+
+const NMI: u32 = 4 << 8;
+const INIT: u32 = 5 << 8 | 1 << 14;
+const START_UP: u32 = 6 << 8 | 1 << 14;
+
+/// Where the register page is mapped.
+static REGISTERS: AtomicU64 = AtomicU64::new(0);
+
+/// Maps the register page, at the address where the firmware left it. The guest cannot move it.
+pub fn start() -> Option<()> {
+    // SAFETY: reading the APIC base has no effect.
+    let base = unsafe { rdmsr(IA32_APIC_BASE) } & BASE_ADDRESS;
+    REGISTERS.store(kernel_space::map_page(base, true)?, Ordering::Release);
+    Some(())
+}
+
+/// Sends an NMI to a processor.
+pub fn send_nmi(apic_id: u32) {
+    send(apic_id, NMI);
+}
+
+/// Resets a processor.
+pub fn send_init(apic_id: u32) {
+    send(apic_id, INIT);
+}
+
+/// Starts a processor after INIT, in real mode at `page` (below 1 MiB, page aligned).
+pub fn send_start_up(apic_id: u32, page: u64) {
+    send(apic_id, START_UP | (page >> 12) as u32 & 0xff);
+}
+
+/// The guest chooses between the two interfaces at run time, and may be between its own writes to
+/// the two halves of the old one's command: so the upper half is put back afterwards.
+fn send(apic_id: u32, command: u32) {
+    // SAFETY: reading the APIC base has no effect; the command register sends interrupts, which
+    // never touch LUCOS's memory: NMIs have their handler, INIT and start-up are sent only while
+    // LUCOS starts the processors.
+    unsafe {
+        if rdmsr(IA32_APIC_BASE) & X2APIC_ENABLED != 0 {
+            wrmsr(
+                IA32_X2APIC_ICR,
+                u64::from(apic_id) << 32 | u64::from(command),
+            );
+            return;
+        }
+    }
+    wait_until_sent();
+    let guests = read(ICR_HIGH);
+    write(ICR_HIGH, apic_id << 24);
+    write(ICR_LOW, command);
+    wait_until_sent();
+    write(ICR_HIGH, guests);
+}
+
+fn wait_until_sent() {
+    for _ in 0..1_000_000 {
+        if read(ICR_LOW) & DELIVERY_PENDING == 0 {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+fn read(register: u64) -> u32 {
+    let page = REGISTERS.load(Ordering::Acquire);
+    debug_assert!(page != 0);
+    // SAFETY: `start` mapped the register page, uncached; reads of the command register have no
+    // side effects.
+    unsafe { ((page + register) as *const u32).read_volatile() }
+}
+
+fn write(register: u64, value: u32) {
+    let page = REGISTERS.load(Ordering::Acquire);
+    debug_assert!(page != 0);
+    // SAFETY: as for `read`; what a command does is argued in `send`.
+    unsafe { ((page + register) as *mut u32).write_volatile(value) }
+}

@@ -1,0 +1,70 @@
+//! Control registers: what must be on before tasks and guests run.
+
+use super::cpuid;
+use crate::fatal::Fatal;
+use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr3, cr3_write, cr4, cr4_write};
+use x86::msr::{IA32_EFER, rdmsr, wrmsr};
+
+/// EFER.NXE: pages can forbid execution.
+const EFER_NXE: u64 = 1 << 11;
+
+/// Sets up this processor's control registers: write protection in ring 0, no-execute, SMEP and
+/// SMAP, no floating point (the FPU holds the guest's state and is never touched here).
+///
+/// # Errors
+/// The processor lacks something that LUCOS needs.
+pub fn enable_protections() -> Result<(), Fatal> {
+    if !cpuid::has_no_execute() {
+        return Err(Fatal::MissingFeature("no-execute pages"));
+    }
+    // SAFETY: setting NXE changes only bit 63 of page-table entries, which LUCOS's tables use as
+    // such.
+    unsafe { wrmsr(IA32_EFER, rdmsr(IA32_EFER) | EFER_NXE) };
+    let mut protections = Cr4::CR4_ENABLE_PAE | Cr4::CR4_ENABLE_GLOBAL_PAGES;
+    for (available, bit) in [
+        (cpuid::has_smep(), Cr4::CR4_ENABLE_SMEP),
+        (cpuid::has_smap(), Cr4::CR4_ENABLE_SMAP),
+        (cpuid::has_umip(), Cr4::CR4_ENABLE_UMIP),
+    ] {
+        if available {
+            protections |= bit;
+        }
+    }
+    let on = Cr0::CR0_ENABLE_PAGING
+        | Cr0::CR0_PROTECTED_MODE
+        | Cr0::CR0_WRITE_PROTECT
+        | Cr0::CR0_NUMERIC_ERROR
+        | Cr0::CR0_EXTENSION_TYPE
+        | Cr0::CR0_EMULATE_COPROCESSOR;
+    // SAFETY: paging and PAE stay on. The added bits restrict; the kernel never executes or
+    // touches user pages through user addresses and uses no floating point.
+    unsafe {
+        cr0_write(on);
+        cr4_write(protections);
+    }
+    Ok(())
+}
+
+/// SMEP and SMAP are on, as far as the processor has them.
+pub fn protections_hold() -> bool {
+    // SAFETY: reading control registers has no effect.
+    let (cr0, cr4) = unsafe { (cr0(), cr4()) };
+    cr0.contains(Cr0::CR0_WRITE_PROTECT)
+        && cr4.contains(Cr4::CR4_ENABLE_SMEP) == cpuid::has_smep()
+        && cr4.contains(Cr4::CR4_ENABLE_SMAP) == cpuid::has_smap()
+}
+
+/// The page-table root in use.
+pub fn root() -> u64 {
+    // SAFETY: reading CR3 has no effect.
+    unsafe { cr3() }
+}
+
+/// Switches to the address space of `root`.
+///
+/// # Safety
+/// `root` must be the physical address of a page table that maps the kernel as the present one does.
+pub unsafe fn set_root(root: u64) {
+    // SAFETY: the caller promises that the kernel stays mapped.
+    unsafe { cr3_write(root) }
+}

@@ -1,0 +1,80 @@
+//! What the processor says of itself.
+
+use core::arch::x86_64::{__cpuid_count, CpuidResult};
+
+/// CPUID of `leaf` and `subleaf`; zeros for a leaf beyond the processor's range.
+pub fn read(leaf: u32, subleaf: u32) -> CpuidResult {
+    __cpuid_count(leaf, subleaf)
+}
+
+fn highest(base: u32) -> u32 {
+    read(base, 0).eax
+}
+
+fn checked(leaf: u32) -> CpuidResult {
+    if leaf <= highest(leaf & 0x8000_0000) {
+        read(leaf, 0)
+    } else {
+        CpuidResult {
+            eax: 0,
+            ebx: 0,
+            ecx: 0,
+            edx: 0,
+        }
+    }
+}
+
+/// Pages can forbid execution.
+pub fn has_no_execute() -> bool {
+    checked(0x8000_0001).edx & (1 << 20) != 0
+}
+
+/// Page tables can map 1 GiB at once.
+pub fn has_huge_pages() -> bool {
+    checked(0x8000_0001).edx & (1 << 26) != 0
+}
+
+/// Supervisor mode execution prevention.
+pub fn has_smep() -> bool {
+    checked(7).ebx & (1 << 7) != 0
+}
+
+/// Supervisor mode access prevention.
+pub fn has_smap() -> bool {
+    checked(7).ebx & (1 << 20) != 0
+}
+
+/// User mode instruction prevention.
+pub fn has_umip() -> bool {
+    checked(7).ecx & (1 << 2) != 0
+}
+
+/// AMD-V.
+pub fn has_svm() -> bool {
+    checked(0x8000_0001).ecx & (1 << 2) != 0
+}
+
+/// EDX of the SVM feature leaf (APM vol. 2, 15.30.1 and CPUID Fn8000_000A).
+pub fn svm_features() -> CpuidResult {
+    checked(0x8000_000a)
+}
+
+/// Bits of a physical address, 36 to 52.
+pub fn physical_bits() -> u8 {
+    let bits = checked(0x8000_0008).eax & 0xff;
+    if (36..=52).contains(&bits) {
+        bits as u8
+    } else {
+        36
+    }
+}
+
+/// This processor's local APIC id, the 32-bit one where there is one.
+pub fn apic_id() -> u32 {
+    let extended = checked(0xb);
+    if extended.ebx != 0 {
+        extended.edx
+    } else {
+        read(1, 0).ebx >> 24
+    }
+}

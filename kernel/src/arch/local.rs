@@ -1,0 +1,69 @@
+//! What other processors, and the NMI handler, may see and change of a processor.
+
+use crate::arch::vcpu::ExitCounts;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use lucos_abi::object::FlatStart;
+use lucos_abi::registers::Registers;
+use spin::{Mutex, Once};
+
+/// The shared part of a processor. The NMI entry in `trap` finds the first fields by offset.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// NMIs that the host took and has not looked at yet.
+    pub nmis: AtomicU32,
+    /// The task that runs must be left: the next NMI sends it to address 0.
+    pub leave_task: AtomicU32,
+    /// Where it was then; 0 when that did not happen.
+    pub left_at: AtomicU64,
+    /// Number of the processor, from 0.
+    pub number: u32,
+    /// Its local APIC id.
+    pub apic_id: u32,
+    /// It has reached its main loop.
+    pub alive: AtomicBool,
+    /// Its vCPU is in the guest, or about to be.
+    pub in_guest: AtomicBool,
+    /// Somebody kicked it and the NMI has not been seen yet.
+    pub kicked: AtomicBool,
+    /// Which generation of the guest space its translations are of.
+    pub space_generation: AtomicU32,
+    /// A start that its vCPU has not taken yet.
+    pub start: Mutex<Option<FlatStart>>,
+    /// The registers of its vCPU as of the last time it left the guest.
+    pub snapshot: Mutex<Option<Registers>>,
+    /// Exit counters.
+    pub counts: ExitCounts,
+}
+
+static ALL: Once<Vec<&'static Shared>> = Once::new();
+
+/// Makes the shared parts, in the order of processor numbers. Only the first call counts.
+pub fn create(apic_ids: &[u32]) {
+    ALL.call_once(|| {
+        apic_ids
+            .iter()
+            .zip(0..)
+            .map(|(apic_id, number)| {
+                let shared = Shared {
+                    number,
+                    apic_id: *apic_id,
+                    ..Shared::default()
+                };
+                &*Box::leak(Box::new(shared))
+            })
+            .collect()
+    });
+}
+
+/// All processors.
+pub fn all() -> &'static [&'static Shared] {
+    ALL.get().map_or(&[], Vec::as_slice)
+}
+
+/// The processor with this number.
+pub fn get(number: u32) -> Option<&'static Shared> {
+    all().get(number as usize).copied()
+}

@@ -1,0 +1,236 @@
+//! The vCPU of a processor, whatever the vendor of its virtualization extension.
+//!
+//! The vendor's part (one variant of [`Backend`]) enters the guest once and names the exit. What is
+//! the same for all vendors is here: when the guest may be entered, which exits the kernel handles
+//! itself, and what is counted.
+
+use super::local::{self, Shared};
+use super::{cpuid, idle, svm};
+use crate::fatal::Fatal;
+use crate::{guest_space, machine, stop};
+use core::sync::atomic::{AtomicU64, Ordering};
+use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart};
+use lucos_abi::registers::Registers;
+use lucos_paging::Format;
+
+/// Exit counters of a processor.
+#[derive(Debug, Default)]
+pub struct ExitCounts([AtomicU64; COUNTERS]);
+
+impl ExitCounts {
+    /// Counts one.
+    pub fn add(&self, counter: Counter) {
+        if let Some(count) = self.0.get(counter as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counters summed over all processors.
+pub fn counts() -> [u64; COUNTERS] {
+    let mut sums = [0; COUNTERS];
+    for processor in local::all() {
+        for (sum, count) in sums.iter_mut().zip(&processor.counts.0) {
+            *sum += count.load(Ordering::Relaxed);
+        }
+    }
+    sums
+}
+
+/// The nested page-table format of this machine.
+pub fn nested_format() -> Format {
+    Format::AmdNested
+}
+
+/// Checks that this machine has an extension that LUCOS can use. Every processor then switches it
+/// on in [`Vcpu::new`].
+///
+/// # Errors
+/// There is none, it is locked, or it lacks something.
+pub fn probe() -> Result<(), Fatal> {
+    if !cpuid::has_svm() {
+        return Err(Fatal::NoExtension);
+    }
+    svm::probe()
+}
+
+/// Why the vendor's part came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// An exit that is not the vendor's own business.
+    Exit(ExitReason),
+    /// The guest was not entered, or left without an exit to handle: look around and try again.
+    Again,
+}
+
+enum Backend {
+    Svm(svm::vcpu::SvmVcpu),
+}
+
+/// A vCPU.
+pub struct Vcpu {
+    backend: Backend,
+    shared: &'static Shared,
+    /// It has been started, and not parked since.
+    started: bool,
+}
+
+impl Vcpu {
+    /// Switches the extension on and makes this processor's vCPU, not started.
+    ///
+    /// # Errors
+    /// The extension is missing or locked, or the region is full.
+    pub fn new(shared: &'static Shared) -> Result<Self, Fatal> {
+        Ok(Self {
+            backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?),
+            shared,
+            started: false,
+        })
+    }
+
+    /// Runs the guest until an exit that a task must handle.
+    pub fn run(&mut self) -> ExitReason {
+        loop {
+            self.prepare();
+            let entered = match &mut self.backend {
+                Backend::Svm(vcpu) => vcpu.enter(),
+            };
+            if let Entered::Exit(reason) = entered {
+                return reason;
+            }
+        }
+    }
+
+    /// Waits until the guest may be entered.
+    fn prepare(&mut self) {
+        loop {
+            self.take_nmis();
+            if stop::holds(self.shared.number) {
+                core::hint::spin_loop();
+                continue;
+            }
+            if let Some(state) = self.shared.start.lock().take() {
+                self.start(&state);
+            }
+            if self.started {
+                return;
+            }
+            idle::wait_for_nmi(self.shared);
+        }
+    }
+
+    /// Looks at the NMIs that the host took: one of them was a kick if somebody kicked, the others
+    /// are the guest's.
+    pub fn take_nmis(&mut self) {
+        let mut taken = self.shared.nmis.swap(0, Ordering::SeqCst);
+        if taken == 0 {
+            return;
+        }
+        if self.shared.kicked.swap(false, Ordering::SeqCst) {
+            self.shared.counts.add(Counter::Kick);
+            if !machine::kicks_are_forwarded() {
+                taken -= 1;
+            }
+        }
+        if taken > 0 && self.started {
+            self.shared.counts.add(Counter::GuestNmi);
+            match &mut self.backend {
+                Backend::Svm(vcpu) => vcpu.pend_nmi(),
+            }
+        }
+    }
+
+    fn start(&mut self, state: &FlatStart) {
+        self.started = true;
+        match &mut self.backend {
+            Backend::Svm(vcpu) => vcpu.start(state),
+        }
+    }
+
+    /// The next `run` waits until the vCPU is started again.
+    pub fn park(&mut self) {
+        self.started = false;
+        *self.shared.snapshot.lock() = None;
+    }
+
+    /// Length of the instruction that caused the last exit; 0 when the processor does not tell.
+    pub fn instruction_length(&self) -> u8 {
+        match &self.backend {
+            Backend::Svm(vcpu) => vcpu.instruction_length(),
+        }
+    }
+
+    /// The registers.
+    pub fn registers(&self) -> Registers {
+        match &self.backend {
+            Backend::Svm(vcpu) => vcpu.registers(),
+        }
+    }
+
+    /// Changes the registers that a task may change.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        match &mut self.backend {
+            Backend::Svm(vcpu) => vcpu.set_registers(registers),
+        }
+    }
+
+    /// Delivers an exception at the next entry.
+    pub fn inject(&mut self, event: Event) {
+        match &mut self.backend {
+            Backend::Svm(vcpu) => vcpu.inject(event),
+        }
+    }
+
+    /// Sets EFER as the guest sees it; false when a bit is set that the guest may not set.
+    pub fn write_efer(&mut self, value: u64) -> bool {
+        match &mut self.backend {
+            Backend::Svm(vcpu) => vcpu.write_efer(value),
+        }
+    }
+}
+
+/// Between saying "in the guest" and entering: whether something came up that must be looked at
+/// first.
+pub fn must_not_enter(shared: &Shared) -> bool {
+    shared.nmis.load(Ordering::SeqCst) != 0
+        || stop::holds(shared.number)
+        || shared.start.lock().is_some()
+}
+
+/// Takes note of the present generation of the guest space; true when translations are older.
+pub fn translations_are_old(shared: &Shared) -> bool {
+    let generation = guest_space::generation();
+    shared.space_generation.swap(generation, Ordering::SeqCst) != generation
+}
+
+/// The kernel's answer to CPUID: the processor's own, under the rules. `cr4` is the guest's.
+/// `None` when no rules were set yet.
+pub fn answer_cpuid(leaf: u32, subleaf: u32, cr4: u64) -> Option<[u32; 4]> {
+    let rules = machine::cpuid_rules();
+    if rules.is_empty() {
+        return None;
+    }
+    let own = cpuid::read(leaf, subleaf);
+    let mut answer = [own.eax, own.ebx, own.ecx, own.edx];
+    reflect_cr4(leaf, cr4, &mut answer);
+    for rule in rules {
+        if rule.first <= leaf && leaf <= rule.last {
+            for ((value, and), or) in answer.iter_mut().zip(rule.and).zip(rule.or) {
+                *value = *value & and | or;
+            }
+        }
+    }
+    Some(answer)
+}
+
+/// Two CPUID bits repeat bits of CR4, and here CR4 is LUCOS's.
+fn reflect_cr4(leaf: u32, cr4: u64, answer: &mut [u32; 4]) {
+    const OSXSAVE: (u32, u32, u64) = (1, 27, 18);
+    const OSPKE: (u32, u32, u64) = (7, 4, 22);
+    for (of_leaf, bit, cr4_bit) in [OSXSAVE, OSPKE] {
+        if leaf == of_leaf {
+            let [_, _, ecx, _] = answer;
+            *ecx = *ecx & !(1 << bit) | ((cr4 >> cr4_bit & 1) as u32) << bit;
+        }
+    }
+}

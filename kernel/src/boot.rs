@@ -1,0 +1,97 @@
+//! From the boot stub's record to running processors.
+
+use crate::arch::descriptors::Descriptors;
+use crate::arch::local::{self, Shared};
+use crate::arch::{apic, control, cpuid, processors, vcpu};
+use crate::chain::Processor;
+use crate::fatal::{Fatal, die};
+use crate::memory::{firmware, frames, guest_ram, kernel_space};
+use crate::options::Options;
+use crate::{guest_space, output, system};
+use alloc::boxed::Box;
+use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, RECORD_MAX};
+use lucos_abi::message;
+
+/// The kernel's main function; `record` is the physical address of the boot record.
+pub fn start(record: u64) -> ! {
+    match prepare(record) {
+        Ok(processor) => processor.run(),
+        Err(why) => die(why),
+    }
+}
+
+fn prepare(record: u64) -> Result<Processor, Fatal> {
+    let record = read_record(record).ok_or(Fatal::BadBootRecord)?;
+    let options = Options::parse(&record.options);
+    output::start(options.unwrap_or_default());
+    options?;
+    log::info!("LUCOS {} starts", env!("CARGO_PKG_VERSION"));
+    control::enable_protections()?;
+    frames::start(record.region, record.kernel.length);
+    kernel_space::start(&record)?;
+    guest_ram::start(&record.memory, record.nvs);
+    vcpu::probe()?;
+    apic::start().ok_or(Fatal::OutOfMemory)?;
+    let apic_ids = firmware::processors(record.rsdp)?;
+    local::create(&apic_ids);
+    guest_space::start(record.region)?;
+    system::start(&record, &apic_ids)?;
+    let first = local::get(0).ok_or(Fatal::NoProcessors)?;
+    let descriptors = Box::leak(Descriptors::new(first)).load();
+    check_rights()?;
+    processors::start_others(&record, other)?;
+    let (used, all) = frames::usage();
+    log::info!(
+        "{} processors, {used} of {all} pages of LUCOS's region used",
+        apic_ids.len()
+    );
+    output::release_serial();
+    system::processor(first, descriptors)
+}
+
+/// The main function of every other processor.
+fn other(shared: &'static Shared) -> ! {
+    match prepare_other(shared) {
+        Ok(processor) => processor.run(),
+        Err(why) => die(why),
+    }
+}
+
+fn prepare_other(shared: &'static Shared) -> Result<Processor, Fatal> {
+    control::enable_protections()?;
+    kernel_space::use_it();
+    let descriptors = Box::leak(Descriptors::new(shared)).load();
+    if cpuid::apic_id() != shared.apic_id || !control::protections_hold() {
+        return Err(Fatal::ProcessorDead(shared.apic_id));
+    }
+    system::processor(shared, descriptors)
+}
+
+fn read_record(address: u64) -> Option<BootRecord> {
+    let mut length = [0; 4];
+    kernel_space::read_early(address, &mut length)?;
+    let mut bytes = [0; RECORD_MAX];
+    let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
+    let bytes = bytes.get_mut(..length)?;
+    kernel_space::read_early(address + 4, bytes)?;
+    let record: BootRecord = message::decode(bytes).ok()?;
+    (record.version == BOOT_RECORD_VERSION).then_some(record)
+}
+
+/// Walks the kernel's and every task's page tables: no page is writable and executable, none of the
+/// kernel's is open to ring 3.
+fn check_rights() -> Result<(), Fatal> {
+    let kernel = kernel_space::table();
+    let spaces = system::tasks().iter().map(|task| *task.space.table());
+    for table in spaces.chain([kernel]) {
+        if let Some(page) = kernel_space::first_unsafe_page(&table) {
+            log::error!("page {page:#x} is mapped with rights that it must not have");
+            return Err(Fatal::MissingFeature("write or execute, not both"));
+        }
+    }
+    if !control::protections_hold() {
+        return Err(Fatal::MissingFeature("SMEP and SMAP"));
+    }
+    log::info!("every page of kernel and tasks is writable or executable, not both");
+    Ok(())
+}

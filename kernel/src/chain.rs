@@ -1,0 +1,394 @@
+//! The chain of calls that a processor runs.
+//!
+//! Each processor has one thread of every task. The first task's thread runs the vCPU; it may call
+//! another task, which may call a further one, and so on: the chain. Only its last thread runs. A
+//! call or a reply copies one message and goes on in the other task at once: there is no scheduler
+//! and no queue.
+
+use crate::arch::descriptors::Descriptors;
+use crate::arch::local::Shared;
+use crate::arch::trap::{self, Context, Trap};
+use crate::arch::vcpu::Vcpu;
+use crate::fatal::{Fatal, die};
+use crate::memory::direct::SharedPages;
+use crate::object::{self, Buffer};
+use crate::output;
+use crate::task::Task;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use lucos_abi::boot::StartInfo;
+use lucos_abi::call::{self, CallStatus};
+use lucos_abi::layout;
+use lucos_abi::manifest::{MAX_TASKS, Object, Rights};
+use lucos_abi::message::{self, MESSAGE_SIZE};
+use lucos_abi::object::{Counter, TaskFault};
+use lucos_paging::Rights as PageRights;
+
+/// Restarts of the first task without one entry to the guest between, after which LUCOS gives up.
+const ROOT_RESTARTS: u32 = 8;
+
+/// A task's thread on this processor.
+struct Thread {
+    context: Box<Context>,
+    message: SharedPages,
+    stack_top: u64,
+    state: State,
+    /// Generation of the task in which the thread was started.
+    generation: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not started, or ended.
+    Fresh,
+    /// In the chain, but it has not asked for the request (of this length) that waits for it.
+    Starting(usize),
+    /// In the chain.
+    Running,
+    /// Waits for a request.
+    Waiting,
+}
+
+/// Everything of a processor that only it touches.
+pub struct Processor {
+    shared: &'static Shared,
+    descriptors: &'static mut Descriptors,
+    tasks: &'static [Task],
+    threads: Vec<Thread>,
+    chain: heapless::Vec<usize, MAX_TASKS>,
+    vcpu: Vcpu,
+    request: Box<Buffer>,
+    reply: Box<Buffer>,
+    root_restarts: u32,
+}
+
+impl Processor {
+    /// Makes the processor's threads and its vCPU.
+    ///
+    /// # Errors
+    /// The region is full, or the processor lacks what a vCPU needs.
+    pub fn new(
+        shared: &'static Shared,
+        descriptors: &'static mut Descriptors,
+        tasks: &'static [Task],
+        stack_pages: &[u16],
+    ) -> Result<Self, Fatal> {
+        let threads = tasks
+            .iter()
+            .zip(stack_pages)
+            .map(|(task, pages)| Thread::new(task, shared.number, *pages))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            shared,
+            descriptors,
+            tasks,
+            threads,
+            chain: heapless::Vec::new(),
+            vcpu: Vcpu::new(shared)?,
+            request: Box::new([0; MESSAGE_SIZE]),
+            reply: Box::new([0; MESSAGE_SIZE]),
+            root_restarts: 0,
+        })
+    }
+
+    /// Runs for ever.
+    pub fn run(mut self) -> ! {
+        self.shared.alive.store(true, Ordering::SeqCst);
+        loop {
+            self.step();
+        }
+    }
+
+    /// Runs the last thread of the chain until it traps, and does what it asks for.
+    fn step(&mut self) {
+        self.vcpu.take_nmis();
+        let Some(&last) = self.chain.last() else {
+            self.begin(0, 0);
+            return;
+        };
+        let (Some(task), Some(thread)) = (self.tasks.get(last), self.threads.get_mut(last)) else {
+            return;
+        };
+        if !task.go_inside(thread.generation) {
+            self.unwind();
+            return;
+        }
+        let trap = trap::enter(&mut thread.context, &task.space, self.descriptors);
+        task.go_outside();
+        match trap {
+            Trap::Call => self.system_call(last),
+            Trap::Exception {
+                vector,
+                error,
+                address,
+            } => {
+                let left_at = self.shared.left_at.swap(0, Ordering::SeqCst);
+                if left_at != 0 {
+                    // An NMI took it out; whether it may go on is decided at the next step.
+                    thread.context.rip = left_at;
+                    return;
+                }
+                let rip = thread.context.rip;
+                self.fault(last, exception(vector, error, address, rip));
+            }
+        }
+    }
+
+    fn system_call(&mut self, caller: usize) {
+        self.shared.counts.add(Counter::Messages);
+        let Some(thread) = self.threads.get_mut(caller) else {
+            return;
+        };
+        let (number, first, second) = (thread.context.rax, thread.context.rdi, thread.context.rsi);
+        match number {
+            call::CALL => self.call(caller, first, second),
+            call::REPLY_AND_WAIT => self.reply_and_wait(caller, first),
+            call::FAULT => {
+                self.log_last_words(caller, first.min(second));
+                self.fault(caller, TaskFault::GaveUp);
+            }
+            _ => thread.answer(CallStatus::NoSuchCall, 0),
+        }
+    }
+
+    fn call(&mut self, caller: usize, slot: u64, length: u64) {
+        let result = self.dispatch(caller, slot, length);
+        let Some(thread) = self.threads.get_mut(caller) else {
+            return;
+        };
+        match result {
+            Ok(Some(length)) => {
+                let reply = self.reply.get(..length).unwrap_or(&[]);
+                let _ = thread.message.write(0, reply);
+                thread.answer(CallStatus::Done, length);
+            }
+            Ok(None) => {}
+            Err(status) => thread.answer(status, 0),
+        }
+    }
+
+    /// Does a call. `Ok(None)` when another task works on it now.
+    fn dispatch(
+        &mut self,
+        caller: usize,
+        slot: u64,
+        length: u64,
+    ) -> Result<Option<usize>, CallStatus> {
+        let length = usize::try_from(length).map_err(|_| CallStatus::TooLong)?;
+        let task = self.tasks.get(caller).ok_or(CallStatus::NoCapability)?;
+        let (object, rights) = task.capabilities.get(slot)?;
+        if let Some(name) = object.task_name() {
+            if !rights.contains(Rights::CALL) {
+                return Err(CallStatus::MissingRight);
+            }
+            return self.call_task(caller, name, length).map(|()| None);
+        }
+        let bytes = self.request.get_mut(..length).ok_or(CallStatus::TooLong)?;
+        let thread = self.threads.get(caller).ok_or(CallStatus::NoCapability)?;
+        thread.message.read(bytes).ok_or(CallStatus::TooLong)?;
+        let (me, reply) = (self.shared.number, &mut *self.reply);
+        match object {
+            Object::Log => object::log::serve(&task.name, rights, bytes, reply),
+            Object::Vcpu => {
+                self.root_restarts = 0;
+                object::vcpu::serve(&mut self.vcpu, rights, bytes, reply)
+            }
+            Object::Machine => object::machine::serve(me, rights, bytes, reply),
+            Object::GuestSpace => object::space::serve(me, rights, bytes, reply),
+            Object::GuestMemory => object::guest_memory::serve(rights, bytes, reply),
+            Object::Journal | Object::MemoryTask | Object::LiveupdateTask => {
+                Err(CallStatus::BadMessage)
+            }
+        }
+        .map(Some)
+    }
+
+    fn call_task(&mut self, caller: usize, name: &str, length: usize) -> Result<(), CallStatus> {
+        if length > MESSAGE_SIZE {
+            return Err(CallStatus::TooLong);
+        }
+        let callee = self
+            .tasks
+            .iter()
+            .position(|task| task.name.as_str() == name)
+            .ok_or(CallStatus::NoCapability)?;
+        if self.chain.contains(&callee) {
+            return Err(CallStatus::Cycle);
+        }
+        self.begin(callee, length);
+        if self.state(callee) == State::Running {
+            self.deliver(caller, callee, length);
+        }
+        Ok(())
+    }
+
+    /// Puts a task's thread at the end of the chain. A fresh thread first runs its start code; the
+    /// request waits until it asks for one.
+    fn begin(&mut self, index: usize, length: usize) {
+        let (Some(task), Some(thread)) = (self.tasks.get(index), self.threads.get_mut(index))
+        else {
+            return;
+        };
+        let current = task.generation.load(Ordering::SeqCst);
+        if thread.state == State::Waiting && thread.generation == current {
+            thread.state = State::Running;
+        } else {
+            thread.start(task, self.shared.number, current);
+            thread.state = State::Starting(length);
+        }
+        // The chain has room for every task, and no task is in it twice.
+        let _ = self.chain.push(index);
+    }
+
+    /// Copies the request of `caller` to `callee`.
+    fn deliver(&mut self, caller: usize, callee: usize, length: usize) {
+        let Some(bytes) = self.request.get_mut(..length) else {
+            return;
+        };
+        if let Some(thread) = self.threads.get(caller) {
+            let _ = thread.message.read(bytes);
+        }
+        if let Some(thread) = self.threads.get_mut(callee) {
+            let _ = thread.message.write(0, bytes);
+            thread.context.rax = caller as u64;
+            thread.context.rdx = length as u64;
+            thread.state = State::Running;
+        }
+    }
+
+    fn reply_and_wait(&mut self, callee: usize, length: u64) {
+        let caller = self.chain.iter().rev().nth(1).copied();
+        let (Some(caller), Ok(length)) = (caller, usize::try_from(length)) else {
+            self.fault(callee, TaskFault::Protocol);
+            return;
+        };
+        if let State::Starting(length) = self.state(callee) {
+            self.deliver(caller, callee, length);
+            return;
+        }
+        let (Some(bytes), Some(thread)) =
+            (self.request.get_mut(..length), self.threads.get_mut(callee))
+        else {
+            self.fault(callee, TaskFault::Protocol);
+            return;
+        };
+        let _ = thread.message.read(bytes);
+        thread.state = State::Waiting;
+        self.chain.pop();
+        if let Some(thread) = self.threads.get_mut(caller) {
+            let _ = thread.message.write(0, bytes);
+            thread.answer(CallStatus::Done, length);
+        }
+    }
+
+    fn state(&self, index: usize) -> State {
+        self.threads
+            .get(index)
+            .map_or(State::Fresh, |thread| thread.state)
+    }
+
+    /// Ends a task that did something it must not, and restarts it.
+    fn fault(&mut self, index: usize, fault: TaskFault) {
+        let (Some(task), Some(thread)) = (self.tasks.get(index), self.threads.get(index)) else {
+            return;
+        };
+        // A thread that another processor's restart ended faults too; that is not its fault.
+        if task.generation.load(Ordering::SeqCst) == thread.generation {
+            log::error!("task {} is restarted: {fault:x?}", task.name);
+            self.shared.counts.add(Counter::Restarts);
+            task.restart(self.shared.number);
+        }
+        self.unwind();
+    }
+
+    /// Takes the last thread out of the chain; whoever called it learns that it was restarted.
+    fn unwind(&mut self) {
+        let Some(gone) = self.chain.pop() else { return };
+        if let Some(thread) = self.threads.get_mut(gone) {
+            thread.state = State::Fresh;
+        }
+        if let Some(thread) = self
+            .chain
+            .last()
+            .and_then(|last| self.threads.get_mut(*last))
+        {
+            thread.answer(CallStatus::Restarted, 0);
+            return;
+        }
+        self.root_restarts += 1;
+        if self.root_restarts > ROOT_RESTARTS {
+            die(Fatal::RootTaskFails);
+        }
+    }
+
+    fn log_last_words(&mut self, index: usize, length: u64) {
+        let length = usize::try_from(length).unwrap_or(0).min(256);
+        let (Some(task), Some(thread)) = (self.tasks.get(index), self.threads.get(index)) else {
+            return;
+        };
+        if let Some(bytes) = self.request.get_mut(..length) {
+            let _ = thread.message.read(bytes);
+            for part in bytes.utf8_chunks() {
+                output::task_line(&task.name, part.valid());
+            }
+        }
+    }
+}
+
+impl Thread {
+    fn new(task: &Task, cpu: u32, stack_pages: u16) -> Result<Self, Fatal> {
+        let stride = u64::from(cpu) * layout::PER_CPU_STRIDE;
+        let message = SharedPages::allocate(1).ok_or(Fatal::OutOfMemory)?;
+        let stack = SharedPages::allocate(stack_pages.into()).ok_or(Fatal::OutOfMemory)?;
+        let stack_top = layout::STACK + stride + layout::PER_CPU_STRIDE;
+        let message_at = layout::MESSAGE + stride;
+        for (virt, pages) in [(message_at, &message), (stack_top - stack.length(), &stack)] {
+            task.space
+                .map(virt, pages.phys(), pages.length(), PageRights::READ_WRITE)?;
+        }
+        Ok(Self {
+            context: Box::default(),
+            message,
+            stack_top,
+            state: State::Fresh,
+            generation: 0,
+        })
+    }
+
+    /// Makes the thread start from the beginning.
+    fn start(&mut self, task: &Task, cpu: u32, generation: u32) {
+        let info = StartInfo {
+            cpu,
+            generation,
+            heap: task.heap_length(),
+            journal: task.journal_length(),
+        };
+        let mut bytes = [0; 64];
+        let length = message::encode(&info, &mut bytes).unwrap_or(0);
+        let _ = self.message.write(0, bytes.get(..length).unwrap_or(&[]));
+        let message_at = layout::MESSAGE + u64::from(cpu) * layout::PER_CPU_STRIDE;
+        *self.context = Context::starting_at(task.entry, self.stack_top, message_at, length as u64);
+        self.generation = generation;
+    }
+
+    /// Ends a call of this thread.
+    fn answer(&mut self, status: CallStatus, length: usize) {
+        self.context.rax = status as u64;
+        self.context.rdx = length as u64;
+    }
+}
+
+/// What a processor exception says of the task.
+fn exception(vector: u8, error: u64, address: u64, rip: u64) -> TaskFault {
+    const PAGE_FAULT: u8 = 14;
+    if vector != PAGE_FAULT {
+        return TaskFault::Exception { vector, rip };
+    }
+    TaskFault::Memory {
+        address,
+        rip,
+        write: error & 1 << 1 != 0,
+        execute: error & 1 << 4 != 0,
+    }
+}

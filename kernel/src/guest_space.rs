@@ -1,0 +1,127 @@
+//! The guest space: the nested page table that all vCPUs share.
+//!
+//! Guest-physical addresses are host-physical ones. The pages of LUCOS's region are the exception:
+//! all of them show one page of ones, read-only.
+
+use crate::arch::local;
+use crate::arch::vcpu::nested_format;
+use crate::fatal::Fatal;
+use crate::memory::PAGE;
+use crate::memory::direct::{Pages, Tables};
+use crate::memory::kernel_space::largest_page;
+use crate::stop;
+use core::sync::atomic::{AtomicU32, Ordering};
+use lucos_abi::boot::MemoryRange;
+use lucos_abi::call::CallStatus;
+use lucos_paging::{Change, Mapping, PageTable, Rights};
+use spin::{Mutex, Once};
+
+struct GuestSpace {
+    table: PageTable,
+    tables: Mutex<Tables>,
+    hidden: MemoryRange,
+    /// Physical address of the page that the guest sees instead of LUCOS.
+    shown: u64,
+}
+
+static SPACE: Once<GuestSpace> = Once::new();
+
+/// Counts changes after which processors must forget translations.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// Makes the empty space. `hidden` is LUCOS's region.
+///
+/// # Errors
+/// The region is full.
+pub fn start(hidden: MemoryRange) -> Result<(), Fatal> {
+    let root = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
+    let mut shown = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
+    shown.bytes_mut().fill(0xff);
+    SPACE.call_once(|| GuestSpace {
+        table: PageTable {
+            format: nested_format(),
+            root,
+            largest: largest_page(),
+        },
+        tables: Mutex::default(),
+        hidden,
+        shown: shown.phys(),
+    });
+    Ok(())
+}
+
+/// Physical address of the root table.
+pub fn root() -> u64 {
+    SPACE.get().map_or(0, |space| space.table.root)
+}
+
+/// The generation that translations must be of.
+pub fn generation() -> u32 {
+    GENERATION.load(Ordering::SeqCst)
+}
+
+/// Gives the guest `rights` on a range, each page onto itself.
+///
+/// # Errors
+/// `Refused` for a range that is not page aligned or not possible, or when the region is full.
+pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatus> {
+    let space = SPACE.get().ok_or(CallStatus::Refused)?;
+    let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
+    let mut tables = space.tables.lock();
+    let mut flush = false;
+    for (part_start, part_end) in [
+        (start, end.min(space.hidden.start)),
+        (start.max(space.hidden.end()), end),
+    ] {
+        if part_start < part_end {
+            let mapping = Mapping {
+                virt: part_start,
+                phys: part_start,
+                length: part_end - part_start,
+                rights,
+            };
+            flush |= edit(space, &mut tables, mapping)?.flush;
+        }
+    }
+    let mut page = start.max(space.hidden.start);
+    while page < end.min(space.hidden.end()) {
+        let mapping = Mapping {
+            virt: page,
+            phys: space.shown,
+            length: PAGE,
+            rights: Rights::READ,
+        };
+        flush |= edit(space, &mut tables, mapping)?.flush;
+        page += PAGE;
+    }
+    if flush {
+        forget_everywhere(me);
+        tables.release();
+    }
+    Ok(())
+}
+
+fn edit(space: &GuestSpace, tables: &mut Tables, mapping: Mapping) -> Result<Change, CallStatus> {
+    space
+        .table
+        .set(tables, mapping)
+        .map_err(|_| CallStatus::Refused)
+}
+
+/// Returns when no processor can use an old translation: each has left the guest since the change,
+/// and flushes before it enters again.
+fn forget_everywhere(me: u32) {
+    let wanted = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    let behind = |processor: &local::Shared| {
+        processor.in_guest.load(Ordering::SeqCst)
+            && processor.space_generation.load(Ordering::SeqCst) != wanted
+    };
+    for other in stop::others(me) {
+        if behind(other) {
+            stop::kick(other);
+        }
+        while behind(other) {
+            core::hint::spin_loop();
+        }
+    }
+}

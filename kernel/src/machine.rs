@@ -1,0 +1,61 @@
+//! Settings that hold for all vCPUs.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use heapless::Vec;
+use lucos_abi::object::{CpuidRule, Intercept};
+use spin::Once;
+
+static CPUID_RULES: Once<Vec<CpuidRule, 32>> = Once::new();
+static INTERCEPTS: AtomicU32 = AtomicU32::new(0);
+static FORWARD_KICKS: AtomicBool = AtomicBool::new(false);
+
+/// Sets the CPUID rules; `None` when they are set already.
+pub fn set_cpuid(rules: Vec<CpuidRule, 32>) -> Option<()> {
+    if CPUID_RULES.get().is_some() {
+        return None;
+    }
+    CPUID_RULES.call_once(|| rules);
+    Some(())
+}
+
+/// The CPUID rules.
+pub fn cpuid_rules() -> &'static [CpuidRule] {
+    CPUID_RULES.get().map_or(&[], |rules| rules.as_slice())
+}
+
+/// Vector of the exception behind an intercept class.
+const fn vector(class: Intercept) -> u32 {
+    match class {
+        Intercept::InvalidOpcode => 6,
+        Intercept::Debug => 1,
+    }
+}
+
+/// Switches a class of exits on or off.
+pub fn intercept(class: Intercept, on: bool) {
+    let bit = 1 << vector(class);
+    if on {
+        INTERCEPTS.fetch_or(bit, Ordering::SeqCst);
+    } else {
+        INTERCEPTS.fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+/// The exceptions to intercept, one bit each.
+pub fn intercepted_exceptions() -> u32 {
+    INTERCEPTS.load(Ordering::SeqCst)
+}
+
+/// Sets whether kicks are passed on to the guest as NMIs.
+///
+/// A kick and an NMI of the guest that arrive together are one NMI for the processor, and nothing
+/// tells that it was two. A guest that can sort out NMIs that were not meant for it asks for each
+/// kick to be passed on; then none of its own is ever lost.
+pub fn forward_kicks(on: bool) {
+    FORWARD_KICKS.store(on, Ordering::SeqCst);
+}
+
+/// Kicks are passed on.
+pub fn kicks_are_forwarded() -> bool {
+    FORWARD_KICKS.load(Ordering::SeqCst)
+}

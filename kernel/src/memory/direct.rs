@@ -1,0 +1,197 @@
+//! The direct map: physical address `p` is at `DIRECT + p` for all RAM.
+//!
+//! The kernel image lies in it too, and there is no second mapping of any page of LUCOS, so a
+//! page's rights in this map are all the rights there are.
+
+use super::{PAGE, frames};
+use core::ptr::{copy, copy_nonoverlapping, write_bytes};
+use core::sync::atomic::{AtomicU64, Ordering};
+use lucos_paging::{ENTRIES, TableMemory};
+
+/// Start of the direct map.
+pub const DIRECT: u64 = 0xffff_8000_0000_0000;
+
+/// Pages of LUCOS's own memory, owned by whoever holds this. Never given back.
+#[derive(Debug)]
+pub struct Pages {
+    phys: u64,
+    length: usize,
+}
+
+impl Pages {
+    /// Takes `count` pages in a row from LUCOS's region, all zero.
+    pub fn allocate(count: u64) -> Option<Self> {
+        let phys = frames::allocate_run(count)?;
+        let length = usize::try_from(count * PAGE).ok()?;
+        let pages = Self { phys, length };
+        // SAFETY: the frames are RAM of LUCOS's region, mapped, and just became ours.
+        unsafe { write_bytes((DIRECT + phys) as *mut u8, 0, length) };
+        Some(pages)
+    }
+
+    /// Physical address of the first byte.
+    pub fn phys(&self) -> u64 {
+        self.phys
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the pages are ours, mapped and initialised; tasks that map them too are only
+        // read through this while they do not run (see the callers in `task` and `chain`).
+        unsafe { core::slice::from_raw_parts((DIRECT + self.phys) as *const u8, self.length) }
+    }
+
+    /// The bytes, for writing.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `bytes`, and `&mut self` makes this the only view.
+        unsafe { core::slice::from_raw_parts_mut((DIRECT + self.phys) as *mut u8, self.length) }
+    }
+
+    /// Gives the pages to a structure of the processor for ever.
+    ///
+    /// # Safety
+    /// `T` must be valid for all-zero bytes and fit in the pages.
+    pub unsafe fn leak_as<T>(self) -> &'static mut T {
+        debug_assert!(size_of::<T>() <= self.length && align_of::<T>() <= PAGE as usize);
+        // SAFETY: the caller vouches for `T`; the pages are zeroed, aligned and never freed.
+        unsafe { &mut *((DIRECT + self.phys) as *mut T) }
+    }
+}
+
+/// Pages that tasks have mapped too. They change under the kernel's eyes, so there are no references
+/// to them: bytes are copied in and out, and judged after the copy.
+#[derive(Debug)]
+pub struct SharedPages {
+    phys: u64,
+    length: usize,
+}
+
+impl SharedPages {
+    /// Takes `count` pages in a row from LUCOS's region, all zero.
+    pub fn allocate(count: u64) -> Option<Self> {
+        let Pages { phys, length } = Pages::allocate(count)?;
+        Some(Self { phys, length })
+    }
+
+    /// Physical address of the first byte.
+    pub fn phys(&self) -> u64 {
+        self.phys
+    }
+
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        self.length as u64
+    }
+
+    /// Copies the first bytes out; `None` when the pages are shorter.
+    pub fn read(&self, buffer: &mut [u8]) -> Option<()> {
+        if buffer.len() > self.length {
+            return None;
+        }
+        // SAFETY: the pages are mapped RAM of LUCOS, never freed, and as long as the buffer.
+        unsafe { read_mapped(self.phys, buffer) };
+        Some(())
+    }
+
+    /// Copies bytes in at `offset`; `None` when they do not fit.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Option<()> {
+        let end = usize::try_from(offset).ok()?.checked_add(data.len())?;
+        if end > self.length {
+            return None;
+        }
+        // SAFETY: the target is mapped RAM of LUCOS that no Rust object occupies.
+        unsafe { write_ram(self.phys + offset, data) };
+        Some(())
+    }
+
+    /// Zeroes all.
+    pub fn clear(&self) {
+        // SAFETY: as for `write`.
+        unsafe { write_bytes((DIRECT + self.phys) as *mut u8, 0, self.length) };
+    }
+}
+
+/// Copies bytes to RAM that Rust does not know of.
+///
+/// # Safety
+/// The range must be mapped RAM that no Rust object occupies.
+pub(super) unsafe fn write_ram(phys: u64, data: &[u8]) {
+    // SAFETY: the caller vouches for the target, which no Rust object occupies.
+    unsafe { copy_nonoverlapping(data.as_ptr(), (DIRECT + phys) as *mut u8, data.len()) };
+}
+
+/// Copies within RAM that is not LUCOS's; the ranges may overlap.
+///
+/// # Safety
+/// Both ranges must be mapped RAM outside of LUCOS's region.
+pub(super) unsafe fn copy_ram(from: u64, to: u64, length: usize) {
+    // SAFETY: the caller vouches for both ranges.
+    unsafe {
+        copy(
+            (DIRECT + from) as *const u8,
+            (DIRECT + to) as *mut u8,
+            length,
+        )
+    };
+}
+
+/// Reads bytes of mapped memory that is not LUCOS's.
+///
+/// # Safety
+/// The range must be mapped.
+pub(super) unsafe fn read_mapped(phys: u64, buffer: &mut [u8]) {
+    // SAFETY: the caller vouches for the source. The guest may write it meanwhile; bytes are
+    // copied, whatever they are.
+    unsafe {
+        copy_nonoverlapping(
+            (DIRECT + phys) as *const u8,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        )
+    };
+}
+
+/// Page tables in LUCOS's region, as the editor in `lucos_paging` sees them.
+///
+/// Tables that an edit drops are kept until [`Tables::release`], because other processors may walk
+/// them until they have flushed.
+#[derive(Debug, Default)]
+pub struct Tables {
+    dropped: heapless::Vec<u64, 64>,
+}
+
+impl Tables {
+    /// Gives the dropped tables back; no processor may use them any more.
+    pub fn release(&mut self) {
+        while let Some(table) = self.dropped.pop() {
+            frames::free(table);
+        }
+    }
+}
+
+/// Entry `index` of the table at `table`.
+fn entry(table: u64, index: usize) -> &'static AtomicU64 {
+    debug_assert!(index < ENTRIES && table.is_multiple_of(PAGE) && frames::contains(table));
+    // SAFETY: tables are frames of LUCOS's region, mapped for ever; the processor's own accesses
+    // are atomic as well.
+    unsafe { &*((DIRECT + table + index as u64 * 8) as *const AtomicU64) }
+}
+
+impl TableMemory for Tables {
+    fn read(&self, table: u64, index: usize) -> u64 {
+        entry(table, index).load(Ordering::Relaxed)
+    }
+
+    fn write(&mut self, table: u64, index: usize, value: u64) {
+        entry(table, index).store(value, Ordering::Release);
+    }
+
+    fn allocate(&mut self) -> Option<u64> {
+        Pages::allocate(1).map(|page| page.phys())
+    }
+
+    fn free(&mut self, table: u64) {
+        // When the list is full the frame is lost, which is safe.
+        let _ = self.dropped.push(table);
+    }
+}

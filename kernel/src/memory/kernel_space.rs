@@ -1,0 +1,226 @@
+//! The kernel's address space: the direct map with the kernel image in it, write or execute.
+
+use super::direct::{DIRECT, Tables, read_mapped};
+use super::{PAGE, whole_pages};
+use crate::arch::{control, cpuid};
+use crate::fatal::Fatal;
+use alloc::vec::Vec;
+use elf::abi::{PF_W, PF_X, PT_LOAD};
+use elf::endian::LittleEndian;
+use elf::segment::ProgramHeader;
+use lucos_abi::boot::{BootRecord, MemoryKind, MemoryRange};
+use lucos_paging::{Format, Mapping, PageSize, PageTable, Rights};
+use spin::Once;
+
+static ROOT: Once<u64> = Once::new();
+
+unsafe extern "C" {
+    /// First byte of the loaded image: its ELF header. The linker defines it.
+    static __ehdr_start: [u8; 4096];
+}
+
+/// The kernel's own table.
+pub fn table() -> PageTable {
+    PageTable {
+        format: Format::LongMode,
+        root: ROOT.get().copied().unwrap_or(0),
+        largest: largest_page(),
+    }
+}
+
+/// The largest page that this processor can use.
+pub fn largest_page() -> PageSize {
+    if cpuid::has_huge_pages() {
+        PageSize::Huge
+    } else {
+        PageSize::Large
+    }
+}
+
+/// Reads what lies at a physical address that the boot stub mapped.
+pub fn read_early(phys: u64, buffer: &mut [u8]) -> Option<()> {
+    let end = phys.checked_add(buffer.len() as u64)?;
+    if end > 1 << 32 {
+        return None;
+    }
+    // SAFETY: the boot stub maps the first 4 GiB, and this is called before the kernel's own
+    // tables replace the stub's.
+    unsafe { read_mapped(phys, buffer) };
+    Some(())
+}
+
+/// Builds the tables and switches to them. Later calls of `start` only switch (other processors).
+///
+/// # Errors
+/// The region is too small, or the image is not what the linker made.
+pub fn start(record: &BootRecord) -> Result<(), Fatal> {
+    let mut tables = Tables::default();
+    let root = super::direct::Pages::allocate(1)
+        .ok_or(Fatal::OutOfMemory)?
+        .phys();
+    ROOT.call_once(|| root);
+    for range in &record.memory {
+        if range.kind == MemoryKind::Ram {
+            map_around(&mut tables, *range, record)?;
+        }
+    }
+    map_direct(&mut tables, record.nvs, Rights::READ_WRITE)?;
+    map_image(&mut tables, record)?;
+    let rest = MemoryRange {
+        start: record.kernel.end().next_multiple_of(PAGE),
+        length: record.region.end() - record.kernel.end().next_multiple_of(PAGE),
+        kind: MemoryKind::Ram,
+    };
+    map_direct(&mut tables, rest, Rights::READ_WRITE)?;
+    use_it();
+    Ok(())
+}
+
+/// Switches this processor to the kernel's address space.
+pub fn use_it() {
+    // SAFETY: the table maps the kernel at the address where it runs: `start` built it so.
+    unsafe { control::set_root(table().root) };
+}
+
+/// Maps a RAM range but for what belongs to LUCOS.
+fn map_around(tables: &mut Tables, range: MemoryRange, record: &BootRecord) -> Result<(), Fatal> {
+    let low = record.region.start.min(record.nvs.start);
+    let high = record.region.end().max(record.nvs.end());
+    for (start, end) in [
+        (range.start, range.end().min(low)),
+        (range.start.max(high), range.end()),
+    ] {
+        if start < end {
+            let part = MemoryRange {
+                start,
+                length: end - start,
+                kind: range.kind,
+            };
+            map_direct(tables, part, Rights::READ_WRITE)?;
+        }
+    }
+    Ok(())
+}
+
+/// Maps the whole pages of a range.
+fn map_direct(tables: &mut Tables, range: MemoryRange, rights: Rights) -> Result<(), Fatal> {
+    let start = range.start.next_multiple_of(PAGE);
+    let end = range.end() & !(PAGE - 1);
+    if start >= end {
+        return Ok(());
+    }
+    let mapping = Mapping {
+        virt: DIRECT + start,
+        phys: start,
+        length: end - start,
+        rights,
+    };
+    table()
+        .map_new(tables, mapping)
+        .map_err(|_| Fatal::OutOfMemory)
+}
+
+/// Maps the kernel image, each segment with its own rights.
+fn map_image(tables: &mut Tables, record: &BootRecord) -> Result<(), Fatal> {
+    for segment in segments()? {
+        let virt = image_start() + (segment.p_vaddr & !(PAGE - 1));
+        let end = segment.p_vaddr + segment.p_memsz;
+        let rights = match (segment.p_flags & PF_X != 0, segment.p_flags & PF_W != 0) {
+            (true, false) => Rights::READ_EXECUTE,
+            (false, true) => Rights::READ_WRITE,
+            (false, false) => Rights::READ,
+            (true, true) => return Err(Fatal::BadBootRecord),
+        };
+        let mapping = Mapping {
+            virt,
+            phys: virt - DIRECT,
+            length: whole_pages(end - (segment.p_vaddr & !(PAGE - 1))) * PAGE,
+            rights,
+        };
+        let inside = mapping.phys >= record.kernel.start
+            && mapping.phys + mapping.length <= record.kernel.end().next_multiple_of(PAGE);
+        if !inside {
+            return Err(Fatal::BadBootRecord);
+        }
+        table()
+            .set(tables, mapping)
+            .map_err(|_| Fatal::OutOfMemory)?;
+    }
+    Ok(())
+}
+
+fn image_start() -> u64 {
+    &raw const __ehdr_start as u64
+}
+
+/// The loadable segments of the running image.
+fn segments() -> Result<Vec<ProgramHeader>, Fatal> {
+    // SAFETY: the header page is part of the image, read-only from the start, mapped by the stub.
+    let header: &[u8] = unsafe { &*(&raw const __ehdr_start) };
+    let parsed = elf::ElfBytes::<LittleEndian>::minimal_parse(header);
+    let parsed = parsed.map_err(|_| Fatal::BadBootRecord)?;
+    let headers = parsed.segments().ok_or(Fatal::BadBootRecord)?;
+    Ok(headers
+        .iter()
+        .filter(|header| header.p_type == PT_LOAD)
+        .collect())
+}
+
+/// Maps a device page or firmware table at its place in the direct map, if nothing is there yet.
+/// Only while the machine starts: the pages stay mapped.
+pub fn map_page(phys: u64, uncached: bool) -> Option<u64> {
+    let page = phys & !(PAGE - 1);
+    let mut tables = Tables::default();
+    if table().walk(&tables, DIRECT + page).is_none() {
+        let rights = Rights {
+            uncached,
+            write: uncached,
+            ..Rights::READ
+        };
+        let mapping = Mapping {
+            virt: DIRECT + page,
+            phys: page,
+            length: PAGE,
+            rights,
+        };
+        table().map_new(&mut tables, mapping).ok()?;
+    }
+    Some(DIRECT + phys)
+}
+
+/// Maps a page of low memory onto itself, executable, while other processors start there.
+pub fn map_start_page(phys: u64) -> Result<(), Fatal> {
+    set_start_page(phys, Rights::READ_EXECUTE)
+}
+
+/// Takes that mapping away.
+pub fn unmap_start_page(phys: u64) -> Result<(), Fatal> {
+    set_start_page(phys, Rights::NONE)
+}
+
+fn set_start_page(phys: u64, rights: Rights) -> Result<(), Fatal> {
+    let mapping = Mapping {
+        virt: phys,
+        phys,
+        length: PAGE,
+        rights,
+    };
+    table()
+        .set(&mut Tables::default(), mapping)
+        .map_err(|_| Fatal::OutOfMemory)?;
+    use_it();
+    Ok(())
+}
+
+/// Every mapping is writable or executable, not both, and none but user mappings of tasks are
+/// open to ring 3. Returns the first page that breaks the rule.
+pub fn first_unsafe_page(table: &PageTable) -> Option<u64> {
+    let tables = Tables::default();
+    table
+        .leaves(&tables)
+        .find(|leaf| {
+            let user_space = leaf.virt < DIRECT;
+            leaf.rights.write && leaf.rights.execute || leaf.rights.user != user_space
+        })
+        .map(|leaf| leaf.virt)
+}

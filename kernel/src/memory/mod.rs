@@ -1,0 +1,17 @@
+//! Memory: LUCOS's own region, and the view on everything else.
+
+pub mod direct;
+pub mod firmware;
+pub mod frames;
+pub mod guest_ram;
+pub mod heap;
+pub mod kernel_space;
+pub mod task_space;
+
+/// Bytes of a page.
+pub const PAGE: u64 = lucos_paging::PAGE;
+
+/// `length` rounded up to whole pages.
+pub const fn whole_pages(length: u64) -> u64 {
+    length.div_ceil(PAGE)
+}

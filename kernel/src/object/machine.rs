@@ -1,0 +1,84 @@
+//! All processors.
+
+use super::{Buffer, need, reply, request};
+use crate::arch::vcpu::counts;
+use crate::arch::{self, local};
+use crate::{machine, output, stop};
+use lucos_abi::call::CallStatus;
+use lucos_abi::manifest::Rights;
+use lucos_abi::object::{FlatStart, MachineReply, MachineRequest};
+
+/// Serves a request that comes from processor `me`.
+pub fn serve(
+    me: u32,
+    rights: Rights,
+    message: &[u8],
+    buffer: &mut Buffer,
+) -> Result<usize, CallStatus> {
+    let request: MachineRequest = request(message)?;
+    need(rights, needed(&request))?;
+    match request {
+        MachineRequest::Stop { deadline } => {
+            let stop::Stopped { kicked, ticks } = stop::stop(me, deadline)?;
+            return reply(&MachineReply::Stopped { kicked, ticks }, buffer);
+        }
+        MachineRequest::Registers { cpu } => return registers(me, cpu, buffer),
+        MachineRequest::Counters => {
+            let counts = counts();
+            return reply(&MachineReply::Counters { counts }, buffer);
+        }
+        MachineRequest::Resume => stop::resume(me)?,
+        MachineRequest::Start { cpu, state } => start(cpu, state)?,
+        MachineRequest::Intercept { class, on } => {
+            held(me)?;
+            machine::intercept(class, on);
+        }
+        MachineRequest::SetCpuid { rules } => {
+            machine::set_cpuid(rules).ok_or(CallStatus::Refused)?;
+        }
+        MachineRequest::ForwardKicks { on } => machine::forward_kicks(on),
+        MachineRequest::Reset => arch::reset(),
+        MachineRequest::Exit { status } => {
+            let port = output::exit_port().ok_or(CallStatus::Refused)?;
+            arch::end_machine(Some(port), status);
+        }
+    }
+    reply(&MachineReply::Done, buffer)
+}
+
+const fn needed(request: &MachineRequest) -> Rights {
+    match request {
+        MachineRequest::Stop { .. }
+        | MachineRequest::Resume
+        | MachineRequest::Registers { .. }
+        | MachineRequest::Intercept { .. }
+        | MachineRequest::ForwardKicks { .. } => Rights::STOP,
+        MachineRequest::Start { .. } | MachineRequest::SetCpuid { .. } => Rights::START,
+        MachineRequest::Counters => Rights::READ,
+        MachineRequest::Reset | MachineRequest::Exit { .. } => Rights::RESET,
+    }
+}
+
+/// The caller holds the stop; a machine with one processor needs none.
+fn held(me: u32) -> Result<(), CallStatus> {
+    if stop::is_held_by(me) || local::all().len() == 1 {
+        Ok(())
+    } else {
+        Err(CallStatus::Refused)
+    }
+}
+
+fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus> {
+    held(me)?;
+    let processor = local::get(cpu).ok_or(CallStatus::Refused)?;
+    let snapshot = processor.snapshot.lock().map(|block| block.to_bytes());
+    let registers: &[u8] = snapshot.as_ref().map_or(&[], |bytes| bytes);
+    reply(&MachineReply::Registers { registers }, buffer)
+}
+
+fn start(cpu: u32, state: FlatStart) -> Result<(), CallStatus> {
+    let processor = local::get(cpu).ok_or(CallStatus::Refused)?;
+    *processor.start.lock() = Some(state);
+    stop::kick(processor);
+    Ok(())
+}

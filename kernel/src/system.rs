@@ -1,0 +1,172 @@
+//! The system: the tasks that the system table names.
+
+use crate::arch::cpuid;
+use crate::arch::descriptors::Descriptors;
+use crate::arch::local::Shared;
+use crate::chain::Processor;
+use crate::fatal::Fatal;
+use crate::memory::direct::Pages;
+use crate::memory::{guest_ram, whole_pages};
+use crate::task::{Surroundings, Task};
+use alloc::vec::Vec;
+use heapless::String;
+use lucos_abi::boot::{BootRecord, MemoryKind, MemoryRange, RECORD_MAX, SystemInfo};
+use lucos_abi::manifest::{SystemTable, TaskEntry};
+use lucos_abi::message;
+use lucos_capability::{CapabilityTable, check_system};
+use spin::Once;
+
+struct System {
+    tasks: Vec<Task>,
+    stack_pages: Vec<u16>,
+}
+
+static SYSTEM: Once<System> = Once::new();
+
+/// All tasks, in the order of the system table.
+pub fn tasks() -> &'static [Task] {
+    SYSTEM.get().map_or(&[], |system| &system.tasks)
+}
+
+/// Loads everything that the system table names.
+///
+/// # Errors
+/// A part is missing or not allowed, or the region is full.
+pub fn start(record: &BootRecord, apic_ids: &[u32]) -> Result<(), Fatal> {
+    let (pages, length) = module(record, "system").ok_or(Fatal::MissingModule("system"))?;
+    let bytes = pages.bytes().get(..length).unwrap_or(&[]);
+    let table: SystemTable = message::decode(bytes).map_err(|_| Fatal::BadSystemTable)?;
+    check_system(&table).map_err(|why| {
+        log::error!("system table: {why:?}");
+        Fatal::SystemTableRefused
+    })?;
+    let info = describe(record, apic_ids)?;
+    let surroundings = Surroundings {
+        system_info: write_info(&info)?,
+        memory: &info.memory,
+        region: record.region,
+    };
+    let mut tasks = Vec::new();
+    for entry in &table.tasks {
+        tasks.push(load(record, entry, &surroundings)?);
+    }
+    let stack_pages = table.tasks.iter().map(|entry| entry.stack_pages).collect();
+    SYSTEM.call_once(|| System { tasks, stack_pages });
+    Ok(())
+}
+
+/// The processor with its threads and its vCPU.
+///
+/// # Errors
+/// The region is full, or the processor lacks what a vCPU needs.
+pub fn processor(
+    shared: &'static Shared,
+    descriptors: &'static mut Descriptors,
+) -> Result<Processor, Fatal> {
+    let system = SYSTEM.get().ok_or(Fatal::BadSystemTable)?;
+    Processor::new(shared, descriptors, &system.tasks, &system.stack_pages)
+}
+
+fn load(
+    record: &BootRecord,
+    entry: &TaskEntry,
+    surroundings: &Surroundings<'_>,
+) -> Result<Task, Fatal> {
+    let mut name: String<32> = String::new();
+    let fits = name.push_str("tasks/").and(name.push_str(&entry.name));
+    let found = fits.ok().and_then(|()| module(record, &name));
+    let (image, length) = found.ok_or_else(|| {
+        log::error!("the bundle has no {name}");
+        Fatal::MissingModule("tasks/...")
+    })?;
+    let capabilities = CapabilityTable::new(entry).map_err(|why| {
+        log::error!("task {}: {why:?}", entry.name);
+        Fatal::SystemTableRefused
+    })?;
+    Task::new(entry, capabilities, image, length, surroundings)
+}
+
+/// A copy of a part of the bundle, in LUCOS's own memory: what is checked there stays as it is.
+fn module(record: &BootRecord, name: &str) -> Option<(Pages, usize)> {
+    let module = record.modules.iter().find(|module| module.name == name)?;
+    let length = usize::try_from(module.length).ok()?;
+    let mut pages = Pages::allocate(whole_pages(module.length))?;
+    guest_ram::read(module.start, pages.bytes_mut().get_mut(..length)?)?;
+    Some((pages, length))
+}
+
+/// What the tasks are told.
+fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fatal> {
+    let too_much = |_| Fatal::BadBootRecord;
+    let mut info = SystemInfo {
+        memory: heapless::Vec::new(),
+        region: record.region,
+        nvs: record.nvs,
+        rsdp: record.rsdp,
+        modules: heapless::Vec::new(),
+        apic_ids: heapless::Vec::from_slice(apic_ids).map_err(|_| Fatal::TooManyProcessors)?,
+        physical_bits: cpuid::physical_bits(),
+        framebuffer: record.framebuffer,
+        efi: record.efi,
+    };
+    for part in carve(record) {
+        info.memory.push(part).map_err(too_much)?;
+    }
+    for module in &record.modules {
+        if module.name.starts_with("guest/") {
+            info.modules
+                .push(module.clone())
+                .map_err(|_| Fatal::BadBootRecord)?;
+        }
+    }
+    Ok(info)
+}
+
+/// The guest's memory map: the firmware's, with LUCOS's region and the NVS area cut out of the RAM
+/// in which they lie.
+fn carve(record: &BootRecord) -> Vec<MemoryRange> {
+    let mut cuts = [
+        MemoryRange {
+            kind: MemoryKind::Reserved,
+            ..record.region
+        },
+        MemoryRange {
+            kind: MemoryKind::AcpiNvs,
+            ..record.nvs
+        },
+    ];
+    cuts.sort_unstable_by_key(|cut| cut.start);
+    let mut parts = Vec::new();
+    for range in &record.memory {
+        let mut start = range.start;
+        for cut in cuts {
+            if range.kind == MemoryKind::Ram && start <= cut.start && cut.end() <= range.end() {
+                push(&mut parts, start, cut.start, range.kind);
+                parts.push(cut);
+                start = cut.end();
+            }
+        }
+        push(&mut parts, start, range.end(), range.kind);
+    }
+    parts
+}
+
+fn push(parts: &mut Vec<MemoryRange>, start: u64, end: u64, kind: MemoryKind) {
+    if start < end {
+        parts.push(MemoryRange {
+            start,
+            length: end - start,
+            kind,
+        });
+    }
+}
+
+/// Puts the information on a page of its own and returns that page's physical address.
+fn write_info(info: &SystemInfo) -> Result<u64, Fatal> {
+    let mut page = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
+    let (head, rest) = page.bytes_mut().split_at_mut(4);
+    debug_assert!(rest.len() + 4 == RECORD_MAX);
+    let length = message::encode(info, rest).map_err(|_| Fatal::BadBootRecord)?;
+    head.copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(page.phys())
+}
