@@ -12,8 +12,8 @@ use crate::arch::vcpu::Vcpu;
 use crate::fatal::{Fatal, die};
 use crate::memory::direct::SharedPages;
 use crate::object::{self, Buffer};
-use crate::output;
 use crate::task::Task;
+use crate::{machine, output};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use lucos_abi::call::{self, CallStatus};
 use lucos_abi::layout;
 use lucos_abi::manifest::{MAX_TASKS, Object, Rights};
 use lucos_abi::message::{self, MESSAGE_SIZE};
-use lucos_abi::object::{Counter, TaskFault};
+use lucos_abi::object::{Counter, FaultRecord, TaskFault};
 use lucos_paging::Rights as PageRights;
 
 /// Restarts of the first task without one entry to the guest between, after which LUCOS gives up.
@@ -297,6 +297,11 @@ impl Processor {
         if task.generation.load(Ordering::SeqCst) == thread.generation {
             log::error!("task {} is restarted: {fault:x?}", task.name);
             self.shared.counts.add(Counter::Restarts);
+            machine::record_fault(FaultRecord {
+                task: index as u8,
+                cpu: self.shared.number,
+                fault,
+            });
             task.restart(self.shared.number);
         }
         self.unwind();

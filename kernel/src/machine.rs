@@ -2,12 +2,23 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use heapless::Vec;
-use lucos_abi::object::{CpuidRule, Intercept};
-use spin::Once;
+use lucos_abi::object::{CpuidRule, FaultRecord, Intercept};
+use spin::{Mutex, Once};
 
 static CPUID_RULES: Once<Vec<CpuidRule, 32>> = Once::new();
 static INTERCEPTS: AtomicU32 = AtomicU32::new(0);
 static FORWARD_KICKS: AtomicBool = AtomicBool::new(false);
+static LAST_FAULT: Mutex<Option<FaultRecord>> = Mutex::new(None);
+
+/// Remembers a task's fault.
+pub fn record_fault(record: FaultRecord) {
+    *LAST_FAULT.lock() = Some(record);
+}
+
+/// The last fault of a task.
+pub fn last_fault() -> Option<FaultRecord> {
+    *LAST_FAULT.lock()
+}
 
 /// Sets the CPUID rules; `None` when they are set already.
 pub fn set_cpuid(rules: Vec<CpuidRule, 32>) -> Option<()> {

@@ -27,7 +27,7 @@ pub enum VcpuRequest<'a> {
         /// An exception to deliver first.
         event: Option<Event>,
     },
-    /// Gives the vCPU up: it waits in LUCOS until somebody starts it. Needs `RUN`.
+    /// Gives the vCPU up: the next `Run` waits until somebody starts it. Needs `RUN`.
     Park,
     /// Sets EFER (the guest's view). Needs `WRITE`.
     WriteEfer {
@@ -183,6 +183,8 @@ pub enum MachineRequest {
     },
     /// Exit counters, summed over all processors. Needs `READ`.
     Counters,
+    /// The last fault of a task. Needs `READ`.
+    LastFault,
     /// Resets the machine. Needs `RESET`.
     Reset,
     /// Ends the emulator with this status, where LUCOS was started with an exit port; otherwise
@@ -216,6 +218,19 @@ pub enum MachineReply<'a> {
         /// By [`Counter`].
         counts: [u64; COUNTERS],
     },
+    /// The last fault of a task; `None` when there was none yet.
+    Fault(Option<FaultRecord>),
+}
+
+/// A task's fault, as the kernel recorded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// Place of the task in the system table.
+    pub task: u8,
+    /// Processor on which it ran.
+    pub cpu: u32,
+    /// What it did.
+    pub fault: TaskFault,
 }
 
 /// One rule of the CPUID table: for leaves `first..=last` the processor's own answer is masked

@@ -27,6 +27,9 @@ pub fn serve(
             let counts = counts();
             return reply(&MachineReply::Counters { counts }, buffer);
         }
+        MachineRequest::LastFault => {
+            return reply(&MachineReply::Fault(machine::last_fault()), buffer);
+        }
         MachineRequest::Resume => stop::resume(me)?,
         MachineRequest::Start { cpu, state } => start(cpu, state)?,
         MachineRequest::Intercept { class, on } => {
@@ -54,7 +57,7 @@ const fn needed(request: &MachineRequest) -> Rights {
         | MachineRequest::Intercept { .. }
         | MachineRequest::ForwardKicks { .. } => Rights::STOP,
         MachineRequest::Start { .. } | MachineRequest::SetCpuid { .. } => Rights::START,
-        MachineRequest::Counters => Rights::READ,
+        MachineRequest::Counters | MachineRequest::LastFault => Rights::READ,
         MachineRequest::Reset | MachineRequest::Exit { .. } => Rights::RESET,
     }
 }
