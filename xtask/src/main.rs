@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod guest;
 mod images;
 mod packages;
+mod run;
 mod toolchain;
 mod workspace;
 
@@ -33,6 +35,8 @@ enum Verb {
     },
     /// Build everything that runs on the bare machine.
     Build(images::BuildArgs),
+    /// Boot LUCOS with a Debian guest in QEMU and give a root shell, or run one command.
+    Run(run::RunArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let toolchain = toolchain::prepare(&workspace, consent)?;
             print!("{}", toolchain.shell_exports());
         }
+        Verb::Run(args) => return run::run(&workspace, &args),
         Verb::Build(args) => {
             for image in images::build(&workspace, &args)? {
                 println!("{}", image.path.display());

@@ -1,0 +1,225 @@
+//! `cargo xtask run`: one machine from boot to power off.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use qemu_runner::{
+    AcceleratorChoice, Boot, Console, ExtensionChoice, Machine, Output, Report, Session, Verdict,
+};
+
+use crate::guest::{self, Guest, GuestArgs, Script};
+use crate::packages::{self, Consent, Need};
+use crate::workspace::Workspace;
+
+/// Exit statuses for what is not the command's own end.
+mod status {
+    /// The guest's kernel panicked.
+    pub const PANIC: u8 = 121;
+    /// LUCOS stopped with a fault.
+    pub const FAULT: u8 = 122;
+    /// QEMU or LUCOS did not start.
+    pub const NO_START: u8 = 123;
+    /// The time was over.
+    pub const TIMEOUT: u8 = 124;
+    /// The machine was powered off before the command had ended.
+    pub const NO_STATUS: u8 = 125;
+    /// Interrupted by a signal.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// A command without a person ends at the latest after this, unless told otherwise.
+const COMMAND_LIMIT: u64 = 300;
+
+/// Options of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// Words for the guest kernel's command line.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    append: Option<String>,
+    /// Processors.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: u32,
+    /// RAM in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..))]
+    memory: u32,
+    /// A disk image, raw or qcow2.
+    #[arg(long = "disk", value_name = "FILE")]
+    disks: Vec<PathBuf>,
+    /// Give the guest a network card.
+    #[arg(long)]
+    net: bool,
+    /// A further argument for QEMU.
+    #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
+    qemu_args: Vec<OsString>,
+    /// What executes the machine: auto, kvm or tcg.
+    #[arg(long, value_name = "ACCELERATOR", default_value = "auto")]
+    accel: AcceleratorChoice,
+    /// The virtualization extension: auto, svm or vmx.
+    #[arg(long, value_name = "EXTENSION", default_value = "auto")]
+    extension: ExtensionChoice,
+    /// The same kernel, initramfs and machine without LUCOS.
+    #[arg(long)]
+    bare: bool,
+    /// Run a command in the guest, print what it prints, exit with its status.
+    #[arg(long, value_name = "CMD", conflicts_with = "script", allow_hyphen_values = true)]
+    exec: Option<String>,
+    /// The same with a script.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// End the machine after this time [default: 300 with --exec or --script, else never]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Where the logs of LUCOS and the guest's kernel go [default: lucos/run.log in cargo's target folder]
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs a machine; the exit code is the command's or tells what went wrong.
+///
+/// # Errors
+/// When the machine cannot even be prepared.
+pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<ExitCode> {
+    match prepare(workspace, args) {
+        Ok(session) => start(session),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Ok(ExitCode::from(status::NO_START))
+        }
+    }
+}
+
+/// A session and the files that it needs.
+struct Prepared {
+    session: Session,
+    /// Removed when the session is over.
+    _files: tempfile::TempDir,
+}
+
+fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
+    let consent = Consent::new(args.yes);
+    let needs = [Need {
+        file: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+    }];
+    packages::ensure(&needs, consent)?;
+    let (accelerator, extension) =
+        qemu_runner::choose(args.accel, args.extension).map_err(anyhow::Error::msg)?;
+    let script = match (&args.exec, &args.script) {
+        (Some(command), _) => Some(Script::of_command(command)),
+        (None, Some(path)) => Some(Script::of_file(path)?),
+        (None, None) => None,
+    };
+    let guest = guest::prepare(workspace, &args.guest, script.as_ref(), consent)?;
+    let work = workspace.target.join("lucos");
+    fs::create_dir_all(&work)?;
+    let files = tempfile::Builder::new().prefix("run-").tempdir_in(&work)?;
+    let cmdline = cmdline(&guest, args.append.as_deref());
+    let boot = if args.bare {
+        let initrd = files.path().join("initrd");
+        fs::write(&initrd, &guest.initrd)?;
+        Boot::Linux {
+            kernel: guest.kernel.image,
+            initrd,
+            cmdline,
+        }
+    } else {
+        bail!("LUCOS itself cannot be booted yet ({extension}); try --bare")
+    };
+    let command = script.map(|_| Output {
+        stdout: Box::new(io::stdout()),
+        stderr: Box::new(io::stderr()),
+    });
+    let limit = args
+        .timeout
+        .or(command.as_ref().map(|_| COMMAND_LIMIT))
+        .map(Duration::from_secs);
+    let session = Session {
+        machine: Machine {
+            cpus: args.cpus,
+            memory: args.memory,
+            accelerator,
+            disks: args.disks.clone(),
+            network: args.net,
+            extra: args.qemu_args.clone(),
+        },
+        boot,
+        console: match command {
+            Some(_) => Console::Log,
+            None => Console::Terminal,
+        },
+        command,
+        log: args.log.clone().unwrap_or_else(|| work.join("run.log")),
+        timeout: limit,
+        stop: Some(stop_flag()?),
+    };
+    Ok(Prepared {
+        session,
+        _files: files,
+    })
+}
+
+/// The guest's command line; what follows `--` goes to its first program and must stand last.
+fn cmdline(guest: &Guest, append: Option<&str>) -> String {
+    let mut words = vec!["console=ttyS0,115200"];
+    words.extend(append);
+    words.extend(guest.init);
+    words.join(" ")
+}
+
+/// Becomes true when we are told to end: QEMU must not go on without us.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .context("cannot handle signals")?;
+    }
+    Ok(stop)
+}
+
+fn start(prepared: Prepared) -> Result<ExitCode> {
+    let log = prepared.session.log.clone();
+    let command = prepared.session.command.is_some();
+    let report = match prepared.session.run() {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(ExitCode::from(status::NO_START));
+        }
+    };
+    let code = match report.verdict {
+        Verdict::Exited(status) => return Ok(ExitCode::from(status)),
+        Verdict::PoweredOff if !command => return Ok(ExitCode::SUCCESS),
+        Verdict::PoweredOff | Verdict::DebugExit(_) => status::NO_STATUS,
+        Verdict::GuestPanic => status::PANIC,
+        Verdict::HypervisorFault => status::FAULT,
+        Verdict::QemuFailed => status::NO_START,
+        Verdict::Timeout => status::TIMEOUT,
+        Verdict::Interrupted => status::INTERRUPTED,
+    };
+    tell(&report, &log);
+    Ok(ExitCode::from(code))
+}
+
+fn tell(report: &Report, log: &std::path::Path) {
+    for line in &report.last_lines {
+        eprintln!("{line}");
+    }
+    eprintln!("error: {}; the whole log is {}", report.verdict, log.display());
+}
