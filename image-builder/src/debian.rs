@@ -1,6 +1,7 @@
 //! Debian packages by name: looked up and downloaded with the machine's own apt, unpacked in a
 //! cache, never installed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -85,6 +86,8 @@ pub struct Package {
 /// The package archive as this machine's apt sees it, with a cache of files.
 pub struct Archive {
     cache: PathBuf,
+    /// What apt has told already.
+    known: RefCell<BTreeMap<String, Option<Package>>>,
 }
 
 impl Archive {
@@ -92,6 +95,7 @@ impl Archive {
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
             cache: cache.into(),
+            known: RefCell::default(),
         }
     }
 
@@ -100,7 +104,7 @@ impl Archive {
     /// # Errors
     /// When apt-cache does not start.
     pub fn names(&self, prefix: &str) -> Result<Vec<String>, Error> {
-        let output = apt_cache(&["pkgnames", prefix])?;
+        let output = self.apt_cache(&["pkgnames", prefix])?;
         let text = String::from_utf8_lossy(&output.stdout);
         let mut names: Vec<String> = text.lines().map(str::to_owned).collect();
         names.sort();
@@ -113,11 +117,40 @@ impl Archive {
     /// # Errors
     /// When apt-cache does not start.
     pub fn candidate(&self, name: &str) -> Result<Option<Package>, Error> {
-        let output = apt_cache(&["show", "--no-all-versions", name])?;
+        self.ask(&[name])?;
+        Ok(self.known.borrow().get(name).cloned().flatten())
+    }
+
+    /// Asks apt about several packages in one call, so that [`Self::candidate`] knows them.
+    ///
+    /// # Errors
+    /// When apt-cache does not start.
+    pub fn ask(&self, names: &[&str]) -> Result<(), Error> {
+        let mut known = self.known.borrow_mut();
+        let new: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| !known.contains_key(*name))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = vec!["show", "--no-all-versions"];
+        arguments.extend(&new);
+        let output = self.apt_cache(&arguments)?;
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text
-            .split("\n\n")
-            .find_map(|paragraph| read_paragraph(name, paragraph)))
+        for name in new {
+            let package = text
+                .split("\n\n")
+                .find_map(|paragraph| read_paragraph(name, paragraph));
+            known.insert(name.to_owned(), package);
+        }
+        Ok(())
+    }
+
+    /// Forgets what apt has told: its lists have changed.
+    pub fn forget(&self) {
+        self.known.borrow_mut().clear();
     }
 
     /// Downloads packages that are not in the cache and unpacks each into a folder of its own.
@@ -137,6 +170,7 @@ impl Archive {
     pub fn files(&self, names: &[&str]) -> Result<Vec<PathBuf>, Error> {
         let mut files = BTreeMap::new();
         let mut wanted = Vec::new();
+        self.ask(names)?;
         for &name in names {
             match self.candidate(name)? {
                 Some(package) => match self.cached(&package) {
@@ -177,6 +211,24 @@ impl Archive {
     /// When apt-cache does not start.
     pub fn has(&self, name: &str) -> Result<bool, Error> {
         Ok(self.candidate(name)?.is_some() || self.cached_any(name).is_some())
+    }
+
+    fn apt_cache(&self, arguments: &[&str]) -> Result<Output, Error> {
+        // Some machines keep no digest of the lists, and apt then takes a second for each call.
+        let digest = self.cache.join("apt.bin");
+        fs::create_dir_all(&self.cache).map_err(cache_error(&self.cache))?;
+        Command::new("apt-cache")
+            .arg("-o")
+            .arg(format!("Dir::Cache::pkgcache={}", digest.display()))
+            .args(["-o", "Dir::Cache::srcpkgcache="])
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .stderr(Stdio::null())
+            .output()
+            .map_err(|source| Error::Program {
+                program: "apt-cache",
+                source,
+            })
     }
 
     fn folder(&self) -> PathBuf {
@@ -296,18 +348,6 @@ impl Archive {
     pub fn place(&self, name: &str) -> PathBuf {
         self.cache.join("unpacked").join(name)
     }
-}
-
-fn apt_cache(arguments: &[&str]) -> Result<Output, Error> {
-    Command::new("apt-cache")
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stderr(Stdio::null())
-        .output()
-        .map_err(|source| Error::Program {
-            program: "apt-cache",
-            source,
-        })
 }
 
 /// Reads one paragraph of `apt-cache show`. Only a version that can be downloaded has a file

@@ -27,7 +27,15 @@ const KMOD_NAMES: [&str; 6] = [
 
 /// Folders that must be there to mount something on.
 const MOUNT_POINTS: [&str; 9] = [
-    "dev", "mnt", "proc", "root", "run", "sys", "tmp", "var/log", "usr/local/bin",
+    "dev",
+    "mnt",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
+    "var/log",
+    "usr/local/bin",
 ];
 
 /// Why there is no initramfs.

@@ -175,6 +175,7 @@ impl Kernel {
         while let Some(version) = versions.pop() {
             let headers = format!("{HEADERS}{}", version.release());
             let image = format!("{IMAGE}{}", version.release());
+            archive.ask(&[&headers, &image])?;
             if archive.candidate(&image)?.is_some() && archive.candidate(&headers)?.is_some() {
                 return Self::fetch(archive, &version);
             }

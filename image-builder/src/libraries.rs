@@ -9,11 +9,7 @@ use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object};
 
 /// Where Debian keeps libraries, relative to a root.
-const FOLDERS: [&str; 3] = [
-    "lib/x86_64-linux-gnu",
-    "usr/lib/x86_64-linux-gnu",
-    "lib64",
-];
+const FOLDERS: [&str; 3] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64"];
 
 /// Why the libraries of a program are not known.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files beside the modules that `depmod` reads.
-const TABLES: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
+const TABLES: [&str; 3] = [
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.order",
+];
 
 /// Why a kernel's modules cannot be chosen.
 #[derive(Debug, thiserror::Error)]

@@ -135,7 +135,8 @@ impl Line {
             }
         }
         self.0.push(option.into());
-        self.0.push(std::os::unix::ffi::OsStringExt::from_vec(value));
+        self.0
+            .push(std::os::unix::ffi::OsStringExt::from_vec(value));
     }
 
     fn add_plain_path(&mut self, option: &str, path: &Path) {
@@ -252,7 +253,10 @@ mod tests {
     fn text(machine: &Machine, wiring: &Wiring) -> String {
         let boot = Boot::Iso(PathBuf::from("x.iso"));
         let arguments = machine.arguments(&boot, wiring).expect("no disks");
-        let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+        let words: Vec<_> = arguments
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
         words.join(" ")
     }
 

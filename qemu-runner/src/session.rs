@@ -222,11 +222,7 @@ impl Readers {
     }
 
     /// Copies bytes as they come.
-    fn output(
-        &mut self,
-        source: impl io::Read + Send + 'static,
-        mut sink: Box<dyn Write + Send>,
-    ) {
+    fn output(&mut self, source: impl io::Read + Send + 'static, mut sink: Box<dyn Write + Send>) {
         self.threads.push(thread::spawn(move || {
             // A reader that went away is no reason to block the guest.
             pump(source, |bytes| {
@@ -256,14 +252,15 @@ impl Readers {
         for thread in self.threads {
             let _ = thread.join();
         }
-        watch.events.iter().fold(verdict, |verdict, event| {
-            match (event, verdict) {
+        watch
+            .events
+            .iter()
+            .fold(verdict, |verdict, event| match (event, verdict) {
                 (Event::Fault, _) => Verdict::HypervisorFault,
                 (Event::Status(status), Verdict::PoweredOff) => Verdict::Exited(status),
                 (Event::Panic, Verdict::PoweredOff | Verdict::Timeout) => Verdict::GuestPanic,
                 _ => verdict,
-            }
-        })
+            })
     }
 }
 

@@ -136,6 +136,7 @@ fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<Kernel> {
             | kernel::Error::Package(debian::Error::Gone { .. } | debian::Error::Download { .. }),
         ) => {
             packages::update_lists()?;
+            archive.forget();
             Ok(fetch()?)
         }
         Err(error) => Err(error.into()),
@@ -152,8 +153,7 @@ fn additions(list: &[String]) -> Result<Tree> {
             _ => (entry.as_str(), None),
         };
         // The link itself would lead nowhere in the guest.
-        let real =
-            fs::canonicalize(source).with_context(|| format!("--add: {source}"))?;
+        let real = fs::canonicalize(source).with_context(|| format!("--add: {source}"))?;
         let name = Path::new(source)
             .file_name()
             .or_else(|| real.file_name())

@@ -71,7 +71,12 @@ pub struct RunArgs {
     #[arg(long)]
     bare: bool,
     /// Run a command in the guest, print what it prints, exit with its status.
-    #[arg(long, value_name = "CMD", conflicts_with = "script", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "CMD",
+        conflicts_with = "script",
+        allow_hyphen_values = true
+    )]
     exec: Option<String>,
     /// The same with a script.
     #[arg(long, value_name = "FILE")]
@@ -187,8 +192,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
         signal_hook::consts::SIGTERM,
         signal_hook::consts::SIGHUP,
     ] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .context("cannot handle signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
     }
     Ok(stop)
 }
@@ -221,5 +225,9 @@ fn tell(report: &Report, log: &std::path::Path) {
     for line in &report.last_lines {
         eprintln!("{line}");
     }
-    eprintln!("error: {}; the whole log is {}", report.verdict, log.display());
+    eprintln!(
+        "error: {}; the whole log is {}",
+        report.verdict,
+        log.display()
+    );
 }
