@@ -22,7 +22,7 @@ pub struct ManifestError<'a> {
 pub enum Problem {
     /// There are no tasks.
     NoTasks,
-    /// The name is empty, or has other characters than `a` to `z`.
+    /// The name is empty, or has other characters than `a` to `z` and `-`.
     BadName,
     /// Another task has the same name.
     NameTaken,
@@ -82,7 +82,12 @@ pub fn check_system(system: &SystemTable) -> Result<(), ManifestError<'_>> {
     }
     for (position, task) in tasks.iter().enumerate() {
         let fail = |problem| Err(ManifestError::new(task, None, problem));
-        if task.name.is_empty() || !task.name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        if task.name.is_empty()
+            || !task
+                .name
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'-'))
+        {
             return fail(Problem::BadName);
         }
         if tasks

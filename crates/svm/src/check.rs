@@ -1,0 +1,191 @@
+//! What the processor refuses, checked before it does (APM 15.5.1, 15.20, 15.21.10, 15.25.4).
+//!
+//! The processor only says that something is wrong, and emulators check less than hardware.
+
+use crate::assists::{Assists, V_NMI_ENABLE};
+use crate::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
+use crate::state::{CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG};
+use crate::vmcb::{Intercepts, Vmcb};
+
+/// What the processor can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Its assists.
+    pub assists: Assists,
+    /// Number of address space ids (CPUID leaf 0x8000_000a, EBX).
+    pub asids: u32,
+    /// Bits of a physical address (CPUID leaf 0x8000_0008, EAX).
+    pub physical_bits: u8,
+}
+
+/// Why a VMCB cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmcbProblem {
+    /// EFER.SVME is 0.
+    SvmeClear,
+    /// A reserved bit of EFER is set.
+    EferReserved,
+    /// CR0.NW is set without CR0.CD.
+    WriteThroughWithoutDisable,
+    /// CR0 has bits above 31.
+    Cr0High,
+    /// CR3 has bits above the physical address.
+    Cr3Reserved,
+    /// A reserved bit of CR4 is set.
+    Cr4Reserved,
+    /// DR6 has bits above 31.
+    Dr6High,
+    /// DR7 has bits above 31.
+    Dr7High,
+    /// Long mode paging without CR4.PAE.
+    LongModeWithoutPae,
+    /// Long mode paging without CR0.PE.
+    LongModeWithoutProtection,
+    /// The code segment has both L and D.
+    LongAndDefault,
+    /// VMRUN is not intercepted.
+    VmrunNotIntercepted,
+    /// The I/O map reaches beyond physical memory.
+    IoMapOutside,
+    /// The MSR map reaches beyond physical memory.
+    MsrMapOutside,
+    /// The ASID is 0 or too large.
+    BadAsid,
+    /// The type or vector of the injected event does not exist.
+    BadEvent,
+    /// Nested paging is off, or the processor has none.
+    NoNestedPaging,
+    /// The nested root is not a page below the end of physical memory.
+    NestedRoot,
+    /// A type in the guest's PAT does not exist.
+    BadPat,
+    /// The VMCB uses an assist that the processor does not have.
+    MissingAssist,
+    /// Virtual NMIs without an NMI intercept.
+    VirtualNmiWithoutIntercept,
+}
+
+const CR0_NW: u64 = 1 << 29;
+const CR0_CD: u64 = 1 << 30;
+const HIGH: u64 = !0 << 32;
+/// VME to OSXMMEXCPT, UMIP, LA57, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP, PKE, CET (APM 3.1.3).
+const CR4_USED: u64 = 0x7ff | 1 << 11 | 1 << 12 | 0x7 << 16 | 0xf << 20;
+/// SCE, LME, LMA, NXE, SVME, LMSLE, FFXSR, TCE, MCOMMIT, INTWB, UAIE, AIBRSE (APM 3.1.7).
+const EFER_USED: u64 = 1 | EFER_LME | EFER_LMA | 1 << 11 | 0xf << 12 | 3 << 17 | 3 << 20;
+/// Bytes of the maps.
+const IO_MAP_SIZE: u64 = 3 * 4096;
+const MSR_MAP_SIZE: u64 = 2 * 4096;
+
+/// Checks everything that makes the processor refuse a VMCB.
+///
+/// # Errors
+/// The first problem, in the order of the manual.
+pub fn check_vmcb(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
+    check_registers(vmcb, host)?;
+    check_control(vmcb, host)
+}
+
+fn refuse(condition: bool, problem: VmcbProblem) -> Result<(), VmcbProblem> {
+    if condition { Err(problem) } else { Ok(()) }
+}
+
+/// First address that does not exist.
+fn physical_end(host: &HostFacts) -> u64 {
+    1 << host.physical_bits.min(52)
+}
+
+fn check_registers(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
+    let save = vmcb.save();
+    let has = |register: u64, bits: u64| register & bits == bits;
+    let long_paging = has(save.efer, EFER_LME) && has(save.cr0, CR0_PG);
+    let long_code = long_paging && has(save.cr4, CR4_PAE);
+    let both = LONG | DEFAULT_32;
+    let pat_types = save.pat.to_le_bytes();
+    let conditions = [
+        (!has(save.efer, EFER_SVME), VmcbProblem::SvmeClear),
+        (
+            save.cr0 & (CR0_CD | CR0_NW) == CR0_NW,
+            VmcbProblem::WriteThroughWithoutDisable,
+        ),
+        (save.cr0 & HIGH != 0, VmcbProblem::Cr0High),
+        (save.cr3 >= physical_end(host), VmcbProblem::Cr3Reserved),
+        (save.cr4 & !CR4_USED != 0, VmcbProblem::Cr4Reserved),
+        (save.dr6 & HIGH != 0, VmcbProblem::Dr6High),
+        (save.dr7 & HIGH != 0, VmcbProblem::Dr7High),
+        (save.efer & !EFER_USED != 0, VmcbProblem::EferReserved),
+        (
+            long_paging && !has(save.cr4, CR4_PAE),
+            VmcbProblem::LongModeWithoutPae,
+        ),
+        (
+            long_paging && !has(save.cr0, CR0_PE),
+            VmcbProblem::LongModeWithoutProtection,
+        ),
+        (
+            long_code && save.cs.attributes & both == both,
+            VmcbProblem::LongAndDefault,
+        ),
+        (
+            !pat_types.iter().all(|kind| matches!(kind, 0 | 1 | 4..=7)),
+            VmcbProblem::BadPat,
+        ),
+    ];
+    conditions
+        .into_iter()
+        .try_for_each(|(condition, problem)| refuse(condition, problem))
+}
+
+fn check_control(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
+    let control = vmcb.control();
+    let intercepts = vmcb.intercepts();
+    let end = physical_end(host);
+    let outside = |map: u64, size: u64| map > end - size;
+    let nested = control.nested_control & 1 != 0 && host.assists.contains(Assists::NESTED_PAGING);
+    let virtual_nmi = control.virtual_interrupts & V_NMI_ENABLE != 0;
+    let missing = (virtual_nmi && !host.assists.contains(Assists::VIRTUAL_NMI))
+        || (control.last_branch_control & 1 != 0 && !host.assists.contains(Assists::LAST_BRANCH))
+        || (control.tlb_control > 1 && !host.assists.contains(Assists::FLUSH_BY_ASID))
+        || (!vmcb.clean().is_empty() && !host.assists.contains(Assists::CLEAN_BITS));
+    let conditions = [
+        (
+            !intercepts.contains(Intercepts::VMRUN),
+            VmcbProblem::VmrunNotIntercepted,
+        ),
+        (
+            outside(control.io_map, IO_MAP_SIZE),
+            VmcbProblem::IoMapOutside,
+        ),
+        (
+            outside(control.msr_map, MSR_MAP_SIZE),
+            VmcbProblem::MsrMapOutside,
+        ),
+        (
+            control.asid == 0 || control.asid >= host.asids,
+            VmcbProblem::BadAsid,
+        ),
+        (is_bad_event(control.event_injection), VmcbProblem::BadEvent),
+        (!nested, VmcbProblem::NoNestedPaging),
+        (
+            !control.nested_root.is_multiple_of(4096) || control.nested_root >= end,
+            VmcbProblem::NestedRoot,
+        ),
+        (missing, VmcbProblem::MissingAssist),
+        (
+            virtual_nmi && !intercepts.contains(Intercepts::NMI),
+            VmcbProblem::VirtualNmiWithoutIntercept,
+        ),
+    ];
+    conditions
+        .into_iter()
+        .try_for_each(|(condition, problem)| refuse(condition, problem))
+}
+
+fn is_bad_event(event: u64) -> bool {
+    let vector = event & 0xff;
+    let sound = match kind(event) {
+        INTERRUPT | NMI | SOFTWARE => true,
+        EXCEPTION => vector < 32 && vector != 2,
+        _ => false,
+    };
+    event & VALID != 0 && !sound
+}

@@ -1,0 +1,51 @@
+//! Events that are delivered to the guest (APM 15.20, EVENTINJ).
+
+use lucos_abi::object::Event;
+
+use crate::vmcb::{Clean, Vmcb};
+
+pub(crate) const VALID: u64 = 1 << 31;
+pub(crate) const HAS_ERROR_CODE: u64 = 1 << 11;
+pub(crate) const INTERRUPT: u64 = 0;
+pub(crate) const NMI: u64 = 2;
+pub(crate) const EXCEPTION: u64 = 3;
+pub(crate) const SOFTWARE: u64 = 4;
+
+const NMI_VECTOR: u64 = 2;
+
+/// Type of an encoded event.
+pub(crate) const fn kind(event: u64) -> u64 {
+    event >> 8 & 7
+}
+
+/// An encoded NMI.
+pub const fn nmi() -> u64 {
+    VALID | NMI << 8 | NMI_VECTOR
+}
+
+/// An encoded exception.
+pub fn exception(event: Event) -> u64 {
+    let error = event
+        .error_code
+        .map_or(0, |code| HAS_ERROR_CODE | u64::from(code) << 32);
+    VALID | EXCEPTION << 8 | u64::from(event.vector) | error
+}
+
+impl Vmcb {
+    /// Delivers an encoded event at the next run, in the place of any other.
+    pub fn inject(&mut self, event: u64) {
+        self.control_mut(Clean::empty()).event_injection = event;
+    }
+
+    /// The event whose delivery the last exit interrupted, to be injected again, since nobody else
+    /// remembers it.
+    ///
+    /// Software interrupts and breakpoints (INTn, INT3, INTO) are left out: their instruction runs
+    /// again.
+    pub fn interrupted_event(&self) -> Option<u64> {
+        let event = self.control().exit_interrupt_info;
+        let repeats =
+            kind(event) == SOFTWARE || kind(event) == EXCEPTION && matches!(event & 0xff, 3 | 4);
+        (event & VALID != 0 && !repeats).then_some(event)
+    }
+}

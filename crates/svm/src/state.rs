@@ -1,0 +1,161 @@
+//! The guest's registers: start state, and the block that tasks see.
+
+use lucos_abi::object::FlatStart;
+use lucos_abi::registers::Registers;
+
+use crate::vmcb::{Clean, Save, Segment, Vmcb};
+
+/// General registers that VMRUN neither loads nor saves; the kernel's entry code does, at these
+/// offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Gprs {
+    /// RBX, offset 0
+    pub rbx: u64,
+    /// RCX, offset 8
+    pub rcx: u64,
+    /// RDX, offset 16
+    pub rdx: u64,
+    /// RSI, offset 24
+    pub rsi: u64,
+    /// RDI, offset 32
+    pub rdi: u64,
+    /// RBP, offset 40
+    pub rbp: u64,
+    /// R8 to R15, offset 48 on
+    pub r8_to_15: [u64; 8],
+}
+
+pub(crate) const CR0_PE: u64 = 1;
+pub(crate) const CR0_PG: u64 = 1 << 31;
+pub(crate) const CR4_PAE: u64 = 1 << 5;
+pub(crate) const EFER_LME: u64 = 1 << 8;
+pub(crate) const EFER_LMA: u64 = 1 << 10;
+pub(crate) const EFER_SVME: u64 = 1 << 12;
+/// Attribute bits of a code segment.
+pub(crate) const LONG: u16 = 1 << 9;
+pub(crate) const DEFAULT_32: u16 = 1 << 10;
+
+/// ET, NE, WP and MP beside paging and protection: what the boot protocols of Linux expect.
+const CR0_START: u64 = CR0_PG | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | CR0_PE;
+/// Present, accessed, and execute/read with L, read/write with D, busy 64-bit TSS, LDT.
+const CODE_64: u16 = 0xa9b;
+const DATA: u16 = 0xc93;
+const BUSY_TSS: u16 = 0x8b;
+const LDT: u16 = 0x82;
+/// Reset values (APM table 14-1; PAT: 7.8.2).
+const RFLAGS_RESET: u64 = 1 << 1;
+const DR6_RESET: u64 = 0xffff_0ff0;
+const DR7_RESET: u64 = 0x400;
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// RFLAGS bits that exist (APM 3.1.6).
+const RFLAGS_USED: u64 = 0x003f_7fd5;
+
+/// Puts the guest into 64-bit mode with flat segments and interrupts off, as after a reset in
+/// everything else. An event that waited for delivery is forgotten.
+pub fn start_flat(vmcb: &mut Vmcb, gprs: &mut Gprs, start: &FlatStart) {
+    let segment = |selector, attributes, limit| Segment {
+        selector,
+        attributes,
+        limit,
+        base: 0,
+    };
+    let data = segment(start.data_selector, DATA, u32::MAX);
+    *vmcb.save_mut(Clean::all()) = Save {
+        es: data,
+        cs: segment(start.code_selector, CODE_64, u32::MAX),
+        ss: data,
+        ds: data,
+        fs: data,
+        gs: data,
+        gdtr: Segment {
+            base: start.gdt_base,
+            ..segment(0, 0, start.gdt_limit.into())
+        },
+        ldtr: segment(0, LDT, 0xffff),
+        tr: segment(0, BUSY_TSS, 0xffff),
+        efer: EFER_SVME | EFER_LMA | EFER_LME,
+        cr0: CR0_START,
+        cr3: start.cr3,
+        cr4: CR4_PAE,
+        dr6: DR6_RESET,
+        dr7: DR7_RESET,
+        rflags: RFLAGS_RESET,
+        rip: start.rip,
+        pat: PAT_RESET,
+        ..Save::default()
+    };
+    let control = vmcb.control_mut(Clean::empty());
+    control.interrupt_shadow = 0;
+    control.event_injection = 0;
+    control.exit_interrupt_info = 0;
+    *gprs = Gprs {
+        rsi: start.rsi,
+        ..Gprs::default()
+    };
+}
+
+/// The register block that tasks see.
+pub fn registers(vmcb: &Vmcb, gprs: &Gprs) -> Registers {
+    let save = vmcb.save();
+    let [r8, r9, r10, r11, r12, r13, r14, r15] = gprs.r8_to_15;
+    let code_size = match save.cs.attributes & (LONG | DEFAULT_32) {
+        attributes if attributes & LONG != 0 && save.efer & EFER_LMA != 0 => 64,
+        attributes if attributes & DEFAULT_32 != 0 => 32,
+        _ => 16,
+    };
+    Registers {
+        rax: save.rax,
+        rbx: gprs.rbx,
+        rcx: gprs.rcx,
+        rdx: gprs.rdx,
+        rsi: gprs.rsi,
+        rdi: gprs.rdi,
+        rbp: gprs.rbp,
+        rsp: save.rsp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rip: save.rip,
+        rflags: save.rflags,
+        cr0: save.cr0,
+        cr2: save.cr2,
+        cr3: save.cr3,
+        cr4: save.cr4,
+        efer: save.efer & !EFER_SVME,
+        dr6: save.dr6,
+        cpl: save.cpl.into(),
+        code_size,
+        interrupt_shadow: vmcb.control().interrupt_shadow & 1,
+        cs_base: save.cs.base,
+    }
+}
+
+/// Takes over what a task may change of a register block: the general registers, RIP, RFLAGS and
+/// the interrupt shadow.
+pub fn write_back(vmcb: &mut Vmcb, gprs: &mut Gprs, block: &Registers) {
+    *gprs = Gprs {
+        rbx: block.rbx,
+        rcx: block.rcx,
+        rdx: block.rdx,
+        rsi: block.rsi,
+        rdi: block.rdi,
+        rbp: block.rbp,
+        r8_to_15: [
+            block.r8, block.r9, block.r10, block.r11, block.r12, block.r13, block.r14, block.r15,
+        ],
+    };
+    // None of these is ever kept by the processor, so no group is named.
+    let save = vmcb.save_mut(Clean::empty());
+    save.rax = block.rax;
+    save.rsp = block.rsp;
+    save.rip = block.rip;
+    save.rflags = block.rflags & RFLAGS_USED | RFLAGS_RESET;
+    let control = vmcb.control_mut(Clean::empty());
+    control.interrupt_shadow = control.interrupt_shadow & !1 | block.interrupt_shadow & 1;
+}

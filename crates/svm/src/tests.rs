@@ -1,0 +1,632 @@
+use lucos_abi::object::{Access, Event, ExitReason, FlatStart};
+use lucos_abi::registers::{Registers, SIZE};
+use proptest::prelude::*;
+
+use crate::{
+    Assists, Clean, ExitCode, Gprs, HostFacts, Intercepts, MsrMap, OutsideMap, Setup, Vmcb,
+    VmcbProblem, check_vmcb, exception, exit_reason, instruction_length, nmi, registers,
+    start_flat, write_back,
+};
+
+const SETUP: Setup = Setup {
+    asid: 1,
+    nested_root: 0x7f00_0000,
+    msr_map: 0x7f00_2000,
+};
+
+const START: FlatStart = FlatStart {
+    rip: 0x100_0200,
+    rsi: 0x9_0000,
+    cr3: 0x7e00_0000,
+    gdt_base: 0x7e00_8000,
+    gdt_limit: 0x1f,
+    code_selector: 0x10,
+    data_selector: 0x18,
+};
+
+fn host(assists: Assists) -> HostFacts {
+    HostFacts {
+        assists,
+        asids: 16,
+        physical_bits: 40,
+    }
+}
+
+/// A guest that is ready to run.
+fn ready(assists: Assists) -> (Vmcb, Gprs) {
+    let mut vmcb = Vmcb::new();
+    let mut gprs = Gprs::default();
+    vmcb.configure(assists, &SETUP);
+    start_flat(&mut vmcb, &mut gprs, &START);
+    (vmcb, gprs)
+}
+
+fn each_assist() -> impl Iterator<Item = Assists> {
+    let none = core::iter::once(Assists::empty());
+    let all = core::iter::once(Assists::all());
+    none.chain(Assists::all().iter())
+        .chain(all)
+        .map(|assists| assists | Assists::NESTED_PAGING)
+}
+
+#[test]
+fn a_configured_guest_may_run_with_every_assist_and_without() {
+    for assists in each_assist() {
+        let (mut vmcb, _) = ready(assists);
+        assert_eq!(check_vmcb(&vmcb, &host(assists)), Ok(()), "{assists:?}");
+        vmcb.exited(assists);
+        assert_eq!(check_vmcb(&vmcb, &host(assists)), Ok(()), "{assists:?}");
+    }
+}
+
+#[test]
+fn assists_are_those_of_the_cpuid_leaf() {
+    let tcg = Assists::from_cpuid(1);
+    assert_eq!(tcg, Assists::NESTED_PAGING);
+    let bochs = Assists::from_cpuid(0x44f);
+    let expected =
+        Assists::NESTED_PAGING | Assists::LAST_BRANCH | Assists::NEXT_RIP | Assists::FLUSH_BY_ASID;
+    assert_eq!(bochs, expected);
+    assert_eq!(Assists::from_cpuid(u32::MAX), Assists::all());
+}
+
+#[test]
+fn pass_through_intercepts() {
+    let (vmcb, _) = ready(Assists::NESTED_PAGING);
+    let intercepts = vmcb.intercepts();
+    assert_eq!(vmcb.control().nested_control, 1);
+    for needed in [
+        Intercepts::NMI,
+        Intercepts::INIT,
+        Intercepts::CPUID,
+        Intercepts::MSR,
+        Intercepts::SHUTDOWN,
+        Intercepts::VMRUN,
+        Intercepts::SKINIT,
+    ] {
+        assert!(intercepts.contains(needed), "{needed:?}");
+    }
+    for direct in [Intercepts::INTR, Intercepts::HLT, Intercepts::IO] {
+        assert!(!intercepts.intersects(direct), "{direct:?}");
+    }
+    assert_eq!(intercepts.bits() & 0xffff_ffff, 0x9404_000a);
+    assert_eq!(intercepts.bits() >> 32, 0x7f);
+}
+
+#[test]
+fn a_flush_is_of_the_guest_only_where_the_processor_can() {
+    for assists in each_assist() {
+        let (mut vmcb, _) = ready(assists);
+        vmcb.exited(assists);
+        assert_eq!(vmcb.control().tlb_control, 0, "asked once");
+        vmcb.request_flush(assists);
+        let expected = if assists.contains(Assists::FLUSH_BY_ASID) {
+            3
+        } else {
+            1
+        };
+        assert_eq!(vmcb.control().tlb_control, expected, "{assists:?}");
+    }
+}
+
+#[test]
+fn the_first_run_flushes_and_keeps_nothing() {
+    for assists in each_assist() {
+        let (vmcb, _) = ready(assists);
+        assert_ne!(vmcb.control().tlb_control, 0);
+        assert_eq!(vmcb.clean(), Clean::empty());
+    }
+}
+
+#[test]
+fn fields_are_kept_only_with_clean_bits_and_only_when_unchanged() {
+    for assists in each_assist() {
+        let (mut vmcb, mut gprs) = ready(assists);
+        vmcb.exited(assists);
+        if !assists.contains(Assists::CLEAN_BITS) {
+            assert_eq!(vmcb.clean(), Clean::empty());
+            continue;
+        }
+        let all = Clean::all();
+        assert_eq!(vmcb.clean(), all);
+        vmcb.inject(nmi());
+        vmcb.request_flush(assists);
+        let block = registers(&vmcb, &gprs);
+        write_back(&mut vmcb, &mut gprs, &block);
+        assert_eq!(vmcb.clean(), all, "none of these is ever kept");
+        vmcb.set_intercepts(Intercepts::IRET, true);
+        assert_eq!(vmcb.clean(), all - Clean::INTERCEPTS);
+        vmcb.save_mut(Clean::CR2).cr2 = 5;
+        assert_eq!(vmcb.clean(), all - Clean::INTERCEPTS - Clean::CR2);
+        vmcb.exited(assists);
+        vmcb.set_exception_intercept(6, true);
+        assert_eq!(vmcb.clean(), all - Clean::INTERCEPTS);
+        start_flat(&mut vmcb, &mut gprs, &START);
+        assert_eq!(vmcb.clean(), Clean::empty());
+    }
+}
+
+#[test]
+fn intercepts_switch_on_and_off() {
+    let mut vmcb = Vmcb::new();
+    vmcb.set_intercepts(Intercepts::VMRUN | Intercepts::IRET, true);
+    vmcb.set_intercepts(Intercepts::IRET, false);
+    assert_eq!(vmcb.intercepts(), Intercepts::VMRUN);
+    vmcb.set_exception_intercept(6, true);
+    vmcb.set_exception_intercept(1, true);
+    vmcb.set_exception_intercept(32, true);
+    vmcb.set_exception_intercept(255, true);
+    assert_eq!(vmcb.control().intercept_exceptions, 1 << 6 | 1 << 1);
+    vmcb.set_exception_intercept(6, false);
+    assert_eq!(vmcb.control().intercept_exceptions, 1 << 1);
+}
+
+#[test]
+fn nmis_wait_in_the_processor_where_it_can() {
+    for assists in each_assist() {
+        let (mut vmcb, _) = ready(assists);
+        assert!(!vmcb.nmi_in_progress());
+        vmcb.exited(assists);
+        vmcb.deliver_nmi(assists);
+        let control = vmcb.control();
+        if assists.contains(Assists::VIRTUAL_NMI) {
+            assert_eq!(control.event_injection, 0);
+            assert_eq!(control.virtual_interrupts, 1 << 26 | 1 << 11);
+            assert!(vmcb.nmi_in_progress());
+        } else {
+            assert_eq!(control.event_injection, 0x8000_0202);
+            assert!(!vmcb.nmi_in_progress());
+        }
+        assert_eq!(check_vmcb(&vmcb, &host(assists)), Ok(()));
+    }
+}
+
+#[test]
+fn last_branch_records_are_apart_where_they_can_be() {
+    for assists in each_assist() {
+        let (vmcb, _) = ready(assists);
+        let expected = u64::from(assists.contains(Assists::LAST_BRANCH));
+        assert_eq!(vmcb.control().last_branch_control, expected);
+    }
+}
+
+#[test]
+fn events_are_encoded_as_the_manual_says() {
+    let invalid_opcode = Event {
+        vector: 6,
+        error_code: None,
+    };
+    assert_eq!(exception(invalid_opcode), 0x8000_0306);
+    let protection = Event {
+        vector: 13,
+        error_code: Some(0x18),
+    };
+    assert_eq!(exception(protection), 0x18_8000_0b0d);
+}
+
+#[test]
+fn an_interrupted_event_is_delivered_again_unless_its_instruction_repeats() {
+    let cases = [
+        (0x8000_0041, Some(0x8000_0041)),
+        (0x8000_0202, Some(0x8000_0202)),
+        (0x2_8000_0b0e, Some(0x2_8000_0b0e)),
+        (0x8000_0480, None),
+        (0x8000_0303, None),
+        (0x8000_0304, None),
+        (0x0000_0041, None),
+        (0, None),
+    ];
+    for (event, expected) in cases {
+        let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
+        vmcb.control_mut(Clean::empty()).exit_interrupt_info = event;
+        assert_eq!(vmcb.interrupted_event(), expected, "{event:#x}");
+    }
+}
+
+fn exit(code: u64, info1: u64, info2: u64) -> Vmcb {
+    let (mut vmcb, _) = ready(Assists::all());
+    let control = vmcb.control_mut(Clean::empty());
+    control.exit_code = code;
+    control.exit_info1 = info1;
+    control.exit_info2 = info2;
+    vmcb
+}
+
+#[test]
+fn exits_have_the_same_names_for_every_vendor() {
+    let cases = [
+        (0x72, 0, ExitReason::Cpuid),
+        (0x7c, 0, ExitReason::ReadMsr),
+        (0x7c, 1, ExitReason::WriteMsr),
+        (0x81, 0, ExitReason::Hypercall),
+        (0x7f, 0, ExitReason::Shutdown),
+        (0x63, 0, ExitReason::Init),
+        (u64::MAX, 0, ExitReason::InvalidState),
+        (0xffff_ffff, 0, ExitReason::InvalidState),
+        (
+            0x46,
+            9,
+            ExitReason::Exception {
+                vector: 6,
+                error_code: 0,
+            },
+        ),
+        (
+            0x4e,
+            9,
+            ExitReason::Exception {
+                vector: 14,
+                error_code: 9,
+            },
+        ),
+        (
+            0x61,
+            7,
+            ExitReason::Other {
+                code: 0x61,
+                info1: 7,
+                info2: 0x1234_5678,
+            },
+        ),
+    ];
+    for (code, info1, expected) in cases {
+        let vmcb = exit(code, info1, 0x1234_5678);
+        assert_eq!(exit_reason(&vmcb), expected, "{code:#x}");
+    }
+    for code in [0x7a, 0x80, 0x82, 0x83, 0x84, 0x85, 0x86] {
+        let reason = exit_reason(&exit(code, 0, 0));
+        assert_eq!(reason, ExitReason::Virtualization, "{code:#x}");
+    }
+}
+
+#[test]
+fn exactly_the_manuals_exceptions_have_an_error_code() {
+    let with: Vec<u64> = (0..32)
+        .filter(|vector| {
+            let reason = exit_reason(&exit(0x40 + vector, 0x77, 0));
+            matches!(
+                reason,
+                ExitReason::Exception {
+                    error_code: 0x77,
+                    ..
+                }
+            )
+        })
+        .collect();
+    assert_eq!(with, [8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
+}
+
+#[test]
+fn a_nested_fault_tells_what_the_guest_did() {
+    type Bit = fn(&Access) -> bool;
+    let bits: [(u64, Bit); 4] = [
+        (1, |access| access.present),
+        (1 << 1, |access| access.write),
+        (1 << 4, |access| access.execute),
+        (1 << 33, |access| access.table_walk),
+    ];
+    for (info, expected) in bits {
+        for (other, field) in bits {
+            let vmcb = exit(0x400, info | 1 << 2, 0xfee0_0300);
+            let ExitReason::NestedFault { gpa, access } = exit_reason(&vmcb) else {
+                panic!("not a nested fault");
+            };
+            assert_eq!(gpa, 0xfee0_0300);
+            assert_eq!(field(&access), info == other);
+            assert!(expected(&access));
+        }
+    }
+}
+
+#[test]
+fn the_length_is_known_only_with_the_assist() {
+    let length = |code: u64, next: u64, info2: u64, assist: bool| {
+        let mut vmcb = exit(code, 0, info2);
+        vmcb.save_mut(Clean::empty()).rip = 0xffff_ffff_ffff_fffe;
+        vmcb.control_mut(Clean::empty()).next_rip = next;
+        instruction_length(&vmcb, assist)
+    };
+    assert_eq!(length(0x72, 0, 0, true), 2, "the address wraps");
+    assert_eq!(length(0x72, 13, 0, true), 15);
+    assert_eq!(length(0x72, 14, 0, true), 0, "no instruction is so long");
+    assert_eq!(length(0x72, 0xffff_ffff_ffff_fffe, 0, true), 0);
+    assert_eq!(length(0x72, 0x1000, 0, true), 0);
+    assert_eq!(length(0x72, 0, 0, false), 0);
+    assert_eq!(
+        length(0x7b, 0, 1, false),
+        3,
+        "IN and OUT tell by themselves"
+    );
+    assert_eq!(length(0x7b, 5, 1, true), 3);
+    assert_eq!(ExitCode::IO.0, 0x7b);
+}
+
+/// For each check of the manual: a change after which exactly this problem is found.
+#[test]
+fn every_check_finds_its_problem_and_nothing_else() {
+    type Change = fn(&mut Vmcb);
+    let all = Clean::all();
+    let cases: [(Change, VmcbProblem); 28] = [
+        (
+            |v| v.save_mut(Clean::all()).efer &= !(1 << 12),
+            VmcbProblem::SvmeClear,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).efer |= 1 << 9,
+            VmcbProblem::EferReserved,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).efer |= 1 << 63,
+            VmcbProblem::EferReserved,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr0 |= 1 << 29,
+            VmcbProblem::WriteThroughWithoutDisable,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr0 |= 1 << 32,
+            VmcbProblem::Cr0High,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr3 |= 1 << 40,
+            VmcbProblem::Cr3Reserved,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr4 |= 1 << 15,
+            VmcbProblem::Cr4Reserved,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr4 |= 1 << 32,
+            VmcbProblem::Cr4Reserved,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).dr6 |= 1 << 32,
+            VmcbProblem::Dr6High,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).dr7 |= 1 << 32,
+            VmcbProblem::Dr7High,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr4 &= !0x20,
+            VmcbProblem::LongModeWithoutPae,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cr0 &= !1,
+            VmcbProblem::LongModeWithoutProtection,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).cs.attributes |= 1 << 10,
+            VmcbProblem::LongAndDefault,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).pat |= 2 << 24,
+            VmcbProblem::BadPat,
+        ),
+        (
+            |v| v.save_mut(Clean::all()).pat |= 8 << 56,
+            VmcbProblem::BadPat,
+        ),
+        (
+            |v| v.set_intercepts(Intercepts::VMRUN, false),
+            VmcbProblem::VmrunNotIntercepted,
+        ),
+        (
+            |v| v.control_mut(Clean::all()).io_map = (1 << 40) - 0x2000,
+            VmcbProblem::IoMapOutside,
+        ),
+        (
+            |v| v.control_mut(Clean::all()).msr_map = (1 << 40) - 0x1000,
+            VmcbProblem::MsrMapOutside,
+        ),
+        (
+            |v| v.control_mut(Clean::all()).asid = 0,
+            VmcbProblem::BadAsid,
+        ),
+        (
+            |v| v.control_mut(Clean::all()).asid = 16,
+            VmcbProblem::BadAsid,
+        ),
+        (|v| v.inject(0x8000_0120), VmcbProblem::BadEvent),
+        (|v| v.inject(0x8000_0320), VmcbProblem::BadEvent),
+        (|v| v.inject(0x8000_0302), VmcbProblem::BadEvent),
+        (
+            |v| v.control_mut(Clean::all()).nested_control = 0,
+            VmcbProblem::NoNestedPaging,
+        ),
+        (
+            |v| v.control_mut(Clean::all()).nested_root |= 1 << 40,
+            VmcbProblem::NestedRoot,
+        ),
+        (
+            |v| v.control_mut(Clean::all()).nested_root |= 8,
+            VmcbProblem::NestedRoot,
+        ),
+        (
+            |v| v.set_intercepts(Intercepts::NMI, false),
+            VmcbProblem::VirtualNmiWithoutIntercept,
+        ),
+        (|v| v.inject(0x8000_0720), VmcbProblem::BadEvent),
+    ];
+    for (change, expected) in cases {
+        let (mut vmcb, _) = ready(Assists::all());
+        let facts = host(Assists::all());
+        assert_eq!(check_vmcb(&vmcb, &facts), Ok(()));
+        change(&mut vmcb);
+        assert_eq!(check_vmcb(&vmcb, &facts), Err(expected));
+    }
+    // The same values where they are legal.
+    let legal: [Change; 8] = [
+        |v| v.save_mut(Clean::all()).cr0 |= 3 << 29,
+        |v| v.save_mut(Clean::all()).cr3 |= 1 << 39,
+        |v| v.save_mut(Clean::all()).efer |= 1 << 11 | 1,
+        |v| v.save_mut(Clean::all()).cr4 |= 0x3f_0000 & !(1 << 19) | 1 << 12,
+        |v| v.control_mut(Clean::all()).io_map = (1 << 40) - 0x3000,
+        |v| v.control_mut(Clean::all()).asid = 15,
+        |v| v.inject(0x0000_0120),
+        |v| {
+            // Real mode: the rules of long mode do not hold.
+            let save = v.save_mut(Clean::all());
+            (save.efer, save.cr0, save.cr4) = (1 << 12, 0x10, 0);
+            save.cs.attributes |= 1 << 10;
+        },
+    ];
+    for change in legal {
+        let (mut vmcb, _) = ready(Assists::all());
+        change(&mut vmcb);
+        assert_eq!(check_vmcb(&vmcb, &host(Assists::all())), Ok(()));
+    }
+    assert_eq!(all.bits(), 0x7ff);
+}
+
+#[test]
+fn an_assist_that_is_not_there_is_not_used() {
+    let used = [
+        Assists::LAST_BRANCH,
+        Assists::FLUSH_BY_ASID,
+        Assists::CLEAN_BITS,
+        Assists::VIRTUAL_NMI,
+    ];
+    for assist in used {
+        let (mut vmcb, _) = ready(Assists::all());
+        vmcb.exited(Assists::all());
+        vmcb.request_flush(Assists::all());
+        assert_eq!(check_vmcb(&vmcb, &host(Assists::all())), Ok(()));
+        let without = host(Assists::all() - assist);
+        let problem = check_vmcb(&vmcb, &without);
+        assert_eq!(problem, Err(VmcbProblem::MissingAssist), "{assist:?}");
+    }
+    let (vmcb, _) = ready(Assists::empty());
+    assert_eq!(
+        check_vmcb(&vmcb, &host(Assists::empty())),
+        Err(VmcbProblem::NoNestedPaging)
+    );
+}
+
+#[test]
+fn the_start_state_is_flat_64_bit_code() {
+    let (vmcb, gprs) = ready(Assists::NESTED_PAGING);
+    let save = vmcb.save();
+    assert_eq!(save.cs.attributes, 0xa9b);
+    assert_eq!(save.cs.selector, 0x10);
+    assert_eq!((save.ss.attributes, save.ss.selector), (0xc93, 0x18));
+    assert_eq!((save.gdtr.base, save.gdtr.limit), (0x7e00_8000, 0x1f));
+    assert_eq!(save.rflags, 2, "interrupts are off");
+    let block = registers(&vmcb, &gprs);
+    assert_eq!(block.rip, START.rip);
+    assert_eq!(block.rsi, START.rsi);
+    assert_eq!(block.cr3, START.cr3);
+    assert_eq!(block.efer, 0x500, "the guest does not see SVME");
+    assert_eq!((block.code_size, block.cpl), (64, 0));
+}
+
+#[test]
+fn starting_again_leaves_nothing_of_the_last_run() {
+    let (fresh, fresh_gprs) = ready(Assists::all());
+    let (mut vmcb, mut gprs) = ready(Assists::all());
+    let block = Registers::from_bytes(&[0x5a; SIZE]).expect("a block");
+    write_back(&mut vmcb, &mut gprs, &block);
+    vmcb.inject(nmi());
+    let save = vmcb.save_mut(Clean::all());
+    save.lstar = 7;
+    save.cpl = 3;
+    save.cr4 = 0xffff;
+    save.idtr.base = 9;
+    let control = vmcb.control_mut(Clean::all());
+    control.interrupt_shadow = 1;
+    control.exit_interrupt_info = 0x8000_0041;
+    start_flat(&mut vmcb, &mut gprs, &START);
+    assert_eq!(vmcb, fresh);
+    assert_eq!(gprs, fresh_gprs);
+}
+
+#[test]
+fn code_size_follows_segment_and_mode() {
+    let (mut vmcb, gprs) = ready(Assists::NESTED_PAGING);
+    let mut size = |efer, attributes| {
+        let save = vmcb.save_mut(Clean::all());
+        (save.efer, save.cs.attributes) = (efer, attributes);
+        registers(&vmcb, &gprs).code_size
+    };
+    assert_eq!(size(0x1500, 0xa9b), 64);
+    assert_eq!(size(0x1500, 0xc9b), 32);
+    assert_eq!(size(0x1500, 0x89b), 16);
+    assert_eq!(size(0x1000, 0xa9b), 16, "L means nothing outside long mode");
+}
+
+fn bit(map: &MsrMap, number: usize) -> bool {
+    map.bytes()[number / 8] >> (number % 8) & 1 != 0
+}
+
+#[test]
+fn msr_bits_lie_where_the_manual_says() {
+    let cases = [
+        (0u32, 0usize),
+        (0x1b, 0x36),
+        (0x1fff, 0x3ffe),
+        (0xc000_0000, 0x4000),
+        (0xc000_0080, 0x4100),
+        (0xc001_0000, 0x8000),
+        (0xc001_0117, 0x822e),
+        (0xc001_1fff, 0xbffe),
+    ];
+    for (msr, first) in cases {
+        let mut map = MsrMap::new();
+        map.set(msr, true, false).expect("in a range");
+        assert!(bit(&map, first) && !bit(&map, first + 1), "{msr:#x}");
+        map.set(msr, false, true).expect("in a range");
+        assert!(!bit(&map, first) && bit(&map, first + 1), "{msr:#x}");
+        let set: u32 = map.bytes().iter().map(|byte| byte.count_ones()).sum();
+        assert_eq!(set, 1);
+        map.set(msr, false, false).expect("in a range");
+        assert_eq!(map, MsrMap::new());
+    }
+    for msr in [
+        0x2000,
+        0x4000_0000,
+        0xbfff_ffff,
+        0xc000_2000,
+        0xc001_2000,
+        u32::MAX,
+    ] {
+        let mut map = MsrMap::new();
+        assert_eq!(map.set(msr, true, true), Err(OutsideMap(msr)));
+        assert_eq!(map, MsrMap::new());
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_task_changes_only_what_it_may(bytes in prop::collection::vec(any::<u8>(), SIZE)) {
+        let (mut vmcb, mut gprs) = ready(Assists::NESTED_PAGING);
+        let before = registers(&vmcb, &gprs);
+        let block = Registers::from_bytes(&bytes).unwrap();
+        write_back(&mut vmcb, &mut gprs, &block);
+        let after = registers(&vmcb, &gprs);
+        let expected = Registers {
+            rflags: block.rflags & 0x3f_7fd5 | 2,
+            interrupt_shadow: block.interrupt_shadow & 1,
+            cr0: before.cr0,
+            cr2: before.cr2,
+            cr3: before.cr3,
+            cr4: before.cr4,
+            efer: before.efer,
+            dr6: before.dr6,
+            cpl: before.cpl,
+            code_size: before.code_size,
+            cs_base: before.cs_base,
+            ..block
+        };
+        prop_assert_eq!(after, expected);
+        prop_assert_eq!(check_vmcb(&vmcb, &host(Assists::NESTED_PAGING)), Ok(()));
+    }
+
+    #[test]
+    fn no_exit_confuses(code: u64, info1: u64, info2: u64, next: u64, rip: u64, assist: bool) {
+        let mut vmcb = exit(code, info1, info2);
+        vmcb.save_mut(Clean::empty()).rip = rip;
+        vmcb.control_mut(Clean::empty()).next_rip = next;
+        let _ = exit_reason(&vmcb);
+        prop_assert!(instruction_length(&vmcb, assist) <= 15);
+    }
+}
