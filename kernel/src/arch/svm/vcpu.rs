@@ -1,27 +1,264 @@
+//! The AMD-V vCPU of a processor.
+
+use super::nmi::GuestNmi;
+use super::{assists, code, enable, msr_map, world_switch};
+use crate::arch::cpuid;
 use crate::arch::local::Shared;
-use crate::arch::vcpu::Entered;
-use crate::fatal::Fatal;
-use lucos_abi::object::*;
+use crate::arch::vcpu::{Entered, answer_cpuid, must_not_enter, translations_are_old};
+use crate::fatal::{Fatal, die};
+use crate::memory::direct::Pages;
+use crate::{guest_space, machine};
+use core::sync::atomic::Ordering;
+use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
-pub struct SvmVcpu;
+use lucos_svm::{
+    Assists, Clean, ExitCode, Gprs, HostFacts, MsrMap, Setup, Vmcb, check_vmcb, exception,
+    exit_reason, instruction_length, registers, start_flat, write_back,
+};
+
+/// Every vCPU has its processor to itself, so one address space id serves all.
+const ASID: u32 = 1;
+
+const EFER_LMA: u64 = 1 << 10;
+const EFER_SVME: u64 = 1 << 12;
+/// EFER bits that a guest may set: SCE, LME, LMA, NXE, LMSLE, FFXSR, TCE.
+const EFER_GUEST: u64 = 1 | 1 << 8 | EFER_LMA | 0xf << 11 & !EFER_SVME | 1 << 15;
+
+/// How often to look for an NMI that an exit announced, before going on without.
+const NMI_PATIENCE: u32 = 100_000;
+
+/// A vCPU.
+pub struct SvmVcpu {
+    shared: &'static Shared,
+    vmcb: &'static mut Vmcb,
+    vmcb_phys: u64,
+    /// Physical address of the page with LUCOS's own VMLOAD state.
+    own_state: u64,
+    gprs: Gprs,
+    facts: HostFacts,
+    nmi: GuestNmi,
+}
+
 impl SvmVcpu {
-    pub fn new(_: &'static Shared) -> Result<Self, Fatal> {
-        Ok(Self)
+    /// Switches the extension on and prepares a VMCB.
+    ///
+    /// # Errors
+    /// The region is full.
+    pub fn new(shared: &'static Shared) -> Result<Self, Fatal> {
+        let own_state = enable()?;
+        let map = Pages::allocate(2).ok_or(Fatal::OutOfMemory)?;
+        let msr_map_phys = map.phys();
+        // SAFETY: a map is bytes, and the two pages are its size.
+        *unsafe { map.leak_as::<MsrMap>() } = msr_map();
+        let page = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
+        let vmcb_phys = page.phys();
+        // SAFETY: a VMCB is integers, and the page is its size.
+        let vmcb = unsafe { page.leak_as::<Vmcb>() };
+        let facts = HostFacts {
+            assists: assists(),
+            asids: cpuid::svm_features().ebx,
+            physical_bits: cpuid::physical_bits(),
+        };
+        let setup = Setup {
+            asid: ASID,
+            nested_root: guest_space::root(),
+            msr_map: msr_map_phys,
+        };
+        vmcb.configure(facts.assists, &setup);
+        Ok(Self {
+            shared,
+            vmcb,
+            vmcb_phys,
+            own_state,
+            gprs: Gprs::default(),
+            facts,
+            nmi: GuestNmi::default(),
+        })
     }
+
+    /// Enters the guest, unless something came up.
     pub fn enter(&mut self) -> Entered {
-        Entered::Again
+        self.nmi.before_entry(self.vmcb, self.facts.assists);
+        self.update_intercepts();
+        world_switch::close();
+        self.shared.in_guest.store(true, Ordering::SeqCst);
+        if must_not_enter(self.shared) {
+            self.shared.in_guest.store(false, Ordering::SeqCst);
+            world_switch::open();
+            return Entered::Again;
+        }
+        // SAFETY: global interrupts are off.
+        unsafe { world_switch::load(self.vmcb_phys) };
+        while self.run_once() {}
+        // SAFETY: the VMCB is this vCPU's, and then LUCOS's own state comes back.
+        unsafe {
+            world_switch::save(self.vmcb_phys);
+            world_switch::load(self.own_state);
+        }
+        *self.shared.snapshot.lock() = Some(self.registers());
+        self.shared.in_guest.store(false, Ordering::SeqCst);
+        world_switch::open();
+        self.look_at_exit()
     }
-    pub fn pend_nmi(&mut self) {}
-    pub fn start(&mut self, _: &FlatStart) {}
+
+    /// One VMRUN. True when the exit was handled on the spot and the guest may go on at once.
+    fn run_once(&mut self) -> bool {
+        if translations_are_old(self.shared) {
+            self.vmcb.request_flush(self.facts.assists);
+        }
+        if cfg!(debug_assertions)
+            && let Err(problem) = check_vmcb(self.vmcb, &self.facts)
+        {
+            log::error!("VMCB: {problem:?}");
+            die(Fatal::BadVmcb);
+        }
+        // SAFETY: `enter` turned global interrupts off and loaded the guest's state; the nested
+        // tables are the guest space's.
+        unsafe { world_switch::run(&mut self.gprs, self.vmcb_phys) };
+        self.vmcb.exited(self.facts.assists);
+        if let Some(event) = self.vmcb.interrupted_event() {
+            self.vmcb.inject(event);
+        }
+        self.shared.counts.add(Counter::Exits);
+        self.vmcb.exit_code() == ExitCode::CPUID
+            && self.answer_cpuid()
+            && !must_not_enter(self.shared)
+    }
+
+    /// Answers CPUID from the table. When the answer is given but the guest must not be entered,
+    /// the exit is over all the same: its code is replaced.
+    fn answer_cpuid(&mut self) -> bool {
+        let next_rip = self.facts.assists.contains(Assists::NEXT_RIP);
+        let length = match instruction_length(self.vmcb, next_rip) {
+            0 if code::is_plain_cpuid(self.vmcb) => 2,
+            length => length,
+        };
+        let (leaf, subleaf) = (self.vmcb.save().rax as u32, self.gprs.rcx as u32);
+        let answer = answer_cpuid(leaf, subleaf, self.vmcb.save().cr4);
+        let (Some([eax, ebx, ecx, edx]), 1..) = (answer, length) else {
+            return false;
+        };
+        self.shared.counts.add(Counter::Cpuid);
+        self.gprs.rbx = ebx.into();
+        self.gprs.rcx = ecx.into();
+        self.gprs.rdx = edx.into();
+        let save = self.vmcb.save_mut(Clean::empty());
+        save.rax = eax.into();
+        save.rip = save.rip.wrapping_add(length.into());
+        let control = self.vmcb.control_mut(Clean::empty());
+        control.interrupt_shadow = 0;
+        control.exit_code = HANDLED.0.into();
+        true
+    }
+
+    /// After the processor is LUCOS's again: what remains of the exit.
+    fn look_at_exit(&mut self) -> Entered {
+        let code = self.vmcb.exit_code();
+        if code != DEBUG_EXCEPTION {
+            self.nmi.at_other_exit(self.vmcb);
+        }
+        match code {
+            HANDLED => return Entered::Again,
+            ExitCode::NMI => {
+                self.wait_for_nmi();
+                return Entered::Again;
+            }
+            ExitCode::IRET => {
+                self.shared.counts.add(Counter::Exception);
+                self.nmi.at_iret(self.vmcb);
+                return Entered::Again;
+            }
+            DEBUG_EXCEPTION if self.nmi.at_debug_exception(self.vmcb) => {
+                self.shared.counts.add(Counter::Exception);
+                return Entered::Again;
+            }
+            _ => {}
+        }
+        let reason = exit_reason(self.vmcb);
+        self.shared.counts.add(counter(reason));
+        Entered::Exit(reason)
+    }
+
+    /// The exit says that an NMI waits. It is taken soon after global interrupts are on, though not
+    /// always at the next instruction.
+    fn wait_for_nmi(&self) {
+        for _ in 0..NMI_PATIENCE {
+            if self.shared.nmis.load(Ordering::SeqCst) != 0 {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    fn update_intercepts(&mut self) {
+        let wanted = machine::intercepted_exceptions() | self.nmi.exceptions();
+        if self.vmcb.control().intercept_exceptions != wanted {
+            self.vmcb
+                .control_mut(Clean::INTERCEPTS)
+                .intercept_exceptions = wanted;
+        }
+    }
+
+    /// An NMI of the guest has come.
+    pub fn pend_nmi(&mut self) {
+        self.nmi.pend();
+    }
+
+    /// Sets the state in which the guest starts.
+    pub fn start(&mut self, state: &FlatStart) {
+        self.nmi.reset(self.vmcb);
+        start_flat(self.vmcb, &mut self.gprs, state);
+    }
+
+    /// Length of the instruction of the last exit; 0 when the processor does not tell.
     pub fn instruction_length(&self) -> u8 {
-        0
+        instruction_length(self.vmcb, self.facts.assists.contains(Assists::NEXT_RIP))
     }
+
+    /// The registers.
     pub fn registers(&self) -> Registers {
-        Registers::default()
+        registers(self.vmcb, &self.gprs)
     }
-    pub fn set_registers(&mut self, _: &Registers) {}
-    pub fn inject(&mut self, _: Event) {}
-    pub fn write_efer(&mut self, _: u64) -> bool {
-        false
+
+    /// Changes the registers that a task may change.
+    pub fn set_registers(&mut self, block: &Registers) {
+        write_back(self.vmcb, &mut self.gprs, block);
+    }
+
+    /// Delivers an exception at the next entry.
+    pub fn inject(&mut self, event: Event) {
+        self.vmcb.inject(exception(event));
+    }
+
+    /// Sets EFER; false when a bit is set that a guest may not set.
+    pub fn write_efer(&mut self, value: u64) -> bool {
+        if value & !EFER_GUEST != 0 {
+            return false;
+        }
+        let save = self.vmcb.save_mut(Clean::CONTROL_REGISTERS);
+        save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
+        true
+    }
+}
+
+/// Debug exceptions leave with this code.
+const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
+
+/// No processor gives this code: the exit was dealt with.
+const HANDLED: ExitCode = ExitCode(0xffff_fff0);
+
+const fn counter(reason: ExitReason) -> Counter {
+    match reason {
+        ExitReason::Hypercall => Counter::Hypercall,
+        ExitReason::Cpuid => Counter::Cpuid,
+        ExitReason::ReadMsr | ExitReason::WriteMsr => Counter::Msr,
+        ExitReason::Virtualization => Counter::Virtualization,
+        ExitReason::Exception { vector: 6, .. } => Counter::InvalidOpcode,
+        ExitReason::Exception { .. } => Counter::Exception,
+        ExitReason::NestedFault { .. } => Counter::NestedFault,
+        ExitReason::Shutdown
+        | ExitReason::Init
+        | ExitReason::InvalidState
+        | ExitReason::Other { .. } => Counter::Other,
     }
 }

@@ -8,26 +8,7 @@
 //! TR is the guest's: an NMI would use the guest's stack table.
 
 use core::arch::{asm, global_asm};
-
-/// General registers that VMRUN does not switch.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct General {
-    /// RBX
-    pub rbx: u64,
-    /// RCX
-    pub rcx: u64,
-    /// RDX
-    pub rdx: u64,
-    /// RSI
-    pub rsi: u64,
-    /// RDI
-    pub rdi: u64,
-    /// RBP
-    pub rbp: u64,
-    /// R8 to R15
-    pub upper: [u64; 8],
-}
+use lucos_svm::Gprs;
 
 global_asm!(
     ".global svm_run",
@@ -83,7 +64,7 @@ global_asm!(
 );
 
 unsafe extern "C" {
-    fn svm_run(general: *mut General, vmcb: u64);
+    fn svm_run(general: *mut Gprs, vmcb: u64);
 }
 
 /// Runs the guest until its next exit.
@@ -91,7 +72,7 @@ unsafe extern "C" {
 /// # Safety
 /// Global interrupts are off (CLGI), the guest's VMLOAD state is loaded, and `vmcb` is the physical
 /// address of a VMCB whose nested tables keep the guest out of LUCOS's region.
-pub unsafe fn run(general: &mut General, vmcb: u64) {
+pub unsafe fn run(general: &mut Gprs, vmcb: u64) {
     // SAFETY: the caller prepared the guest; `svm_run` keeps to the C convention.
     unsafe { svm_run(general, vmcb) }
 }
