@@ -29,13 +29,14 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
     control::enable_protections()?;
     frames::start(record.region, record.kernel.length);
     kernel_space::start(&record)?;
-    guest_ram::start(&record.memory, record.nvs);
     vcpu::probe()?;
     apic::start().ok_or(Fatal::OutOfMemory)?;
     let apic_ids = firmware::processors(record.rsdp)?;
     local::create(&apic_ids);
     guest_space::start(record.region)?;
-    system::start(&record, &apic_ids)?;
+    let info = system::describe(&record, &apic_ids)?;
+    guest_ram::start(&info.memory);
+    system::start(&record, &info)?;
     let first = local::get(0).ok_or(Fatal::NoProcessors)?;
     let descriptors = Box::leak(Descriptors::new(first)).load();
     check_rights()?;

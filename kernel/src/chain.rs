@@ -145,7 +145,7 @@ impl Processor {
             call::CALL => self.call(caller, first, second),
             call::REPLY_AND_WAIT => self.reply_and_wait(caller, first),
             call::FAULT => {
-                self.log_last_words(caller, first.min(second));
+                self.log_last_words(caller, second);
                 self.fault(caller, TaskFault::GaveUp);
             }
             _ => thread.answer(CallStatus::NoSuchCall, 0),

@@ -32,7 +32,7 @@ pub fn tasks() -> &'static [Task] {
 ///
 /// # Errors
 /// A part is missing or not allowed, or the region is full.
-pub fn start(record: &BootRecord, apic_ids: &[u32]) -> Result<(), Fatal> {
+pub fn start(record: &BootRecord, info: &SystemInfo) -> Result<(), Fatal> {
     let (pages, length) = module(record, "system").ok_or(Fatal::MissingModule("system"))?;
     let bytes = pages.bytes().get(..length).unwrap_or(&[]);
     let table: SystemTable = message::decode(bytes).map_err(|_| Fatal::BadSystemTable)?;
@@ -40,9 +40,8 @@ pub fn start(record: &BootRecord, apic_ids: &[u32]) -> Result<(), Fatal> {
         log::error!("system table: {why:?}");
         Fatal::SystemTableRefused
     })?;
-    let info = describe(record, apic_ids)?;
     let surroundings = Surroundings {
-        system_info: write_info(&info)?,
+        system_info: write_info(info)?,
         memory: &info.memory,
         region: record.region,
     };
@@ -96,7 +95,10 @@ fn module(record: &BootRecord, name: &str) -> Option<(Pages, usize)> {
 }
 
 /// What the tasks are told.
-fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fatal> {
+///
+/// # Errors
+/// The boot record holds too much.
+pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fatal> {
     let too_much = |_| Fatal::BadBootRecord;
     let mut info = SystemInfo {
         memory: heapless::Vec::new(),

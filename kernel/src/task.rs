@@ -240,13 +240,12 @@ fn reads_guest_memory(entry: &TaskEntry) -> bool {
 /// Maps what may be read of the guest's memory, read-only.
 fn map_window(space: &TaskSpace, surroundings: &Surroundings<'_>) -> Result<(), Fatal> {
     let hidden = surroundings.region;
-    for range in readable_ranges(surroundings.memory) {
+    for (first, last) in readable_pages(surroundings.memory) {
         for (start, end) in [
-            (range.start, range.end().min(hidden.start)),
-            (range.start.max(hidden.end()), range.end()),
+            (first, last.min(hidden.start)),
+            (first.max(hidden.end()), last),
         ] {
-            let start = start.next_multiple_of(PAGE);
-            let end = (end & !(PAGE - 1)).min(layout::GUEST_WINDOW_SIZE);
+            let end = end.min(layout::GUEST_WINDOW_SIZE);
             if start < end {
                 space.map(
                     layout::GUEST_WINDOW + start,
@@ -258,4 +257,18 @@ fn map_window(space: &TaskSpace, surroundings: &Surroundings<'_>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Start and end of the readable ranges in whole pages; neighbours that share a page are one.
+fn readable_pages(memory: &[MemoryRange]) -> Vec<(u64, u64)> {
+    let mut pages: Vec<(u64, u64)> = Vec::new();
+    for range in readable_ranges(memory) {
+        let start = range.start & !(PAGE - 1);
+        let end = range.end().next_multiple_of(PAGE);
+        match pages.last_mut() {
+            Some((_, last)) if start <= *last => *last = end.max(*last),
+            _ => pages.push((start, end)),
+        }
+    }
+    pages
 }

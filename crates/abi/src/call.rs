@@ -7,7 +7,7 @@
 //! |---|---|---|---|---|
 //! | [`CALL`] | capability slot | message length | [`CallStatus`] | reply length |
 //! | [`REPLY_AND_WAIT`] | – | reply length | badge of the caller | request length |
-//! | [`FAULT`] | 0 | text length | never returns | |
+//! | [`FAULT`] | – | text length | never returns | |
 //!
 //! A task that is called answers a message that it cannot read with an empty reply; no reply of a
 //! task is empty otherwise. Registers other than `rax`, `rdx` and the scratch registers of the C

@@ -1,21 +1,29 @@
 //! The guest's RAM, as the kernel writes it for tasks: checked, never LUCOS's own region.
 
-use super::direct;
+use super::{PAGE, direct};
 use alloc::vec::Vec;
 use lucos_abi::boot::{MemoryKind, MemoryRange};
 use spin::Once;
 
 static RANGES: Once<Vec<MemoryRange>> = Once::new();
 
-/// Says what guest RAM is: the RAM ranges of the guest's memory map, and the NVS area. The caller
-/// has mapped them, and LUCOS's region is in none of them.
-pub fn start(memory: &[MemoryRange], nvs: MemoryRange) {
+/// Says what guest RAM is: the RAM ranges of the guest's memory map, and the NVS area. Their whole
+/// pages are mapped, and LUCOS's region is in none of them.
+pub fn start(memory: &[MemoryRange]) {
+    let whole = |range: &MemoryRange| {
+        let start = range.start.next_multiple_of(PAGE);
+        let length = (range.end() & !(PAGE - 1)).saturating_sub(start);
+        MemoryRange {
+            start,
+            length,
+            kind: range.kind,
+        }
+    };
     RANGES.call_once(|| {
         memory
             .iter()
-            .copied()
-            .filter(|range| range.kind == MemoryKind::Ram)
-            .chain([nvs])
+            .filter(|range| matches!(range.kind, MemoryKind::Ram | MemoryKind::AcpiNvs))
+            .map(whole)
             .collect()
     });
 }
