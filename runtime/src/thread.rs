@@ -97,6 +97,23 @@ impl Thread {
         decode(reply).map_err(CallError::BadReply)
     }
 
+    /// Sends bytes as they are to whatever is behind `slot`, and returns status and reply length. For
+    /// tests of the kernel: tasks use [`Thread::call`].
+    #[cfg(feature = "raw-calls")]
+    pub fn call_bytes(&mut self, slot: u64, bytes: &[u8], length: u64) -> (u64, u64) {
+        for (place, byte) in self.page().iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        let returned = system_call(CALL, slot, length);
+        (returned.rax, returned.rdx)
+    }
+
+    /// Enters the kernel with any call number. For tests of the kernel.
+    #[cfg(feature = "raw-calls")]
+    pub fn call_number(&mut self, number: u64) -> u64 {
+        system_call(number, 0, 0).rax
+    }
+
     /// Writes one line to the log, or nothing when this task may not. Use [`crate::log!`].
     pub fn log(&mut self, text: fmt::Arguments<'_>) {
         let mut line = Text::<LINE_MAX>::new();

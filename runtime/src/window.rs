@@ -1,7 +1,7 @@
 //! Reading guest memory through the window that the kernel maps into some tasks.
 
 use heapless::Vec;
-use lucos_abi::boot::{MAX_RANGES, MemoryRange, SystemInfo, readable_ranges};
+use lucos_abi::boot::{MAX_RANGES, SystemInfo, readable_ranges};
 use lucos_abi::layout::GUEST_WINDOW_SIZE;
 
 /// Why bytes cannot be read.
@@ -18,16 +18,30 @@ pub enum WindowError {
 /// use it: the kernel maps nothing there and ends the task.
 #[derive(Clone, Debug)]
 pub struct GuestWindow {
-    ranges: Vec<MemoryRange, MAX_RANGES>,
-    hidden: MemoryRange,
+    /// What is mapped: start and end of whole pages, in order, apart from each other.
+    mapped: Vec<(u64, u64), MAPPED_MAX>,
 }
+
+/// LUCOS's region may cut one range in two.
+const MAPPED_MAX: usize = MAX_RANGES + 1;
+const PAGE: u64 = 4096;
 
 impl GuestWindow {
     /// The window of this machine.
     pub fn new(info: &SystemInfo) -> Self {
+        let hidden = info.region;
+        let pieces = readable_ranges(&info.memory).flat_map(|range| {
+            [
+                (range.start, range.end().min(hidden.start)),
+                (range.start.max(hidden.end()), range.end()),
+            ]
+        });
+        // The kernel maps the whole pages of each piece.
+        let mapped = pieces
+            .map(|(start, end)| (start.next_multiple_of(PAGE), end & !(PAGE - 1)))
+            .filter(|(start, end)| start < end);
         Self {
-            ranges: readable_ranges(&info.memory).take(MAX_RANGES).collect(),
-            hidden: info.region,
+            mapped: mapped.take(MAPPED_MAX).collect(),
         }
     }
 
@@ -41,17 +55,14 @@ impl GuestWindow {
             .checked_add(length as u64)
             .filter(|&end| end <= GUEST_WINDOW_SIZE)
             .ok_or(unreadable(gpa))?;
-        if length > 0 && gpa < self.hidden.end() && end > self.hidden.start {
-            return Err(unreadable(gpa.max(self.hidden.start)));
-        }
-        // The ranges are sorted and do not overlap; bytes may lie in several neighbours.
+        // Bytes may lie in several pieces that touch each other.
         let mut next = gpa;
-        for range in &self.ranges {
+        for &(piece, piece_end) in &self.mapped {
             if next >= end {
                 break;
             }
-            if range.start <= next && next < range.end() {
-                next = range.end();
+            if piece <= next && next < piece_end {
+                next = piece_end;
             }
         }
         if next < end {
@@ -104,7 +115,7 @@ fn copy(_gpa: u64, to: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::{GuestWindow, WindowError};
-    use lucos_abi::boot::{MemoryKind, MemoryRange};
+    use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
 
     fn range(start: u64, end: u64, kind: MemoryKind) -> MemoryRange {
         MemoryRange {
@@ -115,18 +126,27 @@ mod tests {
     }
 
     fn window() -> GuestWindow {
-        let hidden = range(0x3000, 0x5000, MemoryKind::Reserved);
-        let ranges = [
+        let region = range(0x3000, 0x5000, MemoryKind::Reserved);
+        let memory = [
             range(0x1000, 0x2000, MemoryKind::Ram),
             range(0x2000, 0x3000, MemoryKind::AcpiNvs),
-            hidden,
+            region,
             range(0x5000, 0x6000, MemoryKind::Ram),
-            range(0x8000, 0x9000, MemoryKind::Ram),
+            range(0x8000, 0x9c00, MemoryKind::Ram),
+            range(0x9c00, 0xa000, MemoryKind::Reserved),
+            range(0xb000, 0xc000, MemoryKind::Bad),
         ];
-        GuestWindow {
-            ranges: ranges.into_iter().collect(),
-            hidden,
-        }
+        GuestWindow::new(&SystemInfo {
+            memory: memory.into_iter().collect(),
+            region,
+            nvs: memory[1],
+            rsdp: 0,
+            modules: [].into_iter().collect(),
+            apic_ids: [0].into_iter().collect(),
+            physical_bits: 40,
+            framebuffer: None,
+            efi: None,
+        })
     }
 
     #[test]
@@ -146,8 +166,16 @@ mod tests {
         assert_eq!(bad(0x2fff, 2), 0x3000);
         assert_eq!(bad(0x4fff, 2), 0x4fff);
         assert_eq!(bad(0x5fff, 2), 0x6000);
-        assert_eq!(bad(0x8fff, 2), 0x9000);
+        assert_eq!(bad(0xb000, 1), 0xb000);
         assert_eq!(bad(u64::MAX, 2), u64::MAX);
         assert_eq!(bad(0x3fff_ffff_ffff, 2), 0x3fff_ffff_ffff);
+    }
+
+    #[test]
+    fn pages_that_are_only_partly_readable_are_not_mapped() {
+        assert_eq!(window().check(0x8000, 0x1000), Ok(()));
+        let partly = WindowError::NotReadable { gpa: 0x9000 };
+        assert_eq!(window().check(0x9000, 8), Err(partly));
+        assert_eq!(window().check(0x8fff, 2), Err(partly));
     }
 }
