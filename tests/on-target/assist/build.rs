@@ -1,0 +1,1 @@
+include!("../../../runtime/task_link.rs");
