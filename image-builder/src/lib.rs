@@ -2,9 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod debian;
 pub mod initramfs;
+pub mod iso;
 pub mod kernel;
 pub mod libraries;
 pub mod modules;
+pub mod system;
 pub mod tree;
