@@ -9,6 +9,7 @@ use crate::arch::cpuid;
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
 use lucos_svm::{Assists, MsrMap};
+use spin::Mutex;
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 const EFER_SVME: u64 = 1 << 12;
@@ -60,9 +61,18 @@ fn enable() -> Result<u64, Fatal> {
     Ok(own_state)
 }
 
-/// The registers that LUCOS keeps from the guest, the same for every vCPU.
-fn msr_map() -> MsrMap {
-    let mut map = MsrMap::new();
+/// Physical address of the map of registers that LUCOS keeps from the guest, the same for every
+/// vCPU.
+fn msr_map() -> Result<u64, Fatal> {
+    static MAP: Mutex<Option<u64>> = Mutex::new(None);
+    let mut shared = MAP.lock();
+    if let Some(phys) = *shared {
+        return Ok(phys);
+    }
+    let pages = Pages::allocate(2).ok_or(Fatal::OutOfMemory)?;
+    let phys = pages.phys();
+    // SAFETY: a map is bytes, and the two pages are its size.
+    let map = unsafe { pages.leak_as::<MsrMap>() };
     for (register, read, write) in [
         (EFER, true, true),
         (VM_CR, true, true),
@@ -73,5 +83,6 @@ fn msr_map() -> MsrMap {
         // All of them lie in the map's ranges.
         let _ = map.set(register, read, write);
     }
-    map
+    *shared = Some(phys);
+    Ok(phys)
 }

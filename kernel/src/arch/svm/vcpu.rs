@@ -12,8 +12,8 @@ use core::sync::atomic::Ordering;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_svm::{
-    Assists, Clean, ExitCode, Gprs, HostFacts, MsrMap, Setup, Vmcb, check_vmcb, exception,
-    exit_reason, instruction_length, registers, start_flat, write_back,
+    Assists, Clean, ExitCode, Gprs, HostFacts, Setup, Vmcb, check_vmcb, exception, exit_reason,
+    instruction_length, registers, start_flat, write_back,
 };
 
 /// Every vCPU has its processor to itself, so one address space id serves all.
@@ -46,10 +46,6 @@ impl SvmVcpu {
     /// The region is full.
     pub fn new(shared: &'static Shared) -> Result<Self, Fatal> {
         let own_state = enable()?;
-        let map = Pages::allocate(2).ok_or(Fatal::OutOfMemory)?;
-        let msr_map_phys = map.phys();
-        // SAFETY: a map is bytes, and the two pages are its size.
-        *unsafe { map.leak_as::<MsrMap>() } = msr_map();
         let page = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
         let vmcb_phys = page.phys();
         // SAFETY: a VMCB is integers, and the page is its size.
@@ -62,7 +58,7 @@ impl SvmVcpu {
         let setup = Setup {
             asid: ASID,
             nested_root: guest_space::root(),
-            msr_map: msr_map_phys,
+            msr_map: msr_map()?,
         };
         vmcb.configure(facts.assists, &setup);
         Ok(Self {
