@@ -1,0 +1,129 @@
+//! The list of guarded pages. It lies in retained memory: the guest must not be able to write them
+//! after a restart of this task.
+
+use crate::platform::{Platform, Refused};
+
+/// Most pages that can be guarded at once.
+pub const MAX_GUARDS: usize = 64;
+
+/// Offset of the byte that says how far the address space was mapped: 0 for not at all, else the
+/// power of two.
+const MAPPED: usize = 0;
+/// Offset of the first slot. A slot is a page's address and a byte that says whether it counts; the
+/// byte is written last.
+const SLOTS: usize = 64;
+const SLOT: usize = 16;
+const SLOT_USED: usize = 8;
+
+/// Bytes of retained memory that the list takes.
+pub const LENGTH: usize = SLOTS + MAX_GUARDS * SLOT;
+
+/// The power of two up to which the guest's address space was mapped; `None` when it was not.
+pub fn mapped(platform: &impl Platform) -> Option<u32> {
+    let mut byte = [0];
+    platform.recall(MAPPED, &mut byte);
+    let [power] = byte;
+    (power != 0 && power < 64).then_some(u32::from(power))
+}
+
+/// Notes that the guest's address space was mapped up to this power of two.
+///
+/// # Errors
+/// There is no retained memory.
+pub fn set_mapped(platform: &mut impl Platform, power: u32) -> Result<(), Refused> {
+    let power = u8::try_from(power).map_err(|_| Refused)?;
+    platform.retain(MAPPED, &[power])
+}
+
+/// All guarded pages.
+pub fn all(platform: &impl Platform) -> impl Iterator<Item = u64> {
+    (0..MAX_GUARDS).filter_map(|number| slot(platform, number))
+}
+
+/// Whether this page is guarded.
+pub fn contains(platform: &impl Platform, page: u64) -> bool {
+    all(platform).any(|guarded| guarded == page)
+}
+
+/// Adds a page; nothing changes when it is in the list.
+///
+/// # Errors
+/// The list is full.
+pub fn add(platform: &mut impl Platform, page: u64) -> Result<(), Refused> {
+    if contains(platform, page) {
+        return Ok(());
+    }
+    let free = (0..MAX_GUARDS)
+        .find(|&number| slot(platform, number).is_none())
+        .ok_or(Refused)?;
+    let at = SLOTS + free * SLOT;
+    platform.retain(at, &page.to_le_bytes())?;
+    platform.retain(at + SLOT_USED, &[1])
+}
+
+/// Removes a page if it is in the list.
+///
+/// # Errors
+/// There is no retained memory.
+pub fn remove(platform: &mut impl Platform, page: u64) -> Result<(), Refused> {
+    for number in 0..MAX_GUARDS {
+        if slot(platform, number) == Some(page) {
+            platform.retain(SLOTS + number * SLOT + SLOT_USED, &[0])?;
+        }
+    }
+    Ok(())
+}
+
+fn slot(platform: &impl Platform, number: usize) -> Option<u64> {
+    let mut bytes = [0; SLOT];
+    platform.recall(SLOTS + number * SLOT, &mut bytes);
+    if bytes.get(SLOT_USED) != Some(&1) {
+        return None;
+    }
+    bytes.first_chunk().copied().map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LENGTH, MAX_GUARDS, add, all, contains, mapped, remove, set_mapped};
+    use crate::fake::Fake;
+    use crate::platform::Refused;
+
+    #[test]
+    fn pages_are_kept_once_and_the_list_has_an_end() {
+        let mut machine = Fake::new();
+        for number in 0..MAX_GUARDS as u64 {
+            add(&mut machine, number << 12).unwrap();
+            add(&mut machine, number << 12).unwrap();
+        }
+        assert_eq!(all(&machine).count(), MAX_GUARDS);
+        assert_eq!(add(&mut machine, 1 << 40), Err(Refused));
+        remove(&mut machine, 5 << 12).unwrap();
+        assert!(!contains(&machine, 5 << 12));
+        add(&mut machine, 1 << 40).unwrap();
+        assert!(contains(&machine, 1 << 40));
+    }
+
+    #[test]
+    fn a_write_that_was_cut_off_leaves_the_list_as_it_was() {
+        for cut in 0..9 {
+            let mut machine = Fake::new();
+            add(&mut machine, 0x1000).unwrap();
+            machine.journal_writes_left = Some(cut);
+            let _ = add(&mut machine, 0xffff_f000);
+            machine.journal_writes_left = None;
+            let pages: Vec<_> = all(&machine).collect();
+            assert_eq!(pages, [0x1000], "cut after {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn how_far_is_mapped_is_kept() {
+        let mut machine = Fake::new();
+        assert_eq!(mapped(&machine), None);
+        set_mapped(&mut machine, 40).unwrap();
+        assert_eq!(mapped(&machine), Some(40));
+        assert_eq!(set_mapped(&mut machine, 300), Err(Refused));
+        assert!(machine.journal.len() >= LENGTH);
+    }
+}

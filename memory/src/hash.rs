@@ -1,0 +1,66 @@
+//! SHA-256 of everything that the guest owns.
+
+use lucos_abi::service::MemoryError;
+use sha2::{Digest, Sha256};
+
+use crate::PAGE;
+use crate::map::GuestMap;
+use crate::platform::Platform;
+
+/// Hashes the guest's memory in the order of addresses, whole pages only.
+///
+/// # Errors
+/// [`MemoryError::NotRam`] when some of it cannot be read.
+pub fn of_guest(platform: &impl Platform, map: &GuestMap<'_>) -> Result<[u8; 32], MemoryError> {
+    let mut hash = Sha256::new();
+    let mut page = [0; PAGE as usize];
+    for range in map.owned() {
+        let end = range.end() & !(PAGE - 1);
+        let mut gpa = range.start.next_multiple_of(PAGE);
+        while gpa < end {
+            platform
+                .read(gpa, &mut page)
+                .map_err(|gpa| MemoryError::NotRam { gpa })?;
+            hash.update(page);
+            gpa += PAGE;
+        }
+    }
+    Ok(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_guest;
+    use crate::fake::{self, AREA, Fake};
+    use crate::platform::Platform;
+    use lucos_abi::boot::{MemoryKind, MemoryRange};
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn every_byte_that_the_guest_owns_counts() {
+        let mut info = fake::info();
+        let range = |start, length, kind| MemoryRange {
+            start,
+            length,
+            kind,
+        };
+        info.memory = [
+            range(0, 0x3000, MemoryKind::Ram),
+            range(0x4000, 0x1000, MemoryKind::Reserved),
+            range(AREA, 0x1000, MemoryKind::AcpiNvs),
+        ]
+        .into_iter()
+        .collect();
+        let map = fake::map(&info);
+        let mut machine = Fake::new();
+        let before = of_guest(&machine, &map).unwrap();
+        assert_eq!(before[..], Sha256::digest([0; 0x4000])[..]);
+        for gpa in [0, 0x2fff, AREA, AREA + 0xfff] {
+            machine.write(gpa, &[1]).unwrap();
+            assert_ne!(of_guest(&machine, &map).unwrap(), before);
+            machine.write(gpa, &[0]).unwrap();
+        }
+        machine.write(0x4000, &[1]).unwrap();
+        assert_eq!(of_guest(&machine, &map).unwrap(), before);
+    }
+}

@@ -1,0 +1,31 @@
+//! The task `memory`: the guest's physical memory as the guest may see it, and reads and writes on
+//! the guest's behalf and in its address spaces, all checked.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`map`] | what lies at a guest-physical address |
+//! | [`platform`] | what the kernel does for this task |
+//! | [`translate`] | from guest-virtual to guest-physical addresses |
+//! | [`access`] | reads and writes |
+//! | [`space`] | what the guest may do where: the mapping, guarded pages, faults |
+//! | [`guards`] | the list of guarded pages, which survives a restart |
+//! | [`hash`] | the hash of everything that the guest owns |
+//! | [`service`] | requests and replies |
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod guards;
+pub mod hash;
+pub mod map;
+pub mod platform;
+pub mod service;
+pub mod space;
+pub mod translate;
+
+#[cfg(test)]
+mod fake;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
