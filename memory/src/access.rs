@@ -187,9 +187,8 @@ mod tests {
         machine.map_page(0x7000, REGION + 0x1000, true);
         machine.map_page(0x8000, AREA, true);
         machine.map_page(0x9000, HIGH, true);
-        let read_at = |machine: &Fake, space, address| {
-            read(machine, &map, space, address, &mut [0; 8]).map(|()| ())
-        };
+        let read_at =
+            |machine: &Fake, space, address| read(machine, &map, space, address, &mut [0; 8]);
         assert_eq!(
             read_at(&machine, space, 0x7000),
             Err(MemoryError::NotRam {
