@@ -10,6 +10,8 @@ use image_builder::initramfs::{Builder, Parts};
 use image_builder::kernel::{self, Kernel, Series, Version};
 use image_builder::tree::Tree;
 
+use crate::command;
+use crate::modules;
 use crate::packages::{self, Consent, Need};
 use crate::workspace::Workspace;
 
@@ -82,7 +84,7 @@ pub fn prepare(
     packages::ensure(&needs, consent)?;
     let archive = Archive::new(&workspace.cache);
     let kernel = choose_kernel(&archive, args)?;
-    let parts = Parts::default();
+    let parts = parts(workspace, &kernel, consent)?;
 
     let recipe = workspace.root.join("guest/initramfs");
     let output = workspace.target.join("lucos/guest");
@@ -112,6 +114,22 @@ pub fn prepare(
         kernel,
         initrd,
         init: script.map(|_| "rdinit=/lucos/bin/busybox -- sh /lucos/init"),
+    })
+}
+
+/// Our own parts for this kernel.
+fn parts(workspace: &Workspace, kernel: &Kernel, consent: Consent) -> Result<Parts> {
+    let modules = modules::build(workspace, kernel, consent)?;
+    if kernel.headers.is_none() {
+        eprintln!(
+            "No headers for {}: the guest has no update manager",
+            kernel.release
+        );
+    }
+    Ok(Parts {
+        manager: modules.manager,
+        patches: modules.patches,
+        command: Some(command::build(workspace)?),
     })
 }
 

@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod guest;
 mod images;
+mod modules;
 mod packages;
 mod run;
 mod toolchain;
@@ -37,6 +39,8 @@ enum Verb {
     Build(images::BuildArgs),
     /// Boot LUCOS with a Debian guest in QEMU and give a root shell, or run one command.
     Run(run::RunArgs),
+    /// Write an ISO that boots LUCOS with a Debian guest from BIOS or UEFI.
+    Iso(run::IsoArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,11 +62,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             print!("{}", toolchain.shell_exports());
         }
         Verb::Run(args) => return run::run(&workspace, &args),
-        Verb::Build(args) => {
-            for image in images::build(&workspace, &args)? {
-                println!("{}", image.path.display());
-            }
-        }
+        Verb::Build(args) => images::run(&workspace, &args)?,
+        Verb::Iso(args) => run::iso(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
+use image_builder::bundle::GuestParts;
+use image_builder::iso;
 use qemu_runner::{
     AcceleratorChoice, Boot, Console, ExtensionChoice, Machine, Output, Report, Session, Verdict,
 };
 
 use crate::guest::{self, Guest, GuestArgs, Script};
+use crate::images::{self, Images, Mode};
 use crate::packages::{self, Consent, Need};
 use crate::workspace::Workspace;
 
@@ -38,11 +41,16 @@ mod status {
 /// A command without a person ends at the latest after this, unless told otherwise.
 const COMMAND_LIMIT: u64 = 300;
 
+/// Options of LUCOS for the ports that a session watches.
+const OPTIONS: &str = "debugcon=0xe9 exit=0xf4";
+
 /// Options of `run`.
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
     guest: GuestArgs,
+    #[command(flatten)]
+    mode: Mode,
     /// Words for the guest kernel's command line.
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     append: Option<String>,
@@ -120,7 +128,7 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
         package: "qemu-system-x86",
     }];
     packages::ensure(&needs, consent)?;
-    let (accelerator, extension) =
+    let (accelerator, _) =
         qemu_runner::choose(args.accel, args.extension).map_err(anyhow::Error::msg)?;
     let script = match (&args.exec, &args.script) {
         (Some(command), _) => Some(Script::of_command(command)),
@@ -141,7 +149,14 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
             cmdline,
         }
     } else {
-        bail!("LUCOS itself cannot be booted yet ({extension}); try --bare")
+        let images = images::build(workspace, args.mode, consent)?;
+        let bundle = files.path().join("bundle");
+        fs::write(&bundle, pack(&images, &guest, &cmdline)?)?;
+        Boot::Lucos {
+            image: images.boot,
+            bundle,
+            options: String::from(OPTIONS),
+        }
     };
     let command = script.map(|_| Output {
         stdout: Box::new(io::stdout()),
@@ -174,6 +189,17 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
         session,
         _files: files,
     })
+}
+
+/// The boot bundle with this guest.
+fn pack(images: &Images, guest: &Guest, cmdline: &str) -> Result<Vec<u8>> {
+    let image = &guest.kernel.image;
+    let kernel = fs::read(image).with_context(|| image.display().to_string())?;
+    images.bundle(Some(GuestParts {
+        kernel: &kernel,
+        initrd: &guest.initrd,
+        cmdline,
+    }))
 }
 
 /// The guest's command line; what follows `--` goes to its first program and must stand last.
@@ -230,4 +256,57 @@ fn tell(report: &Report, log: &std::path::Path) {
         report.verdict,
         log.display()
     );
+}
+
+/// Options of `iso`.
+#[derive(Args)]
+pub struct IsoArgs {
+    #[command(flatten)]
+    guest: GuestArgs,
+    #[command(flatten)]
+    mode: Mode,
+    /// Words for the guest kernel's command line.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    append: Option<String>,
+    /// Options of LUCOS; serial=PORT logs there until the guest starts.
+    #[arg(
+        long,
+        value_name = "OPTIONS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    options: String,
+    /// Run a command in the guest, as `run --exec` does, and power off.
+    #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
+    exec: Option<String>,
+    /// The ISO [default: lucos/lucos.iso in cargo's target folder]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The verb `iso`.
+///
+/// # Errors
+/// When a part cannot be built or the ISO not be written.
+pub fn iso(workspace: &Workspace, args: &IsoArgs) -> Result<()> {
+    let consent = Consent::new(args.yes);
+    let needs = iso::NEEDS.map(|(file, package)| Need { file, package });
+    packages::ensure(&needs, consent)?;
+    let script = args.exec.as_deref().map(Script::of_command);
+    let guest = guest::prepare(workspace, &args.guest, script.as_ref(), consent)?;
+    let images = images::build(workspace, args.mode, consent)?;
+    let cmdline = cmdline(&guest, args.append.as_deref());
+    let bundle = pack(&images, &guest, &cmdline)?;
+    let work = workspace.target.join("lucos");
+    fs::create_dir_all(&work)?;
+    let place = args
+        .output
+        .clone()
+        .unwrap_or_else(|| work.join("lucos.iso"));
+    iso::write(&place, &images.boot, &bundle, &args.options)?;
+    println!("{}", place.display());
+    Ok(())
 }
