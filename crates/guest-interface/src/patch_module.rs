@@ -33,7 +33,7 @@ pub const DESCRIPTION_SIZE: usize = 128;
 
 record! {
     /// A patch module.
-    pub struct PatchRecord = "lucos_patch", 344 bytes {
+    pub struct PatchRecord = "lucos_patch", 352 bytes {
         /// [`PATCH_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -70,8 +70,11 @@ record! {
         pub check_only: u32,
         /// Zero.
         pub reserved: u32,
-        /// Zero.
-        pub reserved2: u64,
+        /// Address of the first
+        /// [`SharedFieldRecord`](crate::descriptor::SharedFieldRecord).
+        pub shared: u64,
+        /// Address behind the last one.
+        pub shared_end: u64,
     }
 }
 

@@ -468,9 +468,10 @@ struct lucos_patch {
 	__u64 modules;
 	__u32 check_only;
 	__u32 reserved;
-	__u64 reserved2;
+	__u64 shared;
+	__u64 shared_end;
 };
-_Static_assert(sizeof(struct lucos_patch) == 344, "lucos_patch");
+_Static_assert(sizeof(struct lucos_patch) == 352, "lucos_patch");
 
 /* A function that a patch module replaces. */
 struct lucos_patch_function {

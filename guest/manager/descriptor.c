@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The descriptor that is handed to LUCOS. */
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "descriptor.h"
+#include "patches.h"
+
+/* The tables were checked when the patch was loaded. */
+#define TABLE_LENGTH(patch, table, type) \
+	(((patch)->table##_end - (patch)->table) / sizeof(type))
+
+unsigned int lucos_patch_functions(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, functions, struct lucos_patch_function);
+}
+
+unsigned int lucos_patch_expectations(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, expected, struct lucos_patch_expected);
+}
+
+unsigned int lucos_patch_dependencies(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, dependencies, struct lucos_dependency);
+}
+
+unsigned int lucos_patch_data(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, data, struct lucos_data_version);
+}
+
+unsigned int lucos_patch_shared(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, shared, struct lucos_shared_field);
+}
+
+/* Appends a table and notes where it stands. */
+static void append(struct lucos_descriptor_header *header, const void *table,
+		   unsigned int count, size_t record_size, u32 *table_count,
+		   u32 *table_offset)
+{
+	if (!count)
+		return;
+	memcpy((u8 *)header + header->total_length, table, count * record_size);
+	*table_count = count;
+	*table_offset = header->total_length;
+	header->total_length += count * record_size;
+}
+
+static void fill_header(struct lucos_descriptor_header *header,
+			const struct lucos_patch *patch, u32 flags)
+{
+	const u64 magic = LUCOS_MAGIC;
+
+	memcpy(header->magic, &magic, sizeof(magic));
+	header->version = LUCOS_DESCRIPTOR_VERSION;
+	header->header_size = sizeof(*header);
+	header->total_length = sizeof(*header);
+	header->flags = flags;
+	memcpy(header->name, patch->name, sizeof(header->name));
+	header->build_id_length = patch->build_id_length;
+	memcpy(header->build_id, patch->build_id, sizeof(header->build_id));
+	header->pre_apply = patch->hooks[0];
+	header->post_apply = patch->hooks[1];
+	header->pre_rollback = patch->hooks[2];
+	header->post_rollback = patch->hooks[3];
+}
+
+struct lucos_descriptor_header *
+lucos_descriptor_build(const struct lucos_patch *patch,
+		       const struct lucos_function *functions,
+		       unsigned int count, u32 flags)
+{
+	unsigned int dependencies = lucos_patch_dependencies(patch);
+	unsigned int data = lucos_patch_data(patch);
+	unsigned int shared = lucos_patch_shared(patch);
+	struct lucos_descriptor_header *header;
+
+	header = kvzalloc(sizeof(*header) + count * sizeof(*functions) +
+			  data * sizeof(struct lucos_data_version) +
+			  shared * sizeof(struct lucos_shared_field) +
+			  dependencies * sizeof(struct lucos_dependency),
+			  GFP_KERNEL);
+	if (!header)
+		return NULL;
+	fill_header(header, patch, flags);
+	append(header, functions, count, sizeof(*functions),
+	       &header->function_count, &header->function_offset);
+	append(header, (void *)patch->data, data,
+	       sizeof(struct lucos_data_version), &header->data_count,
+	       &header->data_offset);
+	append(header, (void *)patch->shared, shared,
+	       sizeof(struct lucos_shared_field), &header->shared_count,
+	       &header->shared_offset);
+	append(header, (void *)patch->dependencies, dependencies,
+	       sizeof(struct lucos_dependency), &header->dependency_count,
+	       &header->dependency_offset);
+	return header;
+}
+
+static const struct lucos_patch_expected *
+find_expected(const struct lucos_patch *patch, const char *name)
+{
+	const struct lucos_patch_expected *expected = (void *)patch->expected;
+	unsigned int i;
+
+	for (i = 0; i < lucos_patch_expectations(patch); i++)
+		if (!strncmp(expected[i].name, name, LUCOS_NAME_SIZE))
+			return &expected[i];
+	return NULL;
+}
+
+bool lucos_descriptor_expect(const struct lucos_patch *patch,
+			     struct lucos_function *function,
+			     struct lucos_failure *failure)
+{
+	const struct lucos_patch_expected *expected;
+	u32 available = function->old_size - function->site_offset;
+	u32 i;
+
+	expected = find_expected(patch, function->name);
+	if (!expected) {
+		u64 site = function->old_start + function->site_offset;
+
+		/* LUCOS itself knows what it put there. */
+		if (lucos_patches_own_site(site))
+			return true;
+		function->expected_length = min_t(u32, available,
+						  LUCOS_EXPECTED_SIZE);
+		memcpy(function->expected, (void *)site,
+		       function->expected_length);
+		memset(function->expected_mask, 0xff,
+		       function->expected_length);
+		return true;
+	}
+	if (expected->length > LUCOS_EXPECTED_SIZE ||
+	    expected->length > available)
+		return lucos_fail(failure, LUCOS_ERROR_EXPECTED_LENGTH,
+				  function->name, expected->length);
+	function->expected_length = expected->length;
+	for (i = 0; i < expected->length; i++) {
+		function->expected_mask[i] = expected->mask[i];
+		function->expected[i] = expected->bytes[i] & expected->mask[i];
+	}
+	return true;
+}

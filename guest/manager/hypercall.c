@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Detection and hypercalls. */
+#include <linux/kernel.h>
+#include <linux/errno.h>
+#include <linux/module.h>
+
+#include <asm/cpufeature.h>
+#include <asm/processor.h>
+
+#include "hypercall.h"
+
+/* Whether calls are made by vmmcall (AMD-V) or vmcall (VT-x). */
+static bool by_vmmcall;
+
+int lucos_detect(void)
+{
+	u32 eax, ebx, ecx, edx;
+
+	/*
+	 * The hypervisor bit of leaf 1 says nothing: LUCOS leaves it as the
+	 * machine has it. On a machine without this leaf the processor answers
+	 * with its highest basic one, which has another signature.
+	 */
+	cpuid(LUCOS_CPUID_SIGNATURE, &eax, &ebx, &ecx, &edx);
+	if (ebx != LUCOS_SIGNATURE_EBX || ecx != LUCOS_SIGNATURE_ECX ||
+	    edx != LUCOS_SIGNATURE_EDX || eax < LUCOS_CPUID_INTERFACE)
+		return -ENODEV;
+	cpuid(LUCOS_CPUID_INTERFACE, &eax, &ebx, &ecx, &edx);
+	if (eax != LUCOS_INTERFACE_VERSION)
+		return -EPROTO;
+	by_vmmcall = ebx & LUCOS_FEATURE_VMMCALL;
+	return 0;
+}
+
+s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers)
+{
+	u64 rax = LUCOS_CALL_BASE | call;
+
+	if (by_vmmcall)
+		asm volatile("vmmcall"
+			     : "+a"(rax), "+b"(registers->rbx),
+			       "+c"(registers->rcx), "+d"(registers->rdx)
+			     : "S"(registers->rsi)
+			     : "memory", "cc");
+	else
+		asm volatile("vmcall"
+			     : "+a"(rax), "+b"(registers->rbx),
+			       "+c"(registers->rcx), "+d"(registers->rdx)
+			     : "S"(registers->rsi)
+			     : "memory", "cc");
+	return (s64)rax;
+}
+
+s64 lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
+		size_t size)
+{
+	struct lucos_registers registers = {
+		.rbx = kind,
+		.rcx = selector,
+		.rdx = (unsigned long)buffer,
+		.rsi = size,
+	};
+
+	return lucos_hypercall(LUCOS_CALL_QUERY, &registers);
+}
+
+const char *lucos_error_name(u32 code)
+{
+	switch (code) {
+#define LUCOS_CASE(name, number, meaning) case number: return #name;
+	LUCOS_ERRORS(LUCOS_CASE)
+#undef LUCOS_CASE
+	}
+	return "UNKNOWN";
+}
+
+const char *lucos_error_meaning(u32 code)
+{
+	switch (code) {
+#define LUCOS_CASE(name, number, meaning) case number: return meaning;
+	LUCOS_ERRORS(LUCOS_CASE)
+#undef LUCOS_CASE
+	}
+	return "LUCOS gave an error that this manager does not know";
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* How the manager talks to LUCOS. */
+#ifndef LUCOS_MANAGER_HYPERCALL_H
+#define LUCOS_MANAGER_HYPERCALL_H
+
+#include <linux/types.h>
+
+#include <lucos/interface.h>
+
+/* Arguments of a hypercall, and its results afterwards. */
+struct lucos_registers {
+	u64 rbx;
+	u64 rcx;
+	u64 rdx;
+	u64 rsi;
+};
+
+/*
+ * Looks for LUCOS by CPUID. Gives 0, or -ENODEV when something else or nothing
+ * is underneath, or -EPROTO when it speaks another version of the interface.
+ */
+int lucos_detect(void);
+
+/*
+ * Makes a hypercall: >= 0 is the result, < 0 is minus an error code. Can be
+ * called in any context, NMIs included.
+ */
+s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers);
+
+/*
+ * Reads a status record into `buffer`, which must be mapped for good. Gives
+ * the number of bytes or minus an error code.
+ */
+s64 lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
+		size_t size);
+
+/* The name and the meaning of an error code. */
+const char *lucos_error_name(u32 code);
+const char *lucos_error_meaning(u32 code);
+
+#endif

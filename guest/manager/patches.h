@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The patch modules that are loaded. */
+#ifndef LUCOS_MANAGER_PATCHES_H
+#define LUCOS_MANAGER_PATCHES_H
+
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+
+#include "failure.h"
+#include "hypercall.h"
+
+/* Most modules whose symbols one patch uses. */
+#define LUCOS_MAX_PINS 16
+
+enum loaded_state {
+	LOADED_APPLIED,		/* the new functions are in force */
+	LOADED_DRAINING,	/* rolled back, its code may be in use */
+	LOADED_UNUSED,		/* rolled back, nobody is in its code */
+};
+
+struct loaded_function {
+	unsigned long site;
+	bool settled;		/* has its jump, or keeps its trap */
+	struct module *owner;	/* with a reference; NULL: the kernel */
+};
+
+struct loaded_patch {
+	struct list_head link;
+	struct lucos_patch *patch;
+	struct module *module;
+	enum loaded_state state;
+	u32 number;		/* what LUCOS calls it */
+	unsigned int count;
+	struct loaded_function functions[LUCOS_MAX_FUNCTIONS];
+	unsigned int pin_count;
+	struct module *pins[LUCOS_MAX_PINS];
+};
+
+/* Guards everything below, and every call that changes something in LUCOS. */
+extern struct mutex lucos_patches_lock;
+
+/* Every loaded patch, in the order of loading. The lock is held. */
+extern struct list_head lucos_patches;
+
+/* Finds a patch by its name. The lock is held. */
+struct loaded_patch *lucos_patches_find(const char *name);
+
+/* Checks or applies a patch that is loaded but not in force. Takes the lock. */
+bool lucos_patches_apply(const char *name, bool check_only,
+			 struct lucos_failure *failure);
+
+/* Takes a patch back. Takes the lock. */
+bool lucos_patches_rollback(const char *name, struct lucos_failure *failure);
+
+/*
+ * Before the kernel goes down: takes everything back, the last one first.
+ * False when something stays in force. Takes the lock.
+ */
+bool lucos_patches_rollback_all(void);
+
+/* Whether a patch of ours redirects this very address. The lock is held. */
+bool lucos_patches_own_site(unsigned long address);
+
+/*
+ * Makes a hypercall, again for a short while as long as LUCOS is busy. Sets
+ * `failure` but for its subject. The lock is held.
+ */
+s64 lucos_patient_hypercall(enum lucos_call call,
+			    struct lucos_registers *registers,
+			    struct lucos_failure *failure);
+
+#endif

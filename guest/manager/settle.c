@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What follows an update when no thread stands in the way any more: a trap
+ * becomes a jump when nobody is in the window, and a patch that was taken back
+ * is unloaded when nobody is in its code.
+ *
+ * One worker does it for all patches, with one search through the threads, and
+ * comes back less and less often while something is in the way.
+ */
+#define pr_fmt(fmt) "lucos: " fmt
+
+#include <linux/errno.h>
+#include <linux/kmod.h>
+#include <linux/moduleparam.h>
+#include <linux/slab.h>
+#include <linux/umh.h>
+#include <linux/workqueue.h>
+
+#include "load.h"
+#include "patches.h"
+#include "registration.h"
+#include "settle.h"
+#include "threads.h"
+
+#define FIRST_DELAY_MS 10
+#define LONGEST_DELAY_MS 1000
+
+static char *unload_helper = "/sbin/rmmod";
+module_param(unload_helper, charp, 0600);
+MODULE_PARM_DESC(unload_helper,
+		 "program that unloads a module, empty: leave unused patches");
+
+static struct workqueue_struct *queue;
+static void settle(struct work_struct *work);
+static DECLARE_DELAYED_WORK(settle_work, settle);
+static unsigned int delay_ms = FIRST_DELAY_MS;
+
+/* What a range of the search is about. */
+struct aim {
+	struct loaded_patch *loaded;
+	u32 number;		/* the application it belongs to */
+	unsigned int function;	/* or WHOLE_MODULE */
+};
+
+#define WHOLE_MODULE UINT_MAX
+
+struct round {
+	struct lucos_search search;
+	struct aim aims[LUCOS_MAX_RANGES];
+};
+
+static void add(struct round *round, struct loaded_patch *loaded,
+		unsigned int function, unsigned long start, unsigned long end)
+{
+	unsigned int i = round->search.count;
+
+	/* What does not fit has its turn in a later round. */
+	if (i == LUCOS_MAX_RANGES)
+		return;
+	round->search.ranges[i].start = start;
+	round->search.ranges[i].end = end;
+	round->aims[i].loaded = loaded;
+	round->aims[i].number = loaded->number;
+	round->aims[i].function = function;
+	round->search.count++;
+}
+
+static void collect(struct round *round)
+{
+	struct loaded_patch *loaded;
+	unsigned int i;
+
+	round->search.count = 0;
+	list_for_each_entry(loaded, &lucos_patches, link) {
+		if (loaded->state == LOADED_DRAINING) {
+			unsigned long text = lucos_module_text(loaded->module);
+
+			add(round, loaded, WHOLE_MODULE, text,
+			    text + lucos_module_text_size(loaded->module));
+		}
+		if (loaded->state != LOADED_APPLIED)
+			continue;
+		for (i = 0; i < loaded->count; i++) {
+			unsigned long site = loaded->functions[i].site;
+
+			/* At the site itself a thread meets the trap. */
+			if (!loaded->functions[i].settled)
+				add(round, loaded, i, site + 1,
+				    site + LUCOS_JUMP_SIZE);
+		}
+	}
+}
+
+/* Whether the patch is still where it was when the search began. */
+static bool is_current(const struct aim *aim, enum loaded_state state)
+{
+	return aim->loaded->state == state &&
+	       aim->loaded->number == aim->number;
+}
+
+static bool is_temporary(u32 code)
+{
+	return code == LUCOS_ERROR_BUSY || code == LUCOS_ERROR_DEADLINE ||
+	       code == LUCOS_ERROR_WINDOW_OCCUPIED;
+}
+
+/* Asks for the jump of one function or of all; false: try again later. */
+static bool ask_for_jump(struct loaded_patch *loaded, u32 function)
+{
+	struct lucos_registers registers = {
+		.rbx = lucos_nonce(),
+		.rcx = loaded->number,
+		.rdx = function,
+	};
+	struct lucos_failure failure = {};
+
+	if (lucos_patient_hypercall(LUCOS_CALL_JUMP, &registers, &failure) >= 0)
+		return true;
+	if (is_temporary(failure.code))
+		return false;
+	/* The trap stays for good; `lucos show` says why. */
+	return true;
+}
+
+/* Whether every function that waits for its jump has a free window. */
+static bool all_free(const struct round *round, const struct aim *aim)
+{
+	unsigned int i, waiting = 0, free = 0;
+
+	for (i = 0; i < aim->loaded->count; i++)
+		waiting += !aim->loaded->functions[i].settled;
+	for (i = 0; i < round->search.count; i++)
+		free += round->aims[i].loaded == aim->loaded &&
+			!test_bit(i, round->search.occupied);
+	return waiting == free;
+}
+
+static void settle_function(const struct round *round, const struct aim *aim)
+{
+	struct loaded_patch *loaded = aim->loaded;
+	unsigned int i;
+
+	if (!is_current(aim, LOADED_APPLIED) ||
+	    loaded->functions[aim->function].settled)
+		return;
+	if (!all_free(round, aim)) {
+		loaded->functions[aim->function].settled =
+			ask_for_jump(loaded, aim->function);
+		return;
+	}
+	/* One stop for all of them. */
+	if (!ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS))
+		return;
+	for (i = 0; i < loaded->count; i++)
+		loaded->functions[i].settled = true;
+}
+
+/* Gives the module's name to `unload` when the patch is not used any more. */
+static bool settle_module(const struct aim *aim, char *unload)
+{
+	struct loaded_patch *loaded = aim->loaded;
+
+	if (!is_current(aim, LOADED_DRAINING))
+		return false;
+	loaded->state = LOADED_UNUSED;
+	strscpy(unload, loaded->module->name, MODULE_NAME_LEN);
+	module_put(loaded->module);
+	return true;
+}
+
+static void unload(char *module)
+{
+	char *arguments[] = { unload_helper, module, NULL };
+	static char *environment[] = {
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL,
+	};
+	int error;
+
+	if (!unload_helper || !unload_helper[0])
+		return;
+	/* The module's exit takes the patch lock: it is not held here. */
+	error = call_usermodehelper(unload_helper, arguments, environment,
+				    UMH_WAIT_PROC);
+	if (error)
+		pr_warn("%s %s ended with %d, the module stays loaded\n",
+			unload_helper, module, error);
+}
+
+/* Acts on what the search found. */
+static void act(const struct round *round)
+{
+	char module[MODULE_NAME_LEN];
+	unsigned int i;
+
+	for (i = 0; i < round->search.count; i++) {
+		const struct aim *aim = &round->aims[i];
+		bool unused = false;
+
+		if (test_bit(i, round->search.occupied))
+			continue;
+		mutex_lock(&lucos_patches_lock);
+		if (aim->function != WHOLE_MODULE)
+			settle_function(round, aim);
+		else
+			unused = settle_module(aim, module);
+		mutex_unlock(&lucos_patches_lock);
+		if (unused)
+			unload(module);
+	}
+}
+
+static bool anything_left(struct round *round)
+{
+	mutex_lock(&lucos_patches_lock);
+	collect(round);
+	mutex_unlock(&lucos_patches_lock);
+	return round->search.count;
+}
+
+static noinline void settle(struct work_struct *work)
+{
+	void *frame = __builtin_frame_address(0);
+	struct round *round;
+
+	round = kvzalloc(sizeof(*round), GFP_KERNEL);
+	if (!round)
+		goto again;
+	if (!anything_left(round))
+		goto out;
+	if (!lucos_search_threads(&round->search, frame))
+		act(round);
+	if (!anything_left(round))
+		goto out;
+again:
+	delay_ms = min(delay_ms * 2, (unsigned int)LONGEST_DELAY_MS);
+	queue_delayed_work(queue, &settle_work, msecs_to_jiffies(delay_ms));
+out:
+	kvfree(round);
+}
+
+void lucos_settle_soon(void)
+{
+	delay_ms = FIRST_DELAY_MS;
+	mod_delayed_work(queue, &settle_work, msecs_to_jiffies(delay_ms));
+}
+
+int lucos_settle_start(void)
+{
+	queue = alloc_workqueue("lucos", WQ_UNBOUND | WQ_FREEZABLE, 1);
+	return queue ? 0 : -ENOMEM;
+}
+
+void lucos_settle_stop(void)
+{
+	cancel_delayed_work_sync(&settle_work);
+	destroy_workqueue(queue);
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Where a function is redirected, and whether it may be.
+ *
+ * The site is the first instruction behind the ftrace slot; without a slot,
+ * behind the ENDBR; without either, the entry.
+ */
+#include <linux/kallsyms.h>
+#include <linux/mutex.h>
+#include <linux/string.h>
+
+#include "patches.h"
+#include "site.h"
+#include "symbols.h"
+#include "window.h"
+
+#define ENDBR_SIZE 4
+#define SLOT_SIZE 5
+
+static const u8 endbr64[ENDBR_SIZE] = { 0xf3, 0x0f, 0x1e, 0xfa };
+#ifdef CONFIG_X86_KERNEL_IBT
+static const u8 sealed_endbr[ENDBR_SIZE] = { 0x66, 0x0f, 0x1f, 0x00 };
+#endif
+static const u8 empty_slot[SLOT_SIZE] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+static const u8 call_opcode = 0xe8;
+
+/* The module that an address belongs to, with a reference. */
+static bool take_owner(unsigned long address, const struct module *patch_module,
+		       struct module **owner)
+{
+	struct module *module;
+	bool taken = false;
+
+	preempt_disable();
+	module = lucos_symbols.module_text_address(address);
+	if (module && module != patch_module &&
+	    module->state == MODULE_STATE_LIVE && try_module_get(module)) {
+		*owner = module;
+		taken = true;
+	}
+	preempt_enable();
+	return taken;
+}
+
+/*
+ * Whether a function of this name starts at the address. Several names can
+ * share an address, so both directions are tried.
+ */
+static bool name_matches(const char *name, unsigned long address)
+{
+	char found[KSYM_SYMBOL_LEN];
+
+	sprint_symbol_no_offset(found, address);
+	/* The name of a module function is followed by " [module]". */
+	strreplace(found, ' ', '\0');
+	if (!strcmp(found, name))
+		return true;
+	return lucos_symbols.kallsyms_lookup_name(name) == address;
+}
+
+static bool find_size(const struct lucos_patch_function *wanted,
+		      struct lucos_function *function,
+		      struct lucos_failure *failure)
+{
+	unsigned long size, offset;
+
+	if (!lucos_symbols.kallsyms_lookup_size_offset(wanted->old_start, &size,
+						       &offset) ||
+	    offset || !size || size > U32_MAX)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_A_FUNCTION,
+				  wanted->name, wanted->old_start);
+	if (!name_matches(wanted->name, wanted->old_start))
+		return lucos_fail(failure, LUCOS_ERROR_SYMBOL_MISMATCH,
+				  wanted->name, wanted->old_start);
+	function->old_size = size;
+	return true;
+}
+
+static unsigned int endbr_size(unsigned long address)
+{
+	if (!memcmp((void *)address, endbr64, ENDBR_SIZE))
+		return ENDBR_SIZE;
+#ifdef CONFIG_X86_KERNEL_IBT
+	if (!memcmp((void *)address, sealed_endbr, ENDBR_SIZE))
+		return ENDBR_SIZE;
+#endif
+	return 0;
+}
+
+/* Whether an ftrace user moves the instruction pointer at this slot. */
+static bool slot_redirects(unsigned long slot)
+{
+	struct ftrace_rec_iter *iter;
+	bool redirects = false;
+
+	mutex_lock(lucos_symbols.ftrace_lock);
+	for (iter = lucos_symbols.ftrace_rec_iter_start(); iter;
+	     iter = lucos_symbols.ftrace_rec_iter_next(iter)) {
+		struct dyn_ftrace *record =
+			lucos_symbols.ftrace_rec_iter_record(iter);
+
+		if (record->ip != slot)
+			continue;
+		redirects = record->flags & FTRACE_FL_IPMODIFY;
+		break;
+	}
+	mutex_unlock(lucos_symbols.ftrace_lock);
+	return redirects;
+}
+
+static bool check_slot(const struct lucos_patch_function *wanted,
+		       unsigned long slot, bool at_slot,
+		       struct lucos_failure *failure)
+{
+	const u8 *bytes = (const u8 *)slot;
+
+	if (lucos_patches_own_site(slot))
+		return true;
+	if (!memcmp(bytes, empty_slot, SLOT_SIZE))
+		return true;
+	if (bytes[0] != call_opcode)
+		return lucos_fail(failure, LUCOS_ERROR_SITE_FOREIGN,
+				  wanted->name, slot);
+	if (slot_redirects(slot))
+		return lucos_fail(failure, LUCOS_ERROR_FTRACE_REDIRECTED,
+				  wanted->name, slot);
+	if (at_slot)
+		return lucos_fail(failure, LUCOS_ERROR_FTRACE_ACTIVE,
+				  wanted->name, slot);
+	return true;
+}
+
+static bool has_kprobe(unsigned long address)
+{
+	bool found;
+
+	preempt_disable();
+	found = lucos_symbols.get_kprobe((void *)address);
+	preempt_enable();
+	return found;
+}
+
+/* Chooses the site and says what speaks against it. */
+static bool choose_site(const struct lucos_patch_function *wanted, bool at_slot,
+			struct lucos_function *function,
+			struct lucos_failure *failure)
+{
+	unsigned long start = wanted->old_start;
+	unsigned int entry = endbr_size(start);
+	unsigned long slot = lucos_symbols.ftrace_location(start);
+	unsigned long site = start + entry;
+
+	/* A function that is redirected at its slot stays so for the next patch. */
+	if (slot && lucos_patches_own_site(slot))
+		at_slot = true;
+	if (slot && slot != start + entry)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
+				  wanted->name, slot);
+	if (at_slot && !slot)
+		return lucos_fail(failure, LUCOS_ERROR_BRANCH_TO_SITE,
+				  wanted->name, site);
+	if (slot) {
+		if (!check_slot(wanted, slot, at_slot, failure))
+			return false;
+		function->flags |= LUCOS_FUNCTION_FENTRY_SLOT;
+		if (!at_slot)
+			site += SLOT_SIZE;
+	}
+	if (!at_slot && lucos_window_site_reserved(site)) {
+		if (slot)
+			return choose_site(wanted, true, function, failure);
+		return lucos_fail(failure, LUCOS_ERROR_SITE_RESERVED,
+				  wanted->name, site);
+	}
+	if (has_kprobe(site))
+		return lucos_fail(failure, LUCOS_ERROR_KPROBE_AT_SITE,
+				  wanted->name, site);
+	if (site - start >= function->old_size)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
+				  wanted->name, site);
+	if (at_slot)
+		function->flags |= LUCOS_FUNCTION_SITE_IS_SLOT;
+	function->site_offset = site - start;
+	return true;
+}
+
+static void judge_window(struct lucos_function *function)
+{
+	unsigned long site = function->old_start + function->site_offset;
+	bool is_slot = function->flags & LUCOS_FUNCTION_SITE_IS_SLOT;
+
+	if (function->old_size - function->site_offset < LUCOS_JUMP_SIZE)
+		function->reason = LUCOS_REASON_TOO_SHORT;
+	else
+		function->reason = lucos_window_reason(site, is_slot);
+	if (function->reason != LUCOS_REASON_NONE)
+		function->flags |= LUCOS_FUNCTION_NO_JUMP;
+}
+
+bool lucos_site_judge(const struct lucos_patch_function *wanted,
+		      const struct module *patch_module, bool at_slot,
+		      struct lucos_function *function, struct module **owner,
+		      struct lucos_failure *failure)
+{
+	*owner = NULL;
+	if (!wanted->old_start)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_LOADED_BY_LUCOS,
+				  wanted->name, 0);
+	if (!lucos_symbols.core_kernel_text(wanted->old_start) &&
+	    !take_owner(wanted->old_start, patch_module, owner))
+		return lucos_fail(failure, LUCOS_ERROR_FUNCTION_UNLOADABLE,
+				  wanted->name, wanted->old_start);
+	function->old_start = wanted->old_start;
+	memcpy(function->name, wanted->name, sizeof(function->name));
+	if (!find_size(wanted, function, failure) ||
+	    !choose_site(wanted, at_slot, function, failure)) {
+		module_put(*owner);
+		*owner = NULL;
+		return false;
+	}
+	judge_window(function);
+	return true;
+}
