@@ -34,6 +34,12 @@ pub enum VcpuRequest<'a> {
         /// New value; only SCE, LME, LMA, NXE, FFXSR and TCE may be set.
         value: u64,
     },
+    /// Sets IA32_APIC_BASE of the processor. Needs `WRITE`. Refused unless the value stays as it is,
+    /// but for the bit that switches the x2APIC interface on: kicks go through the APIC.
+    WriteApicBase {
+        /// New value.
+        value: u64,
+    },
 }
 
 /// Replies of the vCPU.

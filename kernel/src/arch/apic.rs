@@ -1,11 +1,13 @@
 //! The local APIC, which belongs to the guest: LUCOS only ever writes its command register, for
 //! NMIs, and INIT and start-up before the guest runs.
 
+use super::cpuid;
 use crate::memory::kernel_space;
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86::msr::{IA32_APIC_BASE, IA32_X2APIC_ICR, rdmsr, wrmsr};
 
 const X2APIC_ENABLED: u64 = 1 << 10;
+const ENABLED: u64 = 1 << 11;
 const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 const ICR_LOW: u64 = 0x300;
@@ -25,6 +27,23 @@ pub fn start() -> Option<()> {
     let base = unsafe { rdmsr(IA32_APIC_BASE) } & BASE_ADDRESS;
     REGISTERS.store(kernel_space::map_page(base, true)?, Ordering::Release);
     Some(())
+}
+
+/// Writes this processor's APIC base for the guest; false when LUCOS cannot let it. Kicks go through
+/// the APIC, so all that may change is that the x2APIC interface is switched on.
+pub fn write_base(value: u64) -> bool {
+    // SAFETY: reading the APIC base has no effect.
+    let old = unsafe { rdmsr(IA32_APIC_BASE) };
+    if value == old {
+        return true;
+    }
+    if old & ENABLED == 0 || value != old | X2APIC_ENABLED || !cpuid::has_x2apic() {
+        return false;
+    }
+    // SAFETY: the processor has the interface, and the switch is allowed while the APIC is on (SDM
+    // vol. 3, 12.12.1). `send` looks at the register each time.
+    unsafe { wrmsr(IA32_APIC_BASE, value) };
+    true
 }
 
 /// Sends an NMI to a processor.

@@ -49,6 +49,11 @@ pub fn has_umip() -> bool {
     checked(7).ecx & (1 << 2) != 0
 }
 
+/// The x2APIC interface.
+pub fn has_x2apic() -> bool {
+    read(1, 0).ecx & (1 << 21) != 0
+}
+
 /// AMD-V.
 pub fn has_svm() -> bool {
     checked(0x8000_0001).ecx & (1 << 2) != 0

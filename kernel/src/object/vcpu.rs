@@ -1,6 +1,7 @@
 //! The vCPU of this processor.
 
 use super::{Buffer, need, reply, request};
+use crate::arch::apic;
 use crate::arch::vcpu::Vcpu;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
@@ -43,6 +44,13 @@ pub fn serve(
         VcpuRequest::WriteEfer { value } => {
             need(rights, Rights::WRITE)?;
             if !vcpu.write_efer(value) {
+                return Err(CallStatus::Refused);
+            }
+            reply(&VcpuReply::Done, buffer)
+        }
+        VcpuRequest::WriteApicBase { value } => {
+            need(rights, Rights::WRITE)?;
+            if !apic::write_base(value) {
                 return Err(CallStatus::Refused);
             }
             reply(&VcpuReply::Done, buffer)
