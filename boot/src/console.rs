@@ -1,0 +1,81 @@
+//! The one line that says why the machine does not start.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use lucos_boot::handover::port_option;
+use x86::io::{inb, outb};
+
+/// QEMU's and Bochs's debug console; a read returns the port's own number where it exists.
+const DEBUG_PORT: u16 = 0xe9;
+/// First serial port, and its line status register.
+const SERIAL: u16 = 0x3f8;
+const LINE_STATUS: u16 = SERIAL + 5;
+/// Status for the emulator that means a fault of LUCOS.
+const FAULT_STATUS: u8 = 0x13;
+
+/// Ports that the command line names; 0 for none.
+static DEBUG: AtomicU16 = AtomicU16::new(0);
+static EXIT: AtomicU16 = AtomicU16::new(0);
+
+/// Takes the ports from the command line.
+pub fn configure(options: &str) {
+    let port = |key| port_option(options, key).unwrap_or(0);
+    DEBUG.store(port("debugcon"), Ordering::Relaxed);
+    EXIT.store(port("exit"), Ordering::Relaxed);
+}
+
+/// Says what is wrong, ends the emulator if there is a way, and stops.
+pub fn fault(why: &dyn fmt::Display) -> ! {
+    let _ = writeln!(Output, "LUCOS FAULT: boot: {why}");
+    let exit = EXIT.load(Ordering::Relaxed);
+    if exit != 0 {
+        write(exit, FAULT_STATUS);
+    }
+    loop {
+        // SAFETY: interrupts are off and nothing is left to do.
+        unsafe { x86::halt() };
+    }
+}
+
+struct Output;
+
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let named = DEBUG.load(Ordering::Relaxed);
+        let debug = match named {
+            0 if read(DEBUG_PORT) == DEBUG_PORT as u8 => DEBUG_PORT,
+            port => port,
+        };
+        for byte in text.bytes() {
+            if debug != 0 {
+                write(debug, byte);
+            }
+            write_serial(byte);
+        }
+        Ok(())
+    }
+}
+
+/// Writes to the first serial port, if there is one and it takes bytes.
+fn write_serial(byte: u8) {
+    const READY: u8 = 1 << 5;
+    const ABSENT: u8 = 0xff;
+    for _ in 0..100_000 {
+        match read(LINE_STATUS) {
+            ABSENT => return,
+            status if status & READY != 0 => return write(SERIAL, byte),
+            _ => {}
+        }
+    }
+}
+
+fn read(port: u16) -> u8 {
+    // SAFETY: only the debug console and the line status are read, which changes nothing.
+    unsafe { inb(port) }
+}
+
+fn write(port: u16, byte: u8) {
+    // SAFETY: the port is the first serial port's, or one that the operator named for this.
+    unsafe { outb(port, byte) }
+}

@@ -1,0 +1,150 @@
+//! Where LUCOS goes.
+
+use lucos_abi::boot::{MemoryKind, MemoryRange};
+
+/// Bytes of LUCOS's region.
+pub const REGION_LENGTH: u64 = 8 << 20;
+/// Its alignment, so that nested paging hides it with large pages.
+const REGION_ALIGN: u64 = 2 << 20;
+/// Bytes of the ACPI NVS area beside it.
+pub const NVS_LENGTH: u64 = 64 << 10;
+/// Both lie below this address, where 32-bit code and all page tables reach.
+const LIMIT: u64 = 1 << 32;
+
+/// The two ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// LUCOS's own region.
+    pub region: MemoryRange,
+    /// The ACPI NVS area, directly above or below it.
+    pub nvs: MemoryRange,
+}
+
+/// The highest place in RAM below 4 GiB where region and NVS area touch nothing that is `taken`.
+/// `None` when there is none.
+pub fn choose(memory: &[MemoryRange], taken: &[MemoryRange]) -> Option<Placement> {
+    let ram = memory.iter().filter(|range| range.kind == MemoryKind::Ram);
+    ram.rev().find_map(|range| choose_in(range, taken))
+}
+
+fn choose_in(ram: &MemoryRange, taken: &[MemoryRange]) -> Option<Placement> {
+    let end = ram.end().min(LIMIT);
+    let mut base = end.checked_sub(REGION_LENGTH)? / REGION_ALIGN * REGION_ALIGN;
+    while base >= ram.start {
+        for nvs in [base + REGION_LENGTH, base.wrapping_sub(NVS_LENGTH)] {
+            let low = base.min(nvs);
+            let high = low + REGION_LENGTH + NVS_LENGTH;
+            let is_ram = ram.start <= low && high <= end && low < base + REGION_LENGTH;
+            let is_free = taken
+                .iter()
+                .all(|used| used.end() <= low || high <= used.start);
+            if is_ram && is_free {
+                return Some(Placement {
+                    region: place(base, REGION_LENGTH, MemoryKind::Ram),
+                    nvs: place(nvs, NVS_LENGTH, MemoryKind::AcpiNvs),
+                });
+            }
+        }
+        base = base.checked_sub(REGION_ALIGN)?;
+    }
+    None
+}
+
+const fn place(start: u64, length: u64, kind: MemoryKind) -> MemoryRange {
+    MemoryRange {
+        start,
+        length,
+        kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lucos_abi::boot::MemoryRange;
+    use proptest::prelude::*;
+
+    use super::{NVS_LENGTH, Placement, REGION_ALIGN, REGION_LENGTH, choose};
+    use crate::handover::in_use;
+
+    const MIB: u64 = 1 << 20;
+
+    fn starts(placement: Option<Placement>) -> Option<(u64, u64)> {
+        placement.map(|found| (found.region.start, found.nvs.start))
+    }
+
+    #[test]
+    fn the_region_lies_as_high_as_it_fits() {
+        // 256 MiB of QEMU, whose last 128 KiB belong to the firmware.
+        let memory = [in_use(0, 0x9_fc00), in_use(MIB, 0xffe_0000 - MIB)];
+        let found = starts(choose(&memory, &[]));
+        assert_eq!(found, Some((0xf60_0000, 0xfe0_0000)), "NVS above");
+        let aligned = [in_use(MIB, 255 * MIB)];
+        let found = starts(choose(&aligned, &[]));
+        assert_eq!(found, Some((0xf80_0000, 0xf7f_0000)), "NVS below");
+    }
+
+    #[test]
+    fn what_is_taken_is_avoided() {
+        let memory = [in_use(MIB, 255 * MIB)];
+        let bundle = in_use(0xd00_0000, 0x2f0_0000);
+        let found = starts(choose(&memory, &[in_use(MIB, MIB), bundle]));
+        assert_eq!(found, Some((0xc80_0000, 0xc7f_0000)));
+        let one_byte = in_use(0xf90_0000, 1);
+        let found = starts(choose(&memory, &[one_byte]));
+        assert_eq!(found, Some((0xf00_0000, 0xf80_0000)));
+    }
+
+    #[test]
+    fn memory_above_4_gib_is_not_used() {
+        let memory = [in_use(MIB, 20 * MIB), in_use(4096 * MIB, 4096 * MIB)];
+        assert_eq!(starts(choose(&memory, &[])), Some((0xc0_0000, 0x140_0000)));
+        let across = [in_use(4000 * MIB, 1000 * MIB)];
+        let found = choose(&across, &[]).unwrap();
+        assert_eq!(found.region.end(), 1 << 32);
+        assert_eq!(found.nvs.end(), found.region.start);
+    }
+
+    #[test]
+    fn there_may_be_no_room() {
+        assert_eq!(choose(&[], &[]), None);
+        assert_eq!(choose(&[in_use(0, 8 * MIB)], &[]), None);
+        let room = [in_use(0, 8 * MIB + NVS_LENGTH)];
+        assert_eq!(starts(choose(&room, &[])), Some((0, 8 * MIB)));
+        assert_eq!(choose(&room, &[in_use(4 * MIB, 1)]), None);
+    }
+
+    fn ranges() -> impl Strategy<Value = Vec<MemoryRange>> {
+        let range =
+            (0..64u64, 1..200u64).prop_map(|(gap, length)| (gap * MIB / 4, length * MIB / 4));
+        prop::collection::vec(range, 1..6).prop_map(|parts| {
+            let mut next = 0;
+            let mut ranges = Vec::new();
+            for (gap, length) in parts {
+                ranges.push(in_use(next + gap, length));
+                next += gap + length;
+            }
+            ranges
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_is_ram_free_aligned_and_the_highest(memory in ranges(), taken in ranges()) {
+            let fits = |base: u64, nvs: u64| {
+                let (low, length) = (base.min(nvs), REGION_LENGTH + NVS_LENGTH);
+                memory.iter().any(|ram| ram.start <= low && low + length <= ram.end())
+                    && !taken.iter().any(|used| used.start < low + length && low < used.end())
+            };
+            let beside = |base: u64| [base.wrapping_sub(NVS_LENGTH), base + REGION_LENGTH];
+            let possible = (0..400u64)
+                .map(|number| number * REGION_ALIGN)
+                .rfind(|&base| beside(base).iter().any(|&nvs| nvs < 1 << 40 && fits(base, nvs)));
+            let found = choose(&memory, &taken);
+            prop_assert_eq!(found.map(|found| found.region.start), possible);
+            if let Some(found) = found {
+                prop_assert!(beside(found.region.start).contains(&found.nvs.start));
+                prop_assert!(fits(found.region.start, found.nvs.start));
+            }
+        }
+    }
+}
