@@ -1,4 +1,37 @@
-//! The update transaction as a state machine over an abstract machine.
+//! The update transaction.
+//!
+//! An update replaces functions: at the *site* of each old function it places a redirection to the
+//! new one, first a one-byte trap, later a jump. The transaction is all or nothing, and what it did
+//! can be taken back:
+//!
+//! * [`Engine::apply`]: intent in the journal, stop, verify, write all traps, commit in the
+//!   journal, resume;
+//! * [`Engine::jump`]: a second stop that turns traps into jumps;
+//! * [`Engine::rollback`]: the same with the roles exchanged.
+//!
+//! An error at any point before the commit undoes everything, so that the guest's memory is byte
+//! for byte as it was. A crash of the task at any point is mended by [`Engine::recover`], from the
+//! [`journal`] alone.
+//!
+//! The crate knows guest memory, processors and retained pages only as the traits [`Machine`] and
+//! [`Store`], and it knows no instruction set: what to write comes with the [`Plan`].
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod engine;
+pub mod journal;
+pub mod machine;
+pub mod patch;
+pub mod redirect;
+
+pub use engine::Engine;
+pub use journal::Store;
+pub use machine::{Machine, MachineError};
+pub use patch::{Code, FunctionPlan, Patch, PatchState, Plan, SiteState};
+pub use redirect::{Lookup, Redirects};
+
+#[cfg(test)]
+mod tests;

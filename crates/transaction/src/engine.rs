@@ -1,0 +1,203 @@
+//! The engine: what is applied, and the steps that change it.
+
+mod apply;
+mod jump;
+mod recover;
+mod registry;
+mod rollback;
+
+use alloc::vec::Vec;
+
+use lucos_guest_interface::{ErrorCode, Fault};
+
+use crate::journal::{Head, Journal, JournalError, Presence, Store};
+use crate::machine::{Machine, Target};
+use crate::patch::{Function, Patch, PatchState, SiteState};
+
+pub use jump::Which;
+
+/// Whether updates can be applied, and which are.
+#[derive(Debug)]
+pub struct Engine<S> {
+    journal: Journal<S>,
+    head: Head,
+    /// Sorted by number: what stands on another comes later.
+    patches: Vec<Patch>,
+    trap: u8,
+    /// Whether invalid opcodes come to LUCOS; `None` when that is not known (after a restart).
+    intercepting: Option<bool>,
+    /// Something was left half done.
+    unfinished: bool,
+}
+
+impl<S: Store> Engine<S> {
+    /// The engine with the journal in `store`. `trap` is the byte that raises an invalid opcode.
+    ///
+    /// After a restart of the task [`Engine::recover`] is the first thing to call.
+    ///
+    /// # Errors
+    /// [`JournalError`]
+    pub fn open(store: S, trap: u8) -> Result<Self, JournalError> {
+        let (journal, head, patches) = Journal::open(store)?;
+        // An empty journal is that of a first start, when nothing was ever intercepted.
+        let fresh = head == Head::default() && patches.is_empty();
+        Ok(Self {
+            journal,
+            head,
+            patches,
+            trap,
+            intercepting: fresh.then_some(false),
+            unfinished: !fresh,
+        })
+    }
+
+    /// The patches that the guest may see, oldest first, rolled back ones included.
+    pub fn patches(&self) -> &[Patch] {
+        match self.head.presence {
+            Presence::GoingDown => &[],
+            _ => &self.patches,
+        }
+    }
+
+    /// Who registered.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Number of patches that can be remembered.
+    pub const fn capacity(&self) -> usize {
+        self.journal.capacity()
+    }
+
+    /// Number of functions that can be remembered: the range of [`Target::function`].
+    pub const fn function_capacity(&self) -> usize {
+        self.journal.function_capacity()
+    }
+
+    /// Whether something is left to [`Engine::recover`].
+    pub const fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
+    /// The patch whose redirection replaces that of patch `number` at `site`, if there is one.
+    pub fn covered_by(&self, number: u32, site: u64) -> Option<u32> {
+        let stands_on =
+            |function: &Function| function.plan.site == site && function.plan.below == number;
+        self.patches
+            .iter()
+            .filter(|patch| patch.is_in_memory())
+            .find(|patch| patch.functions.iter().any(stands_on))
+            .map(|patch| patch.number)
+    }
+
+    /// The function whose redirection stands at exactly `site`, with the number of its patch.
+    pub fn at_site(&self, site: u64) -> Option<(u32, &Function)> {
+        // Later patches stand on earlier ones.
+        self.patches
+            .iter()
+            .rev()
+            .filter(|patch| patch.is_in_memory())
+            .find_map(|patch| {
+                let mut functions = patch.functions.iter();
+                let function = functions.find(|function| function.plan.site == site)?;
+                Some((patch.number, function))
+            })
+    }
+
+    fn position(&self, number: u32) -> Result<usize, Fault> {
+        let unknown = Fault::new(ErrorCode::UnknownPatch, number.into());
+        if self.head.presence == Presence::GoingDown {
+            return Err(unknown);
+        }
+        self.patches
+            .iter()
+            .position(|patch| patch.number == number)
+            .ok_or(unknown)
+    }
+
+    /// The position of a patch that is in force.
+    fn applied_position(&self, number: u32) -> Result<usize, Fault> {
+        let position = self.position(number)?;
+        match self.patches.get(position) {
+            Some(patch) if patch.state == PatchState::Applied => Ok(position),
+            _ => Err(Fault::new(ErrorCode::NotApplied, number.into())),
+        }
+    }
+
+    /// Whether a trap of ours may be in the guest's memory.
+    fn has_traps(&self) -> bool {
+        self.patches.iter().any(|patch| {
+            patch.is_in_memory()
+                && patch.functions.iter().any(|function| {
+                    let trapping = match patch.state {
+                        PatchState::Applied => function.state != SiteState::Jump,
+                        _ => true,
+                    };
+                    trapping && self.covered_by(patch.number, function.plan.site).is_none()
+                })
+        })
+    }
+
+    /// Turns the intercept on or off, unless it is so already. Only in a stop.
+    fn intercept(&mut self, machine: &mut impl Machine, on: bool) -> Result<(), Fault> {
+        if self.intercepting == Some(on) {
+            return Ok(());
+        }
+        // Whatever happens, it is not known in between.
+        self.intercepting = None;
+        machine.intercept(on).map_err(general)?;
+        self.intercepting = Some(on);
+        Ok(())
+    }
+
+    /// Turns the intercept off when no trap is left. An intercept that stays on only costs time,
+    /// and the next transaction tries again.
+    fn intercept_if_needed(&mut self, machine: &mut impl Machine) {
+        if !self.has_traps() {
+            let _ = self.intercept(machine, false);
+        }
+    }
+
+    /// Tells the machine where a trap at `site` leads now, and whether it is a new one.
+    fn publish(&self, machine: &mut impl Machine, site: u64, is_new: bool) {
+        let target = self.at_site(site).and_then(|(_, function)| {
+            (function.state != SiteState::Jump).then_some(Target {
+                entry: function.plan.new_entry,
+                function: function.slot,
+                is_new,
+            })
+        });
+        machine.redirect(site, target);
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.head.last_sequence += 1;
+        self.head.last_sequence
+    }
+}
+
+/// An error of the machine that no single entry is to blame for.
+fn general(error: crate::machine::MachineError) -> Fault {
+    error.fault(lucos_guest_interface::call::NO_ITEM)
+}
+
+/// The number of an entry; there are at most 64.
+fn item(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(lucos_guest_interface::call::NO_ITEM)
+}
+
+/// Runs `work` while the guest is stopped. What it did counts even when the guest cannot be
+/// resumed, which is reported.
+fn stopped<M: Machine, T>(
+    machine: &mut M,
+    work: impl FnOnce(&mut M) -> Result<T, Fault>,
+) -> Result<(T, u64), Fault> {
+    let start = machine.now();
+    machine.stop().map_err(general)?;
+    let result = work(machine);
+    let resumed = machine.resume().map_err(general);
+    let ticks = machine.now().saturating_sub(start);
+    let result = result?;
+    resumed?;
+    Ok((result, ticks))
+}

@@ -1,0 +1,281 @@
+//! Applying an update.
+
+use alloc::vec::Vec;
+
+use lucos_guest_interface::{ErrorCode, Fault};
+
+use super::{Engine, item, stopped};
+use crate::journal::Store;
+use crate::machine::Machine;
+use crate::patch::{
+    DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, Plan,
+    SiteState, Times,
+};
+
+impl<S: Store> Engine<S> {
+    /// Checks everything about `plan` that does not need the guest.
+    ///
+    /// # Errors
+    /// What [`Engine::apply`] would answer: `AlreadyApplied`, `DependencyMissing`, `SiteOwned`,
+    /// `JournalFull`.
+    pub fn check(&self, plan: &Plan<'_>) -> Result<(), Fault> {
+        self.prepare(plan).map(|_| ())
+    }
+
+    /// Applies an update: afterwards a call of each old function runs the new one. Returns the
+    /// number of the patch.
+    ///
+    /// # Errors
+    /// Any error leaves the guest's memory as it was.
+    /// * `AlreadyApplied`: a patch of this name is in force (detail: its number)
+    /// * `DependencyMissing`: at the dependency
+    /// * `SiteOwned`: another patch redirects the function at another place (detail: its number)
+    /// * `JournalFull`
+    /// * `SiteForeign`: the bytes at a site are not those that were found when it was checked
+    ///   (detail: the address of the first one)
+    /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
+    pub fn apply<M: Machine>(&mut self, machine: &mut M, plan: &Plan<'_>) -> Result<u32, Fault> {
+        self.recover(machine)?;
+        let (evicted, mut patch) = self.prepare(plan)?;
+        for number in evicted {
+            self.forget(number)?;
+        }
+        patch.times.sequence = self.next_sequence();
+        self.head.last_number = patch.number;
+        self.journal.write_head(&mut self.head)?;
+        self.journal.write_patch(&patch)?;
+        // From here on a crash is mended by taking the traps back.
+        self.journal.set_patch(patch.slot, PatchState::Applying)?;
+        patch.state = PatchState::Applying;
+        let number = patch.number;
+        self.patches.push(patch);
+
+        let result = stopped(machine, |machine| self.commit(machine));
+        let ticks = match result {
+            Ok(((), ticks)) => ticks,
+            Err(fault) => {
+                self.abandon_last();
+                return Err(fault);
+            }
+        };
+        if let Some(patch) = self.patches.last_mut() {
+            patch.times.apply = ticks;
+            // Only a figure.
+            let _ = self.journal.write_times(patch.slot, &patch.times);
+        }
+        Ok(number)
+    }
+
+    /// The patch for a plan, and the rolled back patches that have to make room for it.
+    fn prepare(&self, plan: &Plan<'_>) -> Result<(Vec<u32>, Patch), Fault> {
+        let applied = |name: &str| {
+            self.patches
+                .iter()
+                .find(|patch| patch.is_in_memory() && patch.name == name)
+        };
+        if let Some(patch) = applied(plan.name) {
+            let number = patch.number.into();
+            return Err(Fault::new(ErrorCode::AlreadyApplied, number));
+        }
+        let mut dependencies = heapless::Vec::<u32, DEPENDENCIES_MAX>::new();
+        for (index, name) in plan.dependencies.iter().enumerate() {
+            let missing = Fault::at(ErrorCode::DependencyMissing, item(index), 0);
+            let number = applied(name).ok_or(missing)?.number;
+            dependencies.push(number).map_err(|_| missing)?;
+        }
+        let broken = Fault::new(ErrorCode::Internal, 0);
+        if plan.functions.is_empty() || plan.functions.len() > FUNCTIONS_MAX {
+            return Err(broken);
+        }
+        let mut functions = Vec::with_capacity(plan.functions.len());
+        for (index, function) in plan.functions.iter().enumerate() {
+            if !function.is_sound() {
+                return Err(broken);
+            }
+            let below = self
+                .below(function)
+                .map_err(|owner| Fault::at(ErrorCode::SiteOwned, item(index), owner.into()))?;
+            let mut plan = function.clone();
+            plan.below = below;
+            functions.push(Function {
+                slot: index,
+                plan,
+                state: SiteState::Original,
+            });
+        }
+        let number = self.head.last_number.checked_add(1);
+        let mut patch = Patch {
+            slot: 0,
+            number: number.ok_or(Fault::new(ErrorCode::JournalFull, 0))?,
+            name: Name::try_from(plan.name).map_err(|_| broken)?,
+            dependencies,
+            state: PatchState::Free,
+            functions,
+            times: Times::default(),
+        };
+        let evicted = self.place(&mut patch)?;
+        Ok((evicted, patch))
+    }
+
+    /// The patch on which `function` would stand, 0 for none; the number of a patch that redirects
+    /// the same code at another place as an error.
+    fn below(&self, function: &FunctionPlan) -> Result<u32, u32> {
+        if let Some((number, _)) = self.at_site(function.site) {
+            return Ok(number);
+        }
+        let overlaps = |other: &Function| {
+            function.old_start < other.plan.old_end() && other.plan.old_start < function.old_end()
+        };
+        let owner = self
+            .patches
+            .iter()
+            .rev()
+            .filter(|patch| patch.is_in_memory())
+            .find(|patch| patch.functions.iter().any(overlaps));
+        owner.map_or(Ok(0), |patch| Err(patch.number))
+    }
+
+    /// Gives the patch its places in the journal. Returns the oldest rolled back patches, as many
+    /// as have to go.
+    fn place(&self, patch: &mut Patch) -> Result<Vec<u32>, Fault> {
+        let mut kept = self.patches.clone();
+        let mut evicted = Vec::new();
+        loop {
+            let slot = self.journal.free_slot(&kept);
+            let first = self.journal.room_for(&kept, patch.functions.len());
+            if let (Some(slot), Some(first)) = (slot, first) {
+                patch.slot = slot;
+                for (index, function) in patch.functions.iter_mut().enumerate() {
+                    function.slot = first + index;
+                }
+                return Ok(evicted);
+            }
+            let oldest = kept
+                .iter()
+                .filter(|patch| patch.state == PatchState::RolledBack)
+                .min_by_key(|patch| patch.times.sequence)
+                .map(|patch| patch.number)
+                .ok_or(Fault::new(ErrorCode::JournalFull, 0))?;
+            kept.retain(|patch| patch.number != oldest);
+            evicted.push(oldest);
+        }
+    }
+
+    /// Puts the last patch in force. In a stop.
+    fn commit<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+        let Some(patch) = self.patches.last() else {
+            return Err(Fault::new(ErrorCode::Internal, 0));
+        };
+        let slot = patch.slot;
+        let functions = patch.functions.clone();
+        for (index, function) in functions.iter().enumerate() {
+            verify(machine, index, &function.plan)?;
+        }
+        let result = self
+            .intercept(machine, true)
+            .and_then(|()| self.write_traps(machine, &functions))
+            .and_then(|()| self.journal.set_patch(slot, PatchState::Applied));
+        if let Err(fault) = result {
+            self.take_back(machine, &functions);
+            return Err(fault);
+        }
+        if let Some(patch) = self.patches.last_mut() {
+            patch.state = PatchState::Applied;
+            for function in &mut patch.functions {
+                function.state = SiteState::Trap;
+            }
+        }
+        for function in &functions {
+            self.publish(machine, function.plan.site, true);
+        }
+        Ok(())
+    }
+
+    fn write_traps<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        functions: &[Function],
+    ) -> Result<(), Fault> {
+        for (index, function) in functions.iter().enumerate() {
+            machine
+                .write(function.plan.site, &[self.trap])
+                .map_err(|error| error.fault(item(index)))?;
+            // Matters only once the patch is applied.
+            self.journal.set_function(function.slot, SiteState::Trap)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what the last patch wrote, in the stop in which it was written.
+    fn take_back<M: Machine>(&mut self, machine: &mut M, functions: &[Function]) {
+        let clean = functions
+            .iter()
+            .rev()
+            .all(|function| remove_trap(machine, &function.plan, self.trap).is_ok());
+        if !clean {
+            // The traps that are left stay in the journal, and lead where they say, until
+            // `recover` can take them back.
+            self.unfinished = true;
+            for function in functions {
+                self.publish(machine, function.plan.site, false);
+            }
+            return;
+        }
+        if let Some(patch) = self.patches.last_mut() {
+            patch.state = PatchState::Free;
+        }
+        self.intercept_if_needed(machine);
+    }
+
+    /// Forgets the last patch after a failed apply, unless some of it is left in memory.
+    fn abandon_last(&mut self) {
+        let Some(patch) = self.patches.last() else {
+            return;
+        };
+        // An apply that failed only when the guest should go on is in force.
+        if self.unfinished || patch.state == PatchState::Applied {
+            return;
+        }
+        let slot = patch.slot;
+        match self.journal.set_patch(slot, PatchState::Free) {
+            Ok(()) => {
+                self.patches.pop();
+            }
+            Err(_) => self.unfinished = true,
+        }
+    }
+}
+
+/// Checks that the bytes at a site are still those that were found.
+fn verify<M: Machine>(machine: &mut M, index: usize, plan: &FunctionPlan) -> Result<(), Fault> {
+    let mut bytes = plan.found.clone();
+    machine
+        .read(plan.site, &mut bytes)
+        .map_err(|error| error.fault(item(index)))?;
+    let pairs = bytes.iter().zip(&plan.found);
+    match pairs.into_iter().position(|(now, then)| now != then) {
+        Some(offset) => {
+            let address = plan.site.saturating_add(offset as u64);
+            Err(Fault::at(ErrorCode::SiteForeign, item(index), address))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Puts the first byte back where the trap stands.
+pub(super) fn remove_trap<M: Machine>(
+    machine: &mut M,
+    plan: &FunctionPlan,
+    trap: u8,
+) -> Result<(), Fault> {
+    let Some(&original) = plan.found.first() else {
+        return Ok(());
+    };
+    let mut now = [0];
+    let failed = super::general;
+    machine.read(plan.site, &mut now).map_err(failed)?;
+    if now == [trap] && original != trap {
+        machine.write(plan.site, &[original]).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Taking an update back.
+
+use lucos_guest_interface::{ErrorCode, Fault};
+
+use super::{Engine, item, stopped};
+use crate::journal::Store;
+use crate::machine::Machine;
+use crate::patch::{Code, Function, Patch, PatchState, SiteState};
+
+impl<S: Store> Engine<S> {
+    /// Takes an update back: afterwards a call of each old function runs the old one again, or what
+    /// the update below made of it.
+    ///
+    /// # Errors
+    /// Any error leaves the guest's memory as it was.
+    /// * `UnknownPatch`, `NotApplied`
+    /// * `DependencyInUse`: a patch that needs this one is in force (detail: its number)
+    /// * `Stacked`: a later patch stands on a function (detail: its number)
+    /// * `SiteChanged`: somebody overwrote a redirection (detail: the address)
+    /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
+    pub fn rollback<M: Machine>(&mut self, machine: &mut M, number: u32) -> Result<(), Fault> {
+        self.recover(machine)?;
+        let position = self.applied_position(number)?;
+        self.check_rollback(position)?;
+        let sequence = self.next_sequence();
+        // A number that is skipped does no harm.
+        self.journal.write_head(&mut self.head)?;
+        let ((), ticks) = stopped(machine, |machine| self.restore(machine, position))?;
+        if let Some(patch) = self.patches.get_mut(position) {
+            patch.times.rollback = ticks;
+            patch.times.sequence = sequence;
+            // Only figures.
+            let _ = self.journal.write_times(patch.slot, &patch.times);
+        }
+        Ok(())
+    }
+
+    fn check_rollback(&self, position: usize) -> Result<(), Fault> {
+        let Some(patch) = self.patches.get(position) else {
+            return Err(Fault::new(ErrorCode::UnknownPatch, 0));
+        };
+        let needs =
+            |other: &&Patch| other.is_in_memory() && other.dependencies.contains(&patch.number);
+        if let Some(other) = self.patches.iter().find(needs) {
+            let number = other.number.into();
+            return Err(Fault::new(ErrorCode::DependencyInUse, number));
+        }
+        for (index, function) in patch.functions.iter().enumerate() {
+            if let Some(top) = self.covered_by(patch.number, function.plan.site) {
+                return Err(Fault::at(ErrorCode::Stacked, item(index), top.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the old bytes back. In a stop.
+    fn restore<M: Machine>(&mut self, machine: &mut M, position: usize) -> Result<(), Fault> {
+        let patch = self.patches.get(position);
+        let patch = patch.ok_or(Fault::new(ErrorCode::UnknownPatch, 0))?.clone();
+        for (index, function) in patch.functions.iter().enumerate() {
+            verify_ours(machine, index, function, self.trap)?;
+        }
+        // From here on a crash is mended by completing the rollback.
+        self.journal
+            .set_patch(patch.slot, PatchState::RollingBack)?;
+        let uncovers_trap = patch
+            .functions
+            .iter()
+            .any(|function| function.plan.found.first() == Some(&self.trap));
+        let intercepted = match uncovers_trap {
+            true => self.intercept(machine, true),
+            false => Ok(()),
+        };
+        let done = intercepted
+            .and_then(|()| write_back(machine, &patch, self.trap))
+            .and_then(|()| self.journal.set_patch(patch.slot, PatchState::RolledBack));
+        if let Err(fault) = done {
+            self.put_back(machine, position, &patch);
+            return Err(fault);
+        }
+        self.note_rolled_back(machine, position);
+        Ok(())
+    }
+
+    /// Everything that follows once the old bytes are back and the journal says so.
+    pub(super) fn note_rolled_back<M: Machine>(&mut self, machine: &mut M, position: usize) {
+        let mut sites = alloc::vec::Vec::new();
+        if let Some(patch) = self.patches.get_mut(position) {
+            patch.state = PatchState::RolledBack;
+            for function in &mut patch.functions {
+                function.state = SiteState::Original;
+                sites.push(function.plan.site);
+            }
+        }
+        for site in sites {
+            self.publish(machine, site, false);
+        }
+        self.intercept_if_needed(machine);
+    }
+
+    /// Undoes a rollback that failed, in the stop in which it was tried.
+    fn put_back<M: Machine>(&mut self, machine: &mut M, position: usize, patch: &Patch) {
+        let written = patch.functions.iter().all(|function| {
+            let (_, ours) = ours(function, self.trap);
+            machine.write(function.plan.site, &ours).is_ok()
+        });
+        let clean = written
+            && self
+                .journal
+                .set_patch(patch.slot, PatchState::Applied)
+                .is_ok();
+        if !clean {
+            // The journal says that it is being rolled back; `recover` completes that.
+            self.unfinished = true;
+            if let Some(patch) = self.patches.get_mut(position) {
+                patch.state = PatchState::RollingBack;
+            }
+        }
+        self.intercept_if_needed(machine);
+    }
+}
+
+/// The bytes that a rollback writes at a site, and those that are ours there.
+fn ours(function: &Function, trap: u8) -> (Code, Code) {
+    let mut original = function.plan.found.clone();
+    match function.state {
+        SiteState::Jump => (original, function.plan.jump.clone()),
+        // Behind the trap's one byte the code is the guest's own business.
+        SiteState::Original | SiteState::Trap | SiteState::Jumping => {
+            original.truncate(1);
+            (original, [trap].into_iter().collect())
+        }
+    }
+}
+
+fn verify_ours<M: Machine>(
+    machine: &mut M,
+    index: usize,
+    function: &Function,
+    trap: u8,
+) -> Result<(), Fault> {
+    let (_, ours) = ours(function, trap);
+    let mut now = ours.clone();
+    machine
+        .read(function.plan.site, &mut now)
+        .map_err(|error| error.fault(item(index)))?;
+    match now.iter().zip(&ours).position(|(now, ours)| now != ours) {
+        Some(offset) => {
+            let address = function.plan.site.saturating_add(offset as u64);
+            Err(Fault::at(ErrorCode::SiteChanged, item(index), address))
+        }
+        None => Ok(()),
+    }
+}
+
+fn write_back<M: Machine>(machine: &mut M, patch: &Patch, trap: u8) -> Result<(), Fault> {
+    for (index, function) in patch.functions.iter().enumerate() {
+        let (original, _) = ours(function, trap);
+        machine
+            .write(function.plan.site, &original)
+            .map_err(|error| error.fault(item(index)))?;
+    }
+    Ok(())
+}

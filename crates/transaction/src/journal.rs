@@ -1,0 +1,337 @@
+//! What LUCOS remembers of updates, in pages that survive a restart of the task.
+//!
+//! | part | bytes | holds |
+//! |---|---|---|
+//! | [`Head`] | 2 × 256 | two copies; the valid one with the higher version counts |
+//! | patches | up to 64 × 256 | state byte, record, times |
+//! | functions | the rest, 160 each | state byte, record |
+//!
+//! A record is its length, a checksum and postcard. The state of a patch or a function is one byte
+//! beside its record, so that it changes in one step: a task that ends in the middle of anything
+//! else leaves a record whose checksum is wrong, and its state byte still says that it is not in
+//! use. All zero bytes are an empty journal.
+
+mod record;
+
+use alloc::vec::Vec;
+
+use lucos_guest_interface::{ErrorCode, Fault};
+use serde::{Deserialize, Serialize};
+
+use crate::patch::{
+    DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, SiteState,
+    Times,
+};
+use record::{read_record, write_record};
+
+/// The retained pages.
+pub trait Store {
+    /// Their length in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`StoreError`], and `bytes` holds anything.
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError>;
+
+    /// Writes bytes from `offset` on. They are retained when this returns; when the task ends in
+    /// the middle, some of the first are.
+    ///
+    /// # Errors
+    /// [`StoreError`], and nothing is written.
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError>;
+}
+
+/// The range is not inside the retained pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreError;
+
+/// Why there is no journal in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalError {
+    /// The store is smaller than [`STORE_MIN`].
+    TooSmall,
+    /// The store cannot be read.
+    Unreadable,
+    /// A patch that may be in force cannot be read: it is not what this version writes.
+    Damaged {
+        /// Its place.
+        slot: usize,
+    },
+}
+
+/// Least bytes of a store.
+pub const STORE_MIN: usize = 16 * 1024;
+
+const HEAD_SIZE: usize = 256;
+const PATCH_SIZE: usize = 256;
+const PATCH_TIMES: usize = 200;
+const PATCHES_MAX: usize = 64;
+const FUNCTION_SIZE: usize = 160;
+const RECORD: usize = 1;
+
+/// A kernel that registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// What the manager proves itself with.
+    pub nonce: u64,
+    /// The page-table root of the processor that registered.
+    pub root: u64,
+    /// Five levels of page tables.
+    pub five_levels: bool,
+    /// Same during one boot of the guest kernel, different for two.
+    pub boot_identity: [u8; 16],
+    /// The kernel's build id, empty when it has none.
+    pub build_id: heapless::Vec<u8, 20>,
+    /// Start and end of the kernel's text.
+    pub text: (u64, u64),
+    /// Start and end of the area of modules.
+    pub modules: (u64, u64),
+}
+
+/// How much of a registration is in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Presence {
+    /// Nobody ever registered.
+    #[default]
+    Nobody,
+    /// A manager is there.
+    Manager,
+    /// The manager was unloaded; the kernel runs on.
+    Kernel,
+    /// The kernel said that it goes down. What it patched is not shown any more, but redirected
+    /// until another kernel registers: it still runs some of its code.
+    GoingDown,
+}
+
+/// What there is once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Grows with every write.
+    pub(crate) version: u64,
+    /// Who is there.
+    pub presence: Presence,
+    /// Who registered last.
+    pub registration: Registration,
+    /// Number of the last patch.
+    pub last_number: u32,
+    /// The last sequence number.
+    pub last_sequence: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PatchRecord {
+    number: u32,
+    name: Name,
+    first_function: u32,
+    functions: u32,
+    dependencies: heapless::Vec<u32, DEPENDENCIES_MAX>,
+}
+
+/// The journal in a store.
+#[derive(Debug)]
+pub struct Journal<S> {
+    store: S,
+    patches: usize,
+    functions: usize,
+}
+
+impl<S: Store> Journal<S> {
+    /// The journal in `store`, with everything that it holds.
+    ///
+    /// # Errors
+    /// [`JournalError`]
+    pub fn open(store: S) -> Result<(Self, Head, Vec<Patch>), JournalError> {
+        let length = store.len();
+        if length < STORE_MIN {
+            return Err(JournalError::TooSmall);
+        }
+        let patches = (length / 2 / PATCH_SIZE).min(PATCHES_MAX);
+        let functions = (length - 2 * HEAD_SIZE - patches * PATCH_SIZE) / FUNCTION_SIZE;
+        let journal = Self {
+            store,
+            patches,
+            functions,
+        };
+        let head = journal.read_head();
+        let mut found = Vec::new();
+        for slot in 0..journal.patches {
+            found.extend(journal.read_patch(slot)?);
+        }
+        found.sort_by_key(|patch| patch.number);
+        Ok((journal, head, found))
+    }
+
+    /// Number of patches that fit.
+    pub const fn capacity(&self) -> usize {
+        self.patches
+    }
+
+    /// Number of functions that fit.
+    pub const fn function_capacity(&self) -> usize {
+        self.functions
+    }
+
+    fn read_head(&self) -> Head {
+        let copies = [0, HEAD_SIZE].map(|offset| read_record(&self.store, offset, HEAD_SIZE));
+        let newest = copies
+            .into_iter()
+            .flatten()
+            .max_by_key(|head: &Head| head.version);
+        newest.unwrap_or_default()
+    }
+
+    /// Replaces the head. The copy that counts until now stays as it is.
+    pub(crate) fn write_head(&mut self, head: &mut Head) -> Result<(), Fault> {
+        head.version += 1;
+        let offset = if head.version.is_multiple_of(2) {
+            0
+        } else {
+            HEAD_SIZE
+        };
+        write_record(&mut self.store, offset, HEAD_SIZE, head).map_err(internal)
+    }
+
+    fn patch_offset(&self, slot: usize) -> usize {
+        2 * HEAD_SIZE + slot * PATCH_SIZE
+    }
+
+    fn function_offset(&self, slot: usize) -> usize {
+        2 * HEAD_SIZE + self.patches * PATCH_SIZE + slot * FUNCTION_SIZE
+    }
+
+    fn byte(&self, offset: usize) -> Option<u8> {
+        let mut byte = [0];
+        self.store.read(offset, &mut byte).ok()?;
+        let [byte] = byte;
+        Some(byte)
+    }
+
+    fn read_patch(&self, slot: usize) -> Result<Option<Patch>, JournalError> {
+        let offset = self.patch_offset(slot);
+        let byte = self.byte(offset).ok_or(JournalError::Unreadable)?;
+        let damaged = JournalError::Damaged { slot };
+        let state = PatchState::from_byte(byte).ok_or(damaged)?;
+        if state == PatchState::Free {
+            return Ok(None);
+        }
+        let record: PatchRecord =
+            read_record(&self.store, offset + RECORD, PATCH_TIMES - RECORD).ok_or(damaged)?;
+        let first = record.first_function as usize;
+        let count = record.functions as usize;
+        let end = first.checked_add(count).ok_or(damaged)?;
+        if count == 0 || count > FUNCTIONS_MAX || end > self.functions {
+            return Err(damaged);
+        }
+        let mut functions = Vec::new();
+        for function in first..end {
+            functions.push(self.read_function(function, state).ok_or(damaged)?);
+        }
+        let times = read_record(&self.store, offset + PATCH_TIMES, PATCH_SIZE - PATCH_TIMES);
+        Ok(Some(Patch {
+            slot,
+            number: record.number,
+            name: record.name,
+            dependencies: record.dependencies,
+            state,
+            functions,
+            // Only figures: lost when the task ended while it wrote them.
+            times: times.unwrap_or_default(),
+        }))
+    }
+
+    fn read_function(&self, slot: usize, patch: PatchState) -> Option<Function> {
+        let offset = self.function_offset(slot);
+        let plan: FunctionPlan = read_record(&self.store, offset + RECORD, FUNCTION_SIZE - RECORD)?;
+        let state = SiteState::from_byte(self.byte(offset)?)?;
+        let state = match patch {
+            PatchState::RolledBack => SiteState::Original,
+            _ => state,
+        };
+        plan.is_sound().then_some(Function { slot, plan, state })
+    }
+
+    /// The first of `count` places for functions that none of `patches` uses.
+    pub(crate) fn room_for(&self, patches: &[Patch], count: usize) -> Option<usize> {
+        let mut used: Vec<_> = patches
+            .iter()
+            .filter_map(|patch| Some((patch.functions.first()?.slot, patch.functions.len())))
+            .collect();
+        used.sort_unstable();
+        let mut free_from = 0;
+        for (first, length) in used {
+            if first.saturating_sub(free_from) >= count {
+                return Some(free_from);
+            }
+            free_from = first + length;
+        }
+        (free_from + count <= self.functions).then_some(free_from)
+    }
+
+    /// A place for a patch that none of `patches` uses.
+    pub(crate) fn free_slot(&self, patches: &[Patch]) -> Option<usize> {
+        (0..self.patches).find(|slot| patches.iter().all(|patch| patch.slot != *slot))
+    }
+
+    /// Writes a patch with all its functions as one that is not in use. Its places are free.
+    pub(crate) fn write_patch(&mut self, patch: &Patch) -> Result<(), Fault> {
+        let offset = self.patch_offset(patch.slot);
+        self.set_byte(offset, PatchState::Free as u8)?;
+        for function in &patch.functions {
+            let offset = self.function_offset(function.slot);
+            self.set_byte(offset, SiteState::Original as u8)?;
+            write_record(
+                &mut self.store,
+                offset + RECORD,
+                FUNCTION_SIZE - RECORD,
+                &function.plan,
+            )
+            .map_err(internal)?;
+        }
+        let record = PatchRecord {
+            number: patch.number,
+            name: patch.name.clone(),
+            first_function: patch.functions.first().map_or(0, |first| first.slot as u32),
+            functions: patch.functions.len() as u32,
+            dependencies: patch.dependencies.clone(),
+        };
+        write_record(
+            &mut self.store,
+            offset + RECORD,
+            PATCH_TIMES - RECORD,
+            &record,
+        )
+        .map_err(internal)?;
+        self.write_times(patch.slot, &patch.times)
+    }
+
+    /// Notes when and how long; the patch need not be in use.
+    pub(crate) fn write_times(&mut self, slot: usize, times: &Times) -> Result<(), Fault> {
+        let offset = self.patch_offset(slot) + PATCH_TIMES;
+        write_record(&mut self.store, offset, PATCH_SIZE - PATCH_TIMES, times).map_err(internal)
+    }
+
+    /// Changes the state of a patch, in one step.
+    pub(crate) fn set_patch(&mut self, slot: usize, state: PatchState) -> Result<(), Fault> {
+        self.set_byte(self.patch_offset(slot), state as u8)
+    }
+
+    /// Changes the state of a function, in one step.
+    pub(crate) fn set_function(&mut self, slot: usize, state: SiteState) -> Result<(), Fault> {
+        self.set_byte(self.function_offset(slot), state as u8)
+    }
+
+    fn set_byte(&mut self, offset: usize, byte: u8) -> Result<(), Fault> {
+        self.store.write(offset, &[byte]).map_err(internal)
+    }
+}
+
+fn internal(_: StoreError) -> Fault {
+    Fault::new(ErrorCode::Internal, 0)
+}

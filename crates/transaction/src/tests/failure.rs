@@ -1,0 +1,181 @@
+//! One step fails, or all from one step on.
+
+use super::world::{Shared, Trouble, check, expected, roll_all_back};
+use crate::Engine;
+use crate::engine::Which;
+use lucos_guest_interface::Fault;
+
+type Operation = fn(&Shared, &mut Engine<Shared>) -> Result<u32, Fault>;
+
+/// Two patches, one of them half converted, one on top of it.
+fn prepared() -> (Shared, Vec<u8>, Engine<Shared>) {
+    let shared = Shared::new();
+    let original = shared.memory();
+    let mut engine = shared.open();
+    shared
+        .apply(&mut engine, "one", &[0, 1, 2], 0x7000)
+        .unwrap();
+    engine.jump(&mut shared.clone(), 1, Which::One(1)).unwrap();
+    shared
+        .apply(&mut engine, "two", &[0, 1, 3], 0x8000)
+        .unwrap();
+    (shared, original, engine)
+}
+
+pub(super) const OPERATIONS: [(&str, Operation); 6] = [
+    ("apply", |shared, engine| {
+        shared.apply(engine, "three", &[4, 5], 0x9000)
+    }),
+    ("apply on top", |shared, engine| {
+        shared.apply(engine, "three", &[0, 1, 2, 4], 0x9000)
+    }),
+    ("jump one", |shared, engine| {
+        engine.jump(&mut shared.clone(), 2, Which::One(1))
+    }),
+    ("jump all", |shared, engine| {
+        engine.jump(&mut shared.clone(), 2, Which::All)
+    }),
+    ("rollback", |shared, engine| {
+        engine.rollback(&mut shared.clone(), 2).map(|()| 0)
+    }),
+    ("rollback of jumps", |shared, engine| {
+        engine.jump(&mut shared.clone(), 2, Which::All)?;
+        engine.rollback(&mut shared.clone(), 2).map(|()| 0)
+    }),
+];
+
+/// Every function's bytes are those of one of the versions.
+fn is_between(memory: &[u8], versions: &[Vec<u8>]) -> bool {
+    use super::world::{FUNCTION_LENGTH, FUNCTIONS};
+    (0..FUNCTIONS).all(|index| {
+        let range = index * FUNCTION_LENGTH..(index + 1) * FUNCTION_LENGTH;
+        versions
+            .iter()
+            .any(|version| memory[range.clone()] == version[range.clone()])
+    })
+}
+
+#[test]
+fn after_one_failure_memory_is_as_before_or_as_after() {
+    for (name, operation) in OPERATIONS {
+        let mut finished = false;
+        for step in 0..1000 {
+            let (shared, original, mut engine) = prepared();
+            let before = shared.memory();
+            let numbers = |engine: &Engine<Shared>| {
+                let patches = engine.patches().iter();
+                patches
+                    .map(|patch| (patch.number, patch.state))
+                    .collect::<Vec<_>>()
+            };
+            let listed = numbers(&engine);
+            shared.set_trouble(Trouble::Fail(step));
+            let result = operation(&shared, &mut engine);
+            finished = shared.0.borrow().steps <= step;
+            shared.set_trouble(Trouble::Nothing);
+            // Nothing was left over: one failure is always undone at once.
+            assert!(!engine.is_unfinished(), "{name} {step}");
+            assert_eq!(
+                shared.memory(),
+                expected(&original, engine.patches()),
+                "{name} {step}"
+            );
+            let partial = name.contains("jump");
+            if result.is_err() && !partial {
+                assert_eq!(shared.memory(), before, "{name} {step}");
+                assert_eq!(numbers(&engine), listed, "{name} {step}");
+            }
+            // It works when it is tried again, and all the rest too.
+            if result.is_err() {
+                operation(&shared, &mut engine).unwrap();
+            }
+            roll_all_back(&shared, &mut engine);
+            assert_eq!(shared.memory(), original, "{name} {step}");
+            check(&shared, &engine, &original);
+            if finished {
+                break;
+            }
+        }
+        assert!(finished, "{name} has more steps than were tried");
+    }
+}
+
+#[test]
+fn when_nothing_works_any_more_the_rest_is_mended_later() {
+    for (name, operation) in OPERATIONS {
+        let mut finished = false;
+        for step in 0..1000 {
+            let (shared, original, mut engine) = prepared();
+            let before = shared.memory();
+            shared.set_trouble(Trouble::FailFrom(step));
+            let result = operation(&shared, &mut engine);
+            finished = shared.0.borrow().steps <= step;
+            shared.set_trouble(Trouble::Nothing);
+            engine.recover(&mut shared.clone()).unwrap();
+            assert_eq!(
+                shared.memory(),
+                expected(&original, engine.patches()),
+                "{name} {step}"
+            );
+            // An apply that failed left nothing; the others may have been completed.
+            if result.is_err() && name.starts_with("apply") {
+                assert_eq!(shared.memory(), before, "{name} {step}");
+            }
+            roll_all_back(&shared, &mut engine);
+            check(&shared, &engine, &original);
+            assert_eq!(shared.memory(), original, "{name} {step}");
+            if finished {
+                break;
+            }
+        }
+        assert!(finished, "{name} has more steps than were tried");
+    }
+}
+
+#[test]
+fn after_a_crash_memory_is_as_before_or_as_after() {
+    for (name, operation) in OPERATIONS {
+        // The versions between which a function may choose, without any trouble.
+        let (shared, original, mut engine) = prepared();
+        let before = shared.memory();
+        let mut versions = vec![before.clone()];
+        if name == "rollback of jumps" {
+            engine.jump(&mut shared.clone(), 2, Which::All).unwrap();
+            versions.push(shared.memory());
+            engine.rollback(&mut shared.clone(), 2).unwrap();
+        } else {
+            operation(&shared, &mut engine).unwrap();
+        }
+        versions.push(shared.memory());
+
+        let mut finished = false;
+        for step in 0..1000 {
+            for torn in [0, 1, 2, 4, 6, 18, usize::MAX] {
+                let (shared, _, mut engine) = prepared();
+                shared.set_trouble(Trouble::Crash(step, torn));
+                let result = operation(&shared, &mut engine);
+                finished = !shared.crashed();
+                if finished {
+                    assert!(result.is_ok(), "{name} {step}");
+                    break;
+                }
+                drop(engine);
+                let mut engine = shared.restart();
+                engine.recover(&mut shared.clone()).unwrap();
+                let memory = shared.memory();
+                if name.contains("jump") {
+                    assert!(is_between(&memory, &versions), "{name} {step} {torn}");
+                } else {
+                    assert!(versions.contains(&memory), "{name} {step} {torn}");
+                }
+                check(&shared, &engine, &original);
+                roll_all_back(&shared, &mut engine);
+                assert_eq!(shared.memory(), original, "{name} {step} {torn}");
+            }
+            if finished {
+                break;
+            }
+        }
+        assert!(finished, "{name} has more steps than were tried");
+    }
+}
