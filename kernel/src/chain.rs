@@ -143,7 +143,7 @@ impl Processor {
         let (number, first, second) = (thread.context.rax, thread.context.rdi, thread.context.rsi);
         match number {
             call::CALL => self.call(caller, first, second),
-            call::REPLY_AND_WAIT => self.reply_and_wait(caller, first),
+            call::REPLY_AND_WAIT => self.reply_and_wait(caller, second),
             call::FAULT => {
                 self.log_last_words(caller, second);
                 self.fault(caller, TaskFault::GaveUp);

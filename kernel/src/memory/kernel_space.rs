@@ -5,9 +5,10 @@ use super::{PAGE, whole_pages};
 use crate::arch::{control, cpuid};
 use crate::fatal::Fatal;
 use alloc::vec::Vec;
-use elf::abi::{PF_W, PF_X, PT_LOAD};
+use elf::abi::{EI_NIDENT, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
-use elf::segment::ProgramHeader;
+use elf::file::{FileHeader, parse_ident};
+use elf::segment::{ProgramHeader, SegmentTable};
 use lucos_abi::boot::{BootRecord, MemoryKind, MemoryRange};
 use lucos_paging::{Format, Mapping, PageSize, PageTable, Rights};
 use spin::Once;
@@ -157,10 +158,17 @@ fn image_start() -> u64 {
 fn segments() -> Result<Vec<ProgramHeader>, Fatal> {
     // SAFETY: the header page is part of the image, read-only from the start, mapped by the stub.
     let header: &[u8] = unsafe { &*(&raw const __ehdr_start) };
-    let parsed = elf::ElfBytes::<LittleEndian>::minimal_parse(header);
-    let parsed = parsed.map_err(|_| Fatal::BadBootRecord)?;
-    let headers = parsed.segments().ok_or(Fatal::BadBootRecord)?;
-    Ok(headers
+    // Only the headers are here, so the crate's whole-file parser would miss the sections.
+    let (ident, rest) = header.split_at(EI_NIDENT);
+    let ident = parse_ident::<LittleEndian>(ident).map_err(|_| Fatal::BadBootRecord)?;
+    let file = FileHeader::parse_tail(ident, rest).map_err(|_| Fatal::BadBootRecord)?;
+    let start = usize::try_from(file.e_phoff).map_err(|_| Fatal::BadBootRecord)?;
+    let length = usize::from(file.e_phnum) * usize::from(file.e_phentsize);
+    let table = header
+        .get(start..)
+        .and_then(|rest| rest.get(..length))
+        .ok_or(Fatal::BadBootRecord)?;
+    Ok(SegmentTable::new(file.endianness, file.class, table)
         .iter()
         .filter(|header| header.p_type == PT_LOAD)
         .collect())
