@@ -12,6 +12,8 @@ pub enum Request {
     Count,
     /// Commit a crime.
     Commit(Crime),
+    /// Go round a loop so many times, then count.
+    Work(u32),
 }
 
 /// Something that ends a task.

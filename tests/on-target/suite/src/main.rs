@@ -9,6 +9,7 @@
 
 mod faults;
 mod messages;
+mod others;
 mod suite;
 
 use lucos_runtime::{StartInfo, Thread};
@@ -23,10 +24,11 @@ const FAILED: u8 = 0x11;
 fn run(thread: Thread, start: StartInfo) -> ! {
     let mut suite = Suite::new(thread);
     if start.cpu != 0 {
-        suite.wait_for_ever();
+        others::work(&mut suite);
     }
     messages::run(&mut suite);
     faults::run(&mut suite);
+    others::run(&mut suite);
     let verdict = if suite.all_passed() { PASSED } else { FAILED };
     suite.end(verdict)
 }

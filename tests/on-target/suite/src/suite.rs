@@ -47,11 +47,4 @@ impl Suite {
         self.thread
             .give_up(format_args!("the machine does not end: {refused:?}"))
     }
-
-    /// Does nothing any more.
-    pub fn wait_for_ever(&mut self) -> ! {
-        loop {
-            core::hint::spin_loop();
-        }
-    }
 }

@@ -1,0 +1,39 @@
+//! Starts machines for tests: `cargo xtask run` as a person would, and systems that only test
+//! themselves.
+
+#![forbid(unsafe_code)]
+
+mod run;
+mod suite;
+
+pub use run::{Finished, Run};
+pub use suite::self_test;
+
+use std::env;
+use std::process::Command;
+
+/// The project's commands: the very program that started the tests, or cargo.
+fn xtask() -> Command {
+    if let Some(program) = env::var_os("LUCOS_XTASK") {
+        return Command::new(program);
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--quiet", "--package", "xtask", "--"]);
+    command
+}
+
+/// Fails a test unless two values are the same.
+///
+/// # Errors
+/// When they differ; the message names both.
+pub fn equal<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: T,
+    expected: T,
+) -> Result<(), libtest_mimic::Failed> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what}: {found:?} instead of {expected:?}").into())
+}
