@@ -132,7 +132,9 @@ mod tests {
 
     #[test]
     fn tasks_and_table_must_agree() {
-        let system = system::parse(include_str!("../../system.toml")).expect("sound");
+        let system = system::parse(include_str!("../../system.toml"))
+            .expect("sound")
+            .table;
         let images = |names: &[&'static str]| -> Vec<(&'static str, Vec<u8>)> {
             names.iter().map(|name| (*name, Vec::new())).collect()
         };

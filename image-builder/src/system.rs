@@ -37,6 +37,7 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Task {
     name: String,
+    package: Option<String>,
     stack_pages: u16,
     heap_pages: u16,
     journal_pages: u16,
@@ -97,11 +98,21 @@ impl From<RightName> for Rights {
     }
 }
 
+/// A system as its file describes it.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// What the kernel reads.
+    pub table: SystemTable,
+    /// The cargo package of each task, in the table's order: `lucos-<name>` unless the file says
+    /// something else.
+    pub packages: Vec<String>,
+}
+
 /// Reads a `system.toml`, and checks it as the kernel will.
 ///
 /// # Errors
 /// When something in it is unknown, too large, or would be refused by the kernel.
-pub fn parse(text: &str) -> Result<SystemTable, Error> {
+pub fn parse(text: &str) -> Result<System, Error> {
     let file: File = toml::from_str(text)?;
     let mut table = SystemTable {
         tasks: heapless::Vec::new(),
@@ -114,7 +125,12 @@ pub fn parse(text: &str) -> Result<SystemTable, Error> {
             .map_err(|_| Error::TooMuch(format!("task {}", task.name)))?;
     }
     lucos_capability::check_system(&table).map_err(|error| Error::Refused(error.to_string()))?;
-    Ok(table)
+    let packages = file
+        .task
+        .into_iter()
+        .map(|task| task.package.unwrap_or(format!("lucos-{}", task.name)))
+        .collect();
+    Ok(System { table, packages })
 }
 
 /// The table as the kernel reads it.
@@ -167,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_projects_own_table_is_sound_and_survives_the_way_to_the_kernel() {
-        let table = parse(include_str!("../../system.toml")).expect("sound");
+        let System { table, packages } = parse(include_str!("../../system.toml")).expect("sound");
+        assert_eq!(packages, ["lucos-vmx", "lucos-memory", "lucos-liveupdate"]);
         let bytes = encode(&table).expect("encoded");
         let back: SystemTable = lucos_abi::message::decode(&bytes).expect("decoded");
         assert_eq!(back, table);

@@ -100,7 +100,9 @@ impl Run {
         let stderr = child.stderr.take().map(collect);
         let status = wait(&mut child, Duration::from_secs(self.timeout) + PREPARATION)?;
         let finished = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
-            reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
+            reader
+                .and_then(|thread| thread.join().ok())
+                .unwrap_or_default()
         };
         Ok(Finished {
             status,
@@ -145,5 +147,7 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<i32>> {
     // QEMU ends with the thread that started it.
     child.kill()?;
     child.wait()?;
-    Err(io::Error::other("the run did not end by its own time limit"))
+    Err(io::Error::other(
+        "the run did not end by its own time limit",
+    ))
 }

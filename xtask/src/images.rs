@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_builder::bundle::{Bundle, GuestParts};
-use image_builder::system;
+use image_builder::system::{self, System};
 use lucos_abi::manifest::SystemTable;
 
 use crate::packages::Consent;
@@ -33,6 +33,12 @@ impl Mode {
 pub struct BuildArgs {
     #[command(flatten)]
     mode: Mode,
+    /// Another system than system.toml describes.
+    #[arg(long, value_name = "FILE")]
+    system: Option<PathBuf>,
+    /// Also write a boot bundle without a guest, for a system that only tests itself.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     /// Install what is missing without asking.
     #[arg(long)]
     yes: bool,
@@ -84,38 +90,54 @@ impl Images {
 /// # Errors
 /// When there is no toolchain or something does not compile.
 pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
-    let images = build(workspace, args.mode, Consent::new(args.yes))?;
+    let default = workspace.root.join("system.toml");
+    let system = args.system.as_ref().unwrap_or(&default);
+    let images = build_system(workspace, system, args.mode, Consent::new(args.yes))?;
+    if let Some(place) = &args.bundle {
+        let bundle = images.bundle(None)?;
+        fs::write(place, bundle).with_context(|| place.display().to_string())?;
+    }
     for path in images.paths() {
         println!("{}", path.display());
     }
     Ok(())
 }
 
-/// Builds the system that `system.toml` describes.
+/// Builds the project's own system.
 ///
 /// # Errors
 /// When there is no toolchain or something does not compile.
 pub fn build(workspace: &Workspace, mode: Mode, consent: Consent) -> Result<Images> {
-    let path = workspace.root.join("system.toml");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let system = system::parse(&text).context("system.toml")?;
+    build_system(
+        workspace,
+        &workspace.root.join("system.toml"),
+        mode,
+        consent,
+    )
+}
+
+fn build_system(
+    workspace: &Workspace,
+    path: &Path,
+    mode: Mode,
+    consent: Consent,
+) -> Result<Images> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let System { table, packages } =
+        system::parse(&text).with_context(|| path.display().to_string())?;
     let toolchain = toolchain::prepare(workspace, consent)?;
     let compile = |package: &str| compile(workspace, &toolchain, mode, package);
-    let tasks = system
+    let tasks = table
         .tasks
         .iter()
-        .map(|task| {
-            Ok((
-                task.name.to_string(),
-                compile(&format!("lucos-{}", task.name))?,
-            ))
-        })
+        .zip(&packages)
+        .map(|(task, package)| Ok((task.name.to_string(), compile(package)?)))
         .collect::<Result<_>>()?;
     Ok(Images {
         boot: compile("lucos-boot")?,
         kernel: compile("lucos-kernel")?,
         tasks,
-        system,
+        system: table,
     })
 }
 

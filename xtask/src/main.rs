@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod command;
 mod guest;
 mod images;
@@ -39,6 +40,10 @@ enum Verb {
     Build(images::BuildArgs),
     /// Boot LUCOS with a Debian guest in QEMU and give a root shell, or run one command.
     Run(run::RunArgs),
+    /// Run the tests: those of the host, then those that start machines.
+    Test(check::TestArgs),
+    /// Check formatting, clippy and documentation.
+    Lint,
     /// Write an ISO that boots LUCOS with a Debian guest from BIOS or UEFI.
     Iso(run::IsoArgs),
 }
@@ -63,6 +68,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Run(args) => return run::run(&workspace, &args),
         Verb::Build(args) => images::run(&workspace, &args)?,
+        Verb::Test(args) => return check::test(&workspace, &args),
+        Verb::Lint => check::lint(&workspace)?,
         Verb::Iso(args) => run::iso(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -140,6 +140,8 @@ fn make(folder: &Path, headers: &Path, symbols: Option<&Path>) -> Result<()> {
         .arg("CONFIG_DEBUG_INFO_BTF_MODULES=");
     if let Some(symbols) = symbols {
         command.arg(format!("KBUILD_EXTRA_SYMBOLS={}", symbols.display()));
+        // A patch may use what the kernel does not export: `lucos` resolves it when it applies.
+        command.arg("KBUILD_MODPOST_WARN=1");
     }
     // Settings of a make around us are not for this one.
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", "ARCH"] {
