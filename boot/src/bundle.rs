@@ -45,3 +45,86 @@ pub fn open(bytes: &[u8], address: u64) -> Result<Bundle<'_>, BootError> {
     let kernel = kernel.ok_or(BootError::NoKernel)?;
     Ok(Bundle { kernel, modules })
 }
+
+#[cfg(test)]
+mod tests {
+    use tar_no_std::CorruptDataError;
+
+    use super::open;
+    use crate::error::BootError;
+
+    const BLOCK: usize = 512;
+
+    /// A tar archive, written by hand so that it can be broken.
+    fn archive(members: &[Member<'_>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, content) in members {
+            let mut header = [0; BLOCK];
+            header[..name.len()].copy_from_slice(name.as_bytes());
+            header[100..108].copy_from_slice(b"0000644\0");
+            let size = format!("{:011o}\0", content.len());
+            header[124..136].copy_from_slice(size.as_bytes());
+            header[148..156].copy_from_slice(b"        ");
+            header[156] = b'0';
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            bytes.extend(header);
+            bytes.extend(*content);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        }
+        bytes.resize(bytes.len() + 2 * BLOCK, 0);
+        bytes
+    }
+
+    type Member<'a> = (&'a str, &'a [u8]);
+
+    const KERNEL: Member<'_> = ("kernel", b"an ELF file");
+
+    #[test]
+    fn members_have_names_and_addresses() {
+        let bytes = archive(&[("tasks/vmx", &[1; 600]), KERNEL, ("guest/cmdline", b"")]);
+        let bundle = open(&bytes, 0x700_0000).unwrap();
+        assert_eq!(bundle.kernel, KERNEL.1);
+        let found: Vec<_> = bundle
+            .modules
+            .iter()
+            .map(|module| (module.name.as_str(), module.start, module.length))
+            .collect();
+        let expected = [
+            ("tasks/vmx", 0x700_0200, 600),
+            ("guest/cmdline", 0x700_0c00, 0),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn unusable_members_are_refused() {
+        let long = "guest/a-name-that-is-longer-than-32";
+        let many: Vec<_> = (0..13).map(|number| format!("guest/{number}")).collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), &b""[..])).collect();
+        let cases: [(&[Member<'_>], BootError); 5] = [
+            (&[("tasks/vmx", b"")], BootError::NoKernel),
+            (&[KERNEL, ("a", b""), ("a", b"")], BootError::BadMember),
+            (&[KERNEL, KERNEL], BootError::BadMember),
+            (&[KERNEL, (long, b"")], BootError::BadMember),
+            (&many, BootError::BadMember),
+        ];
+        for (members, expected) in cases {
+            assert_eq!(open(&archive(members), 0x1000), Err(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_no_archive_is_refused() {
+        let whole = archive(&[KERNEL]);
+        let mut changed = whole.clone();
+        changed[0] ^= 1;
+        let checksum = CorruptDataError::InvalidChecksum { block_index: 0 };
+        assert_eq!(open(&changed, 0), Err(BootError::BadBundle(checksum)));
+        for length in (0..whole.len()).step_by(BLOCK / 2) {
+            let result = open(&whole[..length], 0);
+            assert!(matches!(result, Err(BootError::BadBundle(_))), "{length}");
+        }
+    }
+}

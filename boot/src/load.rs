@@ -52,17 +52,20 @@ pub extern "C" fn start(magic: u32, info: u32) -> ! {
 fn boot(magic: u32, info: u64) -> Result<Infallible, BootError> {
     let loader;
     let handover = match magic {
-        pvh::MAGIC => pvh::read(info, &physical)?,
+        pvh::MAGIC => {
+            console::configure(pvh::options(info, &physical)?);
+            pvh::read(info, &physical)?
+        }
         multiboot2::MAGIC => {
             // SAFETY: the loader says with its magic number that its information lies there, in
             // memory that nobody writes any more.
             loader = unsafe { BootInformation::load(info as *const BootInformationHeader) }
                 .map_err(|_| BootError::BadBootInformation("Multiboot2 tags"))?;
+            console::configure(multiboot::options(&loader)?);
             multiboot::read(&loader)?
         }
         other => return Err(BootError::UnknownProtocol(other)),
     };
-    console::configure(handover.options);
     load(&handover)
 }
 

@@ -17,6 +17,18 @@ const ENTRY_LENGTH: u64 = 24;
 /// Longest command line that is looked at.
 const COMMAND_LINE_MAX: u64 = 4096;
 
+/// The command line. It comes first, because it says where to complain.
+///
+/// # Errors
+/// The start information or the command line cannot be read.
+pub fn options<'a>(info: u64, physical: Physical<'_, 'a>) -> Result<&'a str, BootError> {
+    let header = physical(info, INFO_LENGTH).ok_or(BootError::OutOfReach(info))?;
+    match u64_at(header, 24)? {
+        0 => Ok(""),
+        address => text(physical, address),
+    }
+}
+
 /// Reads the start information at physical address `info`.
 ///
 /// # Errors
@@ -53,16 +65,12 @@ pub fn read<'a>(info: u64, physical: Physical<'_, 'a>) -> Result<Handover<'a>, B
             kind: kind(u32_at(entry, 16).ok()?),
         })
     });
-    let command_line = u64_at(header, 24)?;
-    let options = match command_line {
-        0 => "",
-        address => text(physical, address)?,
-    };
+    let options = options(info, physical)?;
     let taken = [
         in_use(info, INFO_LENGTH),
         in_use(module_list, MODULE_LENGTH),
         in_use(map, map_length),
-        in_use(command_line, options.len() as u64 + 1),
+        in_use(u64_at(header, 24)?, options.len() as u64 + 1),
         bundle,
     ];
     Ok(Handover {
