@@ -9,6 +9,7 @@ mod images;
 mod modules;
 mod packages;
 mod run;
+mod size;
 mod toolchain;
 mod workspace;
 
@@ -44,6 +45,8 @@ enum Verb {
     Test(check::TestArgs),
     /// Check formatting, clippy and documentation.
     Lint,
+    /// Print how many lines of code each part has, and how large the images are.
+    Size(size::SizeArgs),
     /// Write an ISO that boots LUCOS with a Debian guest from BIOS or UEFI.
     Iso(run::IsoArgs),
 }
@@ -70,6 +73,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Build(args) => images::run(&workspace, &args)?,
         Verb::Test(args) => return check::test(&workspace, &args),
         Verb::Lint => check::lint(&workspace)?,
+        Verb::Size(args) => return size::run(&workspace, &args),
         Verb::Iso(args) => run::iso(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)

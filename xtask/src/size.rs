@@ -1,0 +1,184 @@
+//! `cargo xtask size`: how much there is to review.
+
+mod lines;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{MetadataCommand, Package};
+use clap::Args;
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::{Endianness, elf};
+
+use crate::images::{self, Mode};
+use crate::packages::Consent;
+use crate::toolchain::TARGET;
+use crate::workspace::Workspace;
+
+/// Most lines of ours that may be linked into the ring-0 image.
+const LIMIT: usize = 6000;
+
+/// The packages whose ELF files run in ring 0.
+const RING_0: [&str; 2] = ["lucos-boot", "lucos-kernel"];
+
+/// Options of `size`.
+#[derive(Args)]
+pub struct SizeArgs {
+    /// Count lines only, build nothing.
+    #[arg(long)]
+    lines: bool,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The verb `size`. Code lines hold something else than comments; tests do not count.
+///
+/// # Errors
+/// When a source cannot be read or the images do not build. Too many lines are an exit code.
+pub fn run(workspace: &Workspace, args: &SizeArgs) -> Result<ExitCode> {
+    let all = MetadataCommand::new()
+        .manifest_path(workspace.root.join("Cargo.toml"))
+        .exec()
+        .context("cargo does not describe the workspace")?;
+    let folder = |package: &Package| -> PathBuf {
+        let manifest = package.manifest_path.as_std_path();
+        manifest.parent().unwrap_or(manifest).to_owned()
+    };
+    let mut linked = BTreeMap::new();
+    for root in RING_0 {
+        for name in dependencies(workspace, root)? {
+            linked.insert(name, ());
+        }
+    }
+
+    let mut ours = Vec::new();
+    for package in all.workspace_packages() {
+        ours.push((
+            package.name.to_string(),
+            lines::of_package(&folder(package))?,
+        ));
+    }
+    ours.sort();
+    println!("{:>7}  part", "lines");
+    let mut ring_0 = 0;
+    for (name, count) in &ours {
+        let mark = if linked.contains_key(&key_of(name, &all)) {
+            ring_0 += count;
+            "  (ring 0)"
+        } else {
+            ""
+        };
+        println!("{count:7}  {name}{mark}");
+    }
+    for part in ["manager", "include", "patches"] {
+        let count = lines::of_c(&workspace.root.join("guest").join(part))?;
+        println!("{count:7}  guest/{part} (C)");
+    }
+    println!();
+    println!("{ring_0:7}  ours in ring 0, of at most {LIMIT}");
+
+    let mut others = 0;
+    for package in &all.packages {
+        let key = (package.name.to_string(), package.version.to_string());
+        if package.source.is_some() && linked.contains_key(&key) {
+            others += lines::of_package(&folder(package))?;
+        }
+    }
+    println!("{others:7}  third-party sources of crates linked into ring 0, used or not");
+    if !args.lines {
+        print_images(workspace, Consent::new(args.yes))?;
+    }
+    if ring_0 > LIMIT {
+        eprintln!("error: {ring_0} lines in ring 0, {LIMIT} are allowed");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+type Key = (String, String);
+
+fn key_of(name: &str, all: &cargo_metadata::Metadata) -> Key {
+    let version = all
+        .packages
+        .iter()
+        .find(|package| package.name.as_str() == name)
+        .map(|package| package.version.to_string());
+    (name.to_owned(), version.unwrap_or_default())
+}
+
+/// What is linked into an image: its package and everything below it that is no macro and no
+/// build script.
+fn dependencies(workspace: &Workspace, package: &str) -> Result<Vec<Key>> {
+    let output = workspace
+        .cargo()
+        .args(["tree", "--quiet", "--package", package, "--target", TARGET])
+        .args(["--edges", "normal,no-proc-macro", "--prefix", "none"])
+        .args(["--format", "{p}"])
+        .output()
+        .context("cargo does not start")?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    // name vVERSION (where from) (*)
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let name = words.next()?;
+            let version = words.next()?.strip_prefix('v')?;
+            Some((name.to_owned(), version.to_owned()))
+        })
+        .collect())
+}
+
+fn print_images(workspace: &Workspace, consent: Consent) -> Result<()> {
+    let images = images::build(workspace, Mode { debug: false }, consent)?;
+    println!();
+    println!("{:>7}  {:>7}  image", "bytes", "file");
+    for path in images.paths() {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        println!("{:7}  {:7}  {name}", loaded(&bytes)?, bytes.len());
+    }
+    let bundle = images.bundle(None)?;
+    println!("{:>7}  {:7}  bundle without a guest", "", bundle.len());
+    Ok(())
+}
+
+/// Bytes that are loaded from a file.
+fn loaded(bytes: &[u8]) -> Result<u64> {
+    let file = ElfFile64::<Endianness>::parse(bytes)?;
+    let endian = file.endian();
+    let headers = file.elf_header().program_headers(endian, bytes)?;
+    Ok(headers
+        .iter()
+        .filter(|header| header.p_type(endian) == elf::PT_LOAD)
+        .map(|header| header.p_filesz(endian))
+        .sum())
+}
+
+/// The files with an extension in a folder and those below it, in no order. A folder that is not
+/// there has none.
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if !folder.is_dir() {
+        return Ok(found);
+    }
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extensions)?);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
+        {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
