@@ -1,5 +1,167 @@
-//! The lucos command inside the guest.
+//! The `lucos` command: live updates of the running kernel.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lucos::error::Error;
+use lucos::{commands, manager, render};
+use serde_json::{Value, json};
+
+/// Live updates of the running kernel.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Put patches in force, one after the other.
+    Apply {
+        /// Patch modules.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Run every check of apply and change nothing.
+    Check {
+        /// A patch module.
+        file: PathBuf,
+    },
+    /// Take a patch back.
+    Rollback {
+        /// Name of the patch.
+        name: String,
+    },
+    /// List the patches that are loaded.
+    List,
+    /// Show the state of LUCOS.
+    Status,
+    /// Show a patch with its functions.
+    Show {
+        /// Name of the patch.
+        name: String,
+    },
+    /// Print the log of LUCOS.
+    Log,
+}
+
+/// What a command printed as text and as JSON, and what went wrong after that, if anything did.
+struct Outcome {
+    text: String,
+    json: Value,
+    error: Option<Error>,
+}
+
+impl Outcome {
+    fn done(text: String, json: Value) -> Self {
+        Self {
+            text,
+            json,
+            error: None,
+        }
+    }
+
+    fn reply(reply: Value, render: fn(&Value) -> String) -> Self {
+        Self::done(render(&reply), reply)
+    }
+}
+
+fn apply(files: &[PathBuf]) -> Outcome {
+    let mut text = String::new();
+    let mut applied = Vec::new();
+    for file in files {
+        match commands::apply(file) {
+            Ok(one) => {
+                let plural = if one.functions == 1 { "" } else { "s" };
+                text += &format!(
+                    "applied {} ({} function{plural})\n",
+                    one.name, one.functions
+                );
+                applied.push(one.to_json());
+            }
+            Err(error) => {
+                let mut json = error.to_json();
+                json["applied"] = applied.into();
+                return Outcome {
+                    text,
+                    json,
+                    error: Some(error),
+                };
+            }
+        }
+    }
+    Outcome::done(text, json!({ "applied": applied }))
+}
+
+fn rollback(name: &str) -> Result<Outcome, Error> {
+    let done = commands::rollback(name)?;
+    let rest = if done.unloaded {
+        ""
+    } else {
+        "; its code is still in use, the module is unloaded when nobody is in it"
+    };
+    let json = json!({ "rolled_back": done.name, "unloaded": done.unloaded });
+    Ok(Outcome::done(
+        format!("rolled back {}{rest}\n", done.name),
+        json,
+    ))
+}
+
+fn run(verb: &Verb) -> Result<Outcome, Error> {
+    match verb {
+        Verb::Apply { files } => Ok(apply(files)),
+        Verb::Check { file } => {
+            let name = commands::check(file)?;
+            Ok(Outcome::done(
+                format!("{name} can be applied\n"),
+                json!({ "checked": name }),
+            ))
+        }
+        Verb::Rollback { name } => rollback(name),
+        Verb::List => Ok(Outcome::reply(manager::ask("list")?, render::list)),
+        Verb::Status => Ok(Outcome::reply(manager::ask("status")?, render::status)),
+        Verb::Show { name } => Ok(Outcome::reply(
+            manager::ask_about("show", name)?,
+            render::show,
+        )),
+        Verb::Log => {
+            let reply = manager::ask("log")?;
+            let text = render::log(&reply);
+            Ok(Outcome::done(text.clone(), json!({ "log": text })))
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = run(&arguments.verb).unwrap_or_else(|error| Outcome {
+        text: String::new(),
+        json: error.to_json(),
+        error: Some(error),
+    });
+    let text = if arguments.json {
+        format!("{}\n", outcome.json)
+    } else {
+        outcome.text
+    };
+    let printed = std::io::stdout().write_all(text.as_bytes());
+    if let Some(error) = outcome.error {
+        eprintln!("lucos: {error}");
+        return ExitCode::FAILURE;
+    }
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lucos: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

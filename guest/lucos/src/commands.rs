@@ -1,0 +1,201 @@
+//! What each command does.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::kallsyms::{self, Symbols};
+use crate::manager::{self, ListedPatch};
+use crate::patch_file::PatchFile;
+use crate::resolve;
+use crate::{modules, system};
+
+/// How long a rollback waits for the module to be unloaded before it says that this takes longer.
+const UNLOAD_WAIT: Duration = Duration::from_secs(3);
+
+/// How often a module that is on its way out is met before that is an error.
+const RETRIES: usize = 20;
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What came of applying one file.
+#[derive(Debug)]
+pub struct Applied {
+    /// Name of the patch.
+    pub name: String,
+    /// Number of functions.
+    pub functions: usize,
+    /// Whether the module was still loaded and was put in force again.
+    pub again: bool,
+}
+
+impl Applied {
+    /// As a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "name": self.name, "functions": self.functions, "again": self.again })
+    }
+}
+
+/// Applies a patch.
+///
+/// # Errors
+/// Any; nothing was changed then and nothing stays loaded.
+pub fn apply(path: &Path) -> Result<Applied, Error> {
+    let file = prepare(path)?;
+    for _ in 0..RETRIES {
+        match load_or_rearm(&file) {
+            // Its module was on its way out: it is gone in a moment.
+            Err(Error::Refused(refusal)) if refusal.code == "UNKNOWN_PATCH" => {}
+            Err(Error::Load(_, error)) if is_passing(&error) => {}
+            Ok(again) => {
+                let functions = file.functions.len();
+                return Ok(Applied {
+                    name: file.name,
+                    functions,
+                    again,
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        thread::sleep(PAUSE);
+    }
+    Err(Error::ModuleLoaded(file.module))
+}
+
+/// Runs every check of [`apply`], those of LUCOS included, and changes nothing. Gives the name of
+/// the patch.
+///
+/// # Errors
+/// The one that [`apply`] would end with.
+pub fn check(path: &Path) -> Result<String, Error> {
+    let file = prepare(path)?;
+    match find_loaded(&file)? {
+        Some(_) => manager::ask_about("check", &file.name).map(|_| ())?,
+        None => load(&file, "lucos_check=1")?,
+    }
+    Ok(file.name)
+}
+
+/// What came of a rollback.
+#[derive(Debug)]
+pub struct RolledBack {
+    /// Name of the patch.
+    pub name: String,
+    /// Whether its module is unloaded; otherwise its code is still in use.
+    pub unloaded: bool,
+}
+
+/// Takes a patch back and waits a moment for its module to be unloaded.
+///
+/// # Errors
+/// Any; the patch is in force as before then.
+pub fn rollback(name: &str) -> Result<RolledBack, Error> {
+    manager::ask_about("rollback", name)?;
+    let end = Instant::now() + UNLOAD_WAIT;
+    let is_loaded =
+        || -> Result<bool, Error> { Ok(manager::list()?.iter().any(|patch| patch.name == name)) };
+    let mut loaded = is_loaded()?;
+    while loaded && Instant::now() < end {
+        thread::sleep(PAUSE);
+        loaded = is_loaded()?;
+    }
+    Ok(RolledBack {
+        name: name.to_owned(),
+        unloaded: !loaded,
+    })
+}
+
+/// Reads a file and checks everything that needs no loading.
+fn prepare(path: &Path) -> Result<PatchFile, Error> {
+    let file = PatchFile::read(path)?;
+    system::check_permissions()?;
+    file.check_kernel(&system::kernel_release())?;
+    Ok(file)
+}
+
+/// The loaded patch of this name, if it is the same build.
+fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
+    let Some(patch) = manager::list()?
+        .into_iter()
+        .find(|patch| patch.name == file.name)
+    else {
+        return Ok(None);
+    };
+    let same_build = patch.module == file.module
+        && file.build_note.is_some()
+        && system::loaded_build_note(&patch.module) == file.build_note;
+    if patch.state != "applied" && !same_build {
+        return Err(Error::ModuleLoaded(patch.module));
+    }
+    Ok(Some(patch))
+}
+
+/// Loads the module, or puts one in force again that is still loaded. Tells which it was.
+fn load_or_rearm(file: &PatchFile) -> Result<bool, Error> {
+    if find_loaded(file)?.is_some() {
+        manager::ask_about("apply", &file.name)?;
+        return Ok(true);
+    }
+    load(file, "")?;
+    Ok(false)
+}
+
+/// Resolves the module's symbols and loads it.
+fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
+    if system::module_is_loaded(&file.module) {
+        return Err(Error::ModuleLoaded(file.module.clone()));
+    }
+    let wanted = resolve::wanted_names(file)?;
+    let (symbols, modules) = read_kernel(&wanted)?;
+    let resolved = resolve::resolve(file, &symbols, &modules)?;
+    let image = resolve::rewrite(file, &resolved)?;
+    let mut parameters = parameters.to_owned();
+    let used = resolve::used_modules(&resolved, &modules);
+    if !used.is_empty() {
+        parameters.push_str(&format!(" lucos_modules={used}"));
+    }
+    match system::load_module(&image, parameters.trim_start()) {
+        Ok(()) => Ok(()),
+        Err(error) => reason(file, error),
+    }
+}
+
+fn read_kernel(
+    wanted: &BTreeSet<String>,
+) -> Result<(Symbols, std::collections::BTreeMap<String, u64>), Error> {
+    // The modules first: one that is loaded again meanwhile is noticed by the manager, because
+    // its address changes.
+    let modules = modules::read(open(modules::PATH)?)?;
+    let symbols = Symbols::read(open(kallsyms::PATH)?, wanted)?;
+    Ok((symbols, modules))
+}
+
+fn open(path: &str) -> Result<BufReader<File>, Error> {
+    let file = File::open(path).map_err(|error| Error::Read(path.into(), error))?;
+    Ok(BufReader::with_capacity(64 * 1024, file))
+}
+
+/// Asks the manager why the module's init function failed.
+fn reason(file: &PatchFile, error: io::Error) -> Result<(), Error> {
+    match manager::ask_about("outcome", &file.module) {
+        // The manager never saw it: the kernel refused before.
+        Ok(_) => Err(Error::Load(file.module.clone(), error)),
+        Err(Error::Refused(refusal)) if refusal.code == "CHECK_PASSED" => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a load failed because the module was just being loaded or unloaded by another.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy
+    )
+}

@@ -1,0 +1,237 @@
+//! Everything that can go wrong, each in one line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::kallsyms::Candidate;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub enum Error {
+    /// A file cannot be read.
+    Read(PathBuf, std::io::Error),
+    /// The file is no ELF file.
+    NotElf(PathBuf),
+    /// The file is an ELF file, but not a module for this machine.
+    NotModule(PathBuf),
+    /// The file ends too early.
+    Truncated(PathBuf),
+    /// The file contradicts itself; what it says is wrong.
+    Malformed(PathBuf, String),
+    /// The module is not a patch.
+    NotPatch(PathBuf),
+    /// The module was made with another version of the patch header.
+    PatchVersion(PathBuf, u32),
+    /// The module was built for another kernel: its version, and the running one.
+    KernelVersion(PathBuf, String, String),
+    /// The kernel has no such symbol.
+    UnknownSymbol(String),
+    /// The object that should have the symbol is not loaded.
+    ObjectNotLoaded(String, String),
+    /// The kernel has fewer symbols of this name than the number that was asked for.
+    NoSuchOccurrence(String, usize, Vec<Candidate>),
+    /// Several symbols have this name.
+    Ambiguous(String, Vec<Candidate>),
+    /// `/proc/kallsyms` shows no addresses.
+    AddressesHidden,
+    /// A line of a file of the kernel is not understood.
+    KernelFile(&'static str, String),
+    /// The command needs root.
+    NotRoot,
+    /// The kernel is locked down, to this degree.
+    Lockdown(String),
+    /// LUCOS is not underneath.
+    NotUnderneath,
+    /// LUCOS is underneath, but the update manager is not loaded.
+    ManagerNotLoaded,
+    /// `/dev/lucos` does not work.
+    Device(std::io::Error),
+    /// The update manager's reply is not understood.
+    Reply(String),
+    /// The update manager or LUCOS refuses.
+    Refused(Refusal),
+    /// A module of this name is loaded and is no patch, or one of another build.
+    ModuleLoaded(String),
+    /// The kernel does not load the module.
+    Load(String, std::io::Error),
+}
+
+/// A refusal of the update manager or of LUCOS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Name of the error, as in `lucos/interface.h`.
+    pub code: String,
+    /// What it means.
+    pub message: String,
+    /// The patch, function or module at fault; may be empty.
+    pub subject: String,
+    /// An address or number in hexadecimal; may be empty.
+    pub detail: String,
+}
+
+impl Error {
+    /// A short name for programs.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Read(..) => "READ",
+            Self::NotElf(_) => "NOT_ELF",
+            Self::NotModule(_) => "NOT_MODULE",
+            Self::Truncated(_) => "TRUNCATED",
+            Self::Malformed(..) => "MALFORMED",
+            Self::NotPatch(_) => "NOT_PATCH",
+            Self::PatchVersion(..) => "PATCH_VERSION",
+            Self::KernelVersion(..) => "KERNEL_VERSION",
+            Self::UnknownSymbol(_) => "UNKNOWN_SYMBOL",
+            Self::ObjectNotLoaded(..) => "OBJECT_NOT_LOADED",
+            Self::NoSuchOccurrence(..) => "NO_SUCH_OCCURRENCE",
+            Self::Ambiguous(..) => "AMBIGUOUS",
+            Self::AddressesHidden => "ADDRESSES_HIDDEN",
+            Self::KernelFile(..) => "KERNEL_FILE",
+            Self::NotRoot => "NOT_ROOT",
+            Self::Lockdown(_) => "LOCKDOWN",
+            Self::NotUnderneath => "NOT_UNDERNEATH",
+            Self::ManagerNotLoaded => "MANAGER_NOT_LOADED",
+            Self::Device(_) => "DEVICE",
+            Self::Reply(_) => "REPLY",
+            Self::Refused(refusal) => &refusal.code,
+            Self::ModuleLoaded(_) => "MODULE_LOADED",
+            Self::Load(..) => "LOAD",
+        }
+    }
+
+    /// The error as a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = json!({ "code": self.code(), "message": self.to_string() });
+        if let Self::Ambiguous(_, candidates) | Self::NoSuchOccurrence(_, _, candidates) = self {
+            object["candidates"] = candidates.iter().map(Candidate::to_json).collect();
+        }
+        json!({ "error": object })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => write!(formatter, "{}: {error}", path.display()),
+            Self::NotElf(path) => write!(formatter, "{}: not an ELF file", path.display()),
+            Self::NotModule(path) => {
+                write!(
+                    formatter,
+                    "{}: not a kernel module for x86-64",
+                    path.display()
+                )
+            }
+            Self::Truncated(path) => write!(formatter, "{}: the file is truncated", path.display()),
+            Self::Malformed(path, what) => write!(formatter, "{}: {what}", path.display()),
+            Self::NotPatch(path) => write!(
+                formatter,
+                "{}: a kernel module, but no patch (it has no .lucos.patch section)",
+                path.display()
+            ),
+            Self::PatchVersion(path, version) => write!(
+                formatter,
+                "{}: made with version {version} of the patch header, not {}",
+                path.display(),
+                lucos_guest_interface::patch_module::PATCH_VERSION
+            ),
+            Self::KernelVersion(path, built, running) => write!(
+                formatter,
+                "{}: built for kernel {built}, but {running} is running",
+                path.display()
+            ),
+            Self::UnknownSymbol(name) => write!(formatter, "this kernel has no symbol {name}"),
+            Self::ObjectNotLoaded(name, object) => {
+                write!(
+                    formatter,
+                    "{name} belongs to the module {object}, which is not loaded"
+                )
+            }
+            Self::NoSuchOccurrence(name, nth, candidates) => {
+                write!(
+                    formatter,
+                    "there is no symbol number {nth} of the name {name}"
+                )?;
+                write_candidates(formatter, candidates)
+            }
+            Self::Ambiguous(name, candidates) => {
+                write!(formatter, "{name} is ambiguous")?;
+                write_candidates(formatter, candidates)?;
+                write!(
+                    formatter,
+                    "; choose with LUCOS_REPLACE_SELECTED(object, number, \"{name}\", ...) or \
+                     LUCOS_SYMBOL(object, number, \"{name}\")"
+                )
+            }
+            Self::AddressesHidden => write!(
+                formatter,
+                "/proc/kallsyms shows no addresses: the kernel hides them (kernel.kptr_restrict)"
+            ),
+            Self::KernelFile(file, line) => {
+                write!(
+                    formatter,
+                    "{file} has a line that is not understood: {line:?}"
+                )
+            }
+            Self::NotRoot => write!(formatter, "this needs root"),
+            Self::Lockdown(degree) => write!(
+                formatter,
+                "the kernel is locked down ({degree}): it loads no patches and shows no addresses"
+            ),
+            Self::NotUnderneath => write!(
+                formatter,
+                "LUCOS is not underneath: this kernel runs on the bare machine or on another \
+                 hypervisor"
+            ),
+            Self::ManagerNotLoaded => {
+                write!(
+                    formatter,
+                    "the update manager is not loaded (modprobe lucos)"
+                )
+            }
+            Self::Device(error) => write!(formatter, "/dev/lucos: {error}"),
+            Self::Reply(what) => {
+                write!(
+                    formatter,
+                    "the update manager's reply is not understood: {what}"
+                )
+            }
+            Self::Refused(refusal) => refusal.fmt(formatter),
+            Self::ModuleLoaded(name) => {
+                write!(formatter, "another module of the name {name} is loaded")
+            }
+            Self::Load(name, error) => {
+                write!(
+                    formatter,
+                    "the kernel does not load {name}: {error} (see dmesg)"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.subject.is_empty() {
+            write!(formatter, "{}: ", self.subject)?;
+        }
+        formatter.write_str(&self.message)?;
+        if !self.detail.is_empty() {
+            write!(formatter, " ({})", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn write_candidates(formatter: &mut fmt::Formatter<'_>, candidates: &[Candidate]) -> fmt::Result {
+    for (index, candidate) in candidates.iter().enumerate() {
+        let separator = if index == 0 { ": " } else { ", " };
+        write!(formatter, "{separator}{candidate}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! What the `lucos` command does, apart from its arguments.
+//!
+//! * [`patch_file`] reads a patch module and checks what can be checked in the file.
+//! * [`kallsyms`] finds symbols of the running kernel.
+//! * [`resolve`] decides which symbol is meant and writes the addresses into the image.
+//! * [`manager`] talks to the update manager through `/dev/lucos`.
+//! * [`commands`] puts these together; [`render`] makes text of what they give.
+
+#![forbid(unsafe_code)]
+
+pub mod commands;
+pub mod error;
+pub mod kallsyms;
+pub mod manager;
+pub mod modules;
+pub mod patch_file;
+pub mod render;
+pub mod resolve;
+pub mod system;

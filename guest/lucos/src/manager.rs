@@ -1,0 +1,163 @@
+//! The update manager, by way of `/dev/lucos`: a command line in, JSON out.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Error, Refusal};
+use crate::system;
+
+/// The device.
+pub const PATH: &str = "/dev/lucos";
+
+/// A patch in the manager's list.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct ListedPatch {
+    /// Name of the patch.
+    pub name: String,
+    /// Name of its module.
+    pub module: String,
+    /// `applied`, `draining` or `unused`.
+    pub state: String,
+}
+
+#[derive(Deserialize)]
+struct List {
+    patches: Vec<ListedPatch>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    code: String,
+    message: String,
+    #[serde(default)]
+    subject: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// Sends one command and gives the reply.
+///
+/// # Errors
+/// [`Error::Refused`] when the manager or LUCOS refuses; [`Error::NotRoot`],
+/// [`Error::NotUnderneath`], [`Error::ManagerNotLoaded`] or [`Error::Device`] when there is nobody
+/// to ask; [`Error::Reply`] when the reply is not understood.
+pub fn ask(command: &str) -> Result<Value, Error> {
+    let mut device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(PATH)
+        .map_err(|error| absent(&error))?;
+    device
+        .write_all(command.as_bytes())
+        .map_err(Error::Device)?;
+    let mut reply = String::new();
+    device.read_to_string(&mut reply).map_err(Error::Device)?;
+    parse_reply(&reply)
+}
+
+/// Like [`ask`], for a command about one patch or module.
+///
+/// # Errors
+/// Those of [`ask`], and a refusal when the name could not be a name.
+pub fn ask_about(command: &str, name: &str) -> Result<Value, Error> {
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_name {
+        return Err(Error::Refused(Refusal {
+            code: "UNKNOWN_PATCH".to_owned(),
+            message: "there is no such patch".to_owned(),
+            subject: name.escape_default().to_string(),
+            detail: String::new(),
+        }));
+    }
+    ask(&format!("{command} {name}"))
+}
+
+/// The patches that are loaded.
+///
+/// # Errors
+/// Those of [`ask`].
+pub fn list() -> Result<Vec<ListedPatch>, Error> {
+    parse_list(ask("list")?)
+}
+
+fn parse_list(reply: Value) -> Result<Vec<ListedPatch>, Error> {
+    let list: List = serde_json::from_value(reply).map_err(|e| Error::Reply(e.to_string()))?;
+    Ok(list.patches)
+}
+
+fn absent(error: &std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Error::NotRoot,
+        ErrorKind::NotFound | ErrorKind::NotADirectory if !system::lucos_is_underneath() => {
+            Error::NotUnderneath
+        }
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::ManagerNotLoaded,
+        kind => Error::Device(std::io::Error::from(kind)),
+    }
+}
+
+fn parse_reply(text: &str) -> Result<Value, Error> {
+    let reply: Value = serde_json::from_str(text).map_err(|e| Error::Reply(e.to_string()))?;
+    let Some(failure) = reply.get("error") else {
+        return Ok(reply);
+    };
+    let failure = Failure::deserialize(failure).map_err(|e| Error::Reply(e.to_string()))?;
+    Err(Error::Refused(Refusal {
+        code: failure.code,
+        message: failure.message,
+        subject: failure.subject,
+        detail: failure.detail,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ListedPatch, ask_about, parse_list, parse_reply};
+    use crate::error::Error;
+
+    #[test]
+    fn a_refusal_is_one_line() {
+        let reply = r#"{"error": {"code": "STACKED", "number": 108, "message": "a later patch stands on this one", "subject": "fix", "detail": "0x7"}}"#;
+        let error = parse_reply(reply).unwrap_err();
+        assert_eq!(error.code(), "STACKED");
+        assert_eq!(
+            error.to_string(),
+            "fix: a later patch stands on this one (0x7)"
+        );
+    }
+
+    #[test]
+    fn a_list_is_understood() {
+        let reply = r#"{"patches": [{"name": "fix", "description": "", "module": "fix_ko", "state": "applied", "number": 3}]}"#;
+        let patch = ListedPatch {
+            name: "fix".to_owned(),
+            module: "fix_ko".to_owned(),
+            state: "applied".to_owned(),
+        };
+        assert_eq!(parse_list(parse_reply(reply).unwrap()).unwrap(), [patch]);
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        for reply in ["", "no", r#"{"error": 3}"#] {
+            assert!(
+                matches!(parse_reply(reply), Err(Error::Reply(_))),
+                "{reply}"
+            );
+        }
+        assert!(matches!(
+            parse_list(parse_reply("{}").unwrap()),
+            Err(Error::Reply(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_no_name_never_reaches_the_manager() {
+        for name in ["", "two words", "line\nfeed"] {
+            assert_eq!(ask_about("show", name).unwrap_err().code(), "UNKNOWN_PATCH");
+        }
+    }
+}

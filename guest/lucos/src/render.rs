@@ -1,0 +1,300 @@
+//! Text for people, made from the manager's replies.
+
+use std::fmt::Write as _;
+
+use lucos_guest_interface::status::{
+    ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
+    ASSIST_VIRTUAL_NMI, CONTAINS_DMA, CONTAINS_INIT, ExitClass, WindowReason,
+};
+use serde_json::Value;
+
+/// The list of patches as a table.
+#[must_use]
+pub fn list(reply: &Value) -> String {
+    let mut rows = vec![
+        [
+            "NAME",
+            "STATE",
+            "FUNCTIONS",
+            "TRAPS",
+            "JUMPS",
+            "DESCRIPTION",
+        ]
+        .map(str::to_owned),
+    ];
+    for patch in reply["patches"].as_array().into_iter().flatten() {
+        rows.push([
+            text(patch, "name"),
+            text(patch, "state"),
+            number(patch, "functions").to_string(),
+            number(patch, "trapping").to_string(),
+            number(patch, "jumping").to_string(),
+            text(patch, "description"),
+        ]);
+    }
+    if rows.len() == 1 {
+        return "no patches are loaded\n".to_owned();
+    }
+    table(&rows)
+}
+
+/// One patch with its functions.
+#[must_use]
+pub fn show(reply: &Value) -> String {
+    let mut out = String::new();
+    line(&mut out, "name", &text(reply, "name"));
+    line(&mut out, "description", &text(reply, "description"));
+    line(&mut out, "state", &text(reply, "state"));
+    line(&mut out, "module", &text(reply, "module"));
+    line(&mut out, "number", &number(reply, "number").to_string());
+    for function in reply["function"].as_array().into_iter().flatten() {
+        out.push('\n');
+        show_function(&mut out, function);
+    }
+    out
+}
+
+fn show_function(out: &mut String, function: &Value) {
+    let module = text(function, "module");
+    let place = if module.is_empty() {
+        String::new()
+    } else {
+        format!(" [{module}]")
+    };
+    line(
+        out,
+        "function",
+        &format!("{}{place}", text(function, "name")),
+    );
+    line(out, "  old", &text(function, "old"));
+    line(out, "  new", &text(function, "new"));
+    let site = format!(
+        "{} {}",
+        text(function, "site"),
+        text(function, "state").to_lowercase()
+    );
+    line(out, "  site", &site);
+    line(
+        out,
+        "  trap calls",
+        &number(function, "trap_calls").to_string(),
+    );
+    let reason = text(function, "reason");
+    let known = WindowReason::ALL
+        .iter()
+        .find(|known| known.c_name() == reason);
+    if let Some(known) = known.filter(|known| **known != WindowReason::None) {
+        line(out, "  no jump", known.meaning());
+    }
+}
+
+/// The state of LUCOS.
+#[must_use]
+pub fn status(reply: &Value) -> String {
+    let mut out = String::new();
+    line(&mut out, "LUCOS", &text(reply, "release"));
+    line(
+        &mut out,
+        "interface",
+        &number(reply, "interface").to_string(),
+    );
+    line(&mut out, "extension", &text(reply, "extension"));
+    line(
+        &mut out,
+        "assists",
+        &bits(number(reply, "assists"), ASSISTS),
+    );
+    line(&mut out, "processors", &number(reply, "vcpus").to_string());
+    let patches = format!(
+        "{} applied, {} remembered of at most {}",
+        number(reply, "applied"),
+        number(reply, "patches"),
+        number(reply, "patch_capacity")
+    );
+    line(&mut out, "patches", &patches);
+    let redirections = format!(
+        "{} traps, {} jumps",
+        number(reply, "trapping"),
+        number(reply, "jumping")
+    );
+    line(&mut out, "redirections", &redirections);
+    let stops = format!(
+        "{}, the longest {} ticks",
+        number(reply, "stops"),
+        number(reply, "longest_stop_ticks")
+    );
+    line(&mut out, "stops", &stops);
+    let region = format!(
+        "{} KiB at {:#x}",
+        number(reply, "region_size") / 1024,
+        number(reply, "region_start")
+    );
+    line(&mut out, "memory", &region);
+    line(
+        &mut out,
+        "hidden writes",
+        &number(reply, "hidden_writes").to_string(),
+    );
+    line(&mut out, "INIT", contained(reply, CONTAINS_INIT));
+    line(&mut out, "DMA", contained(reply, CONTAINS_DMA));
+    for class in ExitClass::ALL {
+        let count = number(&reply["exits"], class.c_name());
+        if count != 0 {
+            line(&mut out, "exits", &format!("{count} {}", class.meaning()));
+        }
+    }
+    out
+}
+
+/// The log, with a line where bytes were lost.
+#[must_use]
+pub fn log(reply: &Value) -> String {
+    let mut out = String::new();
+    let mut next = None;
+    for piece in reply["pieces"].as_array().into_iter().flatten() {
+        let offset = number(piece, "offset");
+        // Nothing is known about what stood before the first piece but its offset.
+        let lost = offset - next.unwrap_or(0).min(offset);
+        if lost != 0 {
+            let _ = writeln!(out, "[{lost} bytes are lost]");
+        }
+        let text = text(piece, "text");
+        next = Some(offset + text.chars().count() as u64);
+        out.push_str(&text);
+    }
+    if !out.is_empty() && !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out
+}
+
+const ASSISTS: &[(u32, &str)] = &[
+    (ASSIST_NEXT_RIP, "next RIP"),
+    (ASSIST_FLUSH_BY_ASID, "flush by ASID"),
+    (ASSIST_DECODE, "decode"),
+    (ASSIST_CLEAN_BITS, "clean bits"),
+    (ASSIST_VIRTUAL_NMI, "virtual NMI"),
+    (ASSIST_PAUSE_FILTER, "pause filter"),
+];
+
+fn bits(value: u64, names: &[(u32, &str)]) -> String {
+    let set: Vec<&str> = names
+        .iter()
+        .filter(|(bit, _)| value & u64::from(*bit) != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if set.is_empty() {
+        "none".to_owned()
+    } else {
+        set.join(", ")
+    }
+}
+
+fn contained(reply: &Value, bit: u32) -> &'static str {
+    if number(reply, "containment") & u64::from(bit) != 0 {
+        "contained"
+    } else {
+        "not contained on this machine"
+    }
+}
+
+fn line(out: &mut String, name: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{name:<14}{value}");
+}
+
+fn text(object: &Value, name: &str) -> String {
+    object[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn number(object: &Value, name: &str) -> u64 {
+    object[name].as_u64().unwrap_or_default()
+}
+
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut out = String::new();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+    };
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let _ = write!(line, "{cell:<width$}  ", width = width(column));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{list, log, show, status};
+
+    #[test]
+    fn the_list_is_a_table() {
+        let reply = json!({ "patches": [
+            { "name": "a", "state": "applied", "functions": 2, "trapping": 1, "jumping": 1, "description": "does it" },
+            { "name": "longer", "state": "draining", "functions": 1, "description": "" },
+        ]});
+        assert_eq!(
+            list(&reply),
+            "NAME    STATE     FUNCTIONS  TRAPS  JUMPS  DESCRIPTION\n\
+             a       applied   2          1      1      does it\n\
+             longer  draining  1          0      0\n"
+        );
+        assert_eq!(list(&json!({ "patches": [] })), "no patches are loaded\n");
+    }
+
+    #[test]
+    fn a_trap_that_stays_has_its_reason() {
+        let reply = json!({ "name": "fix", "function": [
+            { "name": "f", "module": "loop", "old": "0x1", "new": "0x2", "site": "0x3",
+              "state": "TRAP", "reason": "JUMP_LABEL", "trap_calls": 7 },
+        ]});
+        let text = show(&reply);
+        for part in [
+            "f [loop]",
+            "0x3 trap",
+            "a jump label lies in the window",
+            "trap calls  7",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_status_says_what_is_contained() {
+        let reply = json!({
+            "release": "0.1.0", "containment": 1, "assists": 3, "exits": { "CPUID": 12 },
+        });
+        let text = status(&reply);
+        for part in [
+            "INIT          contained\n",
+            "DMA           not contained",
+            "next RIP, flush by ASID",
+            "12 CPUID",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn gaps_in_the_log_are_shown() {
+        let reply = json!({ "pieces": [
+            { "offset": 10, "text": "one\n" }, { "offset": 14, "text": "two\n" },
+            { "offset": 20, "text": "three" },
+        ]});
+        assert_eq!(
+            log(&reply),
+            "[10 bytes are lost]\none\ntwo\n[2 bytes are lost]\nthree\n"
+        );
+        assert_eq!(log(&json!({ "pieces": [] })), "");
+    }
+}
