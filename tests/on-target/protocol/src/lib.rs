@@ -68,3 +68,50 @@ pub struct Counted {
     /// Address of a variable.
     pub variable: u64,
 }
+
+/// Hypercalls of the test guest: RAX holds one of these.
+pub mod guest {
+    /// A check: RBX = number of the check, RCX = what was found, RDX = what was expected.
+    pub const CHECK: u64 = 1;
+    /// The guest is done.
+    pub const DONE: u64 = 2;
+    /// Asks for the number of all exits so far, in RAX.
+    pub const EXITS: u64 = 3;
+    /// Asks for the invalid-opcode intercept to be on (RBX = 1) or off (0).
+    pub const INTERCEPT: u64 = 4;
+    /// Asks for an exception with vector RBX and error code RCX.
+    pub const EXCEPTION: u64 = 5;
+    /// Asks for a number of stops and resumes; RBX = how many. RAX = how many succeeded, RCX = how
+    /// often another processor moved while it was stopped.
+    pub const STOPS: u64 = 6;
+    /// Asks for processor RBX to be started at RCX.
+    pub const START: u64 = 7;
+
+    /// First address of LUCOS's region is in RSI at start, number of processors in RDI is not
+    /// possible (only RSI is set), so it lies here, below the guest's image.
+    pub const PARAMETERS: u64 = 0x01ff_0000;
+
+    /// Names of the checks.
+    pub const NAMES: [&str; 18] = [
+        "cpuid_answered_by_rule",
+        "cpuid_hidden_bit",
+        "msr_read_by_task",
+        "hidden_read_shows_ones",
+        "hidden_write_is_refused",
+        "invalid_opcode_is_the_guests",
+        "invalid_opcode_redirected",
+        "exception_injected",
+        "timer_interrupt_arrives",
+        "timer_without_exit",
+        "halt_wakes",
+        "nmi_arrives",
+        "nmi_waits_for_iret",
+        "nmi_after_iret",
+        "processors_started",
+        "stops_succeed",
+        "stopped_processors_stand_still",
+        "nmis_survive_stops",
+    ];
+    /// Vector of the guest's timer.
+    pub const TIMER: u8 = 0x40;
+}

@@ -1,0 +1,3 @@
+//! Links the program as a task.
+
+include!("../../../runtime/task_link.rs");

@@ -1,0 +1,169 @@
+//! Answering the guest's exits.
+
+use crate::{guest as load, report};
+use lucos_abi::object::{
+    Counter, Event, ExitReason, Intercept, MachineReply, MachineRequest, VcpuReply, VcpuRequest,
+};
+use lucos_abi::registers::{Registers, SIZE};
+use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info};
+use lucos_test_protocol::guest;
+
+/// Time-stamp ticks that a stop may take: far more than any emulator needs.
+const PATIENCE: u64 = 5_000_000_000;
+
+/// Runs this processor's vCPU for ever.
+pub fn exits(mut thread: Thread) -> ! {
+    let mut next = Next::default();
+    loop {
+        let registers = next.registers.map(|registers| registers.to_bytes());
+        let registers: &[u8] = registers.as_ref().map_or(&[], |bytes| bytes);
+        let request = VcpuRequest::Run {
+            registers,
+            event: next.event,
+        };
+        let mut block = [0; SIZE];
+        let reason = match thread.call(Object::Vcpu, &request) {
+            Ok(VcpuReply::Exit {
+                reason, registers, ..
+            }) => {
+                block.copy_from_slice(registers);
+                reason
+            }
+            other => {
+                let why: Option<CallError> = other.err();
+                thread.give_up(format_args!("the vCPU does not run: {why:?}"))
+            }
+        };
+        let registers = Registers::from_bytes(&block).unwrap_or_default();
+        next = answer(&mut thread, reason, registers);
+    }
+}
+
+/// What the next entry brings.
+#[derive(Default)]
+struct Next {
+    registers: Option<Registers>,
+    event: Option<Event>,
+}
+
+fn go_on(registers: Registers) -> Next {
+    Next {
+        registers: Some(registers),
+        event: None,
+    }
+}
+
+fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> Next {
+    match reason {
+        ExitReason::Hypercall => {
+            registers.rip += 3;
+            hypercall(thread, registers)
+        }
+        ExitReason::ReadMsr => {
+            registers.rip += 2;
+            registers.rax = 0x0d01;
+            registers.rdx = 0x1234_5678;
+            go_on(registers)
+        }
+        ExitReason::Exception { vector: 6, .. } => {
+            registers.rip += 2;
+            registers.rax = 0x0606;
+            go_on(registers)
+        }
+        ExitReason::NestedFault { gpa, access } => {
+            let expected = system_info().region.start + 0x4_5678;
+            report::check(thread, "hidden_write_address", gpa, expected);
+            report::check(thread, "hidden_write_is_a_write", access.write, true);
+            Next {
+                registers: None,
+                event: Some(Event {
+                    vector: 13,
+                    error_code: Some(0),
+                }),
+            }
+        }
+        other => {
+            report::check(thread, "no_other_exit", Some(other), None);
+            report::end(thread);
+            Next::default()
+        }
+    }
+}
+
+fn hypercall(thread: &mut Thread, mut registers: Registers) -> Next {
+    let (b, c, d) = (registers.rbx, registers.rcx, registers.rdx);
+    match registers.rax {
+        guest::CHECK => {
+            let name = guest::NAMES.get(b as usize).copied().unwrap_or("unnamed");
+            report::check(thread, name, c, d);
+        }
+        guest::DONE => report::end(thread),
+        guest::EXITS => registers.rax = exit_count(thread),
+        guest::INTERCEPT => intercept(thread, b == 1),
+        guest::EXCEPTION => {
+            return Next {
+                registers: Some(registers),
+                event: Some(Event {
+                    vector: b as u8,
+                    error_code: Some(c as u32),
+                }),
+            };
+        }
+        guest::STOPS => (registers.rax, registers.rcx) = stops(thread, b, c),
+        guest::START => {
+            let started = load::start_processor(thread, b as u32, c);
+            report::check(thread, "start_accepted", started, Ok(()));
+        }
+        _ => report::check(thread, "known_hypercall", registers.rax, 0),
+    }
+    go_on(registers)
+}
+
+fn exit_count(thread: &mut Thread) -> u64 {
+    match thread.call(Object::Machine, &MachineRequest::Counters) {
+        Ok(MachineReply::Counters { counts }) => counts[Counter::Exits as usize],
+        _ => 0,
+    }
+}
+
+fn machine_does(thread: &mut Thread, request: &MachineRequest) -> bool {
+    let reply: Result<MachineReply<'_>, CallError> = thread.call(Object::Machine, request);
+    reply.is_ok()
+}
+
+/// Changing an intercept needs a stop.
+fn intercept(thread: &mut Thread, on: bool) {
+    let stopped = machine_does(thread, &MachineRequest::Stop { deadline: PATIENCE });
+    let class = Intercept::InvalidOpcode;
+    let changed = machine_does(thread, &MachineRequest::Intercept { class, on });
+    let resumed = machine_does(thread, &MachineRequest::Resume);
+    report::check(
+        thread,
+        "intercept_changes",
+        (stopped, changed, resumed),
+        (true, true, true),
+    );
+}
+
+/// Stops and resumes so often. Returns how many stops succeeded, and how often the counter at
+/// `moves` moved while all processors stood still.
+fn stops(thread: &mut Thread, count: u64, moves: u64) -> (u64, u64) {
+    let window = GuestWindow::new(system_info());
+    let look = || {
+        let mut bytes = [0; 8];
+        let _ = window.read(moves, &mut bytes);
+        u64::from_le_bytes(bytes)
+    };
+    let (mut done, mut moved) = (0, 0);
+    for _ in 0..count {
+        if machine_does(thread, &MachineRequest::Stop { deadline: PATIENCE }) {
+            let before = look();
+            for _ in 0..100 {
+                core::hint::spin_loop();
+            }
+            moved += u64::from(look() != before);
+            done += u64::from(machine_does(thread, &MachineRequest::Resume));
+        }
+    }
+    (done, moved)
+}

@@ -1,0 +1,25 @@
+//! Tests of vCPUs, guest space and stops, with a bare-metal guest.
+//!
+//! This program is the only task of a system of its own (`system.toml` beside it). It loads the
+//! guest, runs it on every processor, and answers its exits. The guest does most of the checking,
+//! from inside.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+mod answer;
+mod guest;
+mod report;
+
+use lucos_runtime::{StartInfo, Thread};
+
+lucos_runtime::entry!(run);
+
+fn run(mut thread: Thread, start: StartInfo) -> ! {
+    if start.cpu == 0
+        && let Err(why) = guest::start(&mut thread)
+    {
+        thread.give_up(format_args!("the guest does not start: {why}"));
+    }
+    answer::exits(thread)
+}

@@ -1,0 +1,165 @@
+//! The checks, in the order of `lucos_test_protocol::guest::NAMES`.
+
+use crate::interrupts::{
+    INVALID_OPCODES, NMI_COUNT, NMI_ORDER, NMI_TOO_EARLY, PROTECTION, TIMER_COUNT,
+};
+use crate::start::{hypercall, started};
+use crate::{apic, interrupts};
+use core::arch::asm;
+use core::arch::x86_64::__cpuid;
+use core::sync::atomic::{AtomicU64, Ordering};
+use lucos_test_protocol::guest;
+
+/// Counted by the other processors all the time, so that the suite sees whether they stand still.
+#[unsafe(no_mangle)]
+static MOVES: AtomicU64 = AtomicU64::new(0);
+
+/// All checks, by the first processor. `hidden` is the start of LUCOS's region.
+pub fn run(hidden: u64) -> ! {
+    interrupts::load();
+    apic::enable();
+    cpuid_and_msr();
+    hidden_memory(hidden);
+    exceptions();
+    timer();
+    nmis();
+    others();
+    hypercall(guest::DONE, 0, 0, 0);
+    loop {
+        unsafe { asm!("hlt") };
+    }
+}
+
+/// Every other processor.
+pub fn run_other() -> ! {
+    interrupts::load();
+    loop {
+        MOVES.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn check(number: u64, found: u64, expected: u64) {
+    hypercall(guest::CHECK, number, found, expected);
+}
+
+fn cpuid_and_msr() {
+    check(0, __cpuid(0x4000_0000).ebx.into(), 0x4f43_554c);
+    let svm = __cpuid(0x8000_0001).ecx & 1 << 2;
+    check(1, svm.into(), 0);
+    let (low, high): (u32, u32);
+    unsafe { asm!("rdmsr", in("ecx") 0xc000_0080_u32, out("eax") low, out("edx") high) };
+    check(2, u64::from(high) << 32 | u64::from(low), 0x1234_5678_0000_0d01);
+}
+
+fn hidden_memory(hidden: u64) {
+    let seen = unsafe { ((hidden + 0x12_3450) as *const u64).read_volatile() };
+    check(3, seen, u64::MAX);
+    PROTECTION.store(0, Ordering::SeqCst);
+    unsafe { asm!("mov byte ptr [rdi], 0", in("rdi") hidden + 0x4_5678) };
+    check(4, PROTECTION.load(Ordering::SeqCst), 1);
+}
+
+fn exceptions() {
+    unsafe { asm!("ud2") };
+    check(5, INVALID_OPCODES.load(Ordering::SeqCst), 1);
+    hypercall(guest::INTERCEPT, 1, 0, 0);
+    let redirected: u64;
+    // The suite moves RIP by two, behind the byte and its padding, and sets RAX.
+    unsafe { asm!(".byte 0x06, 0x90", out("rax") redirected) };
+    hypercall(guest::INTERCEPT, 0, 0, 0);
+    check(6, redirected, 0x0606);
+    PROTECTION.store(0, Ordering::SeqCst);
+    hypercall(guest::EXCEPTION, 13, 0x50, 0);
+    check(7, PROTECTION.load(Ordering::SeqCst), 0x51);
+}
+
+fn exits() -> u64 {
+    hypercall(guest::EXITS, 0, 0, 0).0
+}
+
+fn timer() {
+    const ROUNDS: u64 = 1_000;
+    let before = exits();
+    unsafe { asm!("sti") };
+    for round in 1..=ROUNDS {
+        apic::one_shot(guest::TIMER, 1_000);
+        while TIMER_COUNT.load(Ordering::SeqCst) < round {
+            core::hint::spin_loop();
+        }
+    }
+    // The second question is the only exit between.
+    let after = exits();
+    check(8, TIMER_COUNT.load(Ordering::SeqCst), ROUNDS);
+    check(9, after - before, 1);
+    for _ in 0..ROUNDS {
+        unsafe { asm!("cli") };
+        apic::one_shot(guest::TIMER, 1_000);
+        unsafe { asm!("sti", "hlt") };
+    }
+    unsafe { asm!("cli") };
+    check(10, TIMER_COUNT.load(Ordering::SeqCst), 2 * ROUNDS);
+}
+
+fn nmis() {
+    send_and_wait(1);
+    check(11, NMI_COUNT.load(Ordering::SeqCst), 1);
+    NMI_ORDER.store(1, Ordering::SeqCst);
+    send_and_wait(3);
+    check(12, NMI_TOO_EARLY.load(Ordering::SeqCst), 0);
+    check(13, NMI_COUNT.load(Ordering::SeqCst), 3);
+}
+
+/// Sends this processor an NMI and waits until so many have come, for a while.
+fn send_and_wait(count: u64) {
+    apic::send_nmi(0);
+    wait_for_nmis(count);
+}
+
+fn wait_for_nmis(count: u64) {
+    for _ in 0..50_000_000_u64 {
+        if NMI_COUNT.load(Ordering::SeqCst) >= count {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Starts all other processors and has them stopped again and again.
+fn others() {
+    const STOPS: u64 = 2_000;
+    let all = unsafe { (guest::PARAMETERS as *const u64).read_volatile() };
+    let entry = run_start_address();
+    for number in 1..all {
+        hypercall(guest::START, number, entry, 0);
+    }
+    for _ in 0..100_000_000_u64 {
+        if started() == all {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    check(14, started(), all);
+    // None of the kicks may reach the guest, and every NMI of the guest must.
+    let before = NMI_COUNT.load(Ordering::SeqCst);
+    let (done, moved) = hypercall(guest::STOPS, STOPS, &raw const MOVES as u64, 0);
+    check(15, done, STOPS);
+    check(16, moved, 0);
+    let mut arrived = 0;
+    for _ in 0..100 {
+        for number in 1..all {
+            let seen = NMI_COUNT.load(Ordering::SeqCst);
+            apic::send_nmi(number as u32);
+            wait_for_nmis(seen + 1);
+        }
+        arrived += all - 1;
+    }
+    let came = NMI_COUNT.load(Ordering::SeqCst) - before;
+    check(17, came, arrived);
+}
+
+fn run_start_address() -> u64 {
+    unsafe extern "C" {
+        fn _start();
+    }
+    _start as *const () as u64
+}

@@ -1,0 +1,69 @@
+//! First instructions of every processor, and the hypercall.
+
+use crate::checks;
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+const STACK: usize = 32 * 1024;
+const PROCESSORS: usize = 8;
+
+#[repr(C, align(16))]
+struct Stacks([[u8; STACK]; PROCESSORS]);
+static mut STACKS: Stacks = Stacks([[0; STACK]; PROCESSORS]);
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+global_asm!(
+    ".section .text.start, \"ax\"",
+    ".global _start",
+    "_start:",
+    "mov rax, 1",
+    "lock xadd [rip + {next}], rax",
+    "mov rdi, rax",
+    "inc rax",
+    "imul rax, rax, {stack}",
+    "lea rsp, [rip + {stacks}]",
+    "add rsp, rax",
+    "call {main}",
+    "ud2",
+    next = sym NEXT,
+    stack = const STACK,
+    stacks = sym STACKS,
+    main = sym main,
+);
+
+extern "C" fn main(number: u64, hidden: u64) -> ! {
+    if number == 0 {
+        checks::run(hidden)
+    } else {
+        checks::run_other()
+    }
+}
+
+/// How many processors have started.
+pub fn started() -> u64 {
+    NEXT.load(Ordering::SeqCst)
+}
+
+/// RAX and RCX after a hypercall.
+pub fn hypercall(number: u64, b: u64, c: u64, d: u64) -> (u64, u64) {
+    let (rax, rcx);
+    unsafe {
+        asm!(
+            "xchg rbx, {b}",
+            "vmmcall",
+            "xchg rbx, {b}",
+            b = inout(reg) b => _,
+            inout("rax") number => rax,
+            inout("rcx") c => rcx,
+            in("rdx") d,
+        );
+    }
+    (rax, rcx)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        unsafe { asm!("cli", "hlt") };
+    }
+}
