@@ -1,5 +1,126 @@
-//! placeholder
+//! The task `vmx`.
 
+#![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-fn main() {}
+use lucos_abi::manifest::Object;
+use lucos_abi::object::{CpuidRule, VcpuReply, VcpuRequest};
+use lucos_abi::registers::Registers;
+use lucos_linux_boot::nvs::fixed_places;
+use lucos_runtime::{Journal, StartInfo, Thread, system_info};
+use lucos_vmx::exit::{self, Exit, Machine, Outcome};
+use lucos_vmx::platform::{Failure, Kernel, Platform};
+use lucos_vmx::{cpuid, guest, processors};
+
+lucos_runtime::entry!(run);
+
+/// Status with which the emulator ends when LUCOS itself has failed.
+const STATUS_FAILED: u8 = 0x13;
+
+fn run(thread: Thread, start: StartInfo) -> ! {
+    let mut kernel = Kernel {
+        thread,
+        cpu: start.cpu,
+        journal: Journal::new(&start),
+    };
+    let rules = cpuid::rules(&kernel);
+    let info = system_info();
+    let machine = Machine {
+        info,
+        places: fixed_places(info.nvs.start),
+        rules: &rules,
+    };
+    if start.cpu == 0 && !processors::guest_started(&kernel) {
+        start_guest(&mut kernel, &machine, &start);
+    }
+    let mut next = Outcome::Repeat;
+    loop {
+        let exit = match enter(&mut kernel, &next) {
+            Ok(exit) => exit,
+            Err(error) => kernel
+                .thread
+                .give_up(format_args!("the vCPU does not run: {error}")),
+        };
+        next = exit::handle(&mut kernel, &machine, &exit);
+        match next {
+            Outcome::Resume(_) | Outcome::Repeat | Outcome::Fault(_) => {}
+            Outcome::Park => park(&mut kernel),
+            Outcome::Reset => kernel.reset(),
+            Outcome::Stop => stop(&mut kernel, "the guest cannot go on"),
+        }
+    }
+}
+
+/// Builds the guest and starts its first processor.
+fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
+    // The decoder builds its tables when it is first used; that takes longer than an exit should.
+    lucos_x86_code::prepare();
+    if let Err(error) = set_rules(kernel, machine.rules, start) {
+        kernel.log(format_args!("the CPUID rules are refused: {error}"));
+        return stop(kernel, "CPUID cannot be answered");
+    }
+    let state = match guest::build(kernel, machine.info) {
+        Ok(state) => state,
+        Err(error) => {
+            kernel.log(format_args!("no guest: {error}"));
+            return stop(kernel, "there is no guest to start");
+        }
+    };
+    processors::set_runs(kernel, 0, true);
+    match kernel.start(0, state) {
+        Ok(()) => processors::set_guest_started(kernel),
+        Err(error) => {
+            kernel.log(format_args!("the guest does not start: {error}"));
+            stop(kernel, "the guest does not start");
+        }
+    }
+}
+
+/// The kernel takes the rules once; a restart of this task may find them set.
+fn set_rules(kernel: &mut Kernel, rules: &[CpuidRule], start: &StartInfo) -> Result<(), Failure> {
+    match kernel.set_cpuid(rules) {
+        Err(Failure::Refused) if start.generation > 0 => Ok(()),
+        result => result,
+    }
+}
+
+/// Lets the vCPU run until its next exit.
+fn enter(kernel: &mut Kernel, how: &Outcome) -> Result<Exit, Failure> {
+    let block = match how {
+        Outcome::Resume(registers) => Some(registers.to_bytes()),
+        _ => None,
+    };
+    let request = VcpuRequest::Run {
+        registers: block.as_ref().map_or(&[], |block| block),
+        event: match how {
+            Outcome::Fault(event) => Some(*event),
+            _ => None,
+        },
+    };
+    match kernel.thread.call(Object::Vcpu, &request)? {
+        VcpuReply::Exit {
+            reason,
+            instruction_length,
+            registers,
+        } => Ok(Exit {
+            reason,
+            instruction_length,
+            registers: Registers::from_bytes(registers).ok_or(Failure::Protocol)?,
+        }),
+        VcpuReply::Done => Err(Failure::Protocol),
+    }
+}
+
+fn park(kernel: &mut Kernel) {
+    if let Err(error) = kernel.park() {
+        kernel.log(format_args!("the vCPU is not parked: {error}"));
+    }
+}
+
+/// Ends the machine. Where that is not possible this processor stands still, so that what was
+/// logged can still be read.
+fn stop(kernel: &mut Kernel, why: &str) {
+    kernel.log(format_args!("LUCOS FAULT: {why}"));
+    kernel.end(STATUS_FAILED);
+    park(kernel);
+}

@@ -1,0 +1,110 @@
+//! An exit and what follows from it.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use lucos_abi::boot::SystemInfo;
+use lucos_abi::object::{CpuidRule, Event, ExitReason};
+use lucos_abi::registers::Registers;
+use lucos_linux_boot::nvs::FixedPlaces;
+
+use crate::platform::Platform;
+use crate::{
+    cpuid, exception, hypercall, init, invalid_opcode, msr, nested_fault, shutdown, virtualization,
+};
+
+/// Vector of an invalid opcode.
+pub const INVALID_OPCODE: u8 = 6;
+/// Vector of a general protection fault.
+pub const GENERAL_PROTECTION: u8 = 13;
+
+/// An exit as the kernel reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Why the guest stopped.
+    pub reason: ExitReason,
+    /// Length of the instruction; 0 when the processor does not tell.
+    pub instruction_length: u8,
+    /// The vCPU's registers.
+    pub registers: Registers,
+}
+
+/// What the whole task knows of the machine; it never changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// The machine.
+    pub info: &'a SystemInfo,
+    /// Mailbox, start code and page tables of the guest's processors.
+    pub places: FixedPlaces,
+    /// How CPUID is answered.
+    pub rules: &'a [CpuidRule],
+}
+
+/// How the vCPU goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It runs on with these registers.
+    Resume(Registers),
+    /// It runs on as it was and repeats the instruction.
+    Repeat,
+    /// It takes an exception at the same instruction.
+    Fault(Event),
+    /// It waits until it is started again.
+    Park,
+    /// The machine is reset.
+    Reset,
+    /// The guest cannot go on, and a reset would hide why.
+    Stop,
+}
+
+impl Outcome {
+    /// An invalid opcode.
+    pub const INVALID_OPCODE: Self = Self::Fault(Event {
+        vector: INVALID_OPCODE,
+        error_code: None,
+    });
+
+    /// A general protection fault with error code 0.
+    pub const GENERAL_PROTECTION: Self = Self::Fault(Event {
+        vector: GENERAL_PROTECTION,
+        error_code: Some(0),
+    });
+}
+
+/// Lines that the guest can cause in the log, over all processors.
+const NOTES: u32 = 64;
+
+/// Logs something that the guest has done, unless it has made us log too much already.
+pub fn note(platform: &mut impl Platform, text: fmt::Arguments<'_>) {
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    if WRITTEN.fetch_add(1, Ordering::Relaxed) < NOTES {
+        platform.log(text);
+    } else {
+        WRITTEN.store(NOTES, Ordering::Relaxed);
+    }
+}
+
+/// Handles an exit.
+pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+    match exit.reason {
+        ExitReason::Hypercall => hypercall::handle(platform, machine, exit),
+        ExitReason::Cpuid => cpuid::handle(platform, machine, exit),
+        ExitReason::ReadMsr => msr::handle_read(platform, exit),
+        ExitReason::WriteMsr => msr::handle_write(platform, exit),
+        ExitReason::Virtualization => virtualization::handle(),
+        ExitReason::Exception {
+            vector: INVALID_OPCODE,
+            ..
+        } => invalid_opcode::handle(platform, exit),
+        ExitReason::Exception { vector, error_code } => exception::handle(vector, error_code),
+        ExitReason::NestedFault { gpa, access } => {
+            nested_fault::handle(platform, machine, exit, gpa, access)
+        }
+        ExitReason::Shutdown => shutdown::handle(platform, &exit.registers),
+        ExitReason::Init => init::handle(platform, machine),
+        ExitReason::InvalidState => shutdown::handle_invalid_state(platform, &exit.registers),
+        ExitReason::Other { code, info1, info2 } => {
+            shutdown::handle_unknown(platform, &exit.registers, [code, info1, info2])
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Putting the guest into memory.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use lucos_abi::boot::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
+use lucos_abi::object::FlatStart;
+use lucos_guest_interface::call::{Call, register_value};
+use lucos_linux_boot::acpi::{Firmware, SleepStates};
+use lucos_linux_boot::entry::start_state;
+use lucos_linux_boot::kernel::{ENTRY_OFFSET, HEADER_BYTES, KernelError, KernelImage};
+use lucos_linux_boot::nvs::{self, KEPT_AT_END, Nvs, NvsError, Source};
+use lucos_linux_boot::parameters::{
+    self, COMMAND_LINE_ROOM, Machine, ParameterError, boot_parameters,
+};
+use lucos_linux_boot::placement::{NoRoom, Placement, place};
+
+use crate::cpuid;
+use crate::platform::{Failure, Platform};
+
+/// Most bytes of a UEFI memory map.
+const EFI_MAP_MAX: usize = 64 << 10;
+/// Bytes of the NVS area that are made here.
+const NVS_IMAGE: usize = nvs::LENGTH - KEPT_AT_END;
+
+/// Why there is no guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// The bundle has no kernel.
+    NoKernel,
+    /// The kernel is none that LUCOS can start.
+    Kernel(KernelError),
+    /// There is no room for a part of it.
+    NoRoom(NoRoom),
+    /// The boot parameters cannot be made.
+    Parameters(ParameterError),
+    /// The command line in the bundle is too long for any kernel.
+    CommandLine {
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// The ACPI tables and what goes with them.
+    Nvs(NvsError),
+    /// A part of the guest cannot be read or written.
+    Memory {
+        /// Which part.
+        part: &'static str,
+        /// Why.
+        why: Failure,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKernel => to.write_str("the bundle has no guest/kernel"),
+            Self::Kernel(error) => write!(to, "guest/kernel: {error}"),
+            Self::NoRoom(error) => error.fmt(to),
+            Self::Parameters(error) => error.fmt(to),
+            Self::CommandLine { length } => {
+                write!(
+                    to,
+                    "guest/cmdline has {length} bytes, which no kernel takes"
+                )
+            }
+            Self::Nvs(error) => error.fmt(to),
+            Self::Memory { part, why } => write!(to, "{part}: {why}"),
+        }
+    }
+}
+
+impl From<KernelError> for BuildError {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
+    }
+}
+
+impl From<NoRoom> for BuildError {
+    fn from(error: NoRoom) -> Self {
+        Self::NoRoom(error)
+    }
+}
+
+impl From<ParameterError> for BuildError {
+    fn from(error: ParameterError) -> Self {
+        Self::Parameters(error)
+    }
+}
+
+impl From<NvsError> for BuildError {
+    fn from(error: NvsError) -> Self {
+        Self::Nvs(error)
+    }
+}
+
+/// Names the part of the guest to which a failure belongs.
+trait Of<T> {
+    fn of(self, part: &'static str) -> Result<T, BuildError>;
+}
+
+impl<T> Of<T> for Result<T, Failure> {
+    fn of(self, part: &'static str) -> Result<T, BuildError> {
+        self.map_err(|why| BuildError::Memory { part, why })
+    }
+}
+
+/// Puts everything that the guest starts with into its memory, and says how its first processor
+/// starts. Can be done again when it was interrupted: the bundle stays as it is.
+///
+/// # Errors
+/// [`BuildError`]
+pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStart, BuildError> {
+    let file = module(info, "guest/kernel").ok_or(BuildError::NoKernel)?;
+    let mut header = [0; HEADER_BYTES];
+    let part = header.len().min(file.length as usize);
+    platform
+        .read_physical(file.start, &mut header[..part])
+        .of("guest/kernel")?;
+    let kernel = KernelImage::parse(&header[..part], file.length)?;
+    let command_line = command_line(platform, info, &kernel)?;
+    let initrd = module(info, "guest/initrd").map(|module| (module.start, module.length));
+    let placement = place(&kernel, initrd, &info.memory, &kept(info))?;
+
+    let nvs = fill_nvs(platform, info)?;
+    copy(platform, file, &kernel, &placement)?;
+    let machine = Machine {
+        memory: &info.memory,
+        rsdp: nvs.rsdp,
+        framebuffer: info.framebuffer,
+        efi: nvs.efi,
+    };
+    let page = boot_parameters(&kernel, &placement, &machine)?;
+    platform
+        .write_physical(placement.handoff, &page)
+        .of("boot parameters")?;
+    platform
+        .write_physical(placement.handoff + page.len() as u64, &command_line)
+        .of("command line")?;
+    platform.guard(nvs.mailbox).of("mailbox")?;
+    platform.log(format_args!(
+        "kernel at {:#x}, parameters at {:#x}, ACPI at {:#x}",
+        placement.kernel, placement.handoff, nvs.rsdp
+    ));
+    Ok(start_state(
+        placement.kernel + ENTRY_OFFSET,
+        placement.handoff,
+        nvs.tables,
+        nvs.descriptors,
+    ))
+}
+
+fn module<'a>(info: &'a SystemInfo, name: &str) -> Option<&'a Module> {
+    info.modules.iter().find(|module| module.name == name)
+}
+
+/// Memory that nothing may be put into.
+fn kept(info: &SystemInfo) -> Vec<MemoryRange> {
+    let modules = info
+        .modules
+        .iter()
+        .map(|module| (module.start, module.length));
+    let efi_map = info
+        .efi
+        .map(|efi| (efi.memory_map, u64::from(efi.memory_map_length)));
+    modules
+        .chain(efi_map)
+        .map(|(start, length)| MemoryRange {
+            start,
+            length,
+            kind: MemoryKind::Reserved,
+        })
+        .chain([info.region, info.nvs])
+        .collect()
+}
+
+fn command_line(
+    platform: &mut impl Platform,
+    info: &SystemInfo,
+    kernel: &KernelImage,
+) -> Result<[u8; COMMAND_LINE_ROOM], BuildError> {
+    let mut text = [0; COMMAND_LINE_ROOM];
+    let mut length = 0;
+    if let Some(module) = module(info, "guest/cmdline") {
+        let too_long = BuildError::CommandLine {
+            length: module.length,
+        };
+        length = usize::try_from(module.length).map_err(|_| too_long)?;
+        let place = text.get_mut(..length).ok_or(too_long)?;
+        platform
+            .read_physical(module.start, place)
+            .of("guest/cmdline")?;
+    }
+    let text = text.get(..length).unwrap_or_default();
+    Ok(parameters::command_line(kernel, text)?)
+}
+
+/// Makes the NVS area: the guest's ACPI tables, mailbox, page tables.
+fn fill_nvs(platform: &mut impl Platform, info: &SystemInfo) -> Result<Nvs, BuildError> {
+    let source = Source {
+        area: &info.nvs,
+        region: &info.region,
+        rsdp: info.rsdp,
+        efi: info.efi,
+        // The upper half of the register is 0.
+        park_call: register_value(Call::Park) as u32,
+        instruction: cpuid::call_instruction(platform),
+    };
+    let wanted = info
+        .efi
+        .map_or(0, |efi: Efi| efi.memory_map_length as usize);
+    let mut efi_map = vec![0; wanted.min(EFI_MAP_MAX)];
+    let mut image = vec![0; NVS_IMAGE];
+    let unusable = NvsError::Area {
+        start: info.nvs.start,
+        length: info.nvs.length,
+    };
+    let image = image.first_chunk_mut::<NVS_IMAGE>().ok_or(unusable)?;
+    let mut read = |gpa: u64, to: &mut [u8]| platform.read_physical(gpa, to).is_ok();
+    let nvs = nvs::fill(&source, &mut Firmware::new(&mut read), image, &mut efi_map)?;
+    platform
+        .write_physical(info.nvs.start, image)
+        .of("NVS area")?;
+    if let SleepStates::Visible { signature, length } = nvs.sleep_states {
+        platform.log(format_args!(
+            "S3 and S4 stay visible: table {} with {length} bytes does not fit in the NVS area",
+            signature.escape_ascii()
+        ));
+    }
+    Ok(nvs)
+}
+
+/// Copies kernel and initial RAM disk to their places.
+fn copy(
+    platform: &mut impl Platform,
+    file: &Module,
+    kernel: &KernelImage,
+    placement: &Placement,
+) -> Result<(), BuildError> {
+    let from = file.start + kernel.code_offset;
+    platform
+        .copy_physical(from, placement.kernel, kernel.code_length)
+        .of("guest/kernel")?;
+    if let Some(initrd) = placement.initrd
+        && let Some(from) = initrd.copy_from
+    {
+        platform
+            .copy_physical(from, initrd.start, initrd.length)
+            .of("guest/initrd")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! Accesses that the guest space does not allow.
+
+use lucos_abi::object::Access;
+use lucos_abi::service::FaultVerdict;
+use lucos_x86_code::store::decode_store;
+
+use crate::exit::{Exit, Machine, Outcome, note};
+use crate::instruction::{Code, step};
+use crate::mailbox;
+use crate::platform::{Failure, Platform};
+
+const PAGE: u64 = 4096;
+
+/// Handles an exit.
+pub fn handle(
+    platform: &mut impl Platform,
+    machine: &Machine<'_>,
+    exit: &Exit,
+    gpa: u64,
+    access: Access,
+) -> Outcome {
+    let rip = exit.registers.rip;
+    match platform.nested_fault(gpa, access.write, access.execute) {
+        Ok(FaultVerdict::Mended) | Err(Failure::Restarted) => Outcome::Repeat,
+        Ok(FaultVerdict::Guarded) if !access.table_walk => {
+            guarded_store(platform, machine, exit, gpa)
+        }
+        Ok(verdict) => {
+            let text = format_args!("{verdict:?}: {access:?} of {gpa:#x} at {rip:#x}");
+            note(platform, text);
+            Outcome::GENERAL_PROTECTION
+        }
+        Err(error) => {
+            note(
+                platform,
+                format_args!("access to {gpa:#x} at {rip:#x}: {error}"),
+            );
+            Outcome::GENERAL_PROTECTION
+        }
+    }
+}
+
+/// Does a store to a guarded page in the guest's place.
+fn guarded_store(
+    platform: &mut impl Platform,
+    machine: &Machine<'_>,
+    exit: &Exit,
+    gpa: u64,
+) -> Outcome {
+    let registers = &exit.registers;
+    let Some(code) = Code::fetch(platform, registers) else {
+        return Outcome::GENERAL_PROTECTION;
+    };
+    let store = match decode_store(code.bytes(), registers) {
+        Ok(store) => store,
+        Err(error) => {
+            let rip = registers.rip;
+            note(
+                platform,
+                format_args!("store to guarded {gpa:#x} at {rip:#x}: {error:?}"),
+            );
+            return Outcome::GENERAL_PROTECTION;
+        }
+    };
+    let in_page = gpa % PAGE;
+    // A store that reaches into the page from the one before it faults at the page's start; and
+    // the guest may have changed the instruction since.
+    let one_page = in_page + u64::from(store.width) <= PAGE;
+    if store.address % PAGE != in_page || !one_page {
+        note(
+            platform,
+            format_args!("store to guarded {gpa:#x} crosses a page"),
+        );
+        return Outcome::GENERAL_PROTECTION;
+    }
+    let value = store.value.to_le_bytes();
+    let bytes = value.get(..usize::from(store.width)).unwrap_or_default();
+    if let Err(error) = platform.write_physical(gpa, bytes) {
+        note(platform, format_args!("store to guarded {gpa:#x}: {error}"));
+        return Outcome::GENERAL_PROTECTION;
+    }
+    if mailbox::is_command(machine, gpa, store.width) {
+        mailbox::carry_out(platform, machine);
+    }
+    Outcome::Resume(step(registers, store.length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::handle;
+    use crate::exit::{Exit, Outcome};
+    use crate::fake::{self, APIC_ID_OF_1, Fake, MAILBOX};
+    use crate::platform::Failure;
+    use lucos_abi::object::{Access, ExitReason};
+    use lucos_abi::service::FaultVerdict;
+
+    const WRITE: Access = Access {
+        write: true,
+        execute: false,
+        present: true,
+        table_walk: false,
+    };
+
+    /// The guest stores at `gpa`, with RDI pointing at its page and RAX as the value.
+    fn store(platform: &mut Fake, code: &[u8], rax: u64, gpa: u64) -> Outcome {
+        platform.code = code.to_vec();
+        let mut registers = fake::kernel_registers();
+        registers.rax = rax;
+        registers.rdi = 0xffff_8880_0000_0000 | gpa & !0xfff;
+        let exit = Exit {
+            reason: ExitReason::NestedFault { gpa, access: WRITE },
+            instruction_length: 0,
+            registers,
+        };
+        let info = fake::info();
+        handle(platform, &fake::machine(&info, &[]), &exit, gpa, WRITE)
+    }
+
+    /// The three stores with which Linux wakes a processor.
+    #[test]
+    fn a_processor_is_woken_by_the_stores_of_linux() {
+        let mut platform = Fake::new();
+        platform.verdict = FaultVerdict::Guarded;
+        let id = APIC_ID_OF_1.into();
+        let steps: [(&[u8], u64, u64); 3] = [
+            (&[0x89, 0x47, 0x04], id, 4),             // mov [rdi+4], eax
+            (&[0x48, 0x89, 0x47, 0x08], 0x9_8000, 8), // mov [rdi+8], rax
+            (&[0x66, 0xc7, 0x07, 0x01, 0x00], 0, 0),  // mov word [rdi], 1
+        ];
+        for (code, rax, offset) in steps {
+            let Outcome::Resume(after) = store(&mut platform, code, rax, MAILBOX + offset) else {
+                panic!("not resumed at {offset}");
+            };
+            assert_eq!(after.rip, fake::kernel_registers().rip + code.len() as u64);
+        }
+        assert_eq!(platform.started.len(), 1);
+        assert_eq!(platform.started[0].1.rip, 0x9_8000);
+        assert_eq!(platform.memory.read(MAILBOX, 2), [0, 0]);
+    }
+
+    #[test]
+    fn stores_to_other_guarded_pages_are_just_done() {
+        let mut platform = Fake::new();
+        platform.verdict = FaultVerdict::Guarded;
+        let code = &[0x88, 0x47, 0x10]; // mov [rdi+16], al
+        let outcome = store(&mut platform, code, 0xff5a, 0x5000_0010);
+        assert!(matches!(outcome, Outcome::Resume(_)));
+        assert_eq!(platform.memory.read(0x5000_0010, 2), [0x5a, 0]);
+        assert_eq!(platform.started.len(), 0);
+    }
+
+    #[test]
+    fn what_is_no_plain_store_or_crosses_the_page_is_a_fault_and_writes_nothing() {
+        let mut platform = Fake::new();
+        platform.verdict = FaultVerdict::Guarded;
+        let add = store(&mut platform, &[0x01, 0x07], 1, MAILBOX);
+        assert_eq!(add, Outcome::GENERAL_PROTECTION);
+        // mov [rdi+4092], rax
+        let code = &[0x48, 0x89, 0x87, 0xfc, 0x0f, 0, 0];
+        let crossing = store(&mut platform, code, 1, MAILBOX + 0xffc);
+        assert_eq!(crossing, Outcome::GENERAL_PROTECTION);
+        // The instruction stores elsewhere than the fault says.
+        let other = store(&mut platform, &[0x89, 0x47, 0x04], 1, MAILBOX + 8);
+        assert_eq!(other, Outcome::GENERAL_PROTECTION);
+        assert_eq!(platform.memory.read(MAILBOX, 16), [0; 16]);
+    }
+
+    #[test]
+    fn hidden_memory_is_a_fault_and_mended_memory_is_tried_again() {
+        let code = &[0x89, 0x07];
+        for (verdict, outcome) in [
+            (FaultVerdict::Hidden, Outcome::GENERAL_PROTECTION),
+            (FaultVerdict::Outside, Outcome::GENERAL_PROTECTION),
+            (FaultVerdict::Mended, Outcome::Repeat),
+        ] {
+            let mut platform = Fake::new();
+            platform.verdict = verdict;
+            assert_eq!(store(&mut platform, code, 0, 0x7f80_0000), outcome);
+        }
+        let mut platform = Fake::new();
+        platform.refuses = Some(Failure::Restarted);
+        assert_eq!(store(&mut platform, code, 0, 0x7f80_0000), Outcome::Repeat);
+    }
+
+    #[test]
+    fn page_tables_in_a_guarded_page_are_a_fault() {
+        let mut platform = Fake::new();
+        platform.verdict = FaultVerdict::Guarded;
+        let access = Access {
+            table_walk: true,
+            ..WRITE
+        };
+        let exit = Exit {
+            reason: ExitReason::NestedFault {
+                gpa: MAILBOX,
+                access,
+            },
+            instruction_length: 0,
+            registers: fake::kernel_registers(),
+        };
+        let info = fake::info();
+        let machine = fake::machine(&info, &[]);
+        assert_eq!(
+            handle(&mut platform, &machine, &exit, MAILBOX, access),
+            Outcome::GENERAL_PROTECTION
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! What the kernel and the other tasks do for this one.
+
+use core::fmt;
+
+use lucos_abi::manifest::Object;
+use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{
+    CpuidRule, FlatStart, MachineReply, MachineRequest, VcpuReply, VcpuRequest,
+};
+use lucos_abi::service::{
+    AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError, MemoryReply,
+    MemoryRequest,
+};
+use lucos_runtime::{CallError, CallStatus, Journal, Thread};
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The task `memory` says why.
+    Memory(MemoryError),
+    /// The request was refused.
+    Refused,
+    /// The other task was restarted; asking again may help.
+    Restarted,
+    /// A reply that does not fit the request, or a status that this task's requests never have.
+    Protocol,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(error) => write!(to, "memory: {error:x?}"),
+            Self::Refused => to.write_str("refused"),
+            Self::Restarted => to.write_str("the other task was restarted"),
+            Self::Protocol => to.write_str("unexpected reply"),
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Status(CallStatus::Refused) => Self::Refused,
+            CallError::Status(CallStatus::Restarted) => Self::Restarted,
+            _ => Self::Protocol,
+        }
+    }
+}
+
+/// What the kernel and the other tasks do for this one.
+pub trait Platform {
+    /// Number of the processor.
+    fn cpu(&self) -> u32;
+
+    /// Copies up to `to.len()` (1 to 15) bytes of code and returns how many.
+    ///
+    /// # Errors
+    /// Not even the first byte can be read.
+    fn fetch(&mut self, space: AddressSpace, address: u64, to: &mut [u8])
+    -> Result<usize, Failure>;
+
+    /// Fills `to` from guest-physical memory.
+    ///
+    /// # Errors
+    /// Some of it cannot be read.
+    fn read_physical(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure>;
+
+    /// Writes guest-physical memory.
+    ///
+    /// # Errors
+    /// Some of it is not the guest's; pieces of [`PAYLOAD_MAX`] bytes before it were written.
+    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> Result<(), Failure>;
+
+    /// Copies within guest memory.
+    ///
+    /// # Errors
+    /// Some of it is not the guest's; nothing was copied.
+    fn copy_physical(&mut self, from: u64, to: u64, length: u64) -> Result<(), Failure>;
+
+    /// Makes the guest's writes to a page come here.
+    ///
+    /// # Errors
+    /// It is no page of the guest, or there are too many.
+    fn guard(&mut self, gpa: u64) -> Result<(), Failure>;
+
+    /// Asks what a nested page fault means, and mends what can be mended.
+    ///
+    /// # Errors
+    /// The page cannot be mapped.
+    fn nested_fault(
+        &mut self,
+        gpa: u64,
+        write: bool,
+        execute: bool,
+    ) -> Result<FaultVerdict, Failure>;
+
+    /// Asks the task `liveupdate`.
+    ///
+    /// # Errors
+    /// It was restarted, or is not there.
+    fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure>;
+
+    /// Sets the guest's EFER.
+    ///
+    /// # Errors
+    /// The processor would refuse it.
+    fn write_efer(&mut self, value: u64) -> Result<(), Failure>;
+
+    /// Sets the APIC base.
+    ///
+    /// # Errors
+    /// LUCOS needs the APIC as it is.
+    fn write_apic_base(&mut self, value: u64) -> Result<(), Failure>;
+
+    /// Starts a vCPU.
+    ///
+    /// # Errors
+    /// There is no such vCPU.
+    fn start(&mut self, cpu: u32, state: FlatStart) -> Result<(), Failure>;
+
+    /// Says how the kernel answers CPUID.
+    ///
+    /// # Errors
+    /// It was said before.
+    fn set_cpuid(&mut self, rules: &[CpuidRule]) -> Result<(), Failure>;
+
+    /// CPUID of the machine: EAX, EBX, ECX, EDX.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
+
+    /// Reads a byte of retained memory; 0 where there is none.
+    fn recall(&self, offset: usize) -> u8;
+
+    /// Writes a byte of retained memory.
+    fn retain(&mut self, offset: usize, value: u8);
+
+    /// Writes a line to the log.
+    fn log(&mut self, text: fmt::Arguments<'_>);
+}
+
+/// The real ones.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The calling thread.
+    pub thread: Thread,
+    /// Number of the processor.
+    pub cpu: u32,
+    /// Retained memory.
+    pub journal: Journal,
+}
+
+impl Kernel {
+    fn memory(&mut self, request: &MemoryRequest<'_>) -> Result<MemoryReply<'_>, Failure> {
+        match self.thread.call(Object::MemoryTask, request)? {
+            MemoryReply::Failed(error) => Err(Failure::Memory(error)),
+            reply => Ok(reply),
+        }
+    }
+
+    fn done(&mut self, request: &MemoryRequest<'_>) -> Result<(), Failure> {
+        match self.memory(request)? {
+            MemoryReply::Done => Ok(()),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    /// Copies the bytes of a reply to the start of `to` and returns how many there are.
+    fn bytes(&mut self, request: &MemoryRequest<'_>, to: &mut [u8]) -> Result<usize, Failure> {
+        let MemoryReply::Bytes { data } = self.memory(request)? else {
+            return Err(Failure::Protocol);
+        };
+        let place = to.get_mut(..data.len()).ok_or(Failure::Protocol)?;
+        place.copy_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn machine(&mut self, request: &MachineRequest) -> Result<(), Failure> {
+        match self.thread.call(Object::Machine, request)? {
+            MachineReply::Done => Ok(()),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    /// Resets the machine. Comes back only if the kernel does not do it.
+    pub fn reset(&mut self) {
+        let _ = self.machine(&MachineRequest::Reset);
+    }
+
+    /// Ends the emulator with this status. Comes back where LUCOS was started without a way to do
+    /// that.
+    pub fn end(&mut self, status: u8) {
+        let _ = self.machine(&MachineRequest::Exit { status });
+    }
+
+    /// Gives the vCPU up until somebody starts it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn park(&mut self) -> Result<(), Failure> {
+        self.vcpu(&VcpuRequest::Park)
+    }
+
+    fn vcpu(&mut self, request: &VcpuRequest<'_>) -> Result<(), Failure> {
+        match self.thread.call(Object::Vcpu, request)? {
+            VcpuReply::Done => Ok(()),
+            VcpuReply::Exit { .. } => Err(Failure::Protocol),
+        }
+    }
+}
+
+impl Platform for Kernel {
+    fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
+    fn fetch(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        to: &mut [u8],
+    ) -> Result<usize, Failure> {
+        let request = MemoryRequest::Fetch {
+            space,
+            address,
+            length: u8::try_from(to.len()).map_err(|_| Failure::Protocol)?,
+        };
+        self.bytes(&request, to)
+    }
+
+    fn read_physical(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure> {
+        for (index, part) in to.chunks_mut(PAYLOAD_MAX).enumerate() {
+            let request = MemoryRequest::ReadPhysical {
+                gpa: gpa.saturating_add((index * PAYLOAD_MAX) as u64),
+                length: part.len() as u32,
+            };
+            if self.bytes(&request, part)? != part.len() {
+                return Err(Failure::Protocol);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> Result<(), Failure> {
+        for (index, data) in data.chunks(PAYLOAD_MAX).enumerate() {
+            let gpa = gpa.saturating_add((index * PAYLOAD_MAX) as u64);
+            self.done(&MemoryRequest::WritePhysical { gpa, data })?;
+        }
+        Ok(())
+    }
+
+    fn copy_physical(&mut self, from: u64, to: u64, length: u64) -> Result<(), Failure> {
+        self.done(&MemoryRequest::CopyPhysical { from, to, length })
+    }
+
+    fn guard(&mut self, gpa: u64) -> Result<(), Failure> {
+        self.done(&MemoryRequest::Guard { gpa, on: true })
+    }
+
+    fn nested_fault(
+        &mut self,
+        gpa: u64,
+        write: bool,
+        execute: bool,
+    ) -> Result<FaultVerdict, Failure> {
+        let request = MemoryRequest::Fault {
+            gpa,
+            write,
+            execute,
+        };
+        match self.memory(&request)? {
+            MemoryReply::Fault(verdict) => Ok(verdict),
+            _ => Err(Failure::Protocol),
+        }
+    }
+
+    fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure> {
+        Ok(self.thread.call(Object::LiveupdateTask, &request)?)
+    }
+
+    fn write_efer(&mut self, value: u64) -> Result<(), Failure> {
+        self.vcpu(&VcpuRequest::WriteEfer { value })
+    }
+
+    fn write_apic_base(&mut self, value: u64) -> Result<(), Failure> {
+        self.vcpu(&VcpuRequest::WriteApicBase { value })
+    }
+
+    fn start(&mut self, cpu: u32, state: FlatStart) -> Result<(), Failure> {
+        self.machine(&MachineRequest::Start { cpu, state })
+    }
+
+    fn set_cpuid(&mut self, rules: &[CpuidRule]) -> Result<(), Failure> {
+        let rules = heapless::Vec::from_slice(rules).map_err(|_| Failure::Protocol)?;
+        self.machine(&MachineRequest::SetCpuid { rules })
+    }
+
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        let answer = lucos_runtime::cpuid(leaf, subleaf);
+        [answer.eax, answer.ebx, answer.ecx, answer.edx]
+    }
+
+    fn recall(&self, offset: usize) -> u8 {
+        let mut byte = [0];
+        match self.journal.read(offset, &mut byte) {
+            Ok(()) => byte[0],
+            Err(_) => 0,
+        }
+    }
+
+    fn retain(&mut self, offset: usize, value: u8) {
+        if self.journal.write(offset, &[value]).is_err() {
+            lucos_runtime::log!(self.thread, "the journal is too small");
+        }
+    }
+
+    fn log(&mut self, text: fmt::Arguments<'_>) {
+        self.thread.log(text);
+    }
+}
