@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod on_target;
 mod runner;
 
 use libtest_mimic::{Arguments, Trial};
@@ -11,6 +12,9 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // A machine with two processors keeps a small host busy.
     arguments.test_threads.get_or_insert(1);
-    let trials: Vec<Trial> = [runner::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [on_target::trials(), runner::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -126,7 +126,7 @@ fn wait_for_nmis(count: u64) {
 
 /// Starts all other processors and has them stopped again and again.
 fn others() {
-    const STOPS: u64 = 2_000;
+    const STOPS: u64 = 500;
     let all = unsafe { (guest::PARAMETERS as *const u64).read_volatile() };
     let entry = run_start_address();
     for number in 1..all {
