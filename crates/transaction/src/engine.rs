@@ -160,20 +160,36 @@ impl<S: Store> Engine<S> {
 
     /// Tells the machine where a trap at `site` leads now, and whether it is a new one.
     fn publish(&self, machine: &mut impl Machine, site: u64, is_new: bool) {
-        let target = self.at_site(site).and_then(|(_, function)| {
-            (function.state != SiteState::Jump).then_some(Target {
-                entry: function.plan.new_entry,
-                function: function.slot,
-                is_new,
-            })
-        });
-        machine.redirect(site, target);
+        let target = self
+            .at_site(site)
+            .and_then(|(_, function)| target(function));
+        machine.redirect(site, target.map(|target| Target { is_new, ..target }));
+    }
+
+    /// Every trap that may be in the guest's memory, by its site.
+    pub fn targets(&self) -> impl Iterator<Item = (u64, Target)> + '_ {
+        let in_memory = self.patches.iter().filter(|patch| patch.is_in_memory());
+        in_memory.flat_map(move |patch| {
+            let top =
+                |function: &&Function| self.covered_by(patch.number, function.plan.site).is_none();
+            let functions = patch.functions.iter().filter(top);
+            functions.filter_map(|function| Some((function.plan.site, target(function)?)))
+        })
     }
 
     fn next_sequence(&mut self) -> u64 {
         self.head.last_sequence += 1;
         self.head.last_sequence
     }
+}
+
+/// Where the trap of a function leads; `None` when it has its jump.
+fn target(function: &Function) -> Option<Target> {
+    (function.state != SiteState::Jump).then_some(Target {
+        entry: function.plan.new_entry,
+        function: function.slot,
+        is_new: false,
+    })
 }
 
 /// An error of the machine that no single entry is to blame for.

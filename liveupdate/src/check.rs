@@ -1,0 +1,346 @@
+//! What can be checked about a function before the guest is stopped.
+
+use alloc::vec::Vec;
+
+use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::descriptor::Function;
+use lucos_guest_interface::status::WindowReason;
+use lucos_transaction::patch::{Code, Name};
+use lucos_transaction::{Engine, FunctionPlan, MachineError, SiteState, Store};
+use lucos_x86_code::LONGEST_INSTRUCTION;
+use lucos_x86_code::jump::{JumpError, TRAP, jump_bytes};
+use lucos_x86_code::length::instruction_length;
+use lucos_x86_code::window::{FUNCTION_MAX, TABLES_MAX, Window, WindowError, analyse};
+
+use crate::buffer::{read, zeroed};
+use crate::guest::Guest;
+use crate::platform::Platform;
+
+/// Most bytes of code of all functions of an update together.
+pub const CODE_MAX: usize = 1024 * 1024;
+
+/// An ftrace slot that nobody uses: the five-byte `nop`.
+const SLOT: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// A breakpoint.
+const INT3: u8 = 0xcc;
+/// Entries of an address table that are looked at.
+const TABLE_ENTRIES: usize = 512;
+
+/// An error and its detail; the caller knows the function.
+type Wrong = (ErrorCode, u64);
+
+/// Checks the functions of one update.
+#[derive(Debug)]
+pub struct Checker {
+    code: Vec<u8>,
+    /// Bytes that may still be read.
+    budget: usize,
+}
+
+impl Checker {
+    /// A checker for one update.
+    ///
+    /// # Errors
+    /// `Internal` when there is no memory.
+    pub fn new() -> Result<Self, lucos_guest_interface::Fault> {
+        Ok(Self {
+            code: zeroed(FUNCTION_MAX)?,
+            budget: CODE_MAX,
+        })
+    }
+
+    /// Checks one function, and says what to write where.
+    ///
+    /// # Errors
+    /// With the detail in brackets:
+    /// * `OldNotText` (its start), `NewNotText` (its start)
+    /// * `Length` (its size): it is too long, or all functions together are
+    /// * `Address`: not mapped
+    /// * `SiteForeign` (where): somebody else changed the code at the site
+    /// * `ExpectedBytes` (where)
+    /// * `Decode` (where): old or new function
+    /// * `SiteBoundary` (the site)
+    /// * `BranchToSite` (the branch, or the table that holds the address)
+    /// * `JumpRange` (the new function)
+    pub fn check<S: Store, P: Platform>(
+        &mut self,
+        engine: &Engine<S>,
+        guest: &mut Guest<'_, P>,
+        function: &Function,
+    ) -> Result<FunctionPlan, Wrong> {
+        check_places(engine, function)?;
+        check_entry(guest, function.new_entry())?;
+        let length = self.length(function)?;
+        let code = self.code.get_mut(..length).unwrap_or_default();
+        let space = guest.space();
+        read(guest.platform(), space, function.old_start(), code).map_err(machine)?;
+        // What the guest has there now, for the verification in the stop.
+        let live = at_site(code, function);
+        take_redirections_off(engine, code, function)?;
+        check_expected(code, &live, function)?;
+        check_site(code, function)?;
+        let window = analyse(code, function.old_start(), site_offset(function))
+            .map_err(|error| window_error(error, function))?;
+        let tables = Tables::look_at(guest, &window);
+        check_branches(&window, &tables, function)?;
+        plan(function, &window, &tables, live)
+    }
+
+    fn length(&mut self, function: &Function) -> Result<usize, Wrong> {
+        let size = function.record().old_size;
+        let too_long = (ErrorCode::Length, size.into());
+        let length = size as usize;
+        if length > self.code.len() {
+            return Err(too_long);
+        }
+        self.budget = self.budget.checked_sub(length).ok_or(too_long)?;
+        Ok(length)
+    }
+}
+
+const fn machine(error: MachineError) -> Wrong {
+    let fault = error.fault(0);
+    (fault.code, fault.detail)
+}
+
+const fn site_offset(function: &Function) -> usize {
+    function.record().site_offset as usize
+}
+
+/// Old functions lie in text of the kernel or of a module, new ones in a module.
+fn check_places<S: Store>(engine: &Engine<S>, function: &Function) -> Result<(), Wrong> {
+    let registration = &engine.head().registration;
+    let is_in = |area: (u64, u64), start: u64, end: u64| area.0 <= start && end <= area.1;
+    let (old, old_end) = (function.old_start(), function.old_end());
+    if !is_in(registration.text, old, old_end) && !is_in(registration.modules, old, old_end) {
+        return Err((ErrorCode::OldNotText, old));
+    }
+    let (new, new_end) = (function.new_entry(), function.new_end());
+    if !is_in(registration.modules, new, new_end) {
+        return Err((ErrorCode::NewNotText, new));
+    }
+    Ok(())
+}
+
+/// There is an instruction at the entry of the new function.
+fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<(), Wrong> {
+    let mut code = [0; LONGEST_INSTRUCTION];
+    let space = guest.space();
+    // Areas of modules end with the page; the instruction may be shorter than the longest.
+    let page_rest = 4096 - (entry % 4096) as usize;
+    let first = code.get_mut(..page_rest.min(LONGEST_INSTRUCTION));
+    let first = first.unwrap_or_default();
+    guest
+        .platform()
+        .read(space, entry, first)
+        .map_err(machine)?;
+    if instruction_length(first, 64).is_ok() {
+        return Ok(());
+    }
+    guest
+        .platform()
+        .read(space, entry, &mut code)
+        .map_err(machine)?;
+    match instruction_length(&code, 64) {
+        Ok(_) => Ok(()),
+        Err(_) => Err((ErrorCode::Decode, entry)),
+    }
+}
+
+/// The bytes at the site that a redirection can displace.
+fn at_site(code: &[u8], function: &Function) -> Code {
+    let rest = code.get(site_offset(function)..).unwrap_or_default();
+    rest.iter()
+        .copied()
+        .take(lucos_transaction::patch::CODE_MAX)
+        .collect()
+}
+
+/// Puts the original bytes into the copy of a function that is redirected already, and makes sure
+/// that exactly our redirection stands there.
+fn take_redirections_off<S: Store>(
+    engine: &Engine<S>,
+    code: &mut [u8],
+    function: &Function,
+) -> Result<(), Wrong> {
+    let in_memory = engine
+        .patches()
+        .iter()
+        .rev()
+        .filter(|patch| patch.is_in_memory());
+    // The last one stands on the others, and what it found is what they left.
+    for other in in_memory.flat_map(|patch| &patch.functions) {
+        let plan = &other.plan;
+        let Some(offset) = plan.site.checked_sub(function.old_start()) else {
+            continue;
+        };
+        let Ok(offset) = usize::try_from(offset) else {
+            continue;
+        };
+        let Some(place) = code.get_mut(offset..) else {
+            continue;
+        };
+        let trap = [TRAP];
+        let ours: &[u8] = match other.state {
+            SiteState::Jump => &plan.jump,
+            _ => &trap,
+        };
+        if !place.starts_with(ours) {
+            return Err((ErrorCode::SiteForeign, plan.site));
+        }
+        for (byte, original) in place.iter_mut().zip(plan.found.iter().take(ours.len())) {
+            *byte = *original;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes that the patch was made for: those of the kernel, or, where it is redirected, those
+/// that stand there now.
+fn check_expected(code: &[u8], live: &[u8], function: &Function) -> Result<(), Wrong> {
+    let rest = code.get(site_offset(function)..).unwrap_or_default();
+    let difference = |bytes: &[u8]| {
+        let mut pairs = bytes.iter().zip(function.expected());
+        pairs.position(|(byte, (expected, mask))| byte & mask != expected)
+    };
+    match difference(rest) {
+        Some(offset) if difference(live).is_some() => {
+            let address = function.site().saturating_add(offset as u64);
+            Err((ErrorCode::ExpectedBytes, address))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nobody else has changed the first bytes of the site.
+fn check_site(code: &[u8], function: &Function) -> Result<(), Wrong> {
+    let rest = code.get(site_offset(function)..).unwrap_or_default();
+    let taken = rest.first() == Some(&INT3);
+    let slot_taken = function.site_is_slot() && !rest.starts_with(&SLOT);
+    if taken || slot_taken {
+        return Err((ErrorCode::SiteForeign, function.site()));
+    }
+    Ok(())
+}
+
+fn window_error(error: WindowError, function: &Function) -> Wrong {
+    let at = |offset: usize| function.old_start().saturating_add(offset as u64);
+    match error {
+        WindowError::Length => (ErrorCode::Length, function.record().old_size.into()),
+        WindowError::SiteOutside => (ErrorCode::SiteOffset, function.site()),
+        WindowError::SiteNotABoundary => (ErrorCode::SiteBoundary, function.site()),
+        WindowError::Undecodable { offset } => (ErrorCode::Decode, at(offset)),
+        WindowError::Breakpoint { offset } => (ErrorCode::SiteForeign, at(offset)),
+    }
+}
+
+/// What the address tables say through which a function may jump.
+#[derive(Debug, Default)]
+struct Tables {
+    /// A table that holds the site's address.
+    to_site: Option<u64>,
+    /// A table that holds an address inside the window.
+    inside: Option<u64>,
+}
+
+impl Tables {
+    /// Tables have no known length: entries are looked at until memory ends, at most
+    /// [`TABLE_ENTRIES`].
+    fn look_at<P: Platform>(guest: &mut Guest<'_, P>, window: &Window) -> Self {
+        let mut found = Self::default();
+        let space = guest.space();
+        for &table in window.tables.iter().take(TABLES_MAX) {
+            // A page at a time, so that a table at the end of what is mapped is seen too.
+            let mut entries = [0; 1024];
+            let mut at = table;
+            let mut left = TABLE_ENTRIES * 8;
+            while left > 0 {
+                let page_rest = 4096 - (at % 4096) as usize;
+                // A table that is not aligned may have an entry across two pages.
+                let part = left.min(entries.len()).min(page_rest.next_multiple_of(8));
+                let part = entries.get_mut(..part).unwrap_or_default();
+                if guest.platform().read(space, at, part).is_err() {
+                    break;
+                }
+                found.note(window, table, part);
+                at = at.wrapping_add(part.len() as u64);
+                left -= part.len();
+            }
+        }
+        found
+    }
+
+    fn note(&mut self, window: &Window, table: u64, entries: &[u8]) {
+        let entries = entries.as_chunks::<8>().0;
+        for address in entries.iter().map(|entry| u64::from_le_bytes(*entry)) {
+            if address == window.site {
+                self.to_site.get_or_insert(table);
+            } else if window.is_inside(address) {
+                self.inside.get_or_insert(table);
+            }
+        }
+    }
+}
+
+/// A branch back to the site would carry an old loop into the new function. Only the ftrace slot
+/// can be the target of a branch: whoever goes there calls the function.
+fn check_branches(window: &Window, tables: &Tables, function: &Function) -> Result<(), Wrong> {
+    let branch = window.branch_to_site.map(|branch| branch.from);
+    match branch.or(tables.to_site) {
+        Some(from) if !function.site_is_slot() => Err((ErrorCode::BranchToSite, from)),
+        _ => Ok(()),
+    }
+}
+
+/// Why the window takes no jump.
+fn reason(function: &Function, window: &Window, tables: &Tables) -> WindowReason {
+    if function.reason() != WindowReason::None {
+        return function.reason();
+    }
+    let Some(displaced) = window.displaced else {
+        return WindowReason::TooShort;
+    };
+    let end = window.site.saturating_add(displaced.into());
+    if window.breakpoint.is_some_and(|address| address < end) {
+        return WindowReason::Kprobe;
+    }
+    let branches = window.branch_inside.is_some() || tables.inside.is_some();
+    // A jump whose targets are not known could go anywhere.
+    if branches || window.unknown_jump.is_some() {
+        return WindowReason::Branch;
+    }
+    WindowReason::None
+}
+
+fn plan(
+    function: &Function,
+    window: &Window,
+    tables: &Tables,
+    live: Code,
+) -> Result<FunctionPlan, Wrong> {
+    let reason = reason(function, window, tables);
+    let jump = match (reason, window.displaced) {
+        (WindowReason::None, Some(displaced)) => {
+            let bytes = jump_bytes(function.site(), function.new_entry(), displaced);
+            bytes.map_err(|error| match error {
+                JumpError::OutOfRange => (ErrorCode::JumpRange, function.new_entry()),
+                JumpError::Displaced => (ErrorCode::Internal, 0),
+            })?
+        }
+        _ => Code::new(),
+    };
+    let mut found = live;
+    // Without room for a jump only the trap's byte is ours.
+    found.truncate(window.displaced.map_or(1, usize::from));
+    Ok(FunctionPlan {
+        name: Name::try_from(function.name()).map_err(|_| (ErrorCode::Internal, 0))?,
+        old_start: function.old_start(),
+        old_size: function.record().old_size,
+        site: function.site(),
+        new_entry: function.new_entry(),
+        found,
+        jump,
+        reason: reason.number(),
+        below: 0,
+    })
+}

@@ -1,0 +1,114 @@
+//! The guest's memory and processors, for one call of the guest.
+
+use lucos_abi::service::AddressSpace;
+use lucos_transaction::machine::Target;
+use lucos_transaction::{Machine, MachineError, Redirects};
+use spin::RwLock;
+
+use crate::platform::Platform;
+
+/// The transaction's machine: a platform, seen from the address space of the caller.
+///
+/// The kernel's part of the address space is the same in all of them, and the caller's is one that
+/// exists: the one in which a manager registered may be that of a process that has ended.
+#[derive(Debug)]
+pub struct Guest<'a, P> {
+    platform: &'a mut P,
+    space: AddressSpace,
+    redirects: &'a RwLock<Redirects>,
+    /// Time spent in stops, in time-stamp ticks.
+    ticks: u64,
+    /// Stops so far.
+    stops: u64,
+    longest: u64,
+}
+
+/// Stops of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stops {
+    /// How many.
+    pub count: u64,
+    /// The longest, in time-stamp ticks.
+    pub longest: u64,
+}
+
+impl<'a, P: Platform> Guest<'a, P> {
+    /// The machine for a call from `space`.
+    pub fn new(platform: &'a mut P, space: AddressSpace, redirects: &'a RwLock<Redirects>) -> Self {
+        Self {
+            platform,
+            space,
+            redirects,
+            ticks: 0,
+            stops: 0,
+            longest: 0,
+        }
+    }
+
+    /// The platform.
+    pub fn platform(&mut self) -> &mut P {
+        self.platform
+    }
+
+    /// The caller's address space.
+    pub const fn space(&self) -> AddressSpace {
+        self.space
+    }
+
+    /// The stops so far.
+    pub const fn stops(&self) -> Stops {
+        Stops {
+            count: self.stops,
+            longest: self.longest,
+        }
+    }
+}
+
+impl<P: Platform> Machine for Guest<'_, P> {
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MachineError> {
+        self.platform.read(self.space, address, bytes)
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
+        self.platform.write(self.space, address, true, bytes)
+    }
+
+    fn stop(&mut self) -> Result<(), MachineError> {
+        let ticks = self.platform.stop()?;
+        self.ticks = self.ticks.saturating_add(ticks);
+        self.stops += 1;
+        self.longest = self.longest.max(ticks);
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), MachineError> {
+        self.platform.resume()
+    }
+
+    fn stopped_at(
+        &mut self,
+        is_wanted: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<u64>, MachineError> {
+        let caller = self.platform.processor();
+        for processor in (0..self.platform.facts().processors).filter(|&other| other != caller) {
+            let pointer = self.platform.instruction_pointer(processor)?;
+            if let Some(pointer) = pointer.filter(|&pointer| is_wanted(pointer)) {
+                return Ok(Some(pointer));
+            }
+        }
+        Ok(None)
+    }
+
+    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+        self.platform.intercept(on)
+    }
+
+    fn redirect(&mut self, site: u64, to: Option<Target>) {
+        self.redirects.write().set(site, to);
+    }
+
+    /// Advances by the time that stops take.
+    fn now(&mut self) -> u64 {
+        self.ticks
+    }
+}

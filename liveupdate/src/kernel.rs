@@ -1,0 +1,288 @@
+//! The platform of the real task: messages to the kernel and to `memory`.
+
+use lucos_abi::boot::SystemInfo;
+use lucos_abi::call::CallStatus;
+use lucos_abi::manifest::Object;
+use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{COUNTERS, Intercept, LogReply, LogRequest, MachineReply, MachineRequest};
+use lucos_abi::registers::Registers;
+use lucos_abi::service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
+use lucos_guest_interface::status::{
+    ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
+    ASSIST_VIRTUAL_NMI, Extension,
+};
+use lucos_runtime::{CallError, Journal, Thread, cpuid};
+use lucos_transaction::MachineError;
+use lucos_transaction::journal::{Store, StoreError};
+
+use crate::platform::{Facts, Platform};
+
+/// How long a stop may take, in time-stamp ticks: a tenth to half a second. A processor is late
+/// only when it is broken; an emulator may not run it for many milliseconds.
+const STOP_DEADLINE: u64 = 500_000_000;
+
+/// One thread of the task.
+#[derive(Debug)]
+pub struct Kernel<'a> {
+    /// The thread.
+    pub thread: &'a mut Thread,
+    /// Number of its processor.
+    pub processor: u32,
+    /// What does not change.
+    pub facts: Facts,
+}
+
+/// The facts, from the kernel's description of the machine and from the processor.
+pub fn facts(info: &SystemInfo) -> Facts {
+    let svm = cpuid(EXTENDED_FEATURES, 0).ecx & FEATURE_SVM != 0;
+    Facts {
+        processors: info.apic_ids.len() as u32,
+        region: info.region,
+        extension: match svm {
+            true => Extension::Svm.number(),
+            false => Extension::Vmx.number(),
+        },
+        assists: if svm {
+            svm_assists(cpuid(SVM_FEATURES, 0).edx)
+        } else {
+            0
+        },
+    }
+}
+
+/// CPUID Fn8000_0001 ECX: SVM (AMD APM vol. 3, appendix E).
+const EXTENDED_FEATURES: u32 = 0x8000_0001;
+const FEATURE_SVM: u32 = 1 << 2;
+/// CPUID Fn8000_000A EDX: what this AMD-V has.
+const SVM_FEATURES: u32 = 0x8000_000a;
+
+fn svm_assists(edx: u32) -> u32 {
+    let bits = [
+        (3, ASSIST_NEXT_RIP),
+        (5, ASSIST_CLEAN_BITS),
+        (6, ASSIST_FLUSH_BY_ASID),
+        (7, ASSIST_DECODE),
+        (10, ASSIST_PAUSE_FILTER),
+        (25, ASSIST_VIRTUAL_NMI),
+    ];
+    let present = bits.into_iter().filter(|(bit, _)| edx & 1 << bit != 0);
+    present.fold(0, |assists, (_, assist)| assists | assist)
+}
+
+impl Kernel<'_> {
+    fn machine(&mut self, request: &MachineRequest) -> Result<MachineReply<'_>, MachineError> {
+        self.thread
+            .call(Object::Machine, request)
+            .map_err(machine_error)
+    }
+
+    fn done(&mut self, request: &MachineRequest) -> Result<(), MachineError> {
+        match self.machine(request)? {
+            MachineReply::Done => Ok(()),
+            _ => Err(MachineError::Failed),
+        }
+    }
+
+    fn memory(
+        &mut self,
+        address: u64,
+        request: &MemoryRequest<'_>,
+    ) -> Result<MemoryReply<'_>, MachineError> {
+        let reply = self.thread.call(Object::MemoryTask, request);
+        match reply.map_err(machine_error)? {
+            MemoryReply::Failed(error) => Err(memory_error(error, address)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+fn machine_error(error: CallError) -> MachineError {
+    match error {
+        CallError::Status(CallStatus::Late) => MachineError::Late,
+        CallError::Status(CallStatus::Busy) => MachineError::Busy,
+        _ => MachineError::Failed,
+    }
+}
+
+fn memory_error(error: MemoryError, asked: u64) -> MachineError {
+    match error {
+        MemoryError::NotMapped { address } | MemoryError::ReadOnly { address } => {
+            MachineError::NotMapped { address }
+        }
+        MemoryError::BadAddress | MemoryError::NotRam { .. } => {
+            MachineError::NotMapped { address: asked }
+        }
+        MemoryError::TooLong | MemoryError::NoMoreGuards => MachineError::Failed,
+    }
+}
+
+impl Platform for Kernel<'_> {
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    fn processor(&self) -> u32 {
+        self.processor
+    }
+
+    fn read(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), MachineError> {
+        for (index, part) in bytes.chunks_mut(PAYLOAD_MAX).enumerate() {
+            let address = address.wrapping_add((index * PAYLOAD_MAX) as u64);
+            let request = MemoryRequest::Read {
+                space,
+                address,
+                // At most `PAYLOAD_MAX`.
+                length: part.len() as u32,
+            };
+            match self.memory(address, &request)? {
+                MemoryReply::Bytes { data } if data.len() == part.len() => {
+                    part.copy_from_slice(data);
+                }
+                _ => return Err(MachineError::Failed),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        text: bool,
+        bytes: &[u8],
+    ) -> Result<(), MachineError> {
+        let request = MemoryRequest::Write {
+            space,
+            address,
+            text,
+            data: bytes,
+        };
+        match self.memory(address, &request)? {
+            MemoryReply::Done => Ok(()),
+            _ => Err(MachineError::Failed),
+        }
+    }
+
+    fn stop(&mut self) -> Result<u64, MachineError> {
+        let deadline = STOP_DEADLINE;
+        match self.machine(&MachineRequest::Stop { deadline })? {
+            MachineReply::Stopped { ticks, .. } => Ok(ticks),
+            _ => Err(MachineError::Failed),
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), MachineError> {
+        self.done(&MachineRequest::Resume)
+    }
+
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError> {
+        match self.machine(&MachineRequest::Registers { cpu: processor })? {
+            MachineReply::Registers { registers: [] } => Ok(None),
+            MachineReply::Registers { registers } => Registers::from_bytes(registers)
+                .map(|registers| Some(registers.rip))
+                .ok_or(MachineError::Failed),
+            _ => Err(MachineError::Failed),
+        }
+    }
+
+    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+        self.done(&MachineRequest::Intercept {
+            class: Intercept::InvalidOpcode,
+            on,
+        })
+    }
+
+    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
+        self.done(&MachineRequest::ForwardKicks { on })
+    }
+
+    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError> {
+        match self.machine(&MachineRequest::Counters)? {
+            MachineReply::Counters { counts } => Ok(counts),
+            _ => Err(MachineError::Failed),
+        }
+    }
+
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
+        let request = LogRequest::Read {
+            offset,
+            length: bytes.len().min(PAYLOAD_MAX) as u32,
+        };
+        let reply = self.thread.call(Object::Log, &request);
+        let LogReply::Text {
+            offset,
+            bytes: text,
+        } = reply.map_err(machine_error)?
+        else {
+            return Err(MachineError::Failed);
+        };
+        let place = bytes.get_mut(..text.len()).ok_or(MachineError::Failed)?;
+        place.copy_from_slice(text);
+        Ok((offset, text.len()))
+    }
+
+    fn log(&mut self, line: core::fmt::Arguments<'_>) {
+        self.thread.log(line);
+    }
+}
+
+/// The journal of the real task.
+#[derive(Clone, Copy, Debug)]
+pub struct RetainedPages(pub Journal);
+
+impl Store for RetainedPages {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
+        self.0.read(offset, bytes).map_err(|_| StoreError)
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.write(offset, bytes).map_err(|_| StoreError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{machine_error, memory_error, svm_assists};
+    use lucos_abi::call::CallStatus;
+    use lucos_abi::service::MemoryError;
+    use lucos_guest_interface::status::{ASSIST_DECODE, ASSIST_NEXT_RIP};
+    use lucos_runtime::CallError;
+    use lucos_transaction::MachineError;
+
+    #[test]
+    fn assists_are_found_by_their_bits() {
+        assert_eq!(svm_assists(0), 0);
+        assert_eq!(
+            svm_assists(1 << 3 | 1 << 7 | 1),
+            ASSIST_NEXT_RIP | ASSIST_DECODE
+        );
+    }
+
+    #[test]
+    fn errors_keep_their_meaning() {
+        let late = CallError::Status(CallStatus::Late);
+        assert_eq!(machine_error(late), MachineError::Late);
+        let busy = CallError::Status(CallStatus::Busy);
+        assert_eq!(machine_error(busy), MachineError::Busy);
+        let other = CallError::Status(CallStatus::Restarted);
+        assert_eq!(machine_error(other), MachineError::Failed);
+        assert_eq!(
+            memory_error(MemoryError::NotRam { gpa: 5 }, 0x1000),
+            MachineError::NotMapped { address: 0x1000 }
+        );
+        assert_eq!(
+            memory_error(MemoryError::ReadOnly { address: 0x2000 }, 0x1000),
+            MachineError::NotMapped { address: 0x2000 }
+        );
+        assert_eq!(memory_error(MemoryError::TooLong, 0), MachineError::Failed);
+    }
+}

@@ -1,0 +1,99 @@
+//! What the task needs of the kernel and of the task `memory`.
+
+use lucos_abi::boot::MemoryRange;
+use lucos_abi::object::COUNTERS;
+use lucos_abi::service::AddressSpace;
+use lucos_transaction::MachineError;
+
+/// What does not change while LUCOS runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Number of processors.
+    pub processors: u32,
+    /// The memory that LUCOS keeps for itself.
+    pub region: MemoryRange,
+    /// The virtualization extension, a number of [`lucos_guest_interface::status::Extension`].
+    pub extension: u32,
+    /// `ASSIST_*` bits of [`lucos_guest_interface::status`].
+    pub assists: u32,
+}
+
+/// The effects of the task, on the processor that serves a call.
+pub trait Platform {
+    /// What does not change.
+    fn facts(&self) -> Facts;
+
+    /// Number of the processor that serves the call.
+    fn processor(&self) -> u32;
+
+    /// Reads bytes at a guest-virtual address; all or none.
+    ///
+    /// # Errors
+    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
+    fn read(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), MachineError>;
+
+    /// Writes at most [`lucos_abi::message::PAYLOAD_MAX`] bytes at a guest-virtual address; all or
+    /// none. Where the guest itself may not write, only with `text`.
+    ///
+    /// # Errors
+    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
+    fn write(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        text: bool,
+        bytes: &[u8],
+    ) -> Result<(), MachineError>;
+
+    /// Stops the guest on all other processors. Returns how long it took, in time-stamp ticks.
+    ///
+    /// # Errors
+    /// [`MachineError::Late`], [`MachineError::Busy`], [`MachineError::Failed`]
+    fn stop(&mut self) -> Result<u64, MachineError>;
+
+    /// Ends the stop.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn resume(&mut self) -> Result<(), MachineError>;
+
+    /// The instruction pointer of a stopped vCPU; `None` when it does not run.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError>;
+
+    /// Whether invalid opcodes of the guest come to LUCOS.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn intercept(&mut self, on: bool) -> Result<(), MachineError>;
+
+    /// Whether NMIs by which LUCOS stops processors are passed on to the guest.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError>;
+
+    /// The kernel's exit counters.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError>;
+
+    /// Reads from the log's stream, from `offset` on or from the oldest byte that is left; at most
+    /// [`lucos_abi::message::PAYLOAD_MAX`] bytes. Returns the offset of the first byte and how many
+    /// there are.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError>;
+
+    /// Writes a line to the log.
+    fn log(&mut self, line: core::fmt::Arguments<'_>);
+}

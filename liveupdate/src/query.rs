@@ -1,0 +1,316 @@
+//! QUERY.
+
+use alloc::vec::Vec;
+
+use lucos_abi::object::Counter;
+use lucos_guest_interface::call::{ALL_PROCESSORS, MAX_BUFFER_LENGTH, NO_ITEM, QueryKind};
+use lucos_guest_interface::descriptor::JUMP_SIZE;
+use lucos_guest_interface::name::{self, NAME_SIZE};
+use lucos_guest_interface::status::{
+    EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, PatchState as Shown, PatchStatus,
+    STATUS_VERSION, SiteState as Place, SystemStatus, WindowReason,
+};
+use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_transaction::journal::Presence;
+use lucos_transaction::patch::Function;
+use lucos_transaction::{Engine, Patch, PatchState, SiteState, Store};
+use lucos_x86_code::jump::TRAP;
+
+use crate::buffer::copy_out;
+use crate::guest::Guest;
+use crate::platform::Platform;
+use crate::service::{Answer, Arguments, Liveupdate};
+
+/// Writes a status record into a buffer of the guest.
+///
+/// # Errors
+/// `Argument` for an unknown kind or selector, `UnknownPatch`, `UnknownFunction`, `Length` when
+/// the buffer is too small (detail: the size of the record) or too large, `Unsupported` for the
+/// counters of one processor, `Address`.
+pub fn query<S: Store, P: Platform>(
+    service: &Liveupdate<S>,
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    [kind, selector, address, length]: Arguments,
+) -> Result<Answer, Fault> {
+    let unknown = Fault::new(ErrorCode::Argument, kind);
+    let kind = u32::try_from(kind)
+        .ok()
+        .and_then(QueryKind::from_number)
+        .ok_or(unknown)?;
+    let record = match kind {
+        QueryKind::System => system(service, engine, guest, selector)?,
+        QueryKind::Patch => patch_status(engine, patch_at(engine, selector)?)
+            .to_bytes()
+            .to_vec(),
+        QueryKind::Function => function(service, engine, guest, selector)?,
+        QueryKind::ExitCounters => counters(service, guest, selector)?,
+    };
+    if length < record.len() as u64 {
+        return Err(Fault::new(ErrorCode::Length, record.len() as u64));
+    }
+    if length > MAX_BUFFER_LENGTH as u64 {
+        return Err(Fault::new(ErrorCode::Length, length));
+    }
+    let space = guest.space();
+    copy_out(guest.platform(), space, address, &record)?;
+    Ok(Answer {
+        rax: record.len() as u64,
+        ..Answer::default()
+    })
+}
+
+fn system<S: Store, P: Platform>(
+    service: &Liveupdate<S>,
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    selector: u64,
+) -> Result<Vec<u8>, Fault> {
+    if selector != 0 {
+        return Err(Fault::new(ErrorCode::Argument, selector));
+    }
+    let platform = guest.platform();
+    let facts = platform.facts();
+    let mut log_end = |offset| platform.read_log(offset, &mut []).map(|(offset, _)| offset);
+    let failed = |error: lucos_transaction::MachineError| error.fault(NO_ITEM);
+    let (log_start, log_end) = (
+        log_end(0).map_err(failed)?,
+        log_end(u64::MAX).map_err(failed)?,
+    );
+    let head = engine.head();
+    let applied = || engine.patches().iter().filter(|patch| is_applied(patch));
+    let sum = |count: fn(&Engine<S>, &Patch) -> u32| {
+        applied()
+            .map(|patch| count(engine, patch))
+            .fold(0, u32::saturating_add)
+    };
+    let stops = service.all_stops();
+    let known = matches!(head.presence, Presence::Manager | Presence::Kernel);
+    let status = SystemStatus {
+        version: STATUS_VERSION,
+        extension: facts.extension,
+        assists: facts.assists,
+        vcpus: facts.processors,
+        registered: u32::from(head.presence == Presence::Manager),
+        patches: number(engine.patches().len()),
+        applied: number(applied().count()),
+        trapping: sum(trapping),
+        jumping: sum(jumping),
+        patch_capacity: number(engine.capacity()),
+        region_start: facts.region.start,
+        region_size: facts.region.length,
+        stops: stops.count,
+        longest_stop: stops.longest,
+        log_start,
+        log_end,
+        boot_identity: match known {
+            true => head.registration.boot_identity,
+            false => [0; 16],
+        },
+        release: release(),
+        ..SystemStatus::default()
+    };
+    Ok(status.to_bytes().to_vec())
+}
+
+/// The version as NUL-terminated text.
+fn release() -> [u8; NAME_SIZE] {
+    name::field(env!("CARGO_PKG_VERSION")).unwrap_or([0; NAME_SIZE])
+}
+
+fn patch_at<S: Store>(engine: &Engine<S>, position: u64) -> Result<&Patch, Fault> {
+    let patch = usize::try_from(position)
+        .ok()
+        .and_then(|position| engine.patches().get(position));
+    patch.ok_or(Fault::new(ErrorCode::UnknownPatch, position))
+}
+
+fn patch_status<S: Store>(engine: &Engine<S>, patch: &Patch) -> PatchStatus {
+    let state = match patch.state {
+        PatchState::RolledBack => Shown::RolledBack,
+        _ => Shown::Applied,
+    };
+    PatchStatus {
+        version: STATUS_VERSION,
+        number: patch.number,
+        state: state.number(),
+        functions: number(patch.functions.len()),
+        trapping: trapping(engine, patch),
+        jumping: jumping(engine, patch),
+        apply_stop: patch.times.apply,
+        jump_stop: patch.times.jump,
+        rollback_stop: patch.times.rollback,
+        sequence: patch.times.sequence,
+        name: field(&patch.name),
+        ..PatchStatus::default()
+    }
+}
+
+fn function<S: Store, P: Platform>(
+    service: &Liveupdate<S>,
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    selector: u64,
+) -> Result<Vec<u8>, Fault> {
+    let patch = patch_at(engine, selector >> 32)?;
+    // The lower half.
+    let index = selector as u32;
+    let unknown = Fault::at(ErrorCode::UnknownFunction, index, 0);
+    let function = patch.functions.get(index as usize).ok_or(unknown)?;
+    let plan = &function.plan;
+    let reason = match function.state {
+        SiteState::Trap | SiteState::Jumping => plan.reason(),
+        SiteState::Original | SiteState::Jump => WindowReason::None,
+    };
+    let window = match plan.found.len() as u64 >= JUMP_SIZE {
+        true => number(plan.found.len()),
+        false => 0,
+    };
+    let status = FunctionStatus {
+        version: STATUS_VERSION,
+        state: place(engine, guest, patch, function).number(),
+        reason: reason.number(),
+        old_size: plan.old_size,
+        old_start: plan.old_start,
+        site: plan.site,
+        new_entry: plan.new_entry,
+        trap_calls: service.redirects.read().calls(function.slot),
+        window,
+        below: plan.below,
+        name: field(&plan.name),
+        ..FunctionStatus::default()
+    };
+    Ok(status.to_bytes().to_vec())
+}
+
+/// What stands at the site of a function now.
+fn place<S: Store, P: Platform>(
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    patch: &Patch,
+    function: &Function,
+) -> Place {
+    if !is_applied(patch) {
+        return Place::Original;
+    }
+    let plan = &function.plan;
+    if engine.covered_by(patch.number, plan.site).is_some() {
+        return Place::Covered;
+    }
+    let trap = [TRAP];
+    let (ours, place): (&[u8], _) = match function.state {
+        SiteState::Jump => (&plan.jump, Place::Jump),
+        _ => (&trap, Place::Trap),
+    };
+    let mut now = [0; lucos_transaction::patch::CODE_MAX];
+    let now = now.get_mut(..ours.len()).unwrap_or_default();
+    let space = guest.space();
+    match guest.platform().read(space, plan.site, now) {
+        Ok(()) if now == ours => place,
+        _ => Place::Overridden,
+    }
+}
+
+fn counters<S: Store, P: Platform>(
+    service: &Liveupdate<S>,
+    guest: &mut Guest<'_, P>,
+    selector: u64,
+) -> Result<Vec<u8>, Fault> {
+    let facts = guest.platform().facts();
+    if selector != ALL_PROCESSORS.into() {
+        // The kernel counts for each processor, but gives the sum.
+        let code = match selector < facts.processors.into() {
+            true => ErrorCode::Unsupported,
+            false => ErrorCode::Argument,
+        };
+        return Err(Fault::new(code, selector));
+    }
+    let counts = guest
+        .platform()
+        .counters()
+        .map_err(|error| error.fault(NO_ITEM))?;
+    let of = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
+    let redirections = service.redirects.read().redirections();
+    let mut counters = [0; EXIT_COUNTERS];
+    let shown = [
+        (ExitClass::Cpuid, of(Counter::Cpuid)),
+        (ExitClass::Hypercall, of(Counter::Hypercall)),
+        (ExitClass::Virtualization, of(Counter::Virtualization)),
+        (
+            ExitClass::Nmi,
+            of(Counter::Kick).wrapping_add(of(Counter::GuestNmi)),
+        ),
+        (ExitClass::NestedPageFault, of(Counter::NestedFault)),
+        (ExitClass::Redirection, redirections),
+        (
+            ExitClass::InvalidOpcode,
+            of(Counter::InvalidOpcode).saturating_sub(redirections),
+        ),
+        (
+            // Reads and writes of MSRs are counted as one.
+            ExitClass::Other,
+            of(Counter::Other)
+                .wrapping_add(of(Counter::Msr))
+                .wrapping_add(of(Counter::Exception)),
+        ),
+    ];
+    for (class, count) in shown {
+        if let Some(place) = counters.get_mut(class.number() as usize) {
+            *place = count;
+        }
+    }
+    let record = ExitCounters {
+        version: STATUS_VERSION,
+        count: number(ExitClass::ALL.len()),
+        counters,
+        // A task cannot read the time-stamp counter yet: 0 says that it is not known.
+        ..ExitCounters::default()
+    };
+    Ok(record.to_bytes().to_vec())
+}
+
+const fn is_applied(patch: &Patch) -> bool {
+    matches!(patch.state, PatchState::Applied)
+}
+
+/// Functions of a patch whose trap stands in memory.
+fn trapping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
+    count(patch, |function| {
+        function.state != SiteState::Jump
+            && engine
+                .covered_by(patch.number, function.plan.site)
+                .is_none()
+    })
+}
+
+/// Functions of a patch whose jump stands in memory.
+fn jumping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
+    count(patch, |function| {
+        function.state == SiteState::Jump
+            && engine
+                .covered_by(patch.number, function.plan.site)
+                .is_none()
+    })
+}
+
+fn count(patch: &Patch, counts: impl Fn(&Function) -> bool) -> u32 {
+    if !is_applied(patch) {
+        return 0;
+    }
+    number(
+        patch
+            .functions
+            .iter()
+            .filter(|function| counts(function))
+            .count(),
+    )
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// A name that was a field once.
+fn field(text: &str) -> [u8; NAME_SIZE] {
+    name::field(text).unwrap_or([0; NAME_SIZE])
+}

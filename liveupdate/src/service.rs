@@ -1,0 +1,264 @@
+//! Which hypercall it is, and what all processors share.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use lucos_abi::service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
+use lucos_guest_interface::call::Call;
+use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_transaction::journal::{JournalError, Presence};
+use lucos_transaction::{Engine, Lookup, Redirects, Store};
+use lucos_x86_code::jump::TRAP;
+use spin::{Mutex, RwLock};
+
+use crate::guest::{Guest, Stops};
+use crate::platform::Platform;
+use crate::{log, query, registration, update};
+
+/// Registers of a hypercall: RBX, RCX, RDX, RSI.
+pub type Arguments = [u64; 4];
+/// Registers of its answer: RAX, RBX, RCX, RDX.
+pub type Results = [u64; 4];
+
+/// What all processors share.
+///
+/// The engine is locked for a whole call; a second caller is told that it is busy. Lookups of
+/// traps never wait for a transaction.
+#[derive(Debug)]
+pub struct Liveupdate<S> {
+    engine: Mutex<Result<Engine<S>, JournalError>>,
+    pub(crate) redirects: RwLock<Redirects>,
+    /// The journal holds something half done.
+    unfinished: AtomicBool,
+    /// The kernel of the guest said that it goes down.
+    going_down: AtomicBool,
+    /// Stops since the task started.
+    stops: AtomicU64,
+    longest_stop: AtomicU64,
+}
+
+impl<S: Store> Liveupdate<S> {
+    /// The service with the journal in `store`, on a machine of this many processors.
+    pub fn new(store: S, processors: u32) -> Self {
+        lucos_x86_code::prepare();
+        let engine = Engine::open(store, TRAP);
+        let functions = engine.as_ref().map_or(0, Engine::function_capacity);
+        let mut redirects = Redirects::new(functions, processors);
+        if let Ok(engine) = &engine {
+            for (site, target) in engine.targets() {
+                redirects.set(site, Some(target));
+            }
+        }
+        let service = Self {
+            engine: Mutex::new(engine),
+            redirects: RwLock::new(redirects),
+            unfinished: AtomicBool::new(false),
+            going_down: AtomicBool::new(false),
+            stops: AtomicU64::new(0),
+            longest_stop: AtomicU64::new(0),
+        };
+        if let Ok(engine) = &*service.engine.lock() {
+            service.note(engine);
+        }
+        service
+    }
+
+    /// Why nothing can be updated, if so.
+    pub fn journal_error(&self) -> Option<JournalError> {
+        self.engine.lock().as_ref().err().copied()
+    }
+
+    /// Answers one request.
+    pub fn answer<P: Platform>(
+        &self,
+        platform: &mut P,
+        request: &LiveupdateRequest,
+    ) -> LiveupdateReply {
+        match *request {
+            LiveupdateRequest::Hypercall {
+                number,
+                arguments,
+                space,
+            } => match Call::from_number(number.into()) {
+                // These two are the business of `vmx`.
+                None | Some(Call::Hello | Call::Park) => LiveupdateReply::NoSuchHypercall,
+                Some(call) => {
+                    LiveupdateReply::Results(self.hypercall(platform, call, arguments, space))
+                }
+            },
+            LiveupdateRequest::InvalidOpcode { rip, space, cpl } => {
+                self.invalid_opcode(platform, rip, space, cpl)
+            }
+        }
+    }
+
+    fn hypercall<P: Platform>(
+        &self,
+        platform: &mut P,
+        call: Call,
+        arguments: Arguments,
+        space: AddressSpace,
+    ) -> Results {
+        let [rbx, rcx, rdx, _] = arguments;
+        let result = match call {
+            Call::Log => log::log(platform, space, arguments),
+            _ => self.locked_call(platform, call, arguments, space),
+        };
+        match result {
+            Ok(Answer { rax, results }) => {
+                let [first, second, third] = results;
+                let kept = |result: Option<u64>, old| result.unwrap_or(old);
+                [rax, kept(first, rbx), kept(second, rcx), kept(third, rdx)]
+            }
+            Err(fault) => {
+                let code = fault.code.register_value();
+                [code, rbx, fault.item.into(), fault.detail]
+            }
+        }
+    }
+
+    fn locked_call<P: Platform>(
+        &self,
+        platform: &mut P,
+        call: Call,
+        arguments: Arguments,
+        space: AddressSpace,
+    ) -> Result<Answer, Fault> {
+        let mut engine = self
+            .engine
+            .try_lock()
+            .ok_or(Fault::new(ErrorCode::Busy, 0))?;
+        let engine = engine
+            .as_mut()
+            .map_err(|_| Fault::new(ErrorCode::Internal, 0))?;
+        let mut guest = Guest::new(platform, space, &self.redirects);
+        let answer = match call {
+            Call::Register => registration::register(engine, &mut guest, arguments),
+            Call::Unregister => registration::unregister(engine, &mut guest, arguments),
+            Call::Apply => update::apply(engine, &mut guest, arguments),
+            Call::Jump => update::jump(engine, &mut guest, arguments),
+            Call::Rollback => update::rollback(engine, &mut guest, arguments),
+            Call::MeasureStop => update::measure_stop(engine, &mut guest, arguments),
+            Call::Query => query::query(self, engine, &mut guest, arguments),
+            Call::Hello | Call::Log | Call::Park => Err(Fault::new(ErrorCode::UnknownCall, 0)),
+        };
+        self.count(guest.stops());
+        self.note(engine);
+        answer
+    }
+
+    fn count(&self, stops: Stops) {
+        self.stops.fetch_add(stops.count, Ordering::Relaxed);
+        self.longest_stop
+            .fetch_max(stops.longest, Ordering::Relaxed);
+    }
+
+    /// All stops since the task started.
+    pub fn all_stops(&self) -> Stops {
+        Stops {
+            count: self.stops.load(Ordering::Relaxed),
+            longest: self.longest_stop.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Keeps what can be known without the lock.
+    fn note(&self, engine: &Engine<S>) {
+        let going_down = engine.head().presence == Presence::GoingDown;
+        self.unfinished
+            .store(engine.is_unfinished(), Ordering::Release);
+        self.going_down.store(going_down, Ordering::Release);
+    }
+
+    fn invalid_opcode<P: Platform>(
+        &self,
+        platform: &mut P,
+        rip: u64,
+        space: AddressSpace,
+        cpl: u8,
+    ) -> LiveupdateReply {
+        if cpl != 0 {
+            return LiveupdateReply::NotOurs;
+        }
+        if self.unfinished.load(Ordering::Acquire) {
+            // After a restart: what is half done is mended before its traps mean anything.
+            self.recover(platform, space);
+        }
+        let found = self.redirects.read().look_up(rip);
+        match found {
+            Lookup::Redirect { entry } => LiveupdateReply::Redirect { rip: entry },
+            Lookup::Again => LiveupdateReply::Redirect { rip },
+            Lookup::NotOurs => {
+                if self.going_down.load(Ordering::Acquire) {
+                    self.forget_kernel_that_is_gone(platform, space);
+                }
+                LiveupdateReply::NotOurs
+            }
+        }
+    }
+
+    fn recover<P: Platform>(&self, platform: &mut P, space: AddressSpace) {
+        let mut engine = self.engine.lock();
+        let Ok(engine) = engine.as_mut() else { return };
+        let mut guest = Guest::new(platform, space, &self.redirects);
+        if let Err(fault) = engine.recover(&mut guest) {
+            guest
+                .platform()
+                .log(format_args!("an update is left half done: {fault}"));
+        }
+        self.count(guest.stops());
+        self.note(engine);
+    }
+
+    /// A kernel that said that it goes down may have started another one, which does not register.
+    /// Then the traps of the old one are not in memory any more.
+    fn forget_kernel_that_is_gone<P: Platform>(&self, platform: &mut P, space: AddressSpace) {
+        let Some(mut engine) = self.engine.try_lock() else {
+            return;
+        };
+        let Ok(engine) = engine.as_mut() else { return };
+        let mut guest = Guest::new(platform, space, &self.redirects);
+        let mut byte = [0];
+        let still_there = engine.targets().next().is_some_and(|(site, _)| {
+            guest.platform().read(space, site, &mut byte) == Ok(()) && byte == [TRAP]
+        });
+        if !still_there {
+            // Tried again at the next invalid opcode when it fails.
+            let _ = engine.forget_kernel(&mut guest);
+        }
+        self.count(guest.stops());
+        self.note(engine);
+    }
+}
+
+/// The answer to a hypercall that worked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// RAX, not negative.
+    pub rax: u64,
+    /// RBX, RCX, RDX; `None` for a register that keeps its value.
+    pub results: [Option<u64>; 3],
+}
+
+impl Answer {
+    /// Done, with this in RBX.
+    pub const fn rbx(value: u64) -> Self {
+        Self {
+            rax: 0,
+            results: [Some(value), None, None],
+        }
+    }
+}
+
+/// Checks that a manager is registered and that the caller is it.
+///
+/// # Errors
+/// `NotRegistered`, `Nonce`
+pub fn check_nonce<S: Store>(engine: &Engine<S>, nonce: u64) -> Result<(), Fault> {
+    let head = engine.head();
+    if head.presence != Presence::Manager {
+        return Err(Fault::new(ErrorCode::NotRegistered, 0));
+    }
+    if head.registration.nonce != nonce {
+        return Err(Fault::new(ErrorCode::Nonce, 0));
+    }
+    Ok(())
+}
