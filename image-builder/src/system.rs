@@ -30,6 +30,7 @@ pub enum Error {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    guest: Option<String>,
     task: Vec<Task>,
 }
 
@@ -106,6 +107,8 @@ pub struct System {
     /// The cargo package of each task, in the table's order: `lucos-<name>` unless the file says
     /// something else.
     pub packages: Vec<String>,
+    /// The cargo package of a bare-metal guest that belongs to the system, for tests.
+    pub guest: Option<String>,
 }
 
 /// Reads a `system.toml`, and checks it as the kernel will.
@@ -130,7 +133,11 @@ pub fn parse(text: &str) -> Result<System, Error> {
         .into_iter()
         .map(|task| task.package.unwrap_or(format!("lucos-{}", task.name)))
         .collect();
-    Ok(System { table, packages })
+    Ok(System {
+        table,
+        packages,
+        guest: file.guest,
+    })
 }
 
 /// The table as the kernel reads it.
@@ -183,7 +190,9 @@ mod tests {
 
     #[test]
     fn the_projects_own_table_is_sound_and_survives_the_way_to_the_kernel() {
-        let System { table, packages } = parse(include_str!("../../system.toml")).expect("sound");
+        let System {
+            table, packages, ..
+        } = parse(include_str!("../../system.toml")).expect("sound");
         assert_eq!(packages, ["lucos-vmx", "lucos-memory", "lucos-liveupdate"]);
         let bytes = encode(&table).expect("encoded");
         let back: SystemTable = lucos_abi::message::decode(&bytes).expect("decoded");

@@ -19,23 +19,32 @@ const MACHINE_TESTS: &str = "lucos-tests";
 /// # Errors
 /// When something is to be improved.
 pub fn lint(workspace: &Workspace) -> Result<()> {
-    step(workspace.cargo().args(["fmt", "--all", "--check"]))?;
+    let mut steps = Vec::new();
+    let mut format = workspace.cargo();
+    format.args(["fmt", "--all", "--check"]);
+    steps.push(format);
     for package in packages(workspace)? {
         // One call each, as in a build: joined features would hide what a package lacks.
-        step(
-            workspace
-                .cargo()
-                .args(["clippy", "--quiet", "--all-targets", "--package"])
-                .arg(package.name.as_str())
-                .args(["--", "--deny", "warnings"]),
-        )?;
+        let mut clippy = workspace.cargo();
+        clippy
+            .args(["clippy", "--quiet", "--no-deps", "--all-targets"])
+            .args(["--package", package.name.as_str()])
+            .args(["--", "--deny", "warnings"]);
+        steps.push(clippy);
     }
-    step(
-        workspace
-            .cargo()
-            .args(["doc", "--quiet", "--workspace", "--no-deps"])
-            .env("RUSTDOCFLAGS", "--deny warnings"),
-    )
+    let mut doc = workspace.cargo();
+    doc.args(["doc", "--quiet", "--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "--deny warnings");
+    steps.push(doc);
+
+    let mut failures = 0;
+    for step in &mut steps {
+        failures += usize::from(!show(step)?);
+    }
+    if failures > 0 {
+        bail!("{failures} of {} checks found something", steps.len());
+    }
+    Ok(())
 }
 
 /// Options of `test`.
@@ -99,17 +108,6 @@ fn packages(workspace: &Workspace) -> Result<Vec<Package>> {
         .exec()
         .context("cargo does not describe the workspace")?;
     Ok(metadata.packages)
-}
-
-fn step(command: &mut Command) -> Result<()> {
-    if show(command)? {
-        return Ok(());
-    }
-    let words: Vec<_> = command
-        .get_args()
-        .map(|word| word.to_string_lossy())
-        .collect();
-    bail!("cargo {} found something", words.join(" "))
 }
 
 fn show(command: &mut Command) -> Result<bool> {

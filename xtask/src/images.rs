@@ -36,7 +36,7 @@ pub struct BuildArgs {
     /// Another system than system.toml describes.
     #[arg(long, value_name = "FILE")]
     system: Option<PathBuf>,
-    /// Also write a boot bundle without a guest, for a system that only tests itself.
+    /// Also write a boot bundle, for a system that only tests itself.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     /// Install what is missing without asking.
@@ -54,13 +54,32 @@ pub struct Images {
     pub tasks: Vec<(String, PathBuf)>,
     /// The system table.
     pub system: SystemTable,
+    /// A bare-metal guest that belongs to the system.
+    pub guest: Option<PathBuf>,
 }
 
 impl Images {
     /// Every file.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let tasks = self.tasks.iter().map(|(_, path)| path);
-        [&self.boot, &self.kernel].into_iter().chain(tasks)
+        let fixed = [&self.boot, &self.kernel];
+        fixed.into_iter().chain(tasks).chain(&self.guest)
+    }
+
+    /// The boot bundle with the system's own guest, if it has one.
+    ///
+    /// # Errors
+    /// When a file cannot be read or would not boot.
+    pub fn self_contained_bundle(&self) -> Result<Vec<u8>> {
+        let Some(path) = &self.guest else {
+            return self.bundle(None);
+        };
+        let kernel = fs::read(path).with_context(|| path.display().to_string())?;
+        self.bundle(Some(GuestParts {
+            kernel: &kernel,
+            initrd: &[],
+            cmdline: "",
+        }))
     }
 
     /// The boot bundle with a guest.
@@ -94,7 +113,7 @@ pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
     let system = args.system.as_ref().unwrap_or(&default);
     let images = build_system(workspace, system, args.mode, Consent::new(args.yes))?;
     if let Some(place) = &args.bundle {
-        let bundle = images.bundle(None)?;
+        let bundle = images.self_contained_bundle()?;
         fs::write(place, bundle).with_context(|| place.display().to_string())?;
     }
     for path in images.paths() {
@@ -123,8 +142,11 @@ fn build_system(
     consent: Consent,
 ) -> Result<Images> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let System { table, packages } =
-        system::parse(&text).with_context(|| path.display().to_string())?;
+    let System {
+        table,
+        packages,
+        guest,
+    } = system::parse(&text).with_context(|| path.display().to_string())?;
     let toolchain = toolchain::prepare(workspace, consent)?;
     let compile = |package: &str| compile(workspace, &toolchain, mode, package);
     let tasks = table
@@ -138,6 +160,7 @@ fn build_system(
         kernel: compile("lucos-kernel")?,
         tasks,
         system: table,
+        guest: guest.as_deref().map(compile).transpose()?,
     })
 }
 
