@@ -17,6 +17,8 @@ fn main() {
         "-no-pie".into(),
         "-zmax-page-size=4096".into(),
         "--build-id=none".into(),
+        // The kernel keeps the whole file for restarts; symbols stay.
+        "--strip-debug".into(),
     ] {
         println!("cargo:rustc-link-arg-bins={option}");
     }

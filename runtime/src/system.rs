@@ -7,6 +7,8 @@ use spin::Once;
 ///
 /// # Panics
 /// When the kernel's page does not hold it, which faults the task: nothing works without it.
+// Not inlined: the stack that decoding takes is not needed again.
+#[inline(never)]
 pub fn system_info() -> &'static SystemInfo {
     static INFO: Once<SystemInfo> = Once::new();
     INFO.call_once(|| match read() {

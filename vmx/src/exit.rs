@@ -41,6 +41,8 @@ pub struct Machine<'a> {
 }
 
 /// How the vCPU goes on.
+// One value lives on each thread's stack, and resuming is what mostly happens.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It runs on with these registers.

@@ -12,7 +12,7 @@ use lucos_linux_boot::entry::start_state;
 use lucos_linux_boot::kernel::{ENTRY_OFFSET, HEADER_BYTES, KernelError, KernelImage};
 use lucos_linux_boot::nvs::{self, KEPT_AT_END, Nvs, NvsError, Source};
 use lucos_linux_boot::parameters::{
-    self, COMMAND_LINE_ROOM, Machine, ParameterError, boot_parameters,
+    self, COMMAND_LINE_ROOM, HANDOFF_LENGTH, Machine, ParameterError, boot_parameters,
 };
 use lucos_linux_boot::placement::{NoRoom, Placement, place};
 
@@ -110,6 +110,8 @@ impl<T> Of<T> for Result<T, Failure> {
 ///
 /// # Errors
 /// [`BuildError`]
+// Not inlined, like the functions below it: what they need of the stack is needed once only.
+#[inline(never)]
 pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStart, BuildError> {
     let file = module(info, "guest/kernel").ok_or(BuildError::NoKernel)?;
     let mut header = [0; HEADER_BYTES];
@@ -118,25 +120,12 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
         .read_physical(file.start, &mut header[..part])
         .of("guest/kernel")?;
     let kernel = KernelImage::parse(&header[..part], file.length)?;
-    let command_line = command_line(platform, info, &kernel)?;
     let initrd = module(info, "guest/initrd").map(|module| (module.start, module.length));
     let placement = place(&kernel, initrd, &info.memory, &kept(info))?;
 
     let nvs = fill_nvs(platform, info)?;
     copy(platform, file, &kernel, &placement)?;
-    let machine = Machine {
-        memory: &info.memory,
-        rsdp: nvs.rsdp,
-        framebuffer: info.framebuffer,
-        efi: nvs.efi,
-    };
-    let page = boot_parameters(&kernel, &placement, &machine)?;
-    platform
-        .write_physical(placement.handoff, &page)
-        .of("boot parameters")?;
-    platform
-        .write_physical(placement.handoff + page.len() as u64, &command_line)
-        .of("command line")?;
+    hand_over(platform, info, &kernel, &placement, &nvs)?;
     platform.guard(nvs.mailbox).of("mailbox")?;
     platform.log(format_args!(
         "kernel at {:#x}, parameters at {:#x}, ACPI at {:#x}",
@@ -174,28 +163,57 @@ fn kept(info: &SystemInfo) -> Vec<MemoryRange> {
         .collect()
 }
 
+/// Writes boot parameters and command line.
+#[inline(never)]
+fn hand_over(
+    platform: &mut impl Platform,
+    info: &SystemInfo,
+    kernel: &KernelImage,
+    placement: &Placement,
+    nvs: &Nvs,
+) -> Result<(), BuildError> {
+    let part = "boot parameters";
+    let no_room = BuildError::Memory {
+        part,
+        why: Failure::Protocol,
+    };
+    let mut bytes = vec![0; HANDOFF_LENGTH as usize];
+    let (page, rest) = bytes.split_first_chunk_mut().ok_or(no_room)?;
+    let line = rest.first_chunk_mut().ok_or(no_room)?;
+    let machine = Machine {
+        memory: &info.memory,
+        rsdp: nvs.rsdp,
+        framebuffer: info.framebuffer,
+        efi: nvs.efi,
+    };
+    boot_parameters(kernel, placement, &machine, page)?;
+    command_line(platform, info, kernel, line)?;
+    platform.write_physical(placement.handoff, &bytes).of(part)
+}
+
 fn command_line(
     platform: &mut impl Platform,
     info: &SystemInfo,
     kernel: &KernelImage,
-) -> Result<[u8; COMMAND_LINE_ROOM], BuildError> {
-    let mut text = [0; COMMAND_LINE_ROOM];
-    let mut length = 0;
-    if let Some(module) = module(info, "guest/cmdline") {
-        let too_long = BuildError::CommandLine {
+    to: &mut [u8; COMMAND_LINE_ROOM],
+) -> Result<(), BuildError> {
+    let Some(module) = module(info, "guest/cmdline") else {
+        return Ok(());
+    };
+    if module.length > COMMAND_LINE_ROOM as u64 {
+        return Err(BuildError::CommandLine {
             length: module.length,
-        };
-        length = usize::try_from(module.length).map_err(|_| too_long)?;
-        let place = text.get_mut(..length).ok_or(too_long)?;
-        platform
-            .read_physical(module.start, place)
-            .of("guest/cmdline")?;
+        });
     }
-    let text = text.get(..length).unwrap_or_default();
-    Ok(parameters::command_line(kernel, text)?)
+    let mut text = vec![0; module.length as usize];
+    platform
+        .read_physical(module.start, &mut text)
+        .of("guest/cmdline")?;
+    Ok(parameters::command_line(kernel, &text, to)?)
 }
 
 /// Makes the NVS area: the guest's ACPI tables, mailbox, page tables.
+#[inline(never)]
 fn fill_nvs(platform: &mut impl Platform, info: &SystemInfo) -> Result<Nvs, BuildError> {
     let source = Source {
         area: &info.nvs,

@@ -52,6 +52,7 @@ fn run(thread: Thread, start: StartInfo) -> ! {
 }
 
 /// Builds the guest and starts its first processor.
+#[inline(never)]
 fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
     // The decoder builds its tables when it is first used; that takes longer than an exit should.
     lucos_x86_code::prepare();
@@ -77,6 +78,7 @@ fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
 }
 
 /// The kernel takes the rules once; a restart of this task may find them set.
+#[inline(never)]
 fn set_rules(kernel: &mut Kernel, rules: &[CpuidRule], start: &StartInfo) -> Result<(), Failure> {
     match kernel.set_cpuid(rules) {
         Err(Failure::Refused) if start.generation > 0 => Ok(()),

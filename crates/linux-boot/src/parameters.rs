@@ -85,8 +85,10 @@ pub fn boot_parameters(
     kernel: &KernelImage,
     placement: &Placement,
     machine: &Machine<'_>,
-) -> Result<[u8; PAGE_LENGTH], ParameterError> {
-    let mut page = Page([0; PAGE_LENGTH]);
+    to: &mut [u8; PAGE_LENGTH],
+) -> Result<(), ParameterError> {
+    to.fill(0);
+    let mut page = Page(to);
     page.setup_header(kernel, placement);
     page.memory(machine.memory)?;
     page.u64(0x070, machine.rsdp);
@@ -99,25 +101,26 @@ pub fn boot_parameters(
     if let Some(efi) = machine.efi {
         page.efi(&efi);
     }
-    Ok(page.0)
+    Ok(())
 }
 
-/// The command line as it goes behind the boot parameters: `text` without line ends at its end,
-/// and a NUL.
+/// Writes the command line as it goes behind the boot parameters: `text` without line ends at its
+/// end, and a NUL.
 ///
 /// # Errors
 /// [`ParameterError`] when it has a NUL or is too long for this kernel.
 pub fn command_line(
     kernel: &KernelImage,
     text: &[u8],
-) -> Result<[u8; COMMAND_LINE_ROOM], ParameterError> {
+    to: &mut [u8; COMMAND_LINE_ROOM],
+) -> Result<(), ParameterError> {
     let text = text.trim_ascii();
     if text.contains(&0) {
         return Err(ParameterError::NulInCommandLine);
     }
     let longest = kernel.command_line_max.min(COMMAND_LINE_ROOM - 1);
-    let mut room = [0; COMMAND_LINE_ROOM];
-    match room.get_mut(..text.len()) {
+    to.fill(0);
+    match to.get_mut(..text.len()) {
         Some(place) if text.len() <= longest => place.copy_from_slice(text),
         _ => {
             return Err(ParameterError::CommandLine {
@@ -126,15 +129,15 @@ pub fn command_line(
             });
         }
     }
-    Ok(room)
+    Ok(())
 }
 
-struct Page([u8; PAGE_LENGTH]);
+struct Page<'a>(&'a mut [u8; PAGE_LENGTH]);
 
 /// Offsets are those of Linux' `zero-page.rst`; all are constants inside the page.
-impl Page {
+impl Page<'_> {
     fn bytes(&mut self, offset: usize, value: &[u8]) {
-        let fits = put(&mut self.0, offset, value);
+        let fits = put(self.0, offset, value);
         debug_assert!(fits, "field {offset:#x} is outside the page");
     }
 
@@ -237,7 +240,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
-    use super::{COMMAND_LINE_ROOM, Machine, ParameterError, boot_parameters, command_line};
+    use super::{COMMAND_LINE_ROOM, Machine, ParameterError};
+    use crate::PAGE_LENGTH;
     use crate::fields::{array_at, u16_at, u32_at, u64_at};
     use crate::kernel::KernelImage;
     use crate::kernel::tests::{LENGTH, image};
@@ -246,6 +250,23 @@ mod tests {
 
     fn kernel() -> KernelImage {
         KernelImage::parse(&image(), LENGTH).unwrap()
+    }
+
+    fn boot_parameters(
+        kernel: &KernelImage,
+        placement: &Placement,
+        machine: &Machine<'_>,
+    ) -> Result<[u8; PAGE_LENGTH], ParameterError> {
+        let mut page = [0xaa; PAGE_LENGTH];
+        super::boot_parameters(kernel, placement, machine, &mut page).map(|()| page)
+    }
+
+    fn command_line(
+        kernel: &KernelImage,
+        text: &[u8],
+    ) -> Result<[u8; COMMAND_LINE_ROOM], ParameterError> {
+        let mut room = [0xaa; COMMAND_LINE_ROOM];
+        super::command_line(kernel, text, &mut room).map(|()| room)
     }
 
     const PLACEMENT: Placement = Placement {
