@@ -60,6 +60,7 @@ impl Checker {
     /// * `ExpectedBytes` (where)
     /// * `Decode` (where): old or new function
     /// * `SiteBoundary` (the site)
+    /// * `NotAtEntry` (an instruction before the site): at the site it is no call any more
     /// * `BranchToSite` (the branch, or the table that holds the address)
     /// * `JumpRange` (the new function)
     pub fn check<S: Store, P: Platform>(
@@ -81,6 +82,9 @@ impl Checker {
         check_site(code, function)?;
         let window = analyse(code, function.old_start(), site_offset(function))
             .map_err(|error| window_error(error, function))?;
+        if let Some(address) = window.not_entry {
+            return Err((ErrorCode::NotAtEntry, address));
+        }
         let tables = Tables::look_at(guest, &window);
         check_branches(&window, &tables, function)?;
         plan(function, &window, &tables, live)

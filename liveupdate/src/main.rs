@@ -41,12 +41,12 @@ impl Service for OneThread {
     type Request<'a> = LiveupdateRequest;
     type Reply<'a> = LiveupdateReply;
 
-    fn handle<'a>(
+    fn handle(
         &mut self,
         thread: &mut Thread,
         _badge: u64,
         request: LiveupdateRequest,
-        _scratch: &'a mut Scratch,
+        _scratch: &mut Scratch,
     ) -> LiveupdateReply {
         let mut kernel = Kernel {
             thread,

@@ -67,6 +67,18 @@ impl<S: Store> Liveupdate<S> {
         self.engine.lock().as_ref().err().copied()
     }
 
+    /// The journal's store, when the task has one that can be read.
+    #[cfg(test)]
+    pub(crate) fn into_store(self) -> S {
+        self.engine.into_inner().map(Engine::into_store).unwrap()
+    }
+
+    /// As if a call were being served.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized + use<'_, S> {
+        self.engine.lock()
+    }
+
     /// Answers one request.
     pub fn answer<P: Platform>(
         &self,

@@ -51,6 +51,11 @@ impl<S: Store> Engine<S> {
         })
     }
 
+    /// Ends the engine; everything that matters is in the store.
+    pub fn into_store(self) -> S {
+        self.journal.into_store()
+    }
+
     /// The patches that the guest may see, oldest first, rolled back ones included.
     pub fn patches(&self) -> &[Patch] {
         match self.head.presence {

@@ -168,6 +168,11 @@ impl<S: Store> Journal<S> {
         Ok((journal, head, found))
     }
 
+    /// The store.
+    pub(crate) fn into_store(self) -> S {
+        self.store
+    }
+
     /// Number of patches that fit.
     pub const fn capacity(&self) -> usize {
         self.patches
@@ -258,9 +263,12 @@ impl<S: Store> Journal<S> {
     }
 
     /// The first of `count` places for functions that none of `patches` uses.
-    pub(crate) fn room_for(&self, patches: &[Patch], count: usize) -> Option<usize> {
+    pub(crate) fn room_for<'a>(
+        &self,
+        patches: impl Iterator<Item = &'a Patch>,
+        count: usize,
+    ) -> Option<usize> {
         let mut used: Vec<_> = patches
-            .iter()
             .filter_map(|patch| Some((patch.functions.first()?.slot, patch.functions.len())))
             .collect();
         used.sort_unstable();
@@ -275,8 +283,11 @@ impl<S: Store> Journal<S> {
     }
 
     /// A place for a patch that none of `patches` uses.
-    pub(crate) fn free_slot(&self, patches: &[Patch]) -> Option<usize> {
-        (0..self.patches).find(|slot| patches.iter().all(|patch| patch.slot != *slot))
+    pub(crate) fn free_slot<'a>(
+        &self,
+        patches: impl Iterator<Item = &'a Patch> + Clone,
+    ) -> Option<usize> {
+        (0..self.patches).find(|slot| patches.clone().all(|patch| patch.slot != *slot))
     }
 
     /// Writes a patch with all its functions as one that is not in use. Its places are free.

@@ -57,6 +57,10 @@ pub struct Window {
     pub displaced: Option<u8>,
     /// Bit n is set when an instruction starts n bytes behind the site; bits 0 to 4 are used.
     pub boundaries: u8,
+    /// Address of the first instruction before the site that does more than mark the entry (with
+    /// ENDBR) or leave room there (with a `nop`, or a call of a tracer in its place). Behind such
+    /// an instruction, registers and stack are not those of a call any more.
+    pub not_entry: Option<u64>,
     /// A branch or call of the function that goes between the first and the last byte of the
     /// window.
     pub branch_inside: Option<Branch>,
@@ -127,6 +131,7 @@ impl Sweep {
                 site: start.wrapping_add(site_offset as u64),
                 displaced: None,
                 boundaries: 0,
+                not_entry: None,
                 branch_inside: None,
                 branch_to_site: None,
                 breakpoint: None,
@@ -151,6 +156,7 @@ impl Sweep {
                 return self.stop_at(code, offset);
             }
             self.boundary(offset, instruction.len())?;
+            self.entry(&instruction, offset);
             self.branch(&instruction);
             self.table(&instruction);
             self.breakpoint(&instruction, code, offset)?;
@@ -186,6 +192,16 @@ impl Sweep {
             }
         }
         Ok(())
+    }
+
+    fn entry(&mut self, instruction: &Instruction, offset: usize) {
+        let marks = matches!(
+            instruction.mnemonic(),
+            Mnemonic::Endbr64 | Mnemonic::Nop | Mnemonic::Call
+        );
+        if offset < self.site_offset && !marks {
+            self.window.not_entry.get_or_insert(instruction.ip());
+        }
     }
 
     fn branch(&mut self, instruction: &Instruction) {

@@ -135,14 +135,18 @@ impl<S: Store> Engine<S> {
         owner.map_or(Ok(0), |patch| Err(patch.number))
     }
 
-    /// Gives the patch its places in the journal. Returns the oldest rolled back patches, as many
-    /// as have to go.
+    /// Gives the patch its places in the journal. Returns the rolled back patches that have to go:
+    /// those of the same name, and of the others the oldest, as many as it takes.
     fn place(&self, patch: &mut Patch) -> Result<Vec<u32>, Fault> {
-        let mut kept = self.patches.clone();
-        let mut evicted = Vec::new();
+        let rolled_back = |other: &&Patch| other.state == PatchState::RolledBack;
+        let old = self.patches.iter().filter(rolled_back);
+        let same_name = old.clone().filter(|other| other.name == patch.name);
+        let mut evicted: Vec<u32> = same_name.map(|other| other.number).collect();
         loop {
-            let slot = self.journal.free_slot(&kept);
-            let first = self.journal.room_for(&kept, patch.functions.len());
+            let is_kept = |other: &&Patch| !evicted.contains(&other.number);
+            let kept = self.patches.iter().filter(is_kept);
+            let slot = self.journal.free_slot(kept.clone());
+            let first = self.journal.room_for(kept, patch.functions.len());
             if let (Some(slot), Some(first)) = (slot, first) {
                 patch.slot = slot;
                 for (index, function) in patch.functions.iter_mut().enumerate() {
@@ -150,14 +154,12 @@ impl<S: Store> Engine<S> {
                 }
                 return Ok(evicted);
             }
-            let oldest = kept
-                .iter()
-                .filter(|patch| patch.state == PatchState::RolledBack)
-                .min_by_key(|patch| patch.times.sequence)
-                .map(|patch| patch.number)
+            let oldest = old
+                .clone()
+                .filter(is_kept)
+                .min_by_key(|other| other.times.sequence)
                 .ok_or(Fault::new(ErrorCode::JournalFull, 0))?;
-            kept.retain(|patch| patch.number != oldest);
-            evicted.push(oldest);
+            evicted.push(oldest.number);
         }
     }
 

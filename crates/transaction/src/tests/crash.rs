@@ -7,7 +7,7 @@ use crate::engine::Which;
 #[test]
 fn a_crash_while_recovering_is_recovered_from() {
     for (name, operation) in OPERATIONS {
-        for step in (0..120).step_by(3) {
+        for step in (0..120).step_by(5) {
             for second in 0..40 {
                 for torn in [0, 3, usize::MAX] {
                     let shared = Shared::new();

@@ -237,11 +237,19 @@ fn rolled_back_patches_make_room() {
     let mut engine = shared.open();
     let all: Vec<_> = (0..FUNCTIONS).collect();
     for round in 0..200_u32 {
-        let number = shared.apply(&mut engine, "again", &all, 0x7000).unwrap();
+        let name = format!("patch{round}");
+        let number = shared.apply(&mut engine, &name, &all, 0x7000).unwrap();
         assert_eq!(number, round + 1);
         assert!(engine.patches().len() <= engine.capacity());
         engine.rollback(&mut shared.clone(), number).unwrap();
         assert_eq!(shared.memory(), original);
+    }
+    // A patch that comes again takes the place of its former self.
+    let listed = engine.patches().len();
+    for _ in 0..3 {
+        let number = shared.apply(&mut engine, "patch199", &all, 0x7000).unwrap();
+        engine.rollback(&mut shared.clone(), number).unwrap();
+        assert_eq!(engine.patches().len(), listed);
     }
     // What is in force stays, and when all room is taken by it, that is said.
     let shared = Shared::new();

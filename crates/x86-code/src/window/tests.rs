@@ -82,6 +82,26 @@ fn the_slot_itself_can_be_the_site() {
 }
 
 #[test]
+fn what_is_done_before_the_site_is_reported() {
+    // endbr64; its sealed form; slot; a tracer in the slot; nop; push rbx; push rbp
+    let code = [
+        0xf3, 0x0f, 0x1e, 0xfa, 0x66, 0x0f, 0x1f, 0x00, 0x0f, 0x1f, 0x44, 0, 0, 0xe8, 1, 0, 0, 0,
+        0x90, 0x53, 0x55, 0xc3,
+    ];
+    for site in [0, 4, 8, 13, 18, 19] {
+        assert_eq!(
+            analyse(&code, START, site).unwrap().not_entry,
+            None,
+            "{site}"
+        );
+    }
+    for site in [20, 21] {
+        let found = analyse(&code, START, site).unwrap();
+        assert_eq!(found.not_entry, Some(START + 19), "{site}");
+    }
+}
+
+#[test]
 fn every_kind_of_branch_is_seen() {
     // At the site: push rax; pop rax; nop; nop; nop; then the branch at site + 5.
     let branches: [(&[u8], usize); 9] = [

@@ -1,0 +1,434 @@
+//! A guest, and the update manager in it.
+
+use std::collections::BTreeMap;
+
+use crate::platform::{Facts, Platform};
+use crate::service::{Liveupdate, Results};
+use lucos_abi::boot::{MemoryKind, MemoryRange};
+use lucos_abi::object::COUNTERS;
+use lucos_abi::service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
+use lucos_guest_interface::call::Call;
+use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
+use lucos_guest_interface::registration::RegistrationRecord;
+use lucos_guest_interface::{ErrorCode, name};
+use lucos_transaction::MachineError;
+use lucos_transaction::journal::{Store, StoreError};
+
+pub(super) const SPACE: AddressSpace = AddressSpace {
+    root: 0x1000,
+    five_levels: false,
+};
+pub(super) const NONCE: u64 = 0x1234_5678;
+/// Text of the kernel: two pages.
+pub(super) const TEXT: u64 = 0xffff_ffff_8100_0000;
+pub(super) const TEXT_END: u64 = TEXT + 0x2000;
+/// A module: one page.
+pub(super) const MODULE: u64 = 0xffff_ffff_c000_0000;
+/// Data that the guest may write: 32 pages.
+pub(super) const DATA: u64 = 0xffff_8880_0000_0000;
+pub(super) const BUILD_ID: [u8; 4] = [0xb0, 0x11, 0xd1, 0xd0];
+
+/// The functions of the kernel, each in its own 64 bytes.
+pub(super) const FUNCTIONS: [(&str, &[u8]); 8] = [
+    // endbr64; slot; push rbp; mov rbp, rsp; push rbx; pop rbx; pop rbp; ret
+    (
+        "plain",
+        &[
+            0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0, 0, 0x55, 0x48, 0x89, 0xe5, 0x53, 0x5b,
+            0x5d, 0xc3,
+        ],
+    ),
+    // slot; mov rax, imm64; ret
+    (
+        "long_first",
+        &[
+            0x0f, 0x1f, 0x44, 0, 0, 0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 0xc3,
+        ],
+    ),
+    // slot; dec edi; jnz to the dec; ret
+    (
+        "loops_to_first",
+        &[
+            0x0f, 0x1f, 0x44, 0, 0, 0xff, 0xcf, 0x75, 0xfc, 0xc3, 0xcc, 0xcc,
+        ],
+    ),
+    // slot; push rbx; dec edi; jnz to the dec; pop rbx; ret
+    (
+        "loops_inside",
+        &[
+            0x0f, 0x1f, 0x44, 0, 0, 0x53, 0xff, 0xcf, 0x75, 0xfc, 0x5b, 0xc3,
+        ],
+    ),
+    // slot; ret
+    ("tiny", &[0x0f, 0x1f, 0x44, 0, 0, 0xc3]),
+    // push rbp; call +0; pop rbp; ret: no slot
+    ("no_slot", &[0x55, 0xe8, 0, 0, 0, 0, 0x5d, 0xc3]),
+    // slot; jmp [TEXT + 0x1000 + rax*8]
+    (
+        "jumps_by_table",
+        &[
+            0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0x24, 0xc5, 0x00, 0x10,
+            0x00, 0x81,
+        ],
+    ),
+    // slot; an instruction of no processor; ret
+    ("broken", &[0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x06, 0xc3]),
+];
+
+pub(super) fn start_of(function: &str) -> u64 {
+    let index = FUNCTIONS
+        .iter()
+        .position(|(name, _)| *name == function)
+        .unwrap();
+    TEXT + index as u64 * 64
+}
+
+pub(super) struct Guest {
+    /// By page: its bytes, and whether the guest may write there.
+    pub(super) pages: BTreeMap<u64, (Vec<u8>, bool)>,
+    pub(super) processor: u32,
+    pub(super) pointers: BTreeMap<u32, u64>,
+    pub(super) stopped: bool,
+    pub(super) intercept: bool,
+    pub(super) forward: bool,
+    pub(super) log: Vec<u8>,
+    pub(super) log_start: u64,
+    pub(super) stop_error: Option<MachineError>,
+}
+
+impl Guest {
+    pub(super) fn new() -> Self {
+        let mut guest = Self {
+            pages: BTreeMap::new(),
+            processor: 0,
+            pointers: BTreeMap::new(),
+            stopped: false,
+            intercept: false,
+            forward: false,
+            log: Vec::new(),
+            log_start: 0,
+            stop_error: None,
+        };
+        for page in [TEXT, TEXT + 0x1000, MODULE] {
+            guest.pages.insert(page, (vec![0x90; 4096], false));
+        }
+        for page in 0..32 {
+            let page = DATA + page * 0x1000;
+            guest.pages.insert(page, (vec![0; 4096], true));
+        }
+        for (index, (_, code)) in FUNCTIONS.iter().enumerate() {
+            let mut whole = vec![0xcc; 64];
+            whole[..code.len()].copy_from_slice(code);
+            guest.poke(TEXT + index as u64 * 64, &whole);
+        }
+        guest
+    }
+
+    pub(super) fn poke(&mut self, address: u64, bytes: &[u8]) {
+        for (index, byte) in bytes.iter().enumerate() {
+            let at = address + index as u64;
+            let page = self.pages.get_mut(&(at & !0xfff)).unwrap();
+            page.0[(at & 0xfff) as usize] = *byte;
+        }
+    }
+
+    pub(super) fn peek(&self, address: u64, length: usize) -> Vec<u8> {
+        let byte = |at: u64| self.pages[&(at & !0xfff)].0[(at & 0xfff) as usize];
+        (0..length as u64)
+            .map(|index| byte(address + index))
+            .collect()
+    }
+
+    /// Everything that is code.
+    pub(super) fn text(&self) -> Vec<u8> {
+        let mut text = self.peek(TEXT, 0x2000);
+        text.extend(self.peek(MODULE, 0x1000));
+        text
+    }
+
+    fn check(&self, address: u64, length: usize, write: bool) -> Result<(), MachineError> {
+        for index in 0..length as u64 {
+            let at = address.wrapping_add(index);
+            let page = self.pages.get(&(at & !0xfff));
+            match page {
+                Some((_, writable)) if *writable || !write => {}
+                _ => return Err(MachineError::NotMapped { address: at }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Platform for Guest {
+    fn facts(&self) -> Facts {
+        Facts {
+            processors: 2,
+            region: MemoryRange {
+                start: 0x3f80_0000,
+                length: 0x80_0000,
+                kind: MemoryKind::Reserved,
+            },
+            extension: 1,
+            assists: 0b101,
+        }
+    }
+
+    fn processor(&self) -> u32 {
+        self.processor
+    }
+
+    fn read(
+        &mut self,
+        _space: AddressSpace,
+        address: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), MachineError> {
+        assert!(bytes.len() <= lucos_abi::message::PAYLOAD_MAX);
+        self.check(address, bytes.len(), false)?;
+        bytes.copy_from_slice(&self.peek(address, bytes.len()));
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        _space: AddressSpace,
+        address: u64,
+        text: bool,
+        bytes: &[u8],
+    ) -> Result<(), MachineError> {
+        assert!(bytes.len() <= lucos_abi::message::PAYLOAD_MAX);
+        assert!(!text || self.stopped, "code written while the guest runs");
+        self.check(address, bytes.len(), !text)?;
+        self.poke(address, bytes);
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<u64, MachineError> {
+        if let Some(error) = self.stop_error {
+            return Err(error);
+        }
+        assert!(!self.stopped);
+        self.stopped = true;
+        Ok(1000)
+    }
+
+    fn resume(&mut self) -> Result<(), MachineError> {
+        assert!(self.stopped);
+        self.stopped = false;
+        Ok(())
+    }
+
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError> {
+        assert!(self.stopped && processor != self.processor);
+        Ok(self.pointers.get(&processor).copied())
+    }
+
+    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+        assert!(self.stopped);
+        self.intercept = on;
+        Ok(())
+    }
+
+    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
+        self.forward = on;
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError> {
+        let mut counters = [0; COUNTERS];
+        for (index, counter) in counters.iter_mut().enumerate() {
+            *counter = 100 * index as u64;
+        }
+        Ok(counters)
+    }
+
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
+        let end = self.log_start + self.log.len() as u64;
+        let start = offset.clamp(self.log_start, end);
+        let rest = &self.log[(start - self.log_start) as usize..];
+        let count = rest.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&rest[..count]);
+        Ok((start, count))
+    }
+
+    fn log(&mut self, line: std::fmt::Arguments<'_>) {
+        self.log.extend(format!("{line}\n").into_bytes());
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Pages(pub(super) Vec<u8>);
+
+impl Store for Pages {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
+        let from = self.0.get(offset..offset + bytes.len()).ok_or(StoreError)?;
+        bytes.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
+        let place = self
+            .0
+            .get_mut(offset..offset + bytes.len())
+            .ok_or(StoreError)?;
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A guest with its task.
+pub(super) struct System {
+    pub(super) guest: Guest,
+    pub(super) task: Liveupdate<Pages>,
+}
+
+pub(super) fn registration() -> RegistrationRecord {
+    let mut build_id = [0; 20];
+    build_id[..4].copy_from_slice(&BUILD_ID);
+    RegistrationRecord {
+        version: 1,
+        size: RegistrationRecord::SIZE as u32,
+        build_id_length: 4,
+        build_id,
+        text_start: TEXT,
+        text_end: TEXT_END,
+        modules_start: MODULE,
+        modules_end: MODULE + 0x1000,
+        boot_identity: [7; 16],
+        ..RegistrationRecord::default()
+    }
+}
+
+/// What the manager says about a function: its site is behind the slot.
+pub(super) fn record(function: &str, entry: u64) -> FunctionRecord {
+    let (_, code) = FUNCTIONS
+        .iter()
+        .find(|(name, _)| *name == function)
+        .unwrap();
+    let slot = code
+        .windows(5)
+        .position(|bytes| bytes == [0x0f, 0x1f, 0x44, 0, 0]);
+    FunctionRecord {
+        old_start: start_of(function),
+        old_size: 64,
+        site_offset: slot.map_or(0, |slot| slot as u32 + 5),
+        new_entry: MODULE + entry,
+        new_size: 16,
+        flags: u32::from(slot.is_some()),
+        name: name::field(function).unwrap(),
+        ..FunctionRecord::default()
+    }
+}
+
+pub(super) fn descriptor(patch: &str, functions: &[FunctionRecord]) -> Vec<u8> {
+    let builder = DescriptorBuilder::new(patch).unwrap();
+    functions
+        .iter()
+        .fold(builder, |builder, function| builder.function(*function))
+        .build()
+}
+
+impl System {
+    /// Without a manager.
+    pub(super) fn bare() -> Self {
+        Self {
+            guest: Guest::new(),
+            task: Liveupdate::new(Pages(vec![0; 32 * 1024]), 2),
+        }
+    }
+
+    /// With a registered manager.
+    pub(super) fn new() -> Self {
+        let mut system = Self::bare();
+        let answer = system.register(&registration(), NONCE);
+        assert_eq!(answer, Ok([0, 0]));
+        system
+    }
+
+    pub(super) fn raw(&mut self, call: Call, arguments: [u64; 4]) -> Results {
+        let request = LiveupdateRequest::Hypercall {
+            number: call.number() as u16,
+            arguments,
+            space: SPACE,
+        };
+        let reply = self.task.answer(&mut self.guest, &request);
+        assert!(!self.guest.stopped, "the guest stands still");
+        match reply {
+            LiveupdateReply::Results(results) => results,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A hypercall: RAX and RBX, or the error with its place and detail.
+    pub(super) fn call(
+        &mut self,
+        call: Call,
+        arguments: [u64; 4],
+    ) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
+        let [rax, rbx, rcx, rdx] = self.raw(call, arguments);
+        match ErrorCode::from_register(rax) {
+            Some(code) => {
+                assert_eq!(rbx, arguments[0]);
+                Err((code, rcx as u32, rdx))
+            }
+            None => {
+                assert!((rax as i64) >= 0, "{rax:#x} is no answer");
+                Ok([rax, rbx])
+            }
+        }
+    }
+
+    /// Puts bytes into the guest's data; the address.
+    pub(super) fn place(&mut self, bytes: &[u8]) -> u64 {
+        let address = DATA + 0x10;
+        self.guest.poke(address, bytes);
+        address
+    }
+
+    pub(super) fn register(
+        &mut self,
+        record: &RegistrationRecord,
+        nonce: u64,
+    ) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
+        let address = self.place(&record.to_bytes());
+        self.call(
+            Call::Register,
+            [nonce, address, RegistrationRecord::SIZE as u64, 0],
+        )
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        patch: &str,
+        functions: &[FunctionRecord],
+    ) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
+        self.apply_bytes(&descriptor(patch, functions))
+    }
+
+    pub(super) fn apply_bytes(&mut self, bytes: &[u8]) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
+        let address = self.place(bytes);
+        self.call(Call::Apply, [NONCE, address, bytes.len() as u64, 0])
+    }
+
+    pub(super) fn jump(
+        &mut self,
+        patch: u64,
+        index: u32,
+    ) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
+        self.call(Call::Jump, [NONCE, patch, index.into(), 0])
+    }
+
+    pub(super) fn rollback(&mut self, patch: u64) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
+        self.call(Call::Rollback, [NONCE, patch, 0, 0])
+    }
+
+    pub(super) fn invalid_opcode(&mut self, rip: u64, cpl: u8) -> LiveupdateReply {
+        let space = SPACE;
+        let request = LiveupdateRequest::InvalidOpcode { rip, space, cpl };
+        self.task.answer(&mut self.guest, &request)
+    }
+}
