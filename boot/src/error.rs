@@ -1,64 +1,51 @@
 //! Why the machine does not start.
 
-use core::fmt;
+use thiserror::Error;
 
 /// What is wrong, and with what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BootError {
     /// The boot loader's magic number is that of no known protocol.
+    #[error("started by neither PVH nor Multiboot2 (magic {0:#x})")]
     UnknownProtocol(u32),
     /// The boot information of the loader is broken.
+    #[error("the boot information is broken: {0}")]
     BadBootInformation(&'static str),
     /// The memory map is empty or has too many ranges.
+    #[error("the memory map is empty or too long")]
     BadMemoryMap,
     /// The loader gave no ACPI root pointer.
+    #[error("the boot loader gave no ACPI root pointer")]
     NoAcpi,
     /// The command line is too long or no text.
+    #[error("the command line is too long or no text")]
     BadOptions,
     /// There must be exactly one module, the bundle.
+    #[error("{0} modules (-initrd or module2) where one bundle is expected")]
     ModuleCount(usize),
     /// Something lies above 4 GiB, where the stub cannot reach.
+    #[error("{0:#x} is out of the stub's reach")]
     OutOfReach(u64),
     /// The bundle is no tar archive.
+    #[error("the bundle is no tar archive: {0}")]
     BadBundle(tar_no_std::CorruptDataError),
     /// A member of the bundle has a name that is too long, no text, or there twice, or the bundle
     /// has too many members.
+    #[error("the bundle has too many members, or one with a bad name")]
     BadMember,
     /// The bundle has no member `kernel`.
+    #[error("the bundle has no member `kernel`")]
     NoKernel,
     /// The kernel is no ELF file that can be loaded.
+    #[error("the bundle's `kernel` cannot be loaded: {0}")]
     BadKernel(&'static str),
     /// No part of the RAM is free for LUCOS.
+    #[error("no free memory for LUCOS below 4 GiB")]
     NoRoom,
     /// The kernel does not fit in LUCOS's region.
+    #[error("the kernel needs {0:#x} bytes")]
     KernelTooLarge(u64),
     /// The boot record does not fit.
+    #[error("the boot record is too long")]
     RecordTooLong,
-}
-
-impl fmt::Display for BootError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownProtocol(magic) => {
-                write!(
-                    f,
-                    "started by neither PVH nor Multiboot2 (magic {magic:#x})"
-                )
-            }
-            Self::BadBootInformation(what) => write!(f, "the boot information is broken: {what}"),
-            Self::BadMemoryMap => f.write_str("the memory map is empty or too long"),
-            Self::NoAcpi => f.write_str("the boot loader gave no ACPI root pointer"),
-            Self::BadOptions => f.write_str("the command line is too long or no text"),
-            Self::ModuleCount(0) => f.write_str("no bundle (-initrd or module2)"),
-            Self::ModuleCount(count) => write!(f, "{count} modules where one bundle is expected"),
-            Self::OutOfReach(address) => write!(f, "{address:#x} is out of the stub's reach"),
-            Self::BadBundle(why) => write!(f, "the bundle is no tar archive: {why}"),
-            Self::BadMember => f.write_str("a member of the bundle has a bad name"),
-            Self::NoKernel => f.write_str("the bundle has no member `kernel`"),
-            Self::BadKernel(why) => write!(f, "the bundle's `kernel` cannot be loaded: {why}"),
-            Self::NoRoom => f.write_str("no free memory for LUCOS below 4 GiB"),
-            Self::KernelTooLarge(size) => write!(f, "the kernel needs {size:#x} bytes"),
-            Self::RecordTooLong => f.write_str("the boot record is too long"),
-        }
-    }
 }

@@ -61,15 +61,18 @@ pub const fn kind(number: u32) -> MemoryKind {
 
 /// Little-endian fields of what lies in memory.
 pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Result<u64, BootError> {
-    let field = bytes.get(offset..).and_then(<[u8]>::first_chunk);
-    let cut = BootError::BadBootInformation("it ends too early");
-    field.map(|field| u64::from_le_bytes(*field)).ok_or(cut)
+    field(bytes, offset).map(u64::from_le_bytes)
 }
 
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Result<u32, BootError> {
+    field(bytes, offset).map(u32::from_le_bytes)
+}
+
+fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], BootError> {
     let field = bytes.get(offset..).and_then(<[u8]>::first_chunk);
-    let cut = BootError::BadBootInformation("it ends too early");
-    field.map(|field| u32::from_le_bytes(*field)).ok_or(cut)
+    field
+        .copied()
+        .ok_or(BootError::BadBootInformation("it ends too early"))
 }
 
 /// Value of a `key=port` word of the command line, decimal or with `0x`.

@@ -1,21 +1,20 @@
 //! Checks of the kernel's ELF file.
 //!
-//! The loader crate stops the machine with a panic on a file that is cut off or inconsistent, so
-//! this looks first.
+//! The loader crate stops the machine with a panic on a file that is cut off, so this looks first.
+//! What is inconsistent inside a complete file is left to it: `image-builder` refuses such kernels.
 
 use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_DYN, PT_LOAD, PT_NOTE};
+use elf::abi::{EM_X86_64, ET_DYN, PT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 
 use crate::error::BootError;
 
-/// Checks that `file` is a position-independent ELF file for this processor, complete and in
-/// order, and returns how many bytes of memory it needs.
+/// Checks that `file` is a position-independent ELF file for this processor, and complete.
 ///
 /// # Errors
 /// [`BootError::BadKernel`] with what is wrong.
-pub fn check(file: &[u8]) -> Result<u64, BootError> {
+pub fn check(file: &[u8]) -> Result<(), BootError> {
     let bad = BootError::BadKernel;
     if !(file.as_ptr() as usize).is_multiple_of(8) {
         return Err(bad("it is not aligned in the bundle"));
@@ -26,30 +25,15 @@ pub fn check(file: &[u8]) -> Result<u64, BootError> {
         return Err(bad("it is not position-independent code for x86-64"));
     }
     let cut = bad("it is cut off");
-    for section in parsed.section_headers().ok_or(cut)?.iter() {
+    for section in parsed.section_headers().into_iter().flatten() {
         parsed.section_data(&section).map_err(|_| cut)?;
     }
-    let mut size = 0;
     let mut has_note = false;
-    for segment in parsed.segments().ok_or(cut)?.iter() {
+    for segment in parsed.segments().into_iter().flatten() {
         let data = parsed.segment_data(&segment).map_err(|_| cut)?;
-        has_note |= segment.p_type == PT_NOTE && data.len() >= 12;
-        if segment.p_type != PT_LOAD {
-            continue;
-        }
-        let end = segment.p_vaddr.checked_add(segment.p_memsz);
-        let (Some(end), true) = (end, segment.p_filesz <= segment.p_memsz) else {
-            return Err(bad("a segment's size is impossible"));
-        };
-        if segment.p_vaddr < size || (size == 0 && segment.p_vaddr != 0) {
-            return Err(bad("its segments are out of order"));
-        }
-        size = end;
+        has_note |= segment.p_type == PT_NOTE && !data.is_empty();
     }
-    if !has_note || size == 0 || header.e_entry >= size {
-        return Err(bad("it has no note, no segment or no entry point"));
-    }
-    Ok(size)
+    has_note.then_some(()).ok_or(bad("it has no note"))
 }
 
 #[cfg(test)]
@@ -60,10 +44,9 @@ mod tests {
     /// An ELF file with a note, two loadable segments and an empty section, aligned in memory.
     struct File([u64; 64]);
 
-    const SIZE: u64 = 0x3000;
     const NOTE: usize = 64;
-    const FIRST: usize = 64 + 56;
-    const SECOND: usize = 64 + 2 * 56;
+    const FIRST: usize = NOTE + 56;
+    const SECOND: usize = FIRST + 56;
 
     impl File {
         fn put(&mut self, at: usize, bytes: &[u8]) {
@@ -104,7 +87,7 @@ mod tests {
             self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
         }
 
-        fn check(&self, length: usize) -> Result<u64, BootError> {
+        fn check(&self, length: usize) -> Result<(), BootError> {
             let bytes = self.bytes();
             let mut aligned = vec![0; bytes.len() + 8];
             let start = aligned.as_ptr().align_offset(8);
@@ -115,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_whole_file_is_accepted() {
-        assert_eq!(File::good().check(512), Ok(SIZE));
+        assert_eq!(File::good().check(512), Ok(()));
     }
 
     #[test]
@@ -130,29 +113,16 @@ mod tests {
     fn each_defect_is_named() {
         type Change = fn(&mut File);
         let position = "it is not position-independent code for x86-64";
-        let order = "its segments are out of order";
-        let impossible = "a segment's size is impossible";
         let cut = "it is cut off";
-        let missing = "it has no note, no segment or no entry point";
-        let cases: [(Change, &'static str); 11] = [
+        let cases: [(Change, &'static str); 7] = [
             (|f| f.put(0, &[0]), "no ELF file"),
             (|f| f.put(4, &[1]), "no ELF file"),
             (|f| f.put(16, &[2]), position),
             (|f| f.put(18, &[3]), position),
-            (|f| f.put(24, &SIZE.to_le_bytes()), missing),
-            (|f| f.put(NOTE, &[0]), missing),
-            (|f| f.segment(FIRST, 1, [0, 0x1000, 0, 0x100]), order),
+            (|f| f.put(NOTE, &[0]), "it has no note"),
             (
-                |f| f.segment(SECOND, 1, [0x180, 0x100, 0x80, 0x2000]),
-                order,
-            ),
-            (
-                |f| f.segment(SECOND, 1, [0x180, 0x1000, 0x80, 0x7f]),
-                impossible,
-            ),
-            (
-                |f| f.segment(SECOND, 1, [0x180, u64::MAX, 0x80, 0x80]),
-                impossible,
+                |f| f.segment(NOTE, 4, [0x100, 0x100, 0, 0]),
+                "it has no note",
             ),
             (
                 |f| f.segment(SECOND, 1, [u64::MAX, 0x1000, 0x80, 0x80]),

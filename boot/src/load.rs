@@ -13,7 +13,7 @@ use core::slice;
 use heapless::String;
 use hermit_entry::boot_info::{BootInfo, HardwareInfo, PlatformInfo, RawBootInfo};
 use hermit_entry::elf::KernelObject;
-use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryKind, MemoryRange, RECORD_MAX};
+use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, RECORD_MAX};
 use lucos_abi::message;
 use lucos_boot::error::BootError;
 use lucos_boot::handover::{Handover, RootPointer, in_use};
@@ -35,6 +35,7 @@ const RECORD_AREA: u64 = 0x2000;
 /// Bytes for the stack on which the kernel starts.
 const STACK: u64 = 64 * 1024;
 
+const _: () = assert!(PAGE + RECORD_AREA + STACK < placement::REGION_LENGTH);
 const _: () = assert!(RECORD_MAX as u64 + 4 <= RAW_OFFSET);
 const _: () = assert!(size_of::<RawBootInfo>() as u64 <= RECORD_AREA - RAW_OFFSET);
 
@@ -73,23 +74,24 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
     let bytes = physical(handover.bundle.start, handover.bundle.length)
         .ok_or(BootError::OutOfReach(handover.bundle.start))?;
     let bundle = bundle::open(bytes, handover.bundle.start)?;
-    let size = kernel_file::check(bundle.kernel)?;
+    kernel_file::check(bundle.kernel)?;
+    let object = KernelObject::parse(bundle.kernel)
+        .map_err(|_| BootError::BadKernel("it has no hermit entry version"))?;
+    let size = object.mem_size() as u64;
     let mut taken = handover.taken.clone();
     taken.push(stub()).map_err(|_| BootError::BadMemoryMap)?;
     let place = placement::choose(&handover.memory, &taken).ok_or(BootError::NoRoom)?;
     let (region, nvs) = (place.region, place.nvs);
-    let record_offset = size.next_multiple_of(PAGE);
-    if size > region.length || record_offset + RECORD_AREA + STACK > region.length {
+    if size > region.length - PAGE - RECORD_AREA - STACK {
         return Err(BootError::KernelTooLarge(size));
     }
+    let record_offset = size.next_multiple_of(PAGE);
 
     // SAFETY: region and NVS area are free RAM below 4 GiB, overlap nothing else that is in use,
     // and these are the only references to them.
     let (memory, nvs_memory) = unsafe { (writable(region), writable(nvs)) };
     let (image, rest) = memory.split_at_mut(size as usize);
     let (_, behind) = rest.split_at_mut((record_offset - size) as usize);
-    let object = KernelObject::parse(bundle.kernel)
-        .map_err(|_| BootError::BadKernel("it has no hermit entry version"))?;
     let loaded = object.load_kernel(image, DIRECT + region.start);
 
     let record = BootRecord {
@@ -111,7 +113,7 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
     let record_at = region.start + record_offset;
     let information = RawBootInfo::from(BootInfo {
         hardware_info: HardwareInfo {
-            phys_addr_range: 0..ram_end(handover),
+            phys_addr_range: 0..REACH,
             serial_port_base: None,
             device_tree: None,
         },
@@ -139,15 +141,6 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
             options(noreturn),
         )
     }
-}
-
-fn ram_end(handover: &Handover<'_>) -> u64 {
-    let ram = |range: &&MemoryRange| range.kind == MemoryKind::Ram;
-    handover
-        .memory
-        .iter()
-        .rfind(ram)
-        .map_or(0, MemoryRange::end)
 }
 
 /// Makes the ACPI root pointer stay: a copy goes to the end of the NVS area.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use lucos_abi::manifest::{MAX_TASKS, Object, SystemTable, TaskEntry};
+use lucos_abi::manifest::{Object, SystemTable, TaskEntry};
 
 use crate::CapabilityTable;
 
@@ -40,7 +40,7 @@ pub enum Problem {
     NoSuchTask,
     /// The task would call itself.
     CallsItself,
-    /// The task is in a circle of tasks that may call each other.
+    /// The task and its callee may call each other.
     CallCycle,
 }
 
@@ -72,95 +72,62 @@ impl fmt::Display for ManifestError<'_> {
 /// # Errors
 /// The first problem found.
 pub fn check_system(system: &SystemTable) -> Result<(), ManifestError<'_>> {
-    let tasks = &system.tasks;
-    if tasks.is_empty() {
+    if system.tasks.is_empty() {
+        let (task, entry, problem) = ("", None, Problem::NoTasks);
         return Err(ManifestError {
-            task: "",
-            entry: None,
-            problem: Problem::NoTasks,
+            task,
+            entry,
+            problem,
         });
     }
-    for (position, task) in tasks.iter().enumerate() {
-        let fail = |problem| Err(ManifestError::new(task, None, problem));
-        if task.name.is_empty()
-            || !task
-                .name
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'-'))
-        {
-            return fail(Problem::BadName);
-        }
-        if tasks
-            .iter()
-            .take(position)
-            .any(|other| other.name == task.name)
-        {
-            return fail(Problem::NameTaken);
-        }
-        let sizes = matches!(task.stack_pages, 1..=64) && task.heap_pages <= 1024;
-        if !sizes || task.journal_pages > 64 {
-            return fail(Problem::BadSize);
+    for (position, task) in system.tasks.iter().enumerate() {
+        if let Some(problem) = problem_of(task, system.tasks.get(..position).unwrap_or_default()) {
+            return Err(ManifestError::new(task, None, problem));
         }
         CapabilityTable::new(task)?;
-        if task
-            .capabilities
-            .iter()
-            .any(|entry| entry.object == Object::Journal)
-            != (task.journal_pages > 0)
-        {
-            return fail(Problem::JournalMismatch);
-        }
     }
-    for task in tasks {
-        check_callees(system, task)?;
-    }
-    check_cycles(system)
-}
-
-fn check_callees<'a>(
-    system: &'a SystemTable,
-    task: &'a TaskEntry,
-) -> Result<(), ManifestError<'a>> {
-    for entry in &task.capabilities {
-        let Some(name) = entry.object.task_name() else {
-            continue;
-        };
-        let problem = if name == task.name {
-            Problem::CallsItself
-        } else if !system.tasks.iter().any(|other| other.name == name) {
-            Problem::NoSuchTask
-        } else {
-            continue;
-        };
-        return Err(ManifestError::new(task, Some(entry.object), problem));
-    }
-    Ok(())
-}
-
-/// Takes away tasks that call none of the others; what cannot be taken away is in a circle, or
-/// calls one that is.
-fn check_cycles(system: &SystemTable) -> Result<(), ManifestError<'_>> {
-    let mut left = [true; MAX_TASKS];
-    for _ in 0..MAX_TASKS {
-        for (position, task) in system.tasks.iter().enumerate() {
-            let calls_one_left = callee_left(system, task, left).is_some();
-            if let Some(left) = left.get_mut(position) {
-                *left = calls_one_left;
+    for task in &system.tasks {
+        for object in objects(task) {
+            if let Some(problem) = problem_of_call(system, task, object) {
+                return Err(ManifestError::new(task, Some(object), problem));
             }
         }
     }
-    for task in &system.tasks {
-        if let Some(object) = callee_left(system, task, left) {
-            return Err(ManifestError::new(task, Some(object), Problem::CallCycle));
-        }
-    }
     Ok(())
 }
 
-fn callee_left(system: &SystemTable, task: &TaskEntry, left: [bool; MAX_TASKS]) -> Option<Object> {
-    let objects = task.capabilities.iter().map(|entry| entry.object);
-    objects.into_iter().find(|object| {
-        let mut others = system.tasks.iter().zip(left);
-        others.any(|(other, left)| left && Some(other.name.as_str()) == object.task_name())
-    })
+fn objects(task: &TaskEntry) -> impl Iterator<Item = Object> {
+    task.capabilities.iter().map(|entry| entry.object)
+}
+
+fn problem_of(task: &TaskEntry, before: &[TaskEntry]) -> Option<Problem> {
+    let name = task.name.as_str();
+    let is_name = |byte| matches!(byte, b'a'..=b'z' | b'-');
+    let sizes = matches!(task.stack_pages, 1..=64) && task.heap_pages <= 1024;
+    if name.is_empty() || !name.bytes().all(is_name) {
+        Some(Problem::BadName)
+    } else if before.iter().any(|other| other.name == name) {
+        Some(Problem::NameTaken)
+    } else if !sizes || task.journal_pages > 64 {
+        Some(Problem::BadSize)
+    } else if objects(task).any(|object| object == Object::Journal) != (task.journal_pages > 0) {
+        Some(Problem::JournalMismatch)
+    } else {
+        None
+    }
+}
+
+/// Calls must lead to a task that exists, and never back. Only two objects stand for tasks, so
+/// a task and its callee can only call each other.
+fn problem_of_call(system: &SystemTable, task: &TaskEntry, object: Object) -> Option<Problem> {
+    let name = object.task_name()?;
+    let Some(callee) = system.tasks.iter().find(|other| other.name == name) else {
+        return Some(Problem::NoSuchTask);
+    };
+    let calls_back = objects(callee).any(|object| object.task_name() == Some(&task.name));
+    if name == task.name {
+        Some(Problem::CallsItself)
+    } else {
+        calls_back.then_some(Problem::CallCycle)
+    }
 }

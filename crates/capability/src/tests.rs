@@ -202,6 +202,15 @@ fn calls_lead_somewhere_and_never_back() {
 }
 
 #[test]
+fn only_two_objects_stand_for_tasks() {
+    // With more of them, longer circles are possible, and the check must look for them.
+    let tasks = Object::ALL
+        .into_iter()
+        .filter(|object| object.task_name().is_some());
+    assert_eq!(tasks.count(), 2);
+}
+
+#[test]
 fn errors_name_task_and_capability() {
     let error = ManifestError {
         task: "vmx",

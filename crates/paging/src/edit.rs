@@ -4,46 +4,9 @@
 //! looks for overlaps, then, with all frames in hand, it writes. So it happens in full or not at
 //! all.
 
-use crate::format::{ADDRESS, PRESENT, is_leaf, is_table, level_size};
+use crate::format::{ADDRESS, PRESENT, is_leaf, is_table, level_size, takes_away};
 use crate::walk::{LEVELS, SPAN, index};
-use crate::{ENTRIES, Format, PAGE, PageTable, Rights, TableMemory};
-
-/// A range of addresses onto a range of physical memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// First address, page aligned.
-    pub virt: u64,
-    /// Physical address of the first byte, page aligned. Ignored when nothing may be read.
-    pub phys: u64,
-    /// Bytes, a multiple of the page size.
-    pub length: u64,
-    /// What may be done there; [`Rights::NONE`] unmaps.
-    pub rights: Rights,
-}
-
-/// What an edit did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// Processors may still hold translations that are no longer true, or tables that are gone:
-    /// they have to forget them before anybody relies on the new state.
-    pub flush: bool,
-}
-
-/// Why an edit was refused. The tables are unchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapError {
-    /// An address or the length is not a multiple of the page size.
-    Misaligned,
-    /// The addresses are not canonical, wrap, or do not fit in the tables.
-    OutOfRange,
-    /// Something is mapped there already.
-    Overlap {
-        /// The first such address.
-        virt: u64,
-    },
-    /// Not enough frames for the tables.
-    OutOfFrames,
-}
+use crate::{Change, ENTRIES, Format, MapError, Mapping, PAGE, PageTable, TableMemory};
 
 impl PageTable {
     /// Maps a range in which nothing is mapped yet, with the largest pages that fit.
@@ -218,20 +181,9 @@ impl<M: TableMemory> Edit<'_, M> {
         self.memory.write(table, slot, new);
         if is_table(old, level) {
             self.drop_table(old & ADDRESS, level - 1);
-        } else if is_leaf(old, level) && self.takes_away(old, new) {
+        } else if is_leaf(old, level) && takes_away(old, new) {
             self.change.flush = true;
         }
-    }
-
-    fn takes_away(&self, old: u64, new: u64) -> bool {
-        let before = self.table.format.rights(old);
-        let after = self.table.format.rights(new);
-        (old ^ new) & ADDRESS != 0
-            || before.uncached != after.uncached
-            || before.read && !after.read
-            || before.write && !after.write
-            || before.execute && !after.execute
-            || before.user && !after.user
     }
 
     fn drop_table(&mut self, table: u64, level: u8) {

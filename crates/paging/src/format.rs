@@ -40,33 +40,25 @@ pub struct Rights {
 
 impl Rights {
     /// Nothing: unmaps.
-    pub const NONE: Self = Self {
-        read: false,
-        write: false,
-        execute: false,
-        user: false,
-        uncached: false,
-    };
+    pub const NONE: Self = Self::new(false, false, false);
     /// Reads only, by the kernel only.
-    pub const READ: Self = Self {
-        read: true,
-        ..Self::NONE
-    };
+    pub const READ: Self = Self::new(true, false, false);
     /// Reads and writes, by the kernel only.
-    pub const READ_WRITE: Self = Self {
-        write: true,
-        ..Self::READ
-    };
+    pub const READ_WRITE: Self = Self::new(true, true, false);
     /// Reads and instruction fetches, by the kernel only.
-    pub const READ_EXECUTE: Self = Self {
-        execute: true,
-        ..Self::READ
-    };
+    pub const READ_EXECUTE: Self = Self::new(true, false, true);
     /// Everything that nested tables can give.
-    pub const ALL: Self = Self {
-        execute: true,
-        ..Self::READ_WRITE
-    };
+    pub const ALL: Self = Self::new(true, true, true);
+
+    const fn new(read: bool, write: bool, execute: bool) -> Self {
+        Self {
+            read,
+            write,
+            execute,
+            user: false,
+            uncached: false,
+        }
+    }
 
     /// The same, for ring 3 too.
     pub const fn user(self) -> Self {
@@ -112,44 +104,36 @@ impl Format {
 
     /// An entry that maps a page at `phys` in a table of this level; 0 without the right to read.
     pub(crate) const fn leaf(self, phys: u64, rights: Rights, level: u8) -> u64 {
-        if !rights.read {
-            return 0;
+        const fn bits(condition: bool, bits: u64) -> u64 {
+            if condition { bits } else { 0 }
         }
-        let mut entry = phys | if level > 1 { LARGE } else { 0 };
-        if rights.write {
-            entry |= WRITE;
+        let common = phys | PRESENT | bits(level > 1, LARGE) | bits(rights.write, WRITE);
+        match self {
+            _ if !rights.read => 0,
+            Self::IntelEpt => {
+                let cached = bits(!rights.uncached, EPT_WRITE_BACK);
+                common | cached | bits(rights.execute, EPT_EXECUTE)
+            }
+            Self::LongMode | Self::AmdNested => {
+                let user = rights.user || matches!(self, Self::AmdNested);
+                let device = bits(rights.uncached, UNCACHED);
+                common | USED | device | bits(user, USER) | bits(!rights.execute, NO_EXECUTE)
+            }
         }
-        if matches!(self, Self::IntelEpt) {
-            entry |= if rights.uncached { 0 } else { EPT_WRITE_BACK };
-            return entry | PRESENT | if rights.execute { EPT_EXECUTE } else { 0 };
-        }
-        if rights.uncached {
-            entry |= UNCACHED;
-        }
-        if rights.user || matches!(self, Self::AmdNested) {
-            entry |= USER;
-        }
-        entry | PRESENT | USED | if rights.execute { 0 } else { NO_EXECUTE }
     }
 
     /// Rights of an entry that maps a page.
     pub(crate) const fn rights(self, entry: u64) -> Rights {
-        let ept = matches!(self, Self::IntelEpt);
-        let read = entry & PRESENT != 0;
+        let (execute, uncached) = match self {
+            Self::IntelEpt => (entry & EPT_EXECUTE != 0, entry & EPT_WRITE_BACK == 0),
+            _ => (entry & NO_EXECUTE == 0, entry & UNCACHED == UNCACHED),
+        };
         Rights {
-            read,
+            read: entry & PRESENT != 0,
             write: entry & WRITE != 0,
-            execute: read
-                && match ept {
-                    true => entry & EPT_EXECUTE != 0,
-                    false => entry & NO_EXECUTE == 0,
-                },
+            execute,
             user: matches!(self, Self::LongMode) && entry & USER != 0,
-            uncached: read
-                && match ept {
-                    true => entry & EPT_WRITE_BACK == 0,
-                    false => entry & UNCACHED == UNCACHED,
-                },
+            uncached,
         }
     }
 
@@ -172,4 +156,12 @@ pub(crate) const fn is_leaf(entry: u64, level: u8) -> bool {
 /// Whether an entry of a table of this level points to another table.
 pub(crate) const fn is_table(entry: u64, level: u8) -> bool {
     entry & PRESENT != 0 && level > 1 && entry & LARGE == 0
+}
+
+/// Whether somebody could do something with page entry `old` that `new` does not allow in the same
+/// way: a right is gone, or the address or the memory type is another. The lowest three bits are
+/// rights and the next three the memory type in every format.
+pub(crate) const fn takes_away(old: u64, new: u64) -> bool {
+    let rights = old & !new & 7 | new & !old & NO_EXECUTE;
+    rights | (old ^ new) & (ADDRESS | 7 << 3) != 0
 }

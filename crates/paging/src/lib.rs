@@ -13,7 +13,6 @@ mod format;
 mod guest;
 mod walk;
 
-pub use edit::{Change, MapError, Mapping};
 pub use format::{Format, PageSize, Rights};
 pub use guest::{GuestPage, GuestWalkError, guest_walk};
 pub use walk::{Leaf, Leaves};
@@ -50,6 +49,43 @@ pub struct PageTable {
     pub root: u64,
     /// Largest page that the processor can use in them.
     pub largest: PageSize,
+}
+
+/// A range of addresses onto a range of physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address, page aligned.
+    pub virt: u64,
+    /// Physical address of the first byte, page aligned. Ignored when nothing may be read.
+    pub phys: u64,
+    /// Bytes, a multiple of the page size.
+    pub length: u64,
+    /// What may be done there; [`Rights::NONE`] unmaps.
+    pub rights: Rights,
+}
+
+/// What an edit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Processors may still hold translations that are no longer true, or tables that are gone:
+    /// they have to forget them before anybody relies on the new state.
+    pub flush: bool,
+}
+
+/// Why an edit was refused. The tables are unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// An address or the length is not a multiple of the page size.
+    Misaligned,
+    /// The addresses are not canonical, wrap, or do not fit in the tables.
+    OutOfRange,
+    /// Something is mapped there already.
+    Overlap {
+        /// The first such address.
+        virt: u64,
+    },
+    /// Not enough frames for the tables.
+    OutOfFrames,
 }
 
 #[cfg(test)]

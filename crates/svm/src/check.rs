@@ -5,7 +5,8 @@
 use crate::assists::{Assists, V_NMI_ENABLE};
 use crate::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
 use crate::state::{CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG};
-use crate::vmcb::{Intercepts, Vmcb};
+use crate::vmcb::{Intercepts, Save, Vmcb};
+use VmcbProblem as P;
 
 /// What the processor can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,110 +82,74 @@ const MSR_MAP_SIZE: u64 = 2 * 4096;
 /// # Errors
 /// The first problem, in the order of the manual.
 pub fn check_vmcb(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
-    check_registers(vmcb, host)?;
-    check_control(vmcb, host)
+    let registers = register_problems(vmcb.save(), host.physical_bits);
+    let control = control_problems(vmcb, host);
+    let mut found = registers.into_iter().chain(control);
+    match found.find(|(is_so, _)| *is_so) {
+        Some((_, problem)) => Err(problem),
+        None => Ok(()),
+    }
 }
 
-fn refuse(condition: bool, problem: VmcbProblem) -> Result<(), VmcbProblem> {
-    if condition { Err(problem) } else { Ok(()) }
-}
-
-/// First address that does not exist.
-fn physical_end(host: &HostFacts) -> u64 {
-    1 << host.physical_bits.min(52)
-}
-
-fn check_registers(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
-    let save = vmcb.save();
-    let has = |register: u64, bits: u64| register & bits == bits;
-    let long_paging = has(save.efer, EFER_LME) && has(save.cr0, CR0_PG);
-    let long_code = long_paging && has(save.cr4, CR4_PAE);
-    let both = LONG | DEFAULT_32;
-    let pat_types = save.pat.to_le_bytes();
-    let conditions = [
-        (!has(save.efer, EFER_SVME), VmcbProblem::SvmeClear),
+fn register_problems(save: &Save, physical_bits: u8) -> [(bool, P); 12] {
+    let paging = save.efer & EFER_LME != 0 && save.cr0 & CR0_PG != 0;
+    let pae = save.cr4 & CR4_PAE != 0;
+    let long_and_default = save.cs.attributes & (LONG | DEFAULT_32) == LONG | DEFAULT_32;
+    let is_type = |kind| matches!(kind, 0 | 1 | 4..=7);
+    [
+        (save.efer & EFER_SVME == 0, P::SvmeClear),
         (
             save.cr0 & (CR0_CD | CR0_NW) == CR0_NW,
-            VmcbProblem::WriteThroughWithoutDisable,
+            P::WriteThroughWithoutDisable,
         ),
-        (save.cr0 & HIGH != 0, VmcbProblem::Cr0High),
-        (save.cr3 >= physical_end(host), VmcbProblem::Cr3Reserved),
-        (save.cr4 & !CR4_USED != 0, VmcbProblem::Cr4Reserved),
-        (save.dr6 & HIGH != 0, VmcbProblem::Dr6High),
-        (save.dr7 & HIGH != 0, VmcbProblem::Dr7High),
-        (save.efer & !EFER_USED != 0, VmcbProblem::EferReserved),
+        (save.cr0 & HIGH != 0, P::Cr0High),
+        (save.cr3 >> physical_bits.min(63) != 0, P::Cr3Reserved),
+        (save.cr4 & !CR4_USED != 0, P::Cr4Reserved),
+        (save.dr6 & HIGH != 0, P::Dr6High),
+        (save.dr7 & HIGH != 0, P::Dr7High),
+        (save.efer & !EFER_USED != 0, P::EferReserved),
+        (paging && !pae, P::LongModeWithoutPae),
         (
-            long_paging && !has(save.cr4, CR4_PAE),
-            VmcbProblem::LongModeWithoutPae,
+            paging && save.cr0 & CR0_PE == 0,
+            P::LongModeWithoutProtection,
         ),
-        (
-            long_paging && !has(save.cr0, CR0_PE),
-            VmcbProblem::LongModeWithoutProtection,
-        ),
-        (
-            long_code && save.cs.attributes & both == both,
-            VmcbProblem::LongAndDefault,
-        ),
-        (
-            !pat_types.iter().all(|kind| matches!(kind, 0 | 1 | 4..=7)),
-            VmcbProblem::BadPat,
-        ),
-    ];
-    conditions
-        .into_iter()
-        .try_for_each(|(condition, problem)| refuse(condition, problem))
+        (paging && pae && long_and_default, P::LongAndDefault),
+        (!save.pat.to_le_bytes().into_iter().all(is_type), P::BadPat),
+    ]
 }
 
-fn check_control(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
+fn control_problems(vmcb: &Vmcb, host: &HostFacts) -> [(bool, P); 9] {
     let control = vmcb.control();
-    let intercepts = vmcb.intercepts();
-    let end = physical_end(host);
-    let outside = |map: u64, size: u64| map > end - size;
-    let nested = control.nested_control & 1 != 0 && host.assists.contains(Assists::NESTED_PAGING);
+    let end = 1 << host.physical_bits.min(63);
+    let has = |assist| host.assists.contains(assist);
+    let root = control.nested_root;
+    let nested = control.nested_control & 1 != 0 && has(Assists::NESTED_PAGING);
     let virtual_nmi = control.virtual_interrupts & V_NMI_ENABLE != 0;
-    let missing = (virtual_nmi && !host.assists.contains(Assists::VIRTUAL_NMI))
-        || (control.last_branch_control & 1 != 0 && !host.assists.contains(Assists::LAST_BRANCH))
-        || (control.tlb_control > 1 && !host.assists.contains(Assists::FLUSH_BY_ASID))
-        || (!vmcb.clean().is_empty() && !host.assists.contains(Assists::CLEAN_BITS));
-    let conditions = [
+    let missing = (virtual_nmi && !has(Assists::VIRTUAL_NMI))
+        || (control.last_branch_control & 1 != 0 && !has(Assists::LAST_BRANCH))
+        || (control.tlb_control > 1 && !has(Assists::FLUSH_BY_ASID))
+        || (!vmcb.clean().is_empty() && !has(Assists::CLEAN_BITS));
+    let lets_through = |intercept| !vmcb.intercepts().contains(intercept);
+    [
+        (lets_through(Intercepts::VMRUN), P::VmrunNotIntercepted),
+        (control.io_map > end - IO_MAP_SIZE, P::IoMapOutside),
+        (control.msr_map > end - MSR_MAP_SIZE, P::MsrMapOutside),
+        (control.asid == 0 || control.asid >= host.asids, P::BadAsid),
+        (is_bad_event(control.event_injection), P::BadEvent),
+        (!nested, P::NoNestedPaging),
+        (!root.is_multiple_of(4096) || root >= end, P::NestedRoot),
+        (missing, P::MissingAssist),
         (
-            !intercepts.contains(Intercepts::VMRUN),
-            VmcbProblem::VmrunNotIntercepted,
+            virtual_nmi && lets_through(Intercepts::NMI),
+            P::VirtualNmiWithoutIntercept,
         ),
-        (
-            outside(control.io_map, IO_MAP_SIZE),
-            VmcbProblem::IoMapOutside,
-        ),
-        (
-            outside(control.msr_map, MSR_MAP_SIZE),
-            VmcbProblem::MsrMapOutside,
-        ),
-        (
-            control.asid == 0 || control.asid >= host.asids,
-            VmcbProblem::BadAsid,
-        ),
-        (is_bad_event(control.event_injection), VmcbProblem::BadEvent),
-        (!nested, VmcbProblem::NoNestedPaging),
-        (
-            !control.nested_root.is_multiple_of(4096) || control.nested_root >= end,
-            VmcbProblem::NestedRoot,
-        ),
-        (missing, VmcbProblem::MissingAssist),
-        (
-            virtual_nmi && !intercepts.contains(Intercepts::NMI),
-            VmcbProblem::VirtualNmiWithoutIntercept,
-        ),
-    ];
-    conditions
-        .into_iter()
-        .try_for_each(|(condition, problem)| refuse(condition, problem))
+    ]
 }
 
 fn is_bad_event(event: u64) -> bool {
-    let vector = event & 0xff;
     let sound = match kind(event) {
         INTERRUPT | NMI | SOFTWARE => true,
-        EXCEPTION => vector < 32 && vector != 2,
+        EXCEPTION => matches!(event & 0xff, 0 | 1 | 3..=31),
         _ => false,
     };
     event & VALID != 0 && !sound
