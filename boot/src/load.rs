@@ -124,18 +124,26 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
         },
     });
     let raw = (DIRECT + record_at + RAW_OFFSET) as *mut RawBootInfo;
-    let stack = DIRECT + region.end();
-    // SAFETY: `raw` is in the region, behind the record and aligned; the entry point is that of
-    // the image just loaded, which takes over the machine. Interrupts are off since the start.
+    // SAFETY: `raw` is in the region, behind the record and aligned; the region ends with room for
+    // a stack; the entry point is that of the image just loaded.
     unsafe {
         raw.write(information);
+        enter(raw, loaded.entry_point, DIRECT + region.end())
+    }
+}
+
+/// Jumps to the kernel as hermit-entry says: `raw` and processor number 0 as arguments.
+///
+/// # Safety
+/// The kernel is loaded and takes over the machine; `raw` is written, and `stack` is the end of
+/// free memory.
+unsafe fn enter(raw: *const RawBootInfo, entry: u64, stack: u64) -> ! {
+    // SAFETY: as the caller promises. Interrupts are off since the first instruction.
+    unsafe {
         asm!(
-            "mov rsp, {stack}",
-            "xor ebp, ebp",
-            "push rbp",
-            "jmp {entry}",
+            "mov rsp, {stack}; xor ebp, ebp; push rbp; jmp {entry}",
             stack = in(reg) stack,
-            entry = in(reg) loaded.entry_point,
+            entry = in(reg) entry,
             in("rdi") raw,
             in("esi") 0,
             options(noreturn),

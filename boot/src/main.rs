@@ -41,5 +41,5 @@ static ALLOCATOR: NoMemory = NoMemory;
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    console::fault(&info.message())
+    console::fault(&format_args!("it gave up: {}", info.message()))
 }
