@@ -28,6 +28,9 @@ pub struct Engine<S> {
     intercepting: Option<bool>,
     /// Something was left half done.
     unfinished: bool,
+    /// The task was restarted, and nothing was asked of it since: the guest repeats the call that
+    /// was being served, which may have been done already.
+    repeated: bool,
 }
 
 impl<S: Store> Engine<S> {
@@ -48,6 +51,7 @@ impl<S: Store> Engine<S> {
             trap,
             intercepting: fresh.then_some(false),
             unfinished: !fresh,
+            repeated: !fresh,
         })
     }
 

@@ -25,6 +25,9 @@ impl<S: Store> Engine<S> {
     /// Applies an update: afterwards a call of each old function runs the new one. Returns the
     /// number of the patch.
     ///
+    /// The first call after a restart may be the one that was served when the task ended: then the
+    /// patch is in force, and its number is the answer.
+    ///
     /// # Errors
     /// Any error leaves the guest's memory as it was.
     /// * `AlreadyApplied`: a patch of this name is in force (detail: its number)
@@ -36,6 +39,10 @@ impl<S: Store> Engine<S> {
     /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
     pub fn apply<M: Machine>(&mut self, machine: &mut M, plan: &Plan<'_>) -> Result<u32, Fault> {
         self.recover(machine)?;
+        let repeated = core::mem::take(&mut self.repeated);
+        if let Some(number) = self.done_before(plan).filter(|_| repeated) {
+            return Ok(number);
+        }
         let (evicted, mut patch) = self.prepare(plan)?;
         for number in evicted {
             self.forget(number)?;
@@ -64,6 +71,18 @@ impl<S: Store> Engine<S> {
             let _ = self.journal.write_times(patch.slot, &patch.times);
         }
         Ok(number)
+    }
+
+    /// The number of the last patch, if it is in force and does what `plan` asks for.
+    fn done_before(&self, plan: &Plan<'_>) -> Option<u32> {
+        let last = self.patches.last()?;
+        let places = |function: &FunctionPlan| (function.site, function.new_entry);
+        let done = last.functions.iter().map(|function| places(&function.plan));
+        let same = last.state == PatchState::Applied
+            && last.number == self.head.last_number
+            && last.name == plan.name
+            && done.eq(plan.functions.iter().map(places));
+        same.then_some(last.number)
     }
 
     /// The patch for a plan, and the rolled back patches that have to make room for it.

@@ -39,6 +39,7 @@ impl<S: Store> Engine<S> {
         which: Which,
     ) -> Result<u32, Fault> {
         self.recover(machine)?;
+        self.repeated = false;
         let position = self.applied_position(number)?;
         let wanted = self.wanted(position, which)?;
         if wanted.is_empty() {

@@ -11,6 +11,9 @@ impl<S: Store> Engine<S> {
     /// Takes an update back: afterwards a call of each old function runs the old one again, or what
     /// the update below made of it.
     ///
+    /// The first call after a restart may be the one that was served when the task ended: then a
+    /// patch that is rolled back is the answer to it.
+    ///
     /// # Errors
     /// Any error leaves the guest's memory as it was.
     /// * `UnknownPatch`, `NotApplied`
@@ -20,6 +23,14 @@ impl<S: Store> Engine<S> {
     /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
     pub fn rollback<M: Machine>(&mut self, machine: &mut M, number: u32) -> Result<(), Fault> {
         self.recover(machine)?;
+        let repeated = core::mem::take(&mut self.repeated);
+        let known = self
+            .position(number)
+            .ok()
+            .and_then(|position| self.patches.get(position));
+        if repeated && known.is_some_and(|patch| patch.state == PatchState::RolledBack) {
+            return Ok(());
+        }
         let position = self.applied_position(number)?;
         self.check_rollback(position)?;
         let sequence = self.next_sequence();

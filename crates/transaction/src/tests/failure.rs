@@ -179,3 +179,30 @@ fn after_a_crash_memory_is_as_before_or_as_after() {
         assert!(finished, "{name} has more steps than were tried");
     }
 }
+
+#[test]
+fn a_call_that_is_repeated_after_a_crash_succeeds() {
+    for rollback in [false, true] {
+        let mut finished = false;
+        for step in 0..1000 {
+            let (shared, original, mut engine) = prepared();
+            let call = |engine: &mut Engine<Shared>| match rollback {
+                true => engine.rollback(&mut shared.clone(), 2),
+                false => shared.apply(engine, "three", &[0, 5], 0x9000).map(|_| ()),
+            };
+            shared.set_trouble(Trouble::Crash(step, 1));
+            let _ = call(&mut engine);
+            finished = !shared.crashed();
+            if finished {
+                break;
+            }
+            let mut engine = shared.restart();
+            engine.recover(&mut shared.clone()).unwrap();
+            call(&mut engine).unwrap();
+            check(&shared, &engine, &original);
+            // Only that once.
+            assert!(call(&mut engine).is_err(), "{step}");
+        }
+        assert!(finished);
+    }
+}

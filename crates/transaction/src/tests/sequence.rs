@@ -1,6 +1,7 @@
 //! Random sequences of operations, against a model that knows only what was asked for.
 
 use super::world::{BASE, FUNCTION_LENGTH, FUNCTIONS, Shared, TRAP, Trouble, check};
+use crate::Engine;
 use crate::engine::Which;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -42,6 +43,15 @@ impl Model {
         stacks.any(|stack| stack.contains(&patch))
             && holding.all(|stack| stack.last() == Some(&patch))
     }
+}
+
+/// The engine after a restart, behind the call that the guest repeats then.
+fn restarted(shared: &Shared) -> Engine<Shared> {
+    let mut engine = shared.restart();
+    engine.recover(&mut shared.clone()).unwrap();
+    let unknown = engine.jump(&mut shared.clone(), u32::MAX, Which::All);
+    assert!(unknown.is_err());
+    engine
 }
 
 proptest! {
@@ -86,15 +96,13 @@ proptest! {
                     }
                 }
                 Step::Restart => {
-                    engine = shared.restart();
-                    engine.recover(&mut shared.clone()).unwrap();
+                    engine = restarted(&shared);
                 }
                 Step::Crash { step, torn } => {
                     shared.set_trouble(Trouble::Crash(step, torn));
                     let indices: Vec<_> = (0..FUNCTIONS).collect();
                     let applied = shared.apply(&mut engine, "crash", &indices, 0x5000);
-                    engine = shared.restart();
-                    engine.recover(&mut shared.clone()).unwrap();
+                    engine = restarted(&shared);
                     // When the task ended behind the commit, the patch is in force.
                     let last = engine.patches().last().filter(|patch| {
                         patch.name == "crash" && patch.is_in_memory()
