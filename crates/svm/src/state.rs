@@ -31,6 +31,7 @@ pub(crate) const CR0_PG: u64 = 1 << 31;
 pub(crate) const CR4_PAE: u64 = 1 << 5;
 pub(crate) const EFER_LME: u64 = 1 << 8;
 pub(crate) const EFER_LMA: u64 = 1 << 10;
+pub(crate) const EFER_NXE: u64 = 1 << 11;
 pub(crate) const EFER_SVME: u64 = 1 << 12;
 /// Attribute bits of a code segment.
 pub(crate) const LONG: u16 = 1 << 9;
@@ -74,7 +75,7 @@ pub fn start_flat(vmcb: &mut Vmcb, gprs: &mut Gprs, start: &FlatStart) {
         },
         ldtr: segment(0, LDT, 0xffff),
         tr: segment(0, BUSY_TSS, 0xffff),
-        efer: EFER_SVME | EFER_LMA | EFER_LME,
+        efer: EFER_SVME | EFER_NXE | EFER_LMA | EFER_LME,
         cr0: CR0_START,
         cr3: start.cr3,
         cr4: CR4_PAE,

@@ -514,7 +514,7 @@ fn the_start_state_is_flat_64_bit_code() {
     assert_eq!(block.rip, START.rip);
     assert_eq!(block.rsi, START.rsi);
     assert_eq!(block.cr3, START.cr3);
-    assert_eq!(block.efer, 0x500, "the guest does not see SVME");
+    assert_eq!(block.efer, 0xd00, "the guest does not see SVME");
     assert_eq!((block.code_size, block.cpl), (64, 0));
 }
 
