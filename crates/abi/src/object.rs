@@ -125,7 +125,7 @@ pub enum Intercept {
     Debug,
 }
 
-/// State in which a vCPU starts: 64-bit code, flat segments, no-execute pages, interrupts off. Page tables may forbid
+/// State in which a vCPU starts: 64-bit code, flat segments, interrupts off. Page tables may forbid
 /// execution (EFER.NXE is set): Linux' start code for other processors counts on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlatStart {

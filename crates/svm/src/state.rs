@@ -31,7 +31,6 @@ pub(crate) const CR0_PG: u64 = 1 << 31;
 pub(crate) const CR4_PAE: u64 = 1 << 5;
 pub(crate) const EFER_LME: u64 = 1 << 8;
 pub(crate) const EFER_LMA: u64 = 1 << 10;
-pub(crate) const EFER_NXE: u64 = 1 << 11;
 const EFER_NXE: u64 = 1 << 11;
 pub(crate) const EFER_SVME: u64 = 1 << 12;
 /// Attribute bits of a code segment.
@@ -55,7 +54,8 @@ const RFLAGS_USED: u64 = 0x003f_7fd5;
 
 /// Puts the guest into 64-bit mode with flat segments, no-execute pages and interrupts off, as after
 /// a reset in everything else. (A guest kernel that starts its processors through the ACPI mailbox
-/// may load page tables with no-execute bits before it sets EFER.) An event that waited for delivery is forgotten.
+/// may load page tables with no-execute bits before it sets EFER.) An event that waited for delivery
+/// is forgotten.
 pub fn start_flat(vmcb: &mut Vmcb, gprs: &mut Gprs, start: &FlatStart) {
     let segment = |selector, attributes, limit| Segment {
         selector,
