@@ -31,7 +31,7 @@ fn boots(series: &str, cpus: u32) -> Result<(), Failed> {
     let text = Run::bare()
         .guest(series)
         .cpus(cpus)
-        .exec("uname -r; nproc")?
+        .exec("uname -r; nproc; cat /proc/sys/kernel/tainted")?
         .success()?;
     let number = series.trim_start_matches("debian-");
     let mut lines = text.lines();
@@ -39,7 +39,8 @@ fn boots(series: &str, cpus: u32) -> Result<(), Failed> {
     if !release.starts_with(&format!("{number}.")) || !release.ends_with("-cloud-amd64") {
         return Err(format!("the kernel is {release}").into());
     }
-    equal("processors", lines.next(), Some(cpus.to_string().as_str()))
+    equal("processors", lines.next(), Some(cpus.to_string().as_str()))?;
+    equal("taint", lines.next(), Some("0"))
 }
 
 fn status_and_streams() -> Result<(), Failed> {

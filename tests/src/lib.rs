@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+mod iso;
 mod run;
 mod suite;
 
+pub use iso::boot_iso;
 pub use run::{Finished, Run};
 pub use suite::self_test;
 

@@ -139,7 +139,13 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
     let work = workspace.target.join("lucos");
     fs::create_dir_all(&work)?;
     let files = tempfile::Builder::new().prefix("run-").tempdir_in(&work)?;
-    let cmdline = cmdline(&guest, args.append.as_deref());
+    let mut words = Vec::new();
+    if args.bare {
+        // Without LUCOS its manager could only taint the kernel.
+        words.push("modprobe.blacklist=lucos");
+    }
+    words.extend(args.append.as_deref());
+    let cmdline = cmdline(&guest, &words);
     let boot = if args.bare {
         let initrd = files.path().join("initrd");
         fs::write(&initrd, &guest.initrd)?;
@@ -203,7 +209,7 @@ fn pack(images: &Images, guest: &Guest, cmdline: &str) -> Result<Vec<u8>> {
 }
 
 /// The guest's command line; what follows `--` goes to its first program and must stand last.
-fn cmdline(guest: &Guest, append: Option<&str>) -> String {
+fn cmdline(guest: &Guest, append: &[&str]) -> String {
     let mut words = vec!["console=ttyS0,115200"];
     words.extend(append);
     words.extend(guest.init);
@@ -298,7 +304,8 @@ pub fn iso(workspace: &Workspace, args: &IsoArgs) -> Result<()> {
     let script = args.exec.as_deref().map(Script::of_command);
     let guest = guest::prepare(workspace, &args.guest, script.as_ref(), consent)?;
     let images = images::build(workspace, args.mode, consent)?;
-    let cmdline = cmdline(&guest, args.append.as_deref());
+    let append: Vec<&str> = args.append.as_deref().into_iter().collect();
+    let cmdline = cmdline(&guest, &append);
     let bundle = pack(&images, &guest, &cmdline)?;
     let work = workspace.target.join("lucos");
     fs::create_dir_all(&work)?;
