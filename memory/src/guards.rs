@@ -1,5 +1,5 @@
-//! The list of guarded pages. It lies in retained memory: the guest must not be able to write them
-//! after a restart of this task.
+//! What this task must not forget when it is restarted, in retained memory: the guarded pages, how
+//! far the guest's address space is mapped, and how often the guest touched hidden memory.
 
 use crate::platform::{Platform, Refused};
 
@@ -9,6 +9,8 @@ pub const MAX_GUARDS: usize = 64;
 /// Offset of the byte that says how far the address space was mapped: 0 for not at all, else the
 /// power of two.
 const MAPPED: usize = 0;
+/// Offset of the number of accesses to hidden memory, eight bytes.
+const HIDDEN_ACCESSES: usize = 8;
 /// Offset of the first slot. A slot is a page's address and a byte that says whether it counts; the
 /// byte is written last.
 const SLOTS: usize = 64;
@@ -33,6 +35,20 @@ pub fn mapped(platform: &impl Platform) -> Option<u32> {
 pub fn set_mapped(platform: &mut impl Platform, power: u32) -> Result<(), Refused> {
     let power = u8::try_from(power).map_err(|_| Refused)?;
     platform.retain(MAPPED, &[power])
+}
+
+/// How often the guest wrote to hidden memory, or executed there.
+pub fn hidden_accesses(platform: &impl Platform) -> u64 {
+    let mut count = [0; 8];
+    platform.recall(HIDDEN_ACCESSES, &mut count);
+    u64::from_le_bytes(count)
+}
+
+/// Counts one more.
+pub fn count_hidden_access(platform: &mut impl Platform) {
+    let count = hidden_accesses(platform).saturating_add(1);
+    // Without retained memory nothing is counted, which harms nobody.
+    let _ = platform.retain(HIDDEN_ACCESSES, &count.to_le_bytes());
 }
 
 /// All guarded pages.

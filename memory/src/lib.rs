@@ -8,7 +8,7 @@
 //! | [`translate`] | from guest-virtual to guest-physical addresses |
 //! | [`access`] | reads and writes |
 //! | [`space`] | what the guest may do where: the mapping, guarded pages, faults |
-//! | [`guards`] | the list of guarded pages, which survives a restart |
+//! | [`guards`] | what survives a restart: guarded pages first of all |
 //! | [`hash`] | the hash of everything that the guest owns |
 //! | [`service`] | requests and replies |
 

@@ -70,7 +70,9 @@ impl Service for Memory {
     ) -> MemoryReply<'a> {
         let changes_space = matches!(
             request,
-            MemoryRequest::Guard { .. } | MemoryRequest::Fault { .. }
+            MemoryRequest::Guard { .. }
+                | MemoryRequest::Fault { .. }
+                | MemoryRequest::HiddenAccesses
         );
         let _space = changes_space.then(|| SPACE.lock());
         service::answer(&mut self.kernel(thread), &self.map, request, scratch)

@@ -4,7 +4,7 @@ use lucos_abi::service::{MemoryError, MemoryReply, MemoryRequest};
 
 use crate::map::GuestMap;
 use crate::platform::{Platform, Refused};
-use crate::{access, hash, space, translate};
+use crate::{access, guards, hash, space, translate};
 
 /// Answers one request. Bytes of the reply lie in `scratch`.
 ///
@@ -81,6 +81,7 @@ fn try_answer<'a>(
             execute,
         } => MemoryReply::Fault(space::fault(platform, map, gpa, write, execute)?),
         MemoryRequest::Hash => MemoryReply::Hash(hash::of_guest(platform, map)?),
+        MemoryRequest::HiddenAccesses => MemoryReply::Count(guards::hidden_accesses(platform)),
     })
 }
 

@@ -90,6 +90,7 @@ pub fn fault(
     }
     if map.is_hidden(gpa) {
         if write || execute {
+            guards::count_hidden_access(platform);
             return Ok(FaultVerdict::Hidden);
         }
         // Reads are allowed: the hidden page was not there yet.
@@ -226,6 +227,7 @@ mod tests {
         );
         assert_eq!(verdict(REGION, false, false), Ok(FaultVerdict::Mended));
         assert_eq!(verdict(AREA, true, false), Ok(FaultVerdict::Mended));
+        assert_eq!(crate::guards::hidden_accesses(&machine), 2);
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub enum MemoryRequest<'a> {
     },
     /// SHA-256 of all guest RAM.
     Hash,
+    /// How often the guest wrote to memory that LUCOS hides, or executed there.
+    HiddenAccesses,
 }
 
 /// Whose page tables translate an address.
@@ -131,6 +133,8 @@ pub enum MemoryReply<'a> {
     Fault(FaultVerdict),
     /// SHA-256.
     Hash([u8; 32]),
+    /// How often something happened.
+    Count(u64),
     /// It cannot be done, and nothing changed.
     Failed(MemoryError),
 }
