@@ -6,9 +6,12 @@
  * kick, and it is claimed here; otherwise the kernel would report an unknown
  * NMI, or panic if it is told to.
  *
- * The handler claims no more than LUCOS explains: it asks for the number of
- * stops, and an NMI without a new one is left to the kernel.
+ * No more is claimed than can be explained: any number while a call of ours is
+ * under way that stops processors, one on each processor after it, since one
+ * can still be pending, and otherwise those for which LUCOS counts a new stop.
  */
+#include <linux/atomic.h>
+#include <linux/compiler.h>
 #include <linux/percpu.h>
 
 #include <asm/nmi.h>
@@ -16,24 +19,59 @@
 #include "hypercall.h"
 #include "nmi.h"
 
-/* Per-CPU memory is mapped by every page table, so LUCOS can write to it. */
-static DEFINE_PER_CPU(struct lucos_system_status, nmi_status);
+/* Odd while a call is under way, larger by two after it. */
+static atomic64_t calls;
+
+/* The value of `calls` that this processor's last NMI was explained by. */
+static DEFINE_PER_CPU(u64, nmi_calls_seen);
+
+/* The number of stops that this processor's last NMI was explained by. */
 static DEFINE_PER_CPU(u64, nmi_stops_seen);
 
-static int claim_kick(unsigned int type, struct pt_regs *regs)
+/* Per-CPU memory is mapped by every page table, so LUCOS can write to it. */
+static DEFINE_PER_CPU(struct lucos_system_status, nmi_status);
+
+void lucos_nmi_call_begins(void)
+{
+	atomic64_inc(&calls);
+}
+
+void lucos_nmi_call_ends(void)
+{
+	atomic64_inc(&calls);
+}
+
+static bool is_from_our_call(void)
+{
+	u64 now = atomic64_read(&calls);
+
+	if (now & 1)
+		return true;
+	if (now == __this_cpu_read(nmi_calls_seen))
+		return false;
+	__this_cpu_write(nmi_calls_seen, now);
+	return true;
+}
+
+static bool is_from_new_stop(void)
 {
 	struct lucos_system_status *status = this_cpu_ptr(&nmi_status);
 	s64 result;
 
 	result = lucos_query(LUCOS_QUERY_SYSTEM, 0, status, sizeof(*status));
-	if (result == -LUCOS_ERROR_BUSY)
-		return NMI_HANDLED;
 	if (result < 0)
-		return NMI_DONE;
+		return result == -LUCOS_ERROR_BUSY;
 	if (status->stops == __this_cpu_read(nmi_stops_seen))
-		return NMI_DONE;
+		return false;
 	__this_cpu_write(nmi_stops_seen, status->stops);
-	return NMI_HANDLED;
+	return true;
+}
+
+static int claim_kick(unsigned int type, struct pt_regs *regs)
+{
+	if (is_from_our_call() || is_from_new_stop())
+		return NMI_HANDLED;
+	return NMI_DONE;
 }
 
 int lucos_nmi_start(void)

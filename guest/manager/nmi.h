@@ -6,4 +6,8 @@
 int lucos_nmi_start(void);
 void lucos_nmi_stop(void);
 
+/* Stand around every call that can stop processors; one at a time. */
+void lucos_nmi_call_begins(void);
+void lucos_nmi_call_ends(void);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include "descriptor.h"
 #include "load.h"
+#include "nmi.h"
 #include "outcome.h"
 #include "patches.h"
 #include "registration.h"
@@ -61,7 +62,9 @@ s64 lucos_patient_hypercall(enum lucos_call call,
 
 	for (;;) {
 		*registers = arguments;
+		lucos_nmi_call_begins();
 		result = lucos_hypercall(call, registers);
+		lucos_nmi_call_ends();
 		if (result != -LUCOS_ERROR_BUSY || tries++ == BUSY_RETRIES)
 			break;
 		msleep(BUSY_PAUSE_MS);

@@ -24,22 +24,28 @@ static const u8 sealed_endbr[ENDBR_SIZE] = { 0x66, 0x0f, 0x1f, 0x00 };
 static const u8 empty_slot[SLOT_SIZE] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
 static const u8 call_opcode = 0xe8;
 
-/* The module that an address belongs to, with a reference. */
-static bool take_owner(unsigned long address, const struct module *patch_module,
-		       struct module **owner)
+/* Takes a reference on the module that a function belongs to, if it does. */
+static bool take_owner(const struct lucos_patch_function *wanted,
+		       const struct module *patch_module, struct module **owner,
+		       struct lucos_failure *failure)
 {
+	u32 error = LUCOS_ERROR_NOT_A_FUNCTION;
 	struct module *module;
-	bool taken = false;
 
+	if (lucos_symbols.core_kernel_text(wanted->old_start))
+		return true;
 	preempt_disable();
-	module = lucos_symbols.module_text_address(address);
-	if (module && module != patch_module &&
-	    module->state == MODULE_STATE_LIVE && try_module_get(module)) {
-		*owner = module;
-		taken = true;
+	module = lucos_symbols.module_text_address(wanted->old_start);
+	if (module && module != patch_module) {
+		error = LUCOS_ERROR_FUNCTION_UNLOADABLE;
+		if (module->state == MODULE_STATE_LIVE &&
+		    try_module_get(module))
+			*owner = module;
 	}
 	preempt_enable();
-	return taken;
+	if (*owner)
+		return true;
+	return lucos_fail(failure, error, wanted->name, wanted->old_start);
 }
 
 /*
@@ -206,10 +212,8 @@ bool lucos_site_judge(const struct lucos_patch_function *wanted,
 	if (!wanted->old_start)
 		return lucos_fail(failure, LUCOS_ERROR_NOT_LOADED_BY_LUCOS,
 				  wanted->name, 0);
-	if (!lucos_symbols.core_kernel_text(wanted->old_start) &&
-	    !take_owner(wanted->old_start, patch_module, owner))
-		return lucos_fail(failure, LUCOS_ERROR_FUNCTION_UNLOADABLE,
-				  wanted->name, wanted->old_start);
+	if (!take_owner(wanted, patch_module, owner, failure))
+		return false;
 	function->old_start = wanted->old_start;
 	memcpy(function->name, wanted->name, sizeof(function->name));
 	if (!find_size(wanted, function, failure) ||
