@@ -203,6 +203,17 @@ fn events_are_encoded_as_the_manual_says() {
 }
 
 #[test]
+fn an_event_is_delivered_once() {
+    for assists in each_assist() {
+        let (mut vmcb, _) = ready(assists);
+        vmcb.inject(nmi());
+        assert_eq!(vmcb.control().event_injection, nmi());
+        vmcb.exited(assists);
+        assert_eq!(vmcb.control().event_injection, 0, "not at the next run too");
+    }
+}
+
+#[test]
 fn an_interrupted_event_is_delivered_again_unless_its_instruction_repeats() {
     let cases = [
         (0x8000_0041, Some(0x8000_0041)),
