@@ -209,6 +209,13 @@ impl Platform for Kernel<'_> {
         }
     }
 
+    fn hidden_accesses(&mut self) -> Result<u64, MachineError> {
+        match self.memory(0, &MemoryRequest::HiddenAccesses)? {
+            MemoryReply::Count(count) => Ok(count),
+            _ => Err(MachineError::Failed),
+        }
+    }
+
     fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
         let request = LogRequest::Read {
             offset,

@@ -86,6 +86,12 @@ pub trait Platform {
     /// [`MachineError::Failed`]
     fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError>;
 
+    /// How often the guest wrote to memory that LUCOS hides, or executed there.
+    ///
+    /// # Errors
+    /// [`MachineError::Failed`]
+    fn hidden_accesses(&mut self) -> Result<u64, MachineError>;
+
     /// Reads from the log's stream, from `offset` on or from the oldest byte that is left; at most
     /// [`lucos_abi::message::PAYLOAD_MAX`] bytes. Returns the offset of the first byte and how many
     /// there are.

@@ -13,7 +13,7 @@ use lucos_guest_interface::status::{
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::Presence;
 use lucos_transaction::patch::Function;
-use lucos_transaction::{Engine, Patch, PatchState, SiteState, Store};
+use lucos_transaction::{Engine, MachineError, Patch, PatchState, SiteState, Store};
 use lucos_x86_code::jump::TRAP;
 
 use crate::buffer::copy_out;
@@ -72,11 +72,12 @@ fn system<S: Store, P: Platform>(
     let platform = guest.platform();
     let facts = platform.facts();
     let mut log_end = |offset| platform.read_log(offset, &mut []).map(|(offset, _)| offset);
-    let failed = |error: lucos_transaction::MachineError| error.fault(NO_ITEM);
+    let failed = |error: MachineError| error.fault(NO_ITEM);
     let (log_start, log_end) = (
         log_end(0).map_err(failed)?,
         log_end(u64::MAX).map_err(failed)?,
     );
+    let hidden_writes = platform.hidden_accesses().map_err(failed)?;
     let head = engine.head();
     let applied = || engine.patches().iter().filter(|patch| is_applied(patch));
     let sum = |count: fn(&Engine<S>, &Patch) -> u32| {
@@ -101,6 +102,7 @@ fn system<S: Store, P: Platform>(
         region_size: facts.region.length,
         stops: stops.count,
         longest_stop: stops.longest,
+        hidden_writes,
         log_start,
         log_end,
         boot_identity: match known {

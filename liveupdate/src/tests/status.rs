@@ -60,6 +60,7 @@ fn the_state_is_shown() {
     assert_eq!((status.trapping, status.jumping), (2, 1));
     assert_eq!((status.stops, status.longest_stop), (4, 1000));
     assert_eq!(status.boot_identity, [7; 16]);
+    assert_eq!(status.hidden_writes, 17);
     assert_eq!(status.log_end, system.guest.log.len() as u64);
     assert!(
         status
