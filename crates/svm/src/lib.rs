@@ -20,7 +20,7 @@ pub use check::{HostFacts, VmcbProblem, check_vmcb};
 pub use event::{exception, nmi};
 pub use exit::{ExitCode, exit_reason, instruction_length};
 pub use msr::{MsrMap, OutsideMap};
-pub use state::{Gprs, registers, start_flat, write_back};
+pub use state::{registers, start_flat, write_back};
 pub use vmcb::{Clean, Control, Intercepts, Save, Segment, Vmcb};
 
 #[cfg(test)]

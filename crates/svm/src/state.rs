@@ -5,27 +5,6 @@ use lucos_abi::registers::Registers;
 
 use crate::vmcb::{Clean, Save, Segment, Vmcb};
 
-/// General registers that VMRUN neither loads nor saves; the kernel's entry code does, at these
-/// offsets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Gprs {
-    /// RBX, offset 0
-    pub rbx: u64,
-    /// RCX, offset 8
-    pub rcx: u64,
-    /// RDX, offset 16
-    pub rdx: u64,
-    /// RSI, offset 24
-    pub rsi: u64,
-    /// RDI, offset 32
-    pub rdi: u64,
-    /// RBP, offset 40
-    pub rbp: u64,
-    /// R8 to R15, offset 48 on
-    pub r8_to_15: [u64; 8],
-}
-
 pub(crate) const CR0_PE: u64 = 1;
 pub(crate) const CR0_PG: u64 = 1 << 31;
 pub(crate) const CR4_PAE: u64 = 1 << 5;
@@ -56,7 +35,7 @@ const RFLAGS_USED: u64 = 0x003f_7fd5;
 /// a reset in everything else. (A guest kernel that starts its processors through the ACPI mailbox
 /// may load page tables with no-execute bits before it sets EFER.) An event that waited for delivery
 /// is forgotten.
-pub fn start_flat(vmcb: &mut Vmcb, gprs: &mut Gprs, start: &FlatStart) {
+pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
     let segment = |selector, attributes, limit| Segment {
         selector,
         attributes,
@@ -92,16 +71,16 @@ pub fn start_flat(vmcb: &mut Vmcb, gprs: &mut Gprs, start: &FlatStart) {
     control.interrupt_shadow = 0;
     control.event_injection = 0;
     control.exit_interrupt_info = 0;
-    *gprs = Gprs {
+    *general = Registers {
         rsi: start.rsi,
-        ..Gprs::default()
+        ..Registers::default()
     };
 }
 
-/// The register block that tasks see.
-pub fn registers(vmcb: &Vmcb, gprs: &Gprs) -> Registers {
+/// The register block that tasks see. VMRUN leaves most general registers alone; the kernel's entry
+/// code keeps those in `general`.
+pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
     let save = vmcb.save();
-    let [r8, r9, r10, r11, r12, r13, r14, r15] = gprs.r8_to_15;
     let code_size = match save.cs.attributes & (LONG | DEFAULT_32) {
         attributes if attributes & LONG != 0 && save.efer & EFER_LMA != 0 => 64,
         attributes if attributes & DEFAULT_32 != 0 => 32,
@@ -109,21 +88,7 @@ pub fn registers(vmcb: &Vmcb, gprs: &Gprs) -> Registers {
     };
     Registers {
         rax: save.rax,
-        rbx: gprs.rbx,
-        rcx: gprs.rcx,
-        rdx: gprs.rdx,
-        rsi: gprs.rsi,
-        rdi: gprs.rdi,
-        rbp: gprs.rbp,
         rsp: save.rsp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
         rip: save.rip,
         rflags: save.rflags,
         cr0: save.cr0,
@@ -136,23 +101,14 @@ pub fn registers(vmcb: &Vmcb, gprs: &Gprs) -> Registers {
         code_size,
         interrupt_shadow: vmcb.control().interrupt_shadow & 1,
         cs_base: save.cs.base,
+        ..*general
     }
 }
 
 /// Takes over what a task may change of a register block: the general registers, RIP, RFLAGS and
 /// the interrupt shadow.
-pub fn write_back(vmcb: &mut Vmcb, gprs: &mut Gprs, block: &Registers) {
-    *gprs = Gprs {
-        rbx: block.rbx,
-        rcx: block.rcx,
-        rdx: block.rdx,
-        rsi: block.rsi,
-        rdi: block.rdi,
-        rbp: block.rbp,
-        r8_to_15: [
-            block.r8, block.r9, block.r10, block.r11, block.r12, block.r13, block.r14, block.r15,
-        ],
-    };
+pub fn write_back(vmcb: &mut Vmcb, general: &mut Registers, block: &Registers) {
+    *general = *block;
     // None of these is ever kept by the processor, so no group is named.
     let save = vmcb.save_mut(Clean::empty());
     save.rax = block.rax;

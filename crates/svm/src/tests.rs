@@ -3,9 +3,8 @@ use lucos_abi::registers::{Registers, SIZE};
 use proptest::prelude::*;
 
 use crate::{
-    Assists, Clean, ExitCode, Gprs, HostFacts, Intercepts, MsrMap, OutsideMap, Setup, Vmcb,
-    VmcbProblem, check_vmcb, exception, exit_reason, instruction_length, nmi, registers,
-    start_flat, write_back,
+    Assists, Clean, ExitCode, HostFacts, Intercepts, MsrMap, OutsideMap, Setup, Vmcb, VmcbProblem,
+    check_vmcb, exception, exit_reason, instruction_length, nmi, registers, start_flat, write_back,
 };
 
 const SETUP: Setup = Setup {
@@ -33,9 +32,9 @@ fn host(assists: Assists) -> HostFacts {
 }
 
 /// A guest that is ready to run.
-fn ready(assists: Assists) -> (Vmcb, Gprs) {
+fn ready(assists: Assists) -> (Vmcb, Registers) {
     let mut vmcb = Vmcb::new();
-    let mut gprs = Gprs::default();
+    let mut gprs = Registers::default();
     vmcb.configure(assists, &SETUP);
     start_flat(&mut vmcb, &mut gprs, &START);
     (vmcb, gprs)

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_svm::{
-    Assists, Clean, ExitCode, Gprs, HostFacts, Setup, Vmcb, check_vmcb, exception, exit_reason,
+    Assists, Clean, ExitCode, HostFacts, Setup, Vmcb, check_vmcb, exception, exit_reason,
     instruction_length, registers, start_flat, write_back,
 };
 
@@ -34,7 +34,8 @@ pub struct SvmVcpu {
     vmcb_phys: u64,
     /// Physical address of the page with LUCOS's own VMLOAD state.
     own_state: u64,
-    gprs: Gprs,
+    /// The general registers that VMRUN leaves alone; the rest of the block is not used.
+    general: Registers,
     facts: HostFacts,
     nmi: GuestNmi,
 }
@@ -66,7 +67,7 @@ impl SvmVcpu {
             vmcb,
             vmcb_phys,
             own_state,
-            gprs: Gprs::default(),
+            general: Registers::default(),
             facts,
             nmi: GuestNmi::default(),
         })
@@ -110,7 +111,7 @@ impl SvmVcpu {
         }
         // SAFETY: `enter` turned global interrupts off and loaded the guest's state; the nested
         // tables are the guest space's.
-        unsafe { world_switch::run(&mut self.gprs, self.vmcb_phys) };
+        unsafe { world_switch::run(&mut self.general, self.vmcb_phys) };
         self.vmcb.exited(self.facts.assists);
         if let Some(event) = self.vmcb.interrupted_event() {
             self.vmcb.inject(event);
@@ -129,15 +130,15 @@ impl SvmVcpu {
             0 if code::is_plain_cpuid(self.vmcb) => 2,
             length => length,
         };
-        let (leaf, subleaf) = (self.vmcb.save().rax as u32, self.gprs.rcx as u32);
+        let (leaf, subleaf) = (self.vmcb.save().rax as u32, self.general.rcx as u32);
         let answer = answer_cpuid(leaf, subleaf, self.vmcb.save().cr4);
         let (Some([eax, ebx, ecx, edx]), 1..) = (answer, length) else {
             return false;
         };
         self.shared.counts.add(Counter::Cpuid);
-        self.gprs.rbx = ebx.into();
-        self.gprs.rcx = ecx.into();
-        self.gprs.rdx = edx.into();
+        self.general.rbx = ebx.into();
+        self.general.rcx = ecx.into();
+        self.general.rdx = edx.into();
         let save = self.vmcb.save_mut(Clean::empty());
         save.rax = eax.into();
         save.rip = save.rip.wrapping_add(length.into());
@@ -203,7 +204,7 @@ impl SvmVcpu {
     /// Sets the state in which the guest starts.
     pub fn start(&mut self, state: &FlatStart) {
         self.nmi.reset(self.vmcb);
-        start_flat(self.vmcb, &mut self.gprs, state);
+        start_flat(self.vmcb, &mut self.general, state);
     }
 
     /// Length of the instruction of the last exit; 0 when the processor does not tell.
@@ -213,12 +214,12 @@ impl SvmVcpu {
 
     /// The registers.
     pub fn registers(&self) -> Registers {
-        registers(self.vmcb, &self.gprs)
+        registers(self.vmcb, &self.general)
     }
 
     /// Changes the registers that a task may change.
     pub fn set_registers(&mut self, block: &Registers) {
-        write_back(self.vmcb, &mut self.gprs, block);
+        write_back(self.vmcb, &mut self.general, block);
     }
 
     /// Delivers an exception at the next entry.

@@ -8,11 +8,12 @@
 //! TR is the guest's: an NMI would use the guest's stack table.
 
 use core::arch::{asm, global_asm};
-use lucos_svm::Gprs;
+use core::mem::offset_of;
+use lucos_abi::registers::Registers;
 
 global_asm!(
     ".global svm_run",
-    "svm_run:", // rdi: general registers, rsi: physical address of the VMCB
+    "svm_run:", // rdi: register block, rsi: physical address of the VMCB
     "push rbx",
     "push rbp",
     "push r12",
@@ -21,37 +22,37 @@ global_asm!(
     "push r15",
     "push rdi",
     "mov rax, rsi",
-    "mov rbx, [rdi]",
-    "mov rcx, [rdi + 8]",
-    "mov rdx, [rdi + 16]",
-    "mov rsi, [rdi + 24]",
-    "mov rbp, [rdi + 40]",
-    "mov r8, [rdi + 48]",
-    "mov r9, [rdi + 56]",
-    "mov r10, [rdi + 64]",
-    "mov r11, [rdi + 72]",
-    "mov r12, [rdi + 80]",
-    "mov r13, [rdi + 88]",
-    "mov r14, [rdi + 96]",
-    "mov r15, [rdi + 104]",
-    "mov rdi, [rdi + 32]",
+    "mov rbx, [rdi + 8]",
+    "mov rcx, [rdi + 16]",
+    "mov rdx, [rdi + 24]",
+    "mov rsi, [rdi + 32]",
+    "mov rbp, [rdi + 48]",
+    "mov r8, [rdi + 64]",
+    "mov r9, [rdi + 72]",
+    "mov r10, [rdi + 80]",
+    "mov r11, [rdi + 88]",
+    "mov r12, [rdi + 96]",
+    "mov r13, [rdi + 104]",
+    "mov r14, [rdi + 112]",
+    "mov r15, [rdi + 120]",
+    "mov rdi, [rdi + 40]",
     "vmrun rax",
     "push rdi",
     "mov rdi, [rsp + 8]",
-    "mov [rdi], rbx",
-    "mov [rdi + 8], rcx",
-    "mov [rdi + 16], rdx",
-    "mov [rdi + 24], rsi",
-    "pop qword ptr [rdi + 32]",
-    "mov [rdi + 40], rbp",
-    "mov [rdi + 48], r8",
-    "mov [rdi + 56], r9",
-    "mov [rdi + 64], r10",
-    "mov [rdi + 72], r11",
-    "mov [rdi + 80], r12",
-    "mov [rdi + 88], r13",
-    "mov [rdi + 96], r14",
-    "mov [rdi + 104], r15",
+    "mov [rdi + 8], rbx",
+    "mov [rdi + 16], rcx",
+    "mov [rdi + 24], rdx",
+    "mov [rdi + 32], rsi",
+    "mov [rdi + 48], rbp",
+    "mov [rdi + 64], r8",
+    "mov [rdi + 72], r9",
+    "mov [rdi + 80], r10",
+    "mov [rdi + 88], r11",
+    "mov [rdi + 96], r12",
+    "mov [rdi + 104], r13",
+    "mov [rdi + 112], r14",
+    "mov [rdi + 120], r15",
+    "pop qword ptr [rdi + 40]",
     "pop rdi",
     "pop r15",
     "pop r14",
@@ -63,8 +64,17 @@ global_asm!(
     "ret",
 );
 
+// The offsets above are those of the block.
+const _: () = {
+    assert!(offset_of!(Registers, rbx) == 8);
+    assert!(offset_of!(Registers, rdi) == 40);
+    assert!(offset_of!(Registers, rbp) == 48);
+    assert!(offset_of!(Registers, r8) == 64);
+    assert!(offset_of!(Registers, r15) == 120);
+};
+
 unsafe extern "C" {
-    fn svm_run(general: *mut Gprs, vmcb: u64);
+    fn svm_run(general: *mut Registers, vmcb: u64);
 }
 
 /// Runs the guest until its next exit.
@@ -72,7 +82,7 @@ unsafe extern "C" {
 /// # Safety
 /// Global interrupts are off (CLGI), the guest's VMLOAD state is loaded, and `vmcb` is the physical
 /// address of a VMCB whose nested tables keep the guest out of LUCOS's region.
-pub unsafe fn run(general: &mut Gprs, vmcb: u64) {
+pub unsafe fn run(general: &mut Registers, vmcb: u64) {
     // SAFETY: the caller prepared the guest; `svm_run` keeps to the C convention.
     unsafe { svm_run(general, vmcb) }
 }
