@@ -232,6 +232,9 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 fn start(prepared: Prepared) -> Result<ExitCode> {
     let log = prepared.session.log.clone();
     let command = prepared.session.command.is_some();
+    if !command {
+        eprintln!("Ctrl-A x ends QEMU, Ctrl-A c leads to its monitor and back");
+    }
     let report = match prepared.session.run() {
         Ok(report) => report,
         Err(error) => {
