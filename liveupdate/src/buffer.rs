@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::service::AddressSpace;
+use lucos_service::AddressSpace;
 use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::MachineError;

@@ -1,6 +1,6 @@
 //! The guest's memory and processors, for one call of the guest.
 
-use lucos_abi::service::AddressSpace;
+use lucos_service::AddressSpace;
 use lucos_transaction::machine::Target;
 use lucos_transaction::{Machine, MachineError, Redirects};
 use spin::RwLock;

@@ -6,7 +6,7 @@ use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{COUNTERS, Intercept, LogReply, LogRequest, MachineReply, MachineRequest};
 use lucos_abi::registers::Registers;
-use lucos_abi::service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
+use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, Extension,
@@ -261,7 +261,7 @@ impl Store for RetainedPages {
 mod tests {
     use super::{machine_error, memory_error, svm_assists};
     use lucos_abi::call::CallStatus;
-    use lucos_abi::service::MemoryError;
+    use lucos_service::MemoryError;
     use lucos_guest_interface::status::{ASSIST_DECODE, ASSIST_NEXT_RIP};
     use lucos_runtime::CallError;
     use lucos_transaction::MachineError;

@@ -1,7 +1,7 @@
 //! LOG.
 
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::service::AddressSpace;
+use lucos_service::AddressSpace;
 use lucos_guest_interface::call::{MAX_BUFFER_LENGTH, NO_ITEM};
 use lucos_guest_interface::{ErrorCode, Fault};
 

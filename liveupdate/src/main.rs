@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use lucos_abi::service::{LiveupdateReply, LiveupdateRequest};
+use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use lucos_liveupdate::kernel::{Kernel, RetainedPages, facts};
 use lucos_liveupdate::platform::Facts;
 use lucos_liveupdate::service::Liveupdate;

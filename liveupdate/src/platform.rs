@@ -2,7 +2,7 @@
 
 use lucos_abi::boot::MemoryRange;
 use lucos_abi::object::COUNTERS;
-use lucos_abi::service::AddressSpace;
+use lucos_service::AddressSpace;
 use lucos_transaction::MachineError;
 
 /// What does not change while LUCOS runs.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lucos_abi::service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
+use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::{JournalError, Presence};

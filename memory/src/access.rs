@@ -1,6 +1,6 @@
 //! Reads and writes for other tasks.
 
-use lucos_abi::service::{AddressSpace, MemoryError};
+use lucos_service::{AddressSpace, MemoryError};
 
 use crate::PAGE;
 use crate::map::GuestMap;
@@ -112,7 +112,7 @@ pub fn write_physical(
 mod tests {
     use super::{fetch, read, write};
     use crate::fake::{self, AREA, Fake, HIGH, REGION};
-    use lucos_abi::service::MemoryError;
+    use lucos_service::MemoryError;
 
     #[test]
     fn a_range_over_two_pages_is_read_and_written_through_both() {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
-use lucos_abi::service::AddressSpace;
+use lucos_service::AddressSpace;
 
 use crate::map::GuestMap;
 use crate::platform::{Platform, Refused, Rights};

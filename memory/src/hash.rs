@@ -1,6 +1,6 @@
 //! SHA-256 of everything that the guest owns.
 
-use lucos_abi::service::MemoryError;
+use lucos_service::MemoryError;
 use sha2::{Digest, Sha256};
 
 use crate::PAGE;

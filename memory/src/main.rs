@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use lucos_abi::service::{MemoryReply, MemoryRequest};
+use lucos_service::{MemoryReply, MemoryRequest};
 use lucos_memory::map::GuestMap;
 use lucos_memory::platform::Kernel;
 use lucos_memory::{service, space};

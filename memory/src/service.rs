@@ -1,6 +1,6 @@
 //! Requests and replies.
 
-use lucos_abi::service::{MemoryError, MemoryReply, MemoryRequest};
+use lucos_service::{MemoryError, MemoryReply, MemoryRequest};
 
 use crate::map::GuestMap;
 use crate::platform::{Platform, Refused};
@@ -114,7 +114,7 @@ mod tests {
     use super::answer;
     use crate::fake::{self, AREA, Fake, REGION};
     use lucos_abi::message::PAYLOAD_MAX;
-    use lucos_abi::service::{AddressSpace, FaultVerdict, MemoryError, MemoryReply, MemoryRequest};
+    use lucos_service::{AddressSpace, FaultVerdict, MemoryError, MemoryReply, MemoryRequest};
     use proptest::prelude::*;
 
     fn ask(machine: &mut Fake, request: MemoryRequest<'_>, check: impl FnOnce(MemoryReply<'_>)) {

@@ -5,7 +5,7 @@
 //! firmware has put far up) follow when the guest first touches them. LUCOS's own memory shows a
 //! page of ones, which the kernel takes care of.
 
-use lucos_abi::service::{FaultVerdict, MemoryError};
+use lucos_service::{FaultVerdict, MemoryError};
 
 use crate::PAGE;
 use crate::guards;
@@ -141,7 +141,7 @@ mod tests {
     use super::{fault, guard, start};
     use crate::fake::{self, AREA, Fake, HIGH, REGION};
     use crate::platform::{Refused, Rights};
-    use lucos_abi::service::{FaultVerdict, MemoryError};
+    use lucos_service::{FaultVerdict, MemoryError};
 
     const TIB: u64 = 1 << 40;
 

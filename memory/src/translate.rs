@@ -1,7 +1,7 @@
 //! From guest-virtual to guest-physical addresses, by the guest's own page tables.
 
 use heapless::Vec;
-use lucos_abi::service::{AddressSpace, MemoryError};
+use lucos_service::{AddressSpace, MemoryError};
 use lucos_paging::{GuestPage, GuestWalkError, guest_walk};
 
 use crate::PAGE;

@@ -6,10 +6,8 @@ use std::fmt;
 use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
 use lucos_abi::object::{CpuidRule, FlatStart};
 use lucos_abi::registers::Registers;
-use lucos_abi::service::{
-    AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError,
-};
 use lucos_linux_boot::nvs::fixed_places;
+use lucos_service::{AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError};
 
 use crate::exit::Machine;
 use crate::platform::{Failure, Platform};

@@ -3,9 +3,9 @@
 //! Two are answered here; the task `liveupdate` has the others.
 
 use lucos_abi::registers::Registers;
-use lucos_abi::service::{LiveupdateReply, LiveupdateRequest};
 use lucos_guest_interface::call::{CALL_BASE, CALL_NUMBER_MASK, Call};
 use lucos_guest_interface::{ErrorCode, Fault, INTERFACE_VERSION};
+use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
 use crate::exit::{Exit, Machine, Outcome};
 use crate::instruction::{address_space, behind};
@@ -96,9 +96,9 @@ mod tests {
     use crate::processors;
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::Registers;
-    use lucos_abi::service::{LiveupdateReply, LiveupdateRequest};
     use lucos_guest_interface::ErrorCode;
     use lucos_guest_interface::call::{CALL_BASE, Call, register_value};
+    use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
     fn call(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit {

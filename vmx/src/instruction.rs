@@ -1,7 +1,7 @@
 //! The instruction at which the guest stopped.
 
 use lucos_abi::registers::Registers;
-use lucos_abi::service::AddressSpace;
+use lucos_service::AddressSpace;
 use lucos_x86_code::LONGEST_INSTRUCTION;
 use lucos_x86_code::length::instruction_length;
 

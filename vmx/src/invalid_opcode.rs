@@ -1,7 +1,7 @@
 //! Invalid opcodes: the trap bytes of redirected functions, and the guest's own.
 
 use lucos_abi::registers::Registers;
-use lucos_abi::service::{LiveupdateReply, LiveupdateRequest};
+use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
 use crate::exit::{Exit, Outcome};
 use crate::instruction::address_space;
@@ -36,7 +36,7 @@ mod tests {
     use crate::platform::Failure;
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::Registers;
-    use lucos_abi::service::LiveupdateReply;
+    use lucos_service::LiveupdateReply;
 
     fn opcode(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit {

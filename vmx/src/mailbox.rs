@@ -18,7 +18,17 @@ pub fn is_command(machine: &Machine<'_>, gpa: u64, width: u8) -> bool {
     gpa < command + COMMAND_LENGTH && command < gpa.saturating_add(u64::from(width))
 }
 
+/// The guest prepares a command: what came before it is over.
+pub fn prepare(platform: &mut impl Platform) {
+    let me = platform.cpu();
+    processors::set_woken(platform, me, None);
+}
+
 /// Carries out the command that stands in the mailbox now.
+///
+/// If this task is restarted after that, and before the guest goes on behind its store, then the
+/// guest repeats the store. A processor must not be started twice by that, so what was done is
+/// noted until the next command is prepared by a store to its operands.
 pub fn carry_out(platform: &mut impl Platform, machine: &Machine<'_>) {
     match read(platform, machine) {
         Ok(Command::Noop) => {}
@@ -60,11 +70,18 @@ fn wake(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vecto
         let text = format_args!("mailbox: processor {target} starts itself, which means nothing");
         return note(platform, text);
     }
+    let me = platform.cpu();
+    if processors::has_woken(platform, me, target) {
+        return acknowledge(platform, machine);
+    }
     let state = start_state(vector, 0, machine.places.tables, machine.places.descriptors);
     let ran = processors::runs(platform, target);
     processors::set_runs(platform, target, true);
     match platform.start(target, state) {
-        Ok(()) => acknowledge(platform, machine),
+        Ok(()) => {
+            processors::set_woken(platform, me, Some(target));
+            acknowledge(platform, machine);
+        }
         Err(error) => {
             processors::set_runs(platform, target, ran);
             note(
@@ -97,7 +114,7 @@ fn cpu(info: &SystemInfo, apic_id: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{carry_out, is_command, wait};
+    use super::{carry_out, is_command, prepare, wait};
     use crate::fake::{self, APIC_ID_OF_1, Fake, MAILBOX};
     use crate::platform::Failure;
     use crate::processors;
@@ -125,6 +142,19 @@ mod tests {
         assert_eq!(state.cr3, MAILBOX + 0x2000);
         assert_eq!(pending(&platform), 0);
         assert!(processors::runs(&platform, 1));
+    }
+
+    #[test]
+    fn a_repeated_command_starts_nobody_again_until_another_is_prepared() {
+        let mut platform = Fake::new();
+        command(&mut platform, 1, APIC_ID_OF_1, 0x9_8000);
+        command(&mut platform, 1, APIC_ID_OF_1, 0x9_8000);
+        assert_eq!((platform.started.len(), pending(&platform)), (1, 0));
+        command(&mut platform, 1, 0x22, 0x9_8000);
+        assert_eq!(platform.started.len(), 2, "another processor");
+        prepare(&mut platform);
+        command(&mut platform, 1, 0x22, 0x9_8000);
+        assert_eq!(platform.started.len(), 3);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Accesses that the guest space does not allow.
 
 use lucos_abi::object::Access;
-use lucos_abi::service::FaultVerdict;
+use lucos_service::FaultVerdict;
 use lucos_x86_code::store::decode_store;
 
 use crate::exit::{Exit, Machine, Outcome, note};
@@ -81,6 +81,8 @@ fn guarded_store(
     }
     if mailbox::is_command(machine, gpa, store.width) {
         mailbox::carry_out(platform, machine);
+    } else {
+        mailbox::prepare(platform);
     }
     Outcome::Resume(step(registers, store.length))
 }
@@ -92,7 +94,7 @@ mod tests {
     use crate::fake::{self, APIC_ID_OF_1, Fake, MAILBOX};
     use crate::platform::Failure;
     use lucos_abi::object::{Access, ExitReason};
-    use lucos_abi::service::FaultVerdict;
+    use lucos_service::FaultVerdict;
 
     const WRITE: Access = Access {
         write: true,

@@ -7,11 +7,11 @@ use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{
     CpuidRule, FlatStart, MachineReply, MachineRequest, VcpuReply, VcpuRequest,
 };
-use lucos_abi::service::{
+use lucos_runtime::{CallError, CallStatus, Journal, Thread};
+use lucos_service::{
     AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError, MemoryReply,
     MemoryRequest,
 };
-use lucos_runtime::{CallError, CallStatus, Journal, Thread};
 
 /// Why something was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Failure {
     Memory(MemoryError),
     /// The request was refused.
     Refused,
-    /// The other task was restarted; asking again may help.
+    /// The other task was restarted, each time it was asked.
     Restarted,
     /// A reply that does not fit the request, or a status that this task's requests never have.
     Protocol,
@@ -148,29 +148,51 @@ pub struct Kernel {
     pub journal: Journal,
 }
 
-impl Kernel {
-    fn memory(&mut self, request: &MemoryRequest<'_>) -> Result<MemoryReply<'_>, Failure> {
-        match self.thread.call(Object::MemoryTask, request)? {
-            MemoryReply::Failed(error) => Err(Failure::Memory(error)),
-            reply => Ok(reply),
+/// How often a task is asked that is restarted while it works on the question. Asking again is
+/// right: `memory` may do the same twice, and `liveupdate` knows what it has done.
+const ATTEMPTS: usize = 4;
+
+/// Asks until the answer is another than that the task was restarted.
+fn persist<T>(mut ask: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 1..ATTEMPTS {
+        match ask() {
+            Err(Failure::Restarted) => {}
+            answer => return answer,
         }
+    }
+    ask()
+}
+
+impl Kernel {
+    /// Asks `memory`, and makes a value of its reply.
+    fn memory<T>(
+        &mut self,
+        request: &MemoryRequest<'_>,
+        mut value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        persist(|| match self.thread.call(Object::MemoryTask, request)? {
+            MemoryReply::Failed(error) => Err(Failure::Memory(error)),
+            reply => value(reply),
+        })
     }
 
     fn done(&mut self, request: &MemoryRequest<'_>) -> Result<(), Failure> {
-        match self.memory(request)? {
+        self.memory(request, |reply| match reply {
             MemoryReply::Done => Ok(()),
             _ => Err(Failure::Protocol),
-        }
+        })
     }
 
     /// Copies the bytes of a reply to the start of `to` and returns how many there are.
     fn bytes(&mut self, request: &MemoryRequest<'_>, to: &mut [u8]) -> Result<usize, Failure> {
-        let MemoryReply::Bytes { data } = self.memory(request)? else {
-            return Err(Failure::Protocol);
-        };
-        let place = to.get_mut(..data.len()).ok_or(Failure::Protocol)?;
-        place.copy_from_slice(data);
-        Ok(data.len())
+        self.memory(request, |reply| {
+            let MemoryReply::Bytes { data } = reply else {
+                return Err(Failure::Protocol);
+            };
+            let place = to.get_mut(..data.len()).ok_or(Failure::Protocol)?;
+            place.copy_from_slice(data);
+            Ok(data.len())
+        })
     }
 
     fn machine(&mut self, request: &MachineRequest) -> Result<(), Failure> {
@@ -266,14 +288,14 @@ impl Platform for Kernel {
             write,
             execute,
         };
-        match self.memory(&request)? {
+        self.memory(&request, |reply| match reply {
             MemoryReply::Fault(verdict) => Ok(verdict),
             _ => Err(Failure::Protocol),
-        }
+        })
     }
 
     fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure> {
-        Ok(self.thread.call(Object::LiveupdateTask, &request)?)
+        persist(|| Ok(self.thread.call(Object::LiveupdateTask, &request)?))
     }
 
     fn write_efer(&mut self, value: u64) -> Result<(), Failure> {
@@ -314,5 +336,40 @@ impl Platform for Kernel {
 
     fn log(&mut self, text: fmt::Arguments<'_>) {
         self.thread.log(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ATTEMPTS, Failure, persist};
+
+    /// Asks a task that is restarted a number of times before it answers.
+    fn asked(restarts: usize) -> (Result<u8, Failure>, usize) {
+        let mut questions = 0;
+        let answer = persist(|| {
+            questions += 1;
+            match questions > restarts {
+                true => Ok(7),
+                false => Err(Failure::Restarted),
+            }
+        });
+        (answer, questions)
+    }
+
+    #[test]
+    fn a_task_that_is_restarted_is_asked_again_but_not_for_ever() {
+        assert_eq!(asked(0), (Ok(7), 1));
+        assert_eq!(asked(ATTEMPTS - 1), (Ok(7), ATTEMPTS));
+        assert_eq!(asked(ATTEMPTS), (Err(Failure::Restarted), ATTEMPTS));
+    }
+
+    #[test]
+    fn other_failures_are_final() {
+        let mut questions = 0;
+        let answer = persist(|| {
+            questions += 1;
+            Err::<(), _>(Failure::Refused)
+        });
+        assert_eq!((answer, questions), (Err(Failure::Refused), 1));
     }
 }

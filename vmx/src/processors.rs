@@ -9,9 +9,12 @@ use crate::platform::Platform;
 const STARTED: usize = 0;
 /// Offset of a byte for each processor that says that it runs.
 const RUNNING: usize = 64;
+/// Offset of a byte for each processor: one more than the number of the processor that its last
+/// command woke, 0 for none.
+const WOKE: usize = RUNNING + MAX_CPUS;
 
 /// Bytes of retained memory that are used.
-pub const LENGTH: usize = RUNNING + MAX_CPUS;
+pub const LENGTH: usize = WOKE + MAX_CPUS;
 
 /// Whether the guest was started.
 pub fn guest_started(platform: &impl Platform) -> bool {
@@ -33,7 +36,25 @@ pub fn set_runs(platform: &mut impl Platform, cpu: u32, runs: bool) {
     platform.retain(place(cpu), u8::from(runs));
 }
 
-fn place(cpu: u32) -> usize {
-    // Processors are numbered below `MAX_CPUS`.
-    RUNNING + cpu as usize % MAX_CPUS
+/// Whether the command that a processor is about to give has been carried out already: this task
+/// was restarted before the processor could go on behind it.
+pub fn has_woken(platform: &impl Platform, cpu: u32, target: u32) -> bool {
+    u32::from(platform.recall(WOKE + index(cpu))) == target + 1
 }
+
+/// Notes which processor a processor's command woke; `None` when it prepares another command.
+pub fn set_woken(platform: &mut impl Platform, cpu: u32, target: Option<u32>) {
+    let note = target.map_or(0, |target| index(target) as u8 + 1);
+    platform.retain(WOKE + index(cpu), note);
+}
+
+fn place(cpu: u32) -> usize {
+    RUNNING + index(cpu)
+}
+
+/// Processors are numbered below [`MAX_CPUS`].
+fn index(cpu: u32) -> usize {
+    cpu as usize % MAX_CPUS
+}
+
+const _: () = assert!(MAX_CPUS < 256);

@@ -10,7 +10,6 @@
 //! | [`call`] | task ↔ kernel: the three system calls and their status |
 //! | [`object`] | task → kernel objects: vCPU, machine, guest space, guest memory, log |
 //! | [`registers`] | the register block of a vCPU, one byte block inside messages |
-//! | [`service`] | task ↔ task: what `memory` and `liveupdate` offer |
 //! | [`layout`] | the address space of a task |
 
 #![cfg_attr(not(test), no_std)]
@@ -23,4 +22,3 @@ pub mod manifest;
 pub mod message;
 pub mod object;
 pub mod registers;
-pub mod service;

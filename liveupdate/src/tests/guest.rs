@@ -6,7 +6,7 @@ use crate::platform::{Facts, Platform};
 use crate::service::{Liveupdate, Results};
 use lucos_abi::boot::{MemoryKind, MemoryRange};
 use lucos_abi::object::COUNTERS;
-use lucos_abi::service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
+use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
 use lucos_guest_interface::registration::RegistrationRecord;

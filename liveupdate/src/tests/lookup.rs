@@ -2,7 +2,7 @@
 
 use super::guest::{MODULE, NONCE, Pages, System, record, registration, start_of};
 use crate::service::Liveupdate;
-use lucos_abi::service::LiveupdateReply::{NotOurs, Redirect};
+use lucos_service::LiveupdateReply::{NotOurs, Redirect};
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::registration::RegistrationRecord;
 

@@ -4,10 +4,10 @@ use super::{BuildError, build};
 use crate::fake::{self, Fake, MAILBOX, REGION};
 use crate::platform::Failure;
 use lucos_abi::boot::{MemoryKind, MemoryRange, Module, SystemInfo};
-use lucos_abi::service::MemoryError;
 use lucos_linux_boot::acpi::AcpiError;
 use lucos_linux_boot::kernel::KernelError;
 use lucos_linux_boot::nvs::NvsError;
+use lucos_service::MemoryError;
 
 const BUNDLE: u64 = 0x2000_0200;
 const CODE: usize = 0x3000;

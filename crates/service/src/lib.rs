@@ -1,4 +1,9 @@
-//! What the tasks offer each other.
+//! What the tasks offer each other: the messages of `memory` and `liveupdate`.
+//!
+//! The kernel carries these messages without reading them, so they are no part of the trusted base.
+
+#![no_std]
+#![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +23,7 @@ pub enum MemoryRequest<'a> {
         space: AddressSpace,
         /// The address.
         address: u64,
-        /// At most [`crate::message::PAYLOAD_MAX`].
+        /// At most [`lucos_abi::message::PAYLOAD_MAX`].
         length: u32,
     },
     /// Up to `length` bytes of code at a guest-virtual address: fewer when the next page is not
@@ -40,7 +45,7 @@ pub enum MemoryRequest<'a> {
         address: u64,
         /// Read-only pages are meant.
         text: bool,
-        /// At most [`crate::message::PAYLOAD_MAX`].
+        /// At most [`lucos_abi::message::PAYLOAD_MAX`].
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
     },
@@ -48,14 +53,14 @@ pub enum MemoryRequest<'a> {
     ReadPhysical {
         /// The address.
         gpa: u64,
-        /// At most [`crate::message::PAYLOAD_MAX`].
+        /// At most [`lucos_abi::message::PAYLOAD_MAX`].
         length: u32,
     },
     /// Writes bytes at a guest-physical address; all or none.
     WritePhysical {
         /// The address.
         gpa: u64,
-        /// At most [`crate::message::PAYLOAD_MAX`].
+        /// At most [`lucos_abi::message::PAYLOAD_MAX`].
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
     },
