@@ -3,11 +3,11 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use lucos_service::{MemoryReply, MemoryRequest};
 use lucos_memory::map::GuestMap;
 use lucos_memory::platform::Kernel;
 use lucos_memory::{service, space};
 use lucos_runtime::{GuestWindow, Journal, Scratch, Service, StartInfo, Thread, log, system_info};
+use lucos_service::{MemoryReply, MemoryRequest};
 use spin::Mutex;
 
 lucos_runtime::entry!(run);

@@ -1,8 +1,8 @@
 //! From guest-virtual to guest-physical addresses, by the guest's own page tables.
 
 use heapless::Vec;
-use lucos_service::{AddressSpace, MemoryError};
 use lucos_paging::{GuestPage, GuestWalkError, guest_walk};
+use lucos_service::{AddressSpace, MemoryError};
 
 use crate::PAGE;
 use crate::map::GuestMap;

@@ -67,7 +67,7 @@ mod tests {
     use super::{Scratch, Service, answer};
     use crate::Thread;
     use lucos_abi::message::{MESSAGE_SIZE, PAYLOAD_MAX, decode, encode};
-    use lucos_abi::service::{MemoryReply, MemoryRequest};
+    use lucos_service::{MemoryReply, MemoryRequest};
 
     /// Answers every read with as many bytes of the value 7.
     struct Sevens;
