@@ -146,6 +146,10 @@ pub struct FlatStart {
 }
 
 /// Requests that concern all processors.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the kernel has no heap on this path, and the table is sent once"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MachineRequest {
     /// Stops the guest on every other processor. Needs `STOP`. A second caller gets `Busy`; when a

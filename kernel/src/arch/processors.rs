@@ -118,17 +118,19 @@ fn start_one(page: u64, processor: &'static Shared) -> Result<(), Fatal> {
     Err(Fatal::ProcessorDead(processor.apic_id))
 }
 
-/// The highest free page below 640 KiB that holds nothing of the bundle.
+/// The highest free page below 640 KiB that holds nothing of the bundle or of UEFI's tables.
 fn low_page(record: &BootRecord) -> Option<u64> {
     let free = |page: u64| {
         let in_ram = record.memory.iter().any(|range| {
             range.kind == MemoryKind::Ram && range.start <= page && page + PAGE <= range.end()
         });
-        let in_bundle = record
-            .modules
-            .iter()
-            .any(|module| module.start < page + PAGE && page < module.start + module.length);
-        in_ram && !in_bundle
+        let meets = |start, length| start < page + PAGE && page < start + length;
+        let mut modules = record.modules.iter();
+        let in_bundle = modules.any(|module| meets(module.start, module.length));
+        let in_efi = record
+            .efi
+            .is_some_and(|efi| meets(efi.memory_map, efi.memory_map_length.into()));
+        in_ram && !in_bundle && !in_efi
     };
     (1..0xa0)
         .rev()

@@ -300,7 +300,9 @@ fn build() -> Gates {
         };
         *slot = gate(entries + vector as u64 * 16, stack, 0);
     }
-    gates[usize::from(lucos_abi::call::VECTOR)] = gate(addr_of!(trap_call) as u64, 0, 3);
+    if let Some(slot) = gates.get_mut(usize::from(lucos_abi::call::VECTOR)) {
+        *slot = gate(addr_of!(trap_call) as u64, 0, 3);
+    }
     Gates(gates)
 }
 

@@ -157,7 +157,7 @@ fn image_start() -> u64 {
 /// The loadable segments of the running image.
 fn segments() -> Result<Vec<ProgramHeader>, Fatal> {
     // SAFETY: the header page is part of the image, read-only from the start, mapped by the stub.
-    let header: &[u8] = unsafe { &*(&raw const __ehdr_start) };
+    let header: &[u8] = unsafe { &__ehdr_start };
     // Only the headers are here, so the crate's whole-file parser would miss the sections.
     let (ident, rest) = header.split_at(EI_NIDENT);
     let ident = parse_ident::<LittleEndian>(ident).map_err(|_| Fatal::BadBootRecord)?;
