@@ -77,12 +77,12 @@ fn wake(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vecto
     let state = start_state(vector, 0, machine.places.tables, machine.places.descriptors);
     let ran = processors::runs(platform, target);
     processors::set_runs(platform, target, true);
+    // Noted first: a processor that has just started can make this task fail at once.
+    processors::set_woken(platform, me, Some(target));
     match platform.start(target, state) {
-        Ok(()) => {
-            processors::set_woken(platform, me, Some(target));
-            acknowledge(platform, machine);
-        }
+        Ok(()) => acknowledge(platform, machine),
         Err(error) => {
+            processors::set_woken(platform, me, None);
             processors::set_runs(platform, target, ran);
             note(
                 platform,
