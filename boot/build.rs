@@ -6,12 +6,7 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         let script = format!("-T{folder}/link.ld");
-        for argument in [
-            "-no-pie",
-            "-zmax-page-size=4096",
-            "--build-id=none",
-            &script,
-        ] {
+        for argument in ["-no-pie", "-zmax-page-size=4096", "--build-id=none", &script] {
             println!("cargo:rustc-link-arg-bins={argument}");
         }
     }

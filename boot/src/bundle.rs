@@ -91,10 +91,7 @@ mod tests {
             .iter()
             .map(|module| (module.name.as_str(), module.start, module.length))
             .collect();
-        let expected = [
-            ("tasks/vmx", 0x700_0200, 600),
-            ("guest/cmdline", 0x700_0c00, 0),
-        ];
+        let expected = [("tasks/vmx", 0x700_0200, 600), ("guest/cmdline", 0x700_0c00, 0)];
         assert_eq!(found, expected);
     }
 

@@ -41,11 +41,7 @@ pub type Physical<'p, 'a> = &'p dyn Fn(u64, u64) -> Option<&'a [u8]>;
 
 /// A part of the RAM that is in use.
 pub const fn in_use(start: u64, length: u64) -> MemoryRange {
-    MemoryRange {
-        start,
-        length,
-        kind: MemoryKind::Ram,
-    }
+    MemoryRange { start, length, kind: MemoryKind::Ram }
 }
 
 /// The kind of memory that both protocols and the BIOS's E820 call by this number.
@@ -70,16 +66,12 @@ pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Result<u32, BootError> {
 
 fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], BootError> {
     let field = bytes.get(offset..).and_then(<[u8]>::first_chunk);
-    field
-        .copied()
-        .ok_or(BootError::BadBootInformation("it ends too early"))
+    field.copied().ok_or(BootError::BadBootInformation("it ends too early"))
 }
 
 /// Value of a `key=port` word of the command line, decimal or with `0x`.
 pub fn port_option(options: &str, key: &str) -> Option<u16> {
-    let mut pairs = options
-        .split_ascii_whitespace()
-        .filter_map(|word| word.split_once('='));
+    let mut pairs = options.split_ascii_whitespace().filter_map(|word| word.split_once('='));
     let (_, value) = pairs.find(|(name, _)| *name == key)?;
     match value.strip_prefix("0x") {
         Some(digits) => u16::from_str_radix(digits, 16).ok(),

@@ -58,13 +58,8 @@ mod tests {
 
         fn segment(&mut self, at: usize, kind: u32, [offset, vaddr, filesz, memsz]: [u64; 4]) {
             self.put(at, &kind.to_le_bytes());
-            for (field, value) in [
-                (8, offset),
-                (16, vaddr),
-                (32, filesz),
-                (40, memsz),
-                (48, 4096),
-            ] {
+            for (field, value) in [(8, offset), (16, vaddr), (32, filesz), (40, memsz), (48, 4096)]
+            {
                 self.put(at + field, &value.to_le_bytes());
             }
         }
@@ -120,14 +115,8 @@ mod tests {
             (|f| f.put(16, &[2]), position),
             (|f| f.put(18, &[3]), position),
             (|f| f.put(NOTE, &[0]), "it has no note"),
-            (
-                |f| f.segment(NOTE, 4, [0x100, 0x100, 0, 0]),
-                "it has no note",
-            ),
-            (
-                |f| f.segment(SECOND, 1, [u64::MAX, 0x1000, 0x80, 0x80]),
-                cut,
-            ),
+            (|f| f.segment(NOTE, 4, [0x100, 0x100, 0, 0]), "it has no note"),
+            (|f| f.segment(SECOND, 1, [u64::MAX, 0x1000, 0x80, 0x80]), cut),
         ];
         for (change, expected) in cases {
             let mut file = File::good();

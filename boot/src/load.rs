@@ -98,10 +98,7 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
         version: BOOT_RECORD_VERSION,
         memory: handover.memory.clone(),
         region,
-        kernel: MemoryRange {
-            length: size,
-            ..region
-        },
+        kernel: MemoryRange { length: size, ..region },
         nvs,
         rsdp: keep_root_pointer(handover.rsdp, nvs, nvs_memory)?,
         options: String::try_from(handover.options).map_err(|_| BootError::BadOptions)?,
@@ -161,9 +158,7 @@ fn keep_root_pointer(
         RootPointer::At(address) => return Ok(address),
         RootPointer::Copy(copy) => copy,
     };
-    let (_, end) = memory
-        .split_last_chunk_mut::<ROOT_POINTER_MAX>()
-        .ok_or(BootError::NoRoom)?;
+    let (_, end) = memory.split_last_chunk_mut::<ROOT_POINTER_MAX>().ok_or(BootError::NoRoom)?;
     for (place, byte) in end.iter_mut().zip(copy) {
         place.write(*byte);
     }

@@ -27,9 +27,8 @@ pub fn normalize(
 
     let mut map: Vec<MemoryRange, MAX_RANGES> = Vec::new();
     for (&start, &end) in borders.iter().zip(borders.iter().skip(1)) {
-        let covering = ranges
-            .iter()
-            .filter(|range| range.start <= start && end <= range.end() && start < end);
+        let covering =
+            ranges.iter().filter(|range| range.start <= start && end <= range.end() && start < end);
         let Some(kind) = covering.map(|range| range.kind).max_by_key(reservedness) else {
             continue;
         };
@@ -37,11 +36,7 @@ pub fn normalize(
             Some(last) if last.end() == start && last.kind == kind => last.length += end - start,
             _ => {
                 let length = end - start;
-                let range = MemoryRange {
-                    start,
-                    length,
-                    kind,
-                };
+                let range = MemoryRange { start, length, kind };
                 map.push(range).map_err(|_| BootError::BadMemoryMap)?;
             }
         }
@@ -71,11 +66,7 @@ mod tests {
     use crate::error::BootError;
 
     fn range(start: u64, end: u64, kind: MemoryKind) -> MemoryRange {
-        MemoryRange {
-            start,
-            length: end - start,
-            kind,
-        }
+        MemoryRange { start, length: end - start, kind }
     }
 
     #[test]
@@ -111,11 +102,7 @@ mod tests {
 
     #[test]
     fn a_range_that_wraps_ends_at_the_top() {
-        let wraps = MemoryRange {
-            start: u64::MAX - 10,
-            length: 100,
-            kind: MemoryKind::Reserved,
-        };
+        let wraps = MemoryRange { start: u64::MAX - 10, length: 100, kind: MemoryKind::Reserved };
         let map = normalize([wraps].into_iter()).unwrap();
         assert_eq!(map, [range(u64::MAX - 10, u64::MAX, MemoryKind::Reserved)]);
     }

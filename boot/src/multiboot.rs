@@ -138,9 +138,7 @@ mod tests {
             let ram = MemoryKind::Ram;
             assert_eq!(kinds, [ram, ram, MemoryKind::AcpiNvs, ram]);
             assert_eq!((handover.framebuffer, handover.efi), (None, None));
-            let RootPointer::Copy(copy) = handover.rsdp else {
-                panic!("a copy")
-            };
+            let RootPointer::Copy(copy) = handover.rsdp else { panic!("a copy") };
             assert_eq!((&copy[..8], copy.len()), (&b"RSD PTR "[..], 20));
             assert_eq!(copy[16..20], [0, 0, 0xfe, 0x07]);
         });
@@ -149,35 +147,17 @@ mod tests {
     #[test]
     fn the_newer_root_pointer_and_uefi_are_taken() {
         let field = |position| FramebufferField { position, size: 8 };
-        let colours = FramebufferType::RGB {
-            red: field(16),
-            green: field(8),
-            blue: field(0),
-        };
+        let colours = FramebufferType::RGB { red: field(16), green: field(8), blue: field(0) };
         let builder = grub()
             .rsdpv2(RsdpV2Tag::new(*b"LUCOS ", 2, 0, 36, 0x7f_0000_1000))
             .efi64(EFISdt64Tag::new(0x7f5_0018))
             .efi_mmap(EFIMemoryMapTag::new_from_map(48, 1, &[7; 96]))
-            .framebuffer(FramebufferTag::new(
-                0xfd00_0000,
-                5120,
-                1280,
-                800,
-                32,
-                colours,
-            ));
+            .framebuffer(FramebufferTag::new(0xfd00_0000, 5120, 1280, 800, 32, colours));
         check(builder, |handover| {
             let handover = handover.unwrap();
-            let RootPointer::Copy(copy) = handover.rsdp else {
-                panic!("a copy")
-            };
+            let RootPointer::Copy(copy) = handover.rsdp else { panic!("a copy") };
             assert_eq!((copy.len(), copy[15]), (36, 2));
-            let Some(Efi {
-                system_table,
-                memory_map_length,
-                descriptor_length,
-                ..
-            }) = handover.efi
+            let Some(Efi { system_table, memory_map_length, descriptor_length, .. }) = handover.efi
             else {
                 panic!("UEFI");
             };

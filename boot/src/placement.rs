@@ -35,9 +35,7 @@ fn choose_in(ram: &MemoryRange, taken: &[MemoryRange]) -> Option<Placement> {
             let low = base.min(nvs);
             let high = low + REGION_LENGTH + NVS_LENGTH;
             let is_ram = ram.start <= low && high <= end && low < base + REGION_LENGTH;
-            let is_free = taken
-                .iter()
-                .all(|used| used.end() <= low || high <= used.start);
+            let is_free = taken.iter().all(|used| used.end() <= low || high <= used.start);
             if is_ram && is_free {
                 return Some(Placement {
                     region: place(base, REGION_LENGTH, MemoryKind::Ram),
@@ -51,11 +49,7 @@ fn choose_in(ram: &MemoryRange, taken: &[MemoryRange]) -> Option<Placement> {
 }
 
 const fn place(start: u64, length: u64, kind: MemoryKind) -> MemoryRange {
-    MemoryRange {
-        start,
-        length,
-        kind,
-    }
+    MemoryRange { start, length, kind }
 }
 
 #[cfg(test)]

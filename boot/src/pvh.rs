@@ -40,9 +40,7 @@ pub fn read<'a>(info: u64, physical: Physical<'_, 'a>) -> Result<Handover<'a>, B
         return Err(BootError::BadBootInformation("PVH magic"));
     }
     if u32_at(header, 4)? < VERSION {
-        return Err(BootError::BadBootInformation(
-            "PVH version 0 has no memory map",
-        ));
+        return Err(BootError::BadBootInformation("PVH version 0 has no memory map"));
     }
     let modules = u32_at(header, 12)?;
     if modules != 1 {
@@ -141,13 +139,10 @@ mod tests {
         memory.u64(INFO + 48, 3);
         memory.u64(MODULES, 0xf00_0000);
         memory.u64(MODULES + 8, 0x2_8000);
-        for (number, (start, length, kind)) in [
-            (0, 0x9_fc00, 1u64),
-            (0x10_0000, 0xfee_0000, 1),
-            (0xfeff_c000, 0x4000, 2),
-        ]
-        .into_iter()
-        .enumerate()
+        for (number, (start, length, kind)) in
+            [(0, 0x9_fc00, 1u64), (0x10_0000, 0xfee_0000, 1), (0xfeff_c000, 0x4000, 2)]
+                .into_iter()
+                .enumerate()
         {
             let at = MAP + number as u64 * 24;
             memory.u64(at, start);
@@ -177,10 +172,7 @@ mod tests {
         let broken = BootError::BadBootInformation;
         let cases: [(Change, BootError); 9] = [
             (|m| m.put(INFO, &[0]), broken("PVH magic")),
-            (
-                |m| m.put(INFO + 4, &[0]),
-                broken("PVH version 0 has no memory map"),
-            ),
+            (|m| m.put(INFO + 4, &[0]), broken("PVH version 0 has no memory map")),
             (|m| m.put(INFO + 12, &[0]), BootError::ModuleCount(0)),
             (|m| m.put(INFO + 12, &[2]), BootError::ModuleCount(2)),
             (|m| m.u64(INFO + 16, 0x3000), BootError::OutOfReach(0x3000)),

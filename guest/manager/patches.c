@@ -193,7 +193,8 @@ static void keep(struct attempt *attempt)
 			function->owner = attempt->owners[i];
 		attempt->owners[i] = NULL;
 		function->site = judged->old_start + judged->site_offset;
-		function->settled = judged->flags & LUCOS_FUNCTION_NO_JUMP;
+		function->no_jump = judged->flags & LUCOS_FUNCTION_NO_JUMP;
+		function->settled = function->no_jump;
 	}
 }
 
@@ -217,6 +218,7 @@ static bool arm(struct loaded_patch *loaded, bool check_only,
 	if (armed && !check_only) {
 		loaded->count = attempt->count;
 		loaded->state = LOADED_APPLIED;
+		loaded->one_by_one = false;
 		keep(attempt);
 	}
 	for (i = 0; i < attempt->count; i++)
@@ -342,6 +344,21 @@ bool lucos_patches_apply(const char *name, bool check_only,
 	return applied;
 }
 
+/* A redirection that was covered by this one may get its jump now. */
+static void uncover(const struct loaded_patch *gone)
+{
+	struct loaded_patch *loaded;
+	unsigned int i, j;
+
+	list_for_each_entry(loaded, &lucos_patches, link)
+		for (i = 0; i < loaded->count; i++)
+			for (j = 0; j < gone->count; j++)
+				if (loaded->functions[i].site ==
+				    gone->functions[j].site)
+					loaded->functions[i].settled =
+						loaded->functions[i].no_jump;
+}
+
 static bool roll_back(struct loaded_patch *loaded,
 		      struct lucos_failure *failure)
 {
@@ -357,6 +374,7 @@ static bool roll_back(struct loaded_patch *loaded,
 		return false;
 	}
 	loaded->state = LOADED_DRAINING;
+	uncover(loaded);
 	return true;
 }
 

@@ -21,7 +21,8 @@ enum loaded_state {
 
 struct loaded_function {
 	unsigned long site;
-	bool settled;		/* has its jump, or keeps its trap */
+	bool no_jump;		/* keeps its trap for good */
+	bool settled;		/* has its jump, or no chance of one */
 	struct module *owner;	/* with a reference; NULL: the kernel */
 };
 
@@ -31,6 +32,7 @@ struct loaded_patch {
 	struct module *module;
 	enum loaded_state state;
 	u32 number;		/* what LUCOS calls it */
+	bool one_by_one;	/* jumps are asked for function by function */
 	unsigned int count;
 	struct loaded_function functions[LUCOS_MAX_FUNCTIONS];
 	unsigned int pin_count;

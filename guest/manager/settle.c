@@ -104,8 +104,12 @@ static bool is_temporary(u32 code)
 	       code == LUCOS_ERROR_WINDOW_OCCUPIED;
 }
 
-/* Asks for the jump of one function or of all; false: try again later. */
-static bool ask_for_jump(struct loaded_patch *loaded, u32 function)
+/*
+ * Asks for the jump of one function or of all that can have one, which takes
+ * one stop. Gives the number of the patch's functions that have a jump then, or
+ * minus an error code.
+ */
+static s64 ask_for_jump(const struct loaded_patch *loaded, u32 function)
 {
 	struct lucos_registers registers = {
 		.rbx = lucos_nonce(),
@@ -113,13 +117,10 @@ static bool ask_for_jump(struct loaded_patch *loaded, u32 function)
 		.rdx = function,
 	};
 	struct lucos_failure failure = {};
+	s64 result;
 
-	if (lucos_patient_hypercall(LUCOS_CALL_JUMP, &registers, &failure) >= 0)
-		return true;
-	if (is_temporary(failure.code))
-		return false;
-	/* The trap stays for good; `lucos show` says why. */
-	return true;
+	result = lucos_patient_hypercall(LUCOS_CALL_JUMP, &registers, &failure);
+	return result < 0 ? result : (s64)registers.rbx;
 }
 
 /* Whether every function that waits for its jump has a free window. */
@@ -135,24 +136,39 @@ static bool all_free(const struct round *round, const struct aim *aim)
 	return waiting == free;
 }
 
+/* One stop for all functions of a patch; false when some got no jump. */
+static bool settle_together(struct loaded_patch *loaded)
+{
+	unsigned int i, possible = 0;
+	s64 result;
+
+	for (i = 0; i < loaded->count; i++)
+		possible += !loaded->functions[i].no_jump;
+	result = ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS);
+	if (result < (s64)possible)
+		return result < 0 && is_temporary(-result);
+	for (i = 0; i < loaded->count; i++)
+		loaded->functions[i].settled = true;
+	return true;
+}
+
 static void settle_function(const struct round *round, const struct aim *aim)
 {
 	struct loaded_patch *loaded = aim->loaded;
-	unsigned int i;
+	s64 result;
 
 	if (!is_current(aim, LOADED_APPLIED) ||
 	    loaded->functions[aim->function].settled)
 		return;
-	if (!all_free(round, aim)) {
-		loaded->functions[aim->function].settled =
-			ask_for_jump(loaded, aim->function);
+	if (!loaded->one_by_one && all_free(round, aim)) {
+		/* Each function is asked for next time, and says why not. */
+		loaded->one_by_one = !settle_together(loaded);
 		return;
 	}
-	/* One stop for all of them. */
-	if (!ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS))
-		return;
-	for (i = 0; i < loaded->count; i++)
-		loaded->functions[i].settled = true;
+	result = ask_for_jump(loaded, aim->function);
+	/* What is not temporary is for good; `lucos show` says why. */
+	loaded->functions[aim->function].settled =
+		result >= 0 || !is_temporary(-result);
 }
 
 /* Gives the module's name to `unload` when the patch is not used any more. */

@@ -72,11 +72,7 @@ impl Bundle<'_> {
 
     fn check_tasks(&self) -> Result<(), Error> {
         for task in &self.system.tasks {
-            if !self
-                .tasks
-                .iter()
-                .any(|(name, _)| *name == task.name.as_str())
-            {
+            if !self.tasks.iter().any(|(name, _)| *name == task.name.as_str()) {
                 return Err(Error::Tasks(format!("task {} has no image", task.name)));
             }
         }
@@ -132,21 +128,12 @@ mod tests {
 
     #[test]
     fn tasks_and_table_must_agree() {
-        let system = system::parse(include_str!("../../system.toml"))
-            .expect("sound")
-            .table;
+        let system = system::parse(include_str!("../../system.toml")).expect("sound").table;
         let images = |names: &[&'static str]| -> Vec<(&'static str, Vec<u8>)> {
             names.iter().map(|name| (*name, Vec::new())).collect()
         };
         let check = |tasks: &[(&str, Vec<u8>)]| {
-            Bundle {
-                kernel: &[],
-                system: &system,
-                tasks,
-                guest: None,
-            }
-            .check_tasks()
-            .is_ok()
+            Bundle { kernel: &[], system: &system, tasks, guest: None }.check_tasks().is_ok()
         };
         assert!(check(&images(&["vmx", "memory", "liveupdate"])));
         assert!(!check(&images(&["vmx", "memory"])));

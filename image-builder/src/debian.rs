@@ -93,10 +93,7 @@ pub struct Archive {
 impl Archive {
     /// An archive that keeps its files in a folder, which is made when needed.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
-        Self {
-            cache: cache.into(),
-            known: RefCell::default(),
-        }
+        Self { cache: cache.into(), known: RefCell::default() }
     }
 
     /// The names in apt's lists that begin with `prefix`, sorted. A name may have no version left.
@@ -127,11 +124,8 @@ impl Archive {
     /// When apt-cache does not start.
     pub fn ask(&self, names: &[&str]) -> Result<(), Error> {
         let mut known = self.known.borrow_mut();
-        let new: Vec<&str> = names
-            .iter()
-            .copied()
-            .filter(|name| !known.contains_key(*name))
-            .collect();
+        let new: Vec<&str> =
+            names.iter().copied().filter(|name| !known.contains_key(*name)).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -140,9 +134,7 @@ impl Archive {
         let output = self.apt_cache(&arguments)?;
         let text = String::from_utf8_lossy(&output.stdout);
         for name in new {
-            let package = text
-                .split("\n\n")
-                .find_map(|paragraph| read_paragraph(name, paragraph));
+            let package = text.split("\n\n").find_map(|paragraph| read_paragraph(name, paragraph));
             known.insert(name.to_owned(), package);
         }
         Ok(())
@@ -185,10 +177,7 @@ impl Archive {
                         files.insert(name, file);
                     }
                     None => {
-                        return Err(Error::Gone {
-                            name: name.to_owned(),
-                            others: Vec::new(),
-                        });
+                        return Err(Error::Gone { name: name.to_owned(), others: Vec::new() });
                     }
                 },
             }
@@ -199,10 +188,7 @@ impl Archive {
                 files.insert(name, file);
             }
         }
-        Ok(names
-            .iter()
-            .filter_map(|name| files.get(name).cloned())
-            .collect())
+        Ok(names.iter().filter_map(|name| files.get(name).cloned()).collect())
     }
 
     /// Whether apt offers the package or the cache has it.
@@ -225,10 +211,7 @@ impl Archive {
             .env("LC_ALL", "C")
             .stderr(Stdio::null())
             .output()
-            .map_err(|source| Error::Program {
-                program: "apt-cache",
-                source,
-            })
+            .map_err(|source| Error::Program { program: "apt-cache", source })
     }
 
     fn folder(&self) -> PathBuf {
@@ -321,10 +304,7 @@ impl Archive {
                 .arg("--extract")
                 .args([file, &tree])
                 .output()
-                .map_err(|source| Error::Program {
-                    program: "dpkg-deb",
-                    source,
-                })?;
+                .map_err(|source| Error::Program { program: "dpkg-deb", source })?;
             if !output.status.success() {
                 return Err(Error::Unpack {
                     path: file.clone(),
@@ -337,10 +317,7 @@ impl Archive {
             Ok(()) => Ok(()),
             // Somebody else was faster.
             Err(_) if place.is_dir() => Ok(()),
-            Err(source) => Err(Error::Cache {
-                path: place.to_owned(),
-                source,
-            }),
+            Err(source) => Err(Error::Cache { path: place.to_owned(), source }),
         }
     }
 
@@ -353,11 +330,8 @@ impl Archive {
 /// Reads one paragraph of `apt-cache show`. Only a version that can be downloaded has a file
 /// name.
 fn read_paragraph(name: &str, paragraph: &str) -> Option<Package> {
-    let field = |key: &str| {
-        paragraph
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
-    };
+    let field =
+        |key: &str| paragraph.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
     field("Filename")?;
     if field("Package")? != name {
         return None;
@@ -386,10 +360,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn run_download(packages: &[Package], folder: &Path) -> Result<(), Error> {
-    let names: Vec<&str> = packages
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let names = names.join(" ");
     let total: u64 = packages.iter().map(|package| package.size).sum();
     let bar = progress(&names, total);
@@ -398,21 +369,14 @@ fn run_download(packages: &[Package], folder: &Path) -> Result<(), Error> {
         .args(["download", "-qq"])
         // The folder belongs to whoever runs us; apt's own user cannot write to it.
         .args(["-o", "APT::Sandbox::User="])
-        .args(
-            packages
-                .iter()
-                .map(|package| format!("{}={}", package.name, package.version)),
-        )
+        .args(packages.iter().map(|package| format!("{}={}", package.name, package.version)))
         .current_dir(folder)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|source| Error::Program {
-            program: "apt-get",
-            source,
-        })?;
+        .map_err(|source| Error::Program { program: "apt-get", source })?;
     let waiter = thread::spawn(move || child.wait_with_output());
     while !waiter.is_finished() {
         bar.set_position(bytes_in(folder));
@@ -422,16 +386,10 @@ fn run_download(packages: &[Package], folder: &Path) -> Result<(), Error> {
     let output = match waiter.join() {
         Ok(Ok(output)) => output,
         Ok(Err(source)) => {
-            return Err(Error::Program {
-                program: "apt-get",
-                source,
-            });
+            return Err(Error::Program { program: "apt-get", source });
         }
         Err(_) => {
-            return Err(Error::Download {
-                names,
-                message: String::from("waiting for it failed"),
-            });
+            return Err(Error::Download { names, message: String::from("waiting for it failed") });
         }
     };
     if output.status.success() {
@@ -487,12 +445,7 @@ mod tests {
         assert_eq!(package.size, 1234);
         assert_eq!(
             package.depends,
-            [
-                "linux-headers-6.1.0-47-common",
-                "linux-kbuild-6.1",
-                "gcc-12",
-                "gcc"
-            ]
+            ["linux-headers-6.1.0-47-common", "linux-kbuild-6.1", "gcc-12", "gcc"]
         );
     }
 

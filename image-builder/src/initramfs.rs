@@ -16,27 +16,12 @@ use crate::tree::{self, Tree};
 const RECIPE: &str = "1";
 
 /// The names under which kmod does its work.
-const KMOD_NAMES: [&str; 6] = [
-    "sbin/depmod",
-    "sbin/insmod",
-    "sbin/lsmod",
-    "sbin/modinfo",
-    "sbin/modprobe",
-    "sbin/rmmod",
-];
+const KMOD_NAMES: [&str; 6] =
+    ["sbin/depmod", "sbin/insmod", "sbin/lsmod", "sbin/modinfo", "sbin/modprobe", "sbin/rmmod"];
 
 /// Folders that must be there to mount something on.
-const MOUNT_POINTS: [&str; 9] = [
-    "dev",
-    "mnt",
-    "proc",
-    "root",
-    "run",
-    "sys",
-    "tmp",
-    "var/log",
-    "usr/local/bin",
-];
+const MOUNT_POINTS: [&str; 9] =
+    ["dev", "mnt", "proc", "root", "run", "sys", "tmp", "var/log", "usr/local/bin"];
 
 /// Why there is no initramfs.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +69,7 @@ pub struct Parts {
 
 impl Parts {
     fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.manager
-            .iter()
-            .chain(&self.patches)
-            .chain(&self.command)
+        self.manager.iter().chain(&self.patches).chain(&self.command)
     }
 
     /// Adds the parts to a guest's root.
@@ -174,9 +156,7 @@ impl Builder<'_> {
         let mut names = match self.archive.candidate("kmod")? {
             Some(package) => package.depends,
             // Off line: what Debian 12's depends on.
-            None => ["libc6", "liblzma5", "libssl3", "libzstd1"]
-                .map(str::to_owned)
-                .to_vec(),
+            None => ["libc6", "liblzma5", "libssl3", "libzstd1"].map(str::to_owned).to_vec(),
         };
         names.insert(0, String::from("kmod"));
         Ok(names)
@@ -201,20 +181,14 @@ impl Builder<'_> {
             add(&read(file)?);
         }
         let digest = hash.finalize();
-        Ok(digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn add_busybox(&self, tree: &mut Tree, roots: &[PathBuf]) -> Result<(), Error> {
         let busybox = find(roots, "bin/busybox")?;
         tree.file("bin/busybox", read(&busybox)?, true)?;
-        let output = Command::new(&busybox)
-            .arg("--list-full")
-            .output()
-            .map_err(file_error(&busybox))?;
+        let output =
+            Command::new(&busybox).arg("--list-full").output().map_err(file_error(&busybox))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() || text.lines().count() < 10 {
             return Err(Error::Busybox(busybox));
@@ -276,8 +250,7 @@ fn put(place: &Path, bytes: &[u8]) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(file_error(folder))?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(file_error(folder))?;
     std::io::Write::write_all(&mut file, bytes).map_err(file_error(place))?;
-    file.persist(place)
-        .map_err(|error| file_error(place)(error.error))?;
+    file.persist(place).map_err(|error| file_error(place)(error.error))?;
     Ok(())
 }
 
@@ -286,12 +259,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn find(roots: &[PathBuf], inside: &str) -> Result<PathBuf, Error> {
-    roots
-        .iter()
-        .map(|root| root.join(inside))
-        .find(|path| path.exists())
-        .ok_or_else(|| Error::File {
-            path: PathBuf::from(inside),
-            source: std::io::ErrorKind::NotFound.into(),
-        })
+    roots.iter().map(|root| root.join(inside)).find(|path| path.exists()).ok_or_else(|| {
+        Error::File { path: PathBuf::from(inside), source: std::io::ErrorKind::NotFound.into() }
+    })
 }

@@ -38,9 +38,7 @@ impl FromStr for Series {
         match text {
             "debian-6.1" => Ok(Self::Debian6_1),
             "debian-6.12" => Ok(Self::Debian6_12),
-            _ => Err(format!(
-                "no guest is called {text}; there are debian-6.1 and debian-6.12"
-            )),
+            _ => Err(format!("no guest is called {text}; there are debian-6.1 and debian-6.12")),
         }
     }
 }
@@ -68,11 +66,7 @@ impl Version {
     }
 
     fn of_image(package: &str) -> Option<Self> {
-        package
-            .strip_prefix(IMAGE)?
-            .strip_suffix(FLAVOUR)?
-            .parse()
-            .ok()
+        package.strip_prefix(IMAGE)?.strip_suffix(FLAVOUR)?.parse().ok()
     }
 }
 
@@ -94,10 +88,7 @@ impl FromStr for Version {
         if !starts || !text.chars().all(allowed) || numbers.len() < 3 {
             return Err(wrong());
         }
-        Ok(Self {
-            text: text.to_owned(),
-            numbers,
-        })
+        Ok(Self { text: text.to_owned(), numbers })
     }
 }
 
@@ -223,20 +214,14 @@ impl Kernel {
     /// # Errors
     /// When the file is no bzImage, or the headers are for another kernel.
     pub fn of_file(image: &Path, headers: Option<&Path>) -> Result<Self, Error> {
-        let bytes = fs::read(image).map_err(|source| Error::File {
-            path: image.to_owned(),
-            source,
-        })?;
-        let release = release_of(&bytes).map_err(|reason| Error::NotABzImage {
-            path: image.to_owned(),
-            reason,
-        })?;
+        let bytes =
+            fs::read(image).map_err(|source| Error::File { path: image.to_owned(), source })?;
+        let release = release_of(&bytes)
+            .map_err(|reason| Error::NotABzImage { path: image.to_owned(), reason })?;
         if let Some(folder) = headers {
             let file = folder.join("include/config/kernel.release");
-            let text = fs::read_to_string(&file).map_err(|source| Error::File {
-                path: file.clone(),
-                source,
-            })?;
+            let text = fs::read_to_string(&file)
+                .map_err(|source| Error::File { path: file.clone(), source })?;
             if text.trim() != release {
                 return Err(Error::OtherHeaders {
                     path: folder.to_owned(),
@@ -286,10 +271,8 @@ fn headers(archive: &Archive, release: &str) -> Result<Option<PathBuf>, Error> {
     let files = archive.files(&names)?;
     archive.unpack_together(&files, &place, |tree| {
         let makefile = tree.join("usr/src").join(&package).join("Makefile");
-        relocate(&makefile, &place).map_err(|source| debian::Error::Cache {
-            path: makefile,
-            source,
-        })
+        relocate(&makefile, &place)
+            .map_err(|source| debian::Error::Cache { path: makefile, source })
     })?;
     Ok(Some(build))
 }

@@ -50,10 +50,8 @@ pub fn needed(program: &Path, roots: &[PathBuf]) -> Result<Vec<(String, PathBuf)
     let mut queue = vec![program.to_owned()];
     while let Some(path) = queue.pop() {
         for library in direct(&path)? {
-            let (inside, file) = locate(&library, roots).ok_or_else(|| Error::Missing {
-                library: library.clone(),
-                path: path.clone(),
-            })?;
+            let (inside, file) = locate(&library, roots)
+                .ok_or_else(|| Error::Missing { library: library.clone(), path: path.clone() })?;
             if found.insert(inside, file.clone()).is_none() {
                 queue.push(file);
             }
@@ -64,14 +62,8 @@ pub fn needed(program: &Path, roots: &[PathBuf]) -> Result<Vec<(String, PathBuf)
 
 /// The names of the needed libraries and the full path of the dynamic linker.
 fn direct(path: &Path) -> Result<Vec<String>, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::File {
-        path: path.to_owned(),
-        source,
-    })?;
-    names(&bytes).map_err(|source| Error::Elf {
-        path: path.to_owned(),
-        source,
-    })
+    let bytes = fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+    names(&bytes).map_err(|source| Error::Elf { path: path.to_owned(), source })
 }
 
 fn names(bytes: &[u8]) -> Result<Vec<String>, object::Error> {
@@ -101,10 +93,7 @@ fn names(bytes: &[u8]) -> Result<Vec<String>, object::Error> {
 fn locate(library: &str, roots: &[PathBuf]) -> Option<(String, PathBuf)> {
     let candidates: Vec<String> = match library.strip_prefix('/') {
         Some(absolute) => vec![absolute.to_owned()],
-        None => FOLDERS
-            .iter()
-            .map(|folder| format!("{folder}/{library}"))
-            .collect(),
+        None => FOLDERS.iter().map(|folder| format!("{folder}/{library}")).collect(),
     };
     for inside in candidates {
         for root in roots {

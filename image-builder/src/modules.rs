@@ -6,11 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Files beside the modules that `depmod` reads.
-const TABLES: [&str; 3] = [
-    "modules.builtin",
-    "modules.builtin.modinfo",
-    "modules.order",
-];
+const TABLES: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
 
 /// Why a kernel's modules cannot be chosen.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +39,7 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
 /// # Errors
 /// When depmod is missing or fails.
 pub fn depmod(depmod: &Path, root: &Path, release: &str) -> Result<(), Error> {
-    let failed = |message: String| Error::Depmod {
-        release: release.to_owned(),
-        message,
-    };
+    let failed = |message: String| Error::Depmod { release: release.to_owned(), message };
     let output = Command::new(depmod)
         .arg("-b")
         .arg(root)
@@ -56,9 +49,7 @@ pub fn depmod(depmod: &Path, root: &Path, release: &str) -> Result<(), Error> {
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(
-        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    ))
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// Copies those modules of `from` (a `lib/modules/<release>` folder for which depmod has run)
@@ -94,10 +85,8 @@ fn select(dependencies: &str, list: &str) -> BTreeSet<String> {
         .map(|line| line.split('#').next().unwrap_or("").trim())
         .filter(|line| !line.is_empty())
         .collect();
-    let table: BTreeMap<&str, &str> = dependencies
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .collect();
+    let table: BTreeMap<&str, &str> =
+        dependencies.lines().filter_map(|line| line.split_once(':')).collect();
     let mut chosen = BTreeSet::new();
     for (module, needs) in table {
         let Some(path) = module.strip_prefix("kernel/") else {

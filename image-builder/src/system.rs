@@ -117,15 +117,10 @@ pub struct System {
 /// When something in it is unknown, too large, or would be refused by the kernel.
 pub fn parse(text: &str) -> Result<System, Error> {
     let file: File = toml::from_str(text)?;
-    let mut table = SystemTable {
-        tasks: heapless::Vec::new(),
-    };
+    let mut table = SystemTable { tasks: heapless::Vec::new() };
     for task in &file.task {
         let entry = convert(task)?;
-        table
-            .tasks
-            .push(entry)
-            .map_err(|_| Error::TooMuch(format!("task {}", task.name)))?;
+        table.tasks.push(entry).map_err(|_| Error::TooMuch(format!("task {}", task.name)))?;
     }
     lucos_capability::check_system(&table).map_err(|error| Error::Refused(error.to_string()))?;
     let packages = file
@@ -133,11 +128,7 @@ pub fn parse(text: &str) -> Result<System, Error> {
         .into_iter()
         .map(|task| task.package.unwrap_or(format!("lucos-{}", task.name)))
         .collect();
-    Ok(System {
-        table,
-        packages,
-        guest: file.guest,
-    })
+    Ok(System { table, packages, guest: file.guest })
 }
 
 /// The table as the kernel reads it.
@@ -162,17 +153,11 @@ fn convert(task: &Task) -> Result<TaskEntry, Error> {
         let mut all = Rights::empty();
         for right in rights.iter().copied().map(Rights::from) {
             if all.contains(right) {
-                return Err(Error::RightTwice {
-                    task: task.name.clone(),
-                    object,
-                });
+                return Err(Error::RightTwice { task: task.name.clone(), object });
             }
             all |= right;
         }
-        let capability = CapabilityEntry {
-            object,
-            rights: all,
-        };
+        let capability = CapabilityEntry { object, rights: all };
         entry
             .capabilities
             .push(capability)
@@ -190,9 +175,8 @@ mod tests {
 
     #[test]
     fn the_projects_own_table_is_sound_and_survives_the_way_to_the_kernel() {
-        let System {
-            table, packages, ..
-        } = parse(include_str!("../../system.toml")).expect("sound");
+        let System { table, packages, .. } =
+            parse(include_str!("../../system.toml")).expect("sound");
         assert_eq!(packages, ["lucos-vmx", "lucos-memory", "lucos-liveupdate"]);
         let bytes = encode(&table).expect("encoded");
         let back: SystemTable = lucos_abi::message::decode(&bytes).expect("decoded");

@@ -79,13 +79,7 @@ impl Tree {
         executable: bool,
     ) -> Result<(), Error> {
         let content = content.into();
-        self.insert(
-            path,
-            Node::File {
-                executable,
-                content,
-            },
-        )
+        self.insert(path, Node::File { executable, content })
     }
 
     /// Adds a symbolic link, in place of what is there.
@@ -174,10 +168,7 @@ impl Tree {
         for (number, (path, node)) in self.nodes.iter().enumerate() {
             let (mode, content): (u32, &[u8]) = match node {
                 Node::Folder => (0o040_755, &[]),
-                Node::File {
-                    executable: true,
-                    content,
-                } => (0o100_755, content),
+                Node::File { executable: true, content } => (0o100_755, content),
                 Node::File { content, .. } => (0o100_644, content),
                 Node::Link { target } => (0o120_777, target.as_bytes()),
                 Node::Console => (0o020_600, &[]),
@@ -283,10 +274,7 @@ mod tests {
         assert!(tree.file("../etc/passwd", "", false).is_err());
         assert!(tree.file("/", "", false).is_err());
         tree.file("file", "", false).expect("added");
-        assert!(matches!(
-            tree.file("file/below", "", false),
-            Err(Error::NotAFolder(_))
-        ));
+        assert!(matches!(tree.file("file/below", "", false), Err(Error::NotAFolder(_))));
         tree.folder("folder").expect("added");
         assert!(tree.file("folder", "", false).is_err());
     }
@@ -300,10 +288,8 @@ mod tests {
         fs::write(folder.path().join("data"), "y").expect("written");
         let mut tree = Tree::new();
         tree.add_host(folder.path(), "/opt").expect("added");
-        let modes: Vec<u32> = names(&tree.cpio().expect("small"))
-            .into_iter()
-            .map(|(_, mode, _)| mode)
-            .collect();
+        let modes: Vec<u32> =
+            names(&tree.cpio().expect("small")).into_iter().map(|(_, mode, _)| mode).collect();
         assert_eq!(modes, [0o040_755, 0o100_644, 0o100_755]);
     }
 }

@@ -42,10 +42,7 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
     check_rights()?;
     processors::start_others(&record, other)?;
     let (used, all) = frames::usage();
-    log::info!(
-        "{} processors, {used} of {all} pages of LUCOS's region used",
-        apic_ids.len()
-    );
+    log::info!("{} processors, {used} of {all} pages of LUCOS's region used", apic_ids.len());
     output::release_serial();
     system::processor(first, descriptors)
 }

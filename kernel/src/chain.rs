@@ -118,11 +118,7 @@ impl Processor {
         task.go_outside();
         match trap {
             Trap::Call => self.system_call(last),
-            Trap::Exception {
-                vector,
-                error,
-                address,
-            } => {
+            Trap::Exception { vector, error, address } => {
                 let left_at = self.shared.left_at.swap(0, Ordering::SeqCst);
                 if left_at != 0 {
                     // An NMI took it out; whether it may go on is decided at the next step.
@@ -283,9 +279,7 @@ impl Processor {
     }
 
     fn state(&self, index: usize) -> State {
-        self.threads
-            .get(index)
-            .map_or(State::Fresh, |thread| thread.state)
+        self.threads.get(index).map_or(State::Fresh, |thread| thread.state)
     }
 
     /// Ends a task that did something it must not, and restarts it.
@@ -313,11 +307,7 @@ impl Processor {
         if let Some(thread) = self.threads.get_mut(gone) {
             thread.state = State::Fresh;
         }
-        if let Some(thread) = self
-            .chain
-            .last()
-            .and_then(|last| self.threads.get_mut(*last))
-        {
+        if let Some(thread) = self.chain.last().and_then(|last| self.threads.get_mut(*last)) {
             thread.answer(CallStatus::Restarted, 0);
             return;
         }
@@ -349,26 +339,15 @@ impl Thread {
         let stack_top = layout::STACK + stride + layout::PER_CPU_STRIDE;
         let message_at = layout::MESSAGE + stride;
         for (virt, pages) in [(message_at, &message), (stack_top - stack.length(), &stack)] {
-            task.space
-                .map(virt, pages.phys(), pages.length(), PageRights::READ_WRITE)?;
+            task.space.map(virt, pages.phys(), pages.length(), PageRights::READ_WRITE)?;
         }
-        Ok(Self {
-            context: Box::default(),
-            message,
-            stack_top,
-            state: State::Fresh,
-            generation: 0,
-        })
+        Ok(Self { context: Box::default(), message, stack_top, state: State::Fresh, generation: 0 })
     }
 
     /// Makes the thread start from the beginning.
     fn start(&mut self, task: &Task, cpu: u32, generation: u32) {
-        let info = StartInfo {
-            cpu,
-            generation,
-            heap: task.heap_length(),
-            journal: task.journal_length(),
-        };
+        let info =
+            StartInfo { cpu, generation, heap: task.heap_length(), journal: task.journal_length() };
         let mut bytes = [0; 64];
         let length = message::encode(&info, &mut bytes).unwrap_or(0);
         let _ = self.message.write(0, bytes.get(..length).unwrap_or(&[]));
@@ -390,10 +369,5 @@ fn exception(vector: u8, error: u64, address: u64, rip: u64) -> TaskFault {
     if vector != PAGE_FAULT {
         return TaskFault::Exception { vector, rip };
     }
-    TaskFault::Memory {
-        address,
-        rip,
-        write: error & 1 << 1 != 0,
-        execute: error & 1 << 4 != 0,
-    }
+    TaskFault::Memory { address, rip, write: error & 1 << 1 != 0, execute: error & 1 << 4 != 0 }
 }

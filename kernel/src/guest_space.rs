@@ -38,11 +38,7 @@ pub fn start(hidden: MemoryRange) -> Result<(), Fatal> {
     let mut shown = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
     shown.bytes_mut().fill(0xff);
     SPACE.call_once(|| GuestSpace {
-        table: PageTable {
-            format: nested_format(),
-            root,
-            largest: largest_page(),
-        },
+        table: PageTable { format: nested_format(), root, largest: largest_page() },
         tables: Mutex::default(),
         hidden,
         shown: shown.phys(),
@@ -69,10 +65,9 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
     let mut tables = space.tables.lock();
     let mut flush = false;
-    for (part_start, part_end) in [
-        (start, end.min(space.hidden.start)),
-        (start.max(space.hidden.end()), end),
-    ] {
+    for (part_start, part_end) in
+        [(start, end.min(space.hidden.start)), (start.max(space.hidden.end()), end)]
+    {
         if part_start < part_end {
             let mapping = Mapping {
                 virt: part_start,
@@ -85,12 +80,7 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
     }
     let mut page = start.max(space.hidden.start);
     while page < end.min(space.hidden.end()) {
-        let mapping = Mapping {
-            virt: page,
-            phys: space.shown,
-            length: PAGE,
-            rights: Rights::READ,
-        };
+        let mapping = Mapping { virt: page, phys: space.shown, length: PAGE, rights: Rights::READ };
         flush |= edit(space, &mut tables, mapping)?.flush;
         page += PAGE;
     }
@@ -102,10 +92,7 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
 }
 
 fn edit(space: &GuestSpace, tables: &mut Tables, mapping: Mapping) -> Result<Change, CallStatus> {
-    space
-        .table
-        .set(tables, mapping)
-        .map_err(|_| CallStatus::Refused)
+    space.table.set(tables, mapping).map_err(|_| CallStatus::Refused)
 }
 
 /// Returns when no processor can use an old translation: each has left the guest since the change,

@@ -9,11 +9,7 @@ use spin::{Mutex, Once};
 const RING: usize = 32 * 1024;
 
 static OPTIONS: Once<Options> = Once::new();
-static SINK: Mutex<Sink> = Mutex::new(Sink {
-    ring: [0; RING],
-    written: 0,
-    serial_released: false,
-});
+static SINK: Mutex<Sink> = Mutex::new(Sink { ring: [0; RING], written: 0, serial_released: false });
 
 struct Sink {
     ring: [u8; RING],
@@ -83,11 +79,7 @@ pub fn task_line(task: &str, text: &str) {
     let mut sink = SINK.lock();
     let _ = write!(sink, "[{task}] ");
     for character in text.chars() {
-        let shown = if character.is_control() {
-            ' '
-        } else {
-            character
-        };
+        let shown = if character.is_control() { ' ' } else { character };
         let _ = sink.write_char(shown);
     }
     sink.byte(b'\n');

@@ -58,10 +58,7 @@ pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
             return Err(CallStatus::Late);
         }
     }
-    Ok(Stopped {
-        kicked,
-        ticks: ticks().wrapping_sub(start),
-    })
+    Ok(Stopped { kicked, ticks: ticks().wrapping_sub(start) })
 }
 
 /// Lets everybody go on.
@@ -85,10 +82,7 @@ pub fn kick(processor: &Shared) {
 
 /// All processors but one.
 pub fn others(me: u32) -> impl Iterator<Item = &'static Shared> {
-    local::all()
-        .iter()
-        .copied()
-        .filter(move |processor| processor.number != me)
+    local::all().iter().copied().filter(move |processor| processor.number != me)
 }
 
 fn wait_for_exit(other: &Shared, start: u64, deadline: u64) -> bool {

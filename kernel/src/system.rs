@@ -116,9 +116,7 @@ pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fat
     }
     for module in &record.modules {
         if module.name.starts_with("guest/") {
-            info.modules
-                .push(module.clone())
-                .map_err(|_| Fatal::BadBootRecord)?;
+            info.modules.push(module.clone()).map_err(|_| Fatal::BadBootRecord)?;
         }
     }
     Ok(info)
@@ -128,14 +126,8 @@ pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fat
 /// in which they lie.
 fn carve(record: &BootRecord) -> Vec<MemoryRange> {
     let mut cuts = [
-        MemoryRange {
-            kind: MemoryKind::Reserved,
-            ..record.region
-        },
-        MemoryRange {
-            kind: MemoryKind::AcpiNvs,
-            ..record.nvs
-        },
+        MemoryRange { kind: MemoryKind::Reserved, ..record.region },
+        MemoryRange { kind: MemoryKind::AcpiNvs, ..record.nvs },
     ];
     cuts.sort_unstable_by_key(|cut| cut.start);
     let mut parts = Vec::new();
@@ -155,11 +147,7 @@ fn carve(record: &BootRecord) -> Vec<MemoryRange> {
 
 fn push(parts: &mut Vec<MemoryRange>, start: u64, end: u64, kind: MemoryKind) {
     if start < end {
-        parts.push(MemoryRange {
-            start,
-            length: end - start,
-            kind,
-        });
+        parts.push(MemoryRange { start, length: end - start, kind });
     }
 }
 

@@ -67,10 +67,7 @@ impl Task {
         surroundings: &Surroundings<'_>,
     ) -> Result<Self, Fatal> {
         let space = TaskSpace::new()?;
-        let bytes = image
-            .bytes()
-            .get(..image_length)
-            .ok_or(Fatal::BadTaskImage)?;
+        let bytes = image.bytes().get(..image_length).ok_or(Fatal::BadTaskImage)?;
         let (start, headers) = parse(bytes)?;
         let mut writable = Vec::new();
         for header in headers {
@@ -81,12 +78,7 @@ impl Task {
         }
         let heap = map_area(&space, layout::HEAP, entry.heap_pages)?;
         let journal = map_area(&space, layout::JOURNAL, entry.journal_pages)?;
-        space.map(
-            layout::SYSTEM_INFO,
-            surroundings.system_info,
-            PAGE,
-            Rights::READ,
-        )?;
+        space.map(layout::SYSTEM_INFO, surroundings.system_info, PAGE, Rights::READ)?;
         if reads_guest_memory(entry) {
             map_window(&space, surroundings)?;
         }
@@ -178,10 +170,8 @@ fn parse(bytes: &[u8]) -> Result<(u64, Vec<ProgramHeader>), Fatal> {
         return Err(Fatal::BadTaskImage);
     }
     let segments = file.segments().ok_or(Fatal::BadTaskImage)?;
-    let loads: Vec<_> = segments
-        .iter()
-        .filter(|header| header.p_type == PT_LOAD && header.p_memsz != 0)
-        .collect();
+    let loads: Vec<_> =
+        segments.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz != 0).collect();
     let mut free_from = layout::IMAGE;
     for header in &loads {
         let end = header.p_vaddr.checked_add(header.p_memsz);
@@ -208,9 +198,7 @@ fn load(space: &TaskSpace, bytes: &[u8], header: &ProgramHeader) -> Result<Share
     let count = whole_pages(header.p_vaddr + header.p_memsz - first);
     let pages = SharedPages::allocate(count).ok_or(Fatal::OutOfMemory)?;
     let data = file_bytes(bytes, header).ok_or(Fatal::BadTaskImage)?;
-    pages
-        .write(header.p_vaddr - first, data)
-        .ok_or(Fatal::BadTaskImage)?;
+    pages.write(header.p_vaddr - first, data).ok_or(Fatal::BadTaskImage)?;
     let rights = Rights {
         write: header.p_flags & PF_W != 0,
         execute: header.p_flags & PF_X != 0,
@@ -241,18 +229,10 @@ fn reads_guest_memory(entry: &TaskEntry) -> bool {
 fn map_window(space: &TaskSpace, surroundings: &Surroundings<'_>) -> Result<(), Fatal> {
     let hidden = surroundings.region;
     for (first, last) in readable_pages(surroundings.memory) {
-        for (start, end) in [
-            (first, last.min(hidden.start)),
-            (first.max(hidden.end()), last),
-        ] {
+        for (start, end) in [(first, last.min(hidden.start)), (first.max(hidden.end()), last)] {
             let end = end.min(layout::GUEST_WINDOW_SIZE);
             if start < end {
-                space.map(
-                    layout::GUEST_WINDOW + start,
-                    start,
-                    end - start,
-                    Rights::READ,
-                )?;
+                space.map(layout::GUEST_WINDOW + start, start, end - start, Rights::READ)?;
             }
         }
     }

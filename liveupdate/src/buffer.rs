@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_service::AddressSpace;
 use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_service::AddressSpace;
 use lucos_transaction::MachineError;
 
 use crate::platform::Platform;
@@ -32,9 +32,7 @@ pub fn copy_in<P: Platform>(
 /// `Internal`
 pub fn zeroed(length: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(length)
-        .map_err(|_| Fault::new(ErrorCode::Internal, length as u64))?;
+    bytes.try_reserve_exact(length).map_err(|_| Fault::new(ErrorCode::Internal, length as u64))?;
     bytes.resize(length, 0);
     Ok(bytes)
 }
@@ -67,7 +65,5 @@ pub fn copy_out<P: Platform>(
     address: u64,
     bytes: &[u8],
 ) -> Result<(), Fault> {
-    platform
-        .write(space, address, false, bytes)
-        .map_err(|error| error.fault(NO_ITEM))
+    platform.write(space, address, false, bytes).map_err(|error| error.fault(NO_ITEM))
 }

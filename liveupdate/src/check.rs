@@ -43,10 +43,7 @@ impl Checker {
     /// # Errors
     /// `Internal` when there is no memory.
     pub fn new() -> Result<Self, lucos_guest_interface::Fault> {
-        Ok(Self {
-            code: zeroed(FUNCTION_MAX)?,
-            budget: CODE_MAX,
-        })
+        Ok(Self { code: zeroed(FUNCTION_MAX)?, budget: CODE_MAX })
     }
 
     /// Checks one function, and says what to write where.
@@ -134,17 +131,11 @@ fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<(), 
     let page_rest = 4096 - (entry % 4096) as usize;
     let first = code.get_mut(..page_rest.min(LONGEST_INSTRUCTION));
     let first = first.unwrap_or_default();
-    guest
-        .platform()
-        .read(space, entry, first)
-        .map_err(machine)?;
+    guest.platform().read(space, entry, first).map_err(machine)?;
     if instruction_length(first, 64).is_ok() {
         return Ok(());
     }
-    guest
-        .platform()
-        .read(space, entry, &mut code)
-        .map_err(machine)?;
+    guest.platform().read(space, entry, &mut code).map_err(machine)?;
     match instruction_length(&code, 64) {
         Ok(_) => Ok(()),
         Err(_) => Err((ErrorCode::Decode, entry)),
@@ -154,10 +145,7 @@ fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<(), 
 /// The bytes at the site that a redirection can displace.
 fn at_site(code: &[u8], function: &Function) -> Code {
     let rest = code.get(site_offset(function)..).unwrap_or_default();
-    rest.iter()
-        .copied()
-        .take(lucos_transaction::patch::CODE_MAX)
-        .collect()
+    rest.iter().copied().take(lucos_transaction::patch::CODE_MAX).collect()
 }
 
 /// Puts the original bytes into the copy of a function that is redirected already, and makes sure
@@ -167,11 +155,7 @@ fn take_redirections_off<S: Store>(
     code: &mut [u8],
     function: &Function,
 ) -> Result<(), Wrong> {
-    let in_memory = engine
-        .patches()
-        .iter()
-        .rev()
-        .filter(|patch| patch.is_in_memory());
+    let in_memory = engine.patches().iter().rev().filter(|patch| patch.is_in_memory());
     // The last one stands on the others, and what it found is what they left.
     for other in in_memory.flat_map(|patch| &patch.functions) {
         let plan = &other.plan;

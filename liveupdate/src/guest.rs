@@ -35,14 +35,7 @@ pub struct Stops {
 impl<'a, P: Platform> Guest<'a, P> {
     /// The machine for a call from `space`.
     pub fn new(platform: &'a mut P, space: AddressSpace, redirects: &'a RwLock<Redirects>) -> Self {
-        Self {
-            platform,
-            space,
-            redirects,
-            ticks: 0,
-            stops: 0,
-            longest: 0,
-        }
+        Self { platform, space, redirects, ticks: 0, stops: 0, longest: 0 }
     }
 
     /// The platform.
@@ -57,10 +50,7 @@ impl<'a, P: Platform> Guest<'a, P> {
 
     /// The stops so far.
     pub const fn stops(&self) -> Stops {
-        Stops {
-            count: self.stops,
-            longest: self.longest,
-        }
+        Stops { count: self.stops, longest: self.longest }
     }
 }
 

@@ -6,12 +6,12 @@ use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{COUNTERS, Intercept, LogReply, LogRequest, MachineReply, MachineRequest};
 use lucos_abi::registers::Registers;
-use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, Extension,
 };
 use lucos_runtime::{CallError, Journal, Thread, cpuid};
+use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 
@@ -43,11 +43,7 @@ pub fn facts(info: &SystemInfo) -> Facts {
             true => Extension::Svm.number(),
             false => Extension::Vmx.number(),
         },
-        assists: if svm {
-            svm_assists(cpuid(SVM_FEATURES, 0).edx)
-        } else {
-            0
-        },
+        assists: if svm { svm_assists(cpuid(SVM_FEATURES, 0).edx) } else { 0 },
     }
 }
 
@@ -72,9 +68,7 @@ fn svm_assists(edx: u32) -> u32 {
 
 impl Kernel<'_> {
     fn machine(&mut self, request: &MachineRequest) -> Result<MachineReply<'_>, MachineError> {
-        self.thread
-            .call(Object::Machine, request)
-            .map_err(machine_error)
+        self.thread.call(Object::Machine, request).map_err(machine_error)
     }
 
     fn done(&mut self, request: &MachineRequest) -> Result<(), MachineError> {
@@ -157,12 +151,7 @@ impl Platform for Kernel<'_> {
         text: bool,
         bytes: &[u8],
     ) -> Result<(), MachineError> {
-        let request = MemoryRequest::Write {
-            space,
-            address,
-            text,
-            data: bytes,
-        };
+        let request = MemoryRequest::Write { space, address, text, data: bytes };
         match self.memory(address, &request)? {
             MemoryReply::Done => Ok(()),
             _ => Err(MachineError::Failed),
@@ -192,10 +181,7 @@ impl Platform for Kernel<'_> {
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
-        self.done(&MachineRequest::Intercept {
-            class: Intercept::InvalidOpcode,
-            on,
-        })
+        self.done(&MachineRequest::Intercept { class: Intercept::InvalidOpcode, on })
     }
 
     fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
@@ -217,16 +203,9 @@ impl Platform for Kernel<'_> {
     }
 
     fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
-        let request = LogRequest::Read {
-            offset,
-            length: bytes.len().min(PAYLOAD_MAX) as u32,
-        };
+        let request = LogRequest::Read { offset, length: bytes.len().min(PAYLOAD_MAX) as u32 };
         let reply = self.thread.call(Object::Log, &request);
-        let LogReply::Text {
-            offset,
-            bytes: text,
-        } = reply.map_err(machine_error)?
-        else {
+        let LogReply::Text { offset, bytes: text } = reply.map_err(machine_error)? else {
             return Err(MachineError::Failed);
         };
         let place = bytes.get_mut(..text.len()).ok_or(MachineError::Failed)?;
@@ -261,18 +240,15 @@ impl Store for RetainedPages {
 mod tests {
     use super::{machine_error, memory_error, svm_assists};
     use lucos_abi::call::CallStatus;
-    use lucos_service::MemoryError;
     use lucos_guest_interface::status::{ASSIST_DECODE, ASSIST_NEXT_RIP};
     use lucos_runtime::CallError;
+    use lucos_service::MemoryError;
     use lucos_transaction::MachineError;
 
     #[test]
     fn assists_are_found_by_their_bits() {
         assert_eq!(svm_assists(0), 0);
-        assert_eq!(
-            svm_assists(1 << 3 | 1 << 7 | 1),
-            ASSIST_NEXT_RIP | ASSIST_DECODE
-        );
+        assert_eq!(svm_assists(1 << 3 | 1 << 7 | 1), ASSIST_NEXT_RIP | ASSIST_DECODE);
     }
 
     #[test]

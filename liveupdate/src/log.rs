@@ -1,9 +1,9 @@
 //! LOG.
 
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_service::AddressSpace;
 use lucos_guest_interface::call::{MAX_BUFFER_LENGTH, NO_ITEM};
 use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_service::AddressSpace;
 
 use crate::buffer::copy_out;
 use crate::platform::Platform;
@@ -27,12 +27,9 @@ pub fn log<P: Platform>(
     let mut first = None;
     let mut next = offset;
     while copied < room {
-        let wanted = part
-            .get_mut(..PAYLOAD_MAX.min(room - copied))
-            .unwrap_or_default();
-        let (start, count) = platform
-            .read_log(next, wanted)
-            .map_err(|error| error.fault(NO_ITEM))?;
+        let wanted = part.get_mut(..PAYLOAD_MAX.min(room - copied)).unwrap_or_default();
+        let (start, count) =
+            platform.read_log(next, wanted).map_err(|error| error.fault(NO_ITEM))?;
         let moved_on = first.is_some() && start != next;
         let bytes = wanted.get(..count).unwrap_or_default();
         if moved_on || bytes.is_empty() {
@@ -46,8 +43,5 @@ pub fn log<P: Platform>(
         copied += bytes.len();
         next = start.saturating_add(bytes.len() as u64);
     }
-    Ok(Answer {
-        rax: copied as u64,
-        results: [Some(next), first, None],
-    })
+    Ok(Answer { rax: copied as u64, results: [Some(next), first, None] })
 }

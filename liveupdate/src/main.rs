@@ -3,11 +3,11 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use lucos_liveupdate::kernel::{Kernel, RetainedPages, facts};
 use lucos_liveupdate::platform::Facts;
 use lucos_liveupdate::service::Liveupdate;
 use lucos_runtime::{Journal, Scratch, Service, StartInfo, Thread, log, system_info};
+use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use spin::Once;
 
 lucos_runtime::entry!(run);
@@ -30,11 +30,7 @@ fn run(mut thread: Thread, start: StartInfo) -> ! {
     {
         log!(thread, "nothing can be updated: the journal is {error:?}");
     }
-    thread.serve(OneThread {
-        shared,
-        processor: start.cpu,
-        facts,
-    })
+    thread.serve(OneThread { shared, processor: start.cpu, facts })
 }
 
 impl Service for OneThread {
@@ -48,11 +44,7 @@ impl Service for OneThread {
         request: LiveupdateRequest,
         _scratch: &mut Scratch,
     ) -> LiveupdateReply {
-        let mut kernel = Kernel {
-            thread,
-            processor: self.processor,
-            facts: self.facts,
-        };
+        let mut kernel = Kernel { thread, processor: self.processor, facts: self.facts };
         self.shared.answer(&mut kernel, &request)
     }
 }

@@ -34,15 +34,10 @@ pub fn query<S: Store, P: Platform>(
     [kind, selector, address, length]: Arguments,
 ) -> Result<Answer, Fault> {
     let unknown = Fault::new(ErrorCode::Argument, kind);
-    let kind = u32::try_from(kind)
-        .ok()
-        .and_then(QueryKind::from_number)
-        .ok_or(unknown)?;
+    let kind = u32::try_from(kind).ok().and_then(QueryKind::from_number).ok_or(unknown)?;
     let record = match kind {
         QueryKind::System => system(service, engine, guest, selector)?,
-        QueryKind::Patch => patch_status(engine, patch_at(engine, selector)?)
-            .to_bytes()
-            .to_vec(),
+        QueryKind::Patch => patch_status(engine, patch_at(engine, selector)?).to_bytes().to_vec(),
         QueryKind::Function => function(service, engine, guest, selector)?,
         QueryKind::ExitCounters => counters(service, guest, selector)?,
     };
@@ -54,10 +49,7 @@ pub fn query<S: Store, P: Platform>(
     }
     let space = guest.space();
     copy_out(guest.platform(), space, address, &record)?;
-    Ok(Answer {
-        rax: record.len() as u64,
-        ..Answer::default()
-    })
+    Ok(Answer { rax: record.len() as u64, ..Answer::default() })
 }
 
 fn system<S: Store, P: Platform>(
@@ -73,17 +65,12 @@ fn system<S: Store, P: Platform>(
     let facts = platform.facts();
     let mut log_end = |offset| platform.read_log(offset, &mut []).map(|(offset, _)| offset);
     let failed = |error: MachineError| error.fault(NO_ITEM);
-    let (log_start, log_end) = (
-        log_end(0).map_err(failed)?,
-        log_end(u64::MAX).map_err(failed)?,
-    );
+    let (log_start, log_end) = (log_end(0).map_err(failed)?, log_end(u64::MAX).map_err(failed)?);
     let hidden_writes = platform.hidden_accesses().map_err(failed)?;
     let head = engine.head();
     let applied = || engine.patches().iter().filter(|patch| is_applied(patch));
     let sum = |count: fn(&Engine<S>, &Patch) -> u32| {
-        applied()
-            .map(|patch| count(engine, patch))
-            .fold(0, u32::saturating_add)
+        applied().map(|patch| count(engine, patch)).fold(0, u32::saturating_add)
     };
     let stops = service.all_stops();
     let known = matches!(head.presence, Presence::Manager | Presence::Kernel);
@@ -121,9 +108,7 @@ fn release() -> [u8; NAME_SIZE] {
 }
 
 fn patch_at<S: Store>(engine: &Engine<S>, position: u64) -> Result<&Patch, Fault> {
-    let patch = usize::try_from(position)
-        .ok()
-        .and_then(|position| engine.patches().get(position));
+    let patch = usize::try_from(position).ok().and_then(|position| engine.patches().get(position));
     patch.ok_or(Fault::new(ErrorCode::UnknownPatch, position))
 }
 
@@ -227,10 +212,7 @@ fn counters<S: Store, P: Platform>(
         };
         return Err(Fault::new(code, selector));
     }
-    let counts = guest
-        .platform()
-        .counters()
-        .map_err(|error| error.fault(NO_ITEM))?;
+    let counts = guest.platform().counters().map_err(|error| error.fault(NO_ITEM))?;
     let of = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
     let redirections = service.redirects.read().redirections();
     let mut counters = [0; EXIT_COUNTERS];
@@ -238,22 +220,14 @@ fn counters<S: Store, P: Platform>(
         (ExitClass::Cpuid, of(Counter::Cpuid)),
         (ExitClass::Hypercall, of(Counter::Hypercall)),
         (ExitClass::Virtualization, of(Counter::Virtualization)),
-        (
-            ExitClass::Nmi,
-            of(Counter::Kick).wrapping_add(of(Counter::GuestNmi)),
-        ),
+        (ExitClass::Nmi, of(Counter::Kick).wrapping_add(of(Counter::GuestNmi))),
         (ExitClass::NestedPageFault, of(Counter::NestedFault)),
         (ExitClass::Redirection, redirections),
-        (
-            ExitClass::InvalidOpcode,
-            of(Counter::InvalidOpcode).saturating_sub(redirections),
-        ),
+        (ExitClass::InvalidOpcode, of(Counter::InvalidOpcode).saturating_sub(redirections)),
         (
             // Reads and writes of MSRs are counted as one.
             ExitClass::Other,
-            of(Counter::Other)
-                .wrapping_add(of(Counter::Msr))
-                .wrapping_add(of(Counter::Exception)),
+            of(Counter::Other).wrapping_add(of(Counter::Msr)).wrapping_add(of(Counter::Exception)),
         ),
     ];
     for (class, count) in shown {
@@ -279,9 +253,7 @@ const fn is_applied(patch: &Patch) -> bool {
 fn trapping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
     count(patch, |function| {
         function.state != SiteState::Jump
-            && engine
-                .covered_by(patch.number, function.plan.site)
-                .is_none()
+            && engine.covered_by(patch.number, function.plan.site).is_none()
     })
 }
 
@@ -289,9 +261,7 @@ fn trapping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
 fn jumping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
     count(patch, |function| {
         function.state == SiteState::Jump
-            && engine
-                .covered_by(patch.number, function.plan.site)
-                .is_none()
+            && engine.covered_by(patch.number, function.plan.site).is_none()
     })
 }
 
@@ -299,13 +269,7 @@ fn count(patch: &Patch, counts: impl Fn(&Function) -> bool) -> u32 {
     if !is_applied(patch) {
         return 0;
     }
-    number(
-        patch
-            .functions
-            .iter()
-            .filter(|function| counts(function))
-            .count(),
-    )
+    number(patch.functions.iter().filter(|function| counts(function)).count())
 }
 
 fn number(count: usize) -> u32 {

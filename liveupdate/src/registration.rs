@@ -45,14 +45,9 @@ pub fn register<S: Store, P: Platform>(
         text: (fields.text_start, fields.text_end),
         modules: (fields.modules_start, fields.modules_end),
     };
-    guest
-        .platform()
-        .forward_kicks(true)
-        .map_err(|error| error.fault(u32::MAX))?;
+    guest.platform().forward_kicks(true).map_err(|error| error.fault(u32::MAX))?;
     let in_force = engine.register(guest, registration)?;
-    guest.platform().log(format_args!(
-        "update manager registered, {in_force} updates in force"
-    ));
+    guest.platform().log(format_args!("update manager registered, {in_force} updates in force"));
     Ok(Answer::rbx(in_force as u64))
 }
 
@@ -67,17 +62,10 @@ pub fn unregister<S: Store, P: Platform>(
 ) -> Result<Answer, Fault> {
     check_nonce(engine, nonce)?;
     let unknown = Fault::new(ErrorCode::Argument, reason);
-    let reason = u32::try_from(reason)
-        .ok()
-        .and_then(UnregisterReason::from_number);
+    let reason = u32::try_from(reason).ok().and_then(UnregisterReason::from_number);
     let reason = reason.ok_or(unknown)?;
     engine.unregister(reason == UnregisterReason::KernelDown)?;
-    guest
-        .platform()
-        .forward_kicks(false)
-        .map_err(|error| error.fault(u32::MAX))?;
-    guest
-        .platform()
-        .log(format_args!("update manager gone: {}", reason.meaning()));
+    guest.platform().forward_kicks(false).map_err(|error| error.fault(u32::MAX))?;
+    guest.platform().log(format_args!("update manager gone: {}", reason.meaning()));
     Ok(Answer::default())
 }

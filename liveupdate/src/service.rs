@@ -2,9 +2,9 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_transaction::journal::{JournalError, Presence};
 use lucos_transaction::{Engine, Lookup, Redirects, Store};
 use lucos_x86_code::jump::TRAP;
@@ -86,17 +86,15 @@ impl<S: Store> Liveupdate<S> {
         request: &LiveupdateRequest,
     ) -> LiveupdateReply {
         match *request {
-            LiveupdateRequest::Hypercall {
-                number,
-                arguments,
-                space,
-            } => match Call::from_number(number.into()) {
-                // These two are the business of `vmx`.
-                None | Some(Call::Hello | Call::Park) => LiveupdateReply::NoSuchHypercall,
-                Some(call) => {
-                    LiveupdateReply::Results(self.hypercall(platform, call, arguments, space))
+            LiveupdateRequest::Hypercall { number, arguments, space } => {
+                match Call::from_number(number.into()) {
+                    // These two are the business of `vmx`.
+                    None | Some(Call::Hello | Call::Park) => LiveupdateReply::NoSuchHypercall,
+                    Some(call) => {
+                        LiveupdateReply::Results(self.hypercall(platform, call, arguments, space))
+                    }
                 }
-            },
+            }
             LiveupdateRequest::InvalidOpcode { rip, space, cpl } => {
                 self.invalid_opcode(platform, rip, space, cpl)
             }
@@ -135,13 +133,8 @@ impl<S: Store> Liveupdate<S> {
         arguments: Arguments,
         space: AddressSpace,
     ) -> Result<Answer, Fault> {
-        let mut engine = self
-            .engine
-            .try_lock()
-            .ok_or(Fault::new(ErrorCode::Busy, 0))?;
-        let engine = engine
-            .as_mut()
-            .map_err(|_| Fault::new(ErrorCode::Internal, 0))?;
+        let mut engine = self.engine.try_lock().ok_or(Fault::new(ErrorCode::Busy, 0))?;
+        let engine = engine.as_mut().map_err(|_| Fault::new(ErrorCode::Internal, 0))?;
         let mut guest = Guest::new(platform, space, &self.redirects);
         let answer = match call {
             Call::Register => registration::register(engine, &mut guest, arguments),
@@ -160,8 +153,7 @@ impl<S: Store> Liveupdate<S> {
 
     fn count(&self, stops: Stops) {
         self.stops.fetch_add(stops.count, Ordering::Relaxed);
-        self.longest_stop
-            .fetch_max(stops.longest, Ordering::Relaxed);
+        self.longest_stop.fetch_max(stops.longest, Ordering::Relaxed);
     }
 
     /// All stops since the task started.
@@ -175,8 +167,7 @@ impl<S: Store> Liveupdate<S> {
     /// Keeps what can be known without the lock.
     fn note(&self, engine: &Engine<S>) {
         let going_down = engine.head().presence == Presence::GoingDown;
-        self.unfinished
-            .store(engine.is_unfinished(), Ordering::Release);
+        self.unfinished.store(engine.is_unfinished(), Ordering::Release);
         self.going_down.store(going_down, Ordering::Release);
     }
 
@@ -212,9 +203,7 @@ impl<S: Store> Liveupdate<S> {
         let Ok(engine) = engine.as_mut() else { return };
         let mut guest = Guest::new(platform, space, &self.redirects);
         if let Err(fault) = engine.recover(&mut guest) {
-            guest
-                .platform()
-                .log(format_args!("an update is left half done: {fault}"));
+            guest.platform().log(format_args!("an update is left half done: {fault}"));
         }
         self.count(guest.stops());
         self.note(engine);
@@ -253,10 +242,7 @@ pub struct Answer {
 impl Answer {
     /// Done, with this in RBX.
     pub const fn rbx(value: u64) -> Self {
-        Self {
-            rax: 0,
-            results: [Some(value), None, None],
-        }
+        Self { rax: 0, results: [Some(value), None, None] }
     }
 }
 

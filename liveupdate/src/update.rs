@@ -48,20 +48,14 @@ pub fn apply<S: Store, P: Platform>(
     }
     drop(checker);
     let dependencies: Vec<&str> = descriptor.dependencies().collect();
-    let plan = Plan {
-        name: descriptor.name(),
-        dependencies: &dependencies,
-        functions: &functions,
-    };
+    let plan = Plan { name: descriptor.name(), dependencies: &dependencies, functions: &functions };
     if descriptor.is_check_only() {
         engine.check(&plan)?;
         return Ok(Answer::rbx(0));
     }
     let number = engine.apply(guest, &plan)?;
     let name = descriptor.name();
-    guest
-        .platform()
-        .log(format_args!("update {number} ({name}) is in force"));
+    guest.platform().log(format_args!("update {number} ({name}) is in force"));
     Ok(Answer::rbx(number.into()))
 }
 
@@ -111,9 +105,7 @@ pub fn rollback<S: Store, P: Platform>(
     check_nonce(engine, nonce)?;
     let number = narrow(number)?;
     engine.rollback(guest, number)?;
-    guest
-        .platform()
-        .log(format_args!("update {number} is rolled back"));
+    guest.platform().log(format_args!("update {number} is rolled back"));
     Ok(Answer::default())
 }
 
@@ -132,10 +124,7 @@ pub fn measure_stop<S: Store, P: Platform>(
         return Err(Fault::at(ErrorCode::Argument, NO_ITEM, count));
     }
     let (done, longest) = engine.measure(guest, count)?;
-    Ok(Answer {
-        rax: 0,
-        results: [Some(done), Some(longest), None],
-    })
+    Ok(Answer { rax: 0, results: [Some(done), Some(longest), None] })
 }
 
 fn narrow(value: u64) -> Result<u32, Fault> {

@@ -20,9 +20,7 @@ pub fn read(
 ) -> Result<(), MemoryError> {
     let mut rest = to;
     for piece in translate::pieces(platform, map, space, address, rest.len(), Purpose::Read)? {
-        let (part, behind) = rest
-            .split_at_mut_checked(piece.length)
-            .ok_or(MemoryError::TooLong)?;
+        let (part, behind) = rest.split_at_mut_checked(piece.length).ok_or(MemoryError::TooLong)?;
         read_physical(platform, piece.gpa, part)?;
         rest = behind;
     }
@@ -45,10 +43,7 @@ pub fn fetch(
         Ok(()) => Ok(to.len()),
         Err(error) => {
             let on_first_page = (PAGE - address % PAGE) as usize;
-            let part = to
-                .get_mut(..on_first_page)
-                .filter(|part| !part.is_empty())
-                .ok_or(error)?;
+            let part = to.get_mut(..on_first_page).filter(|part| !part.is_empty()).ok_or(error)?;
             read(platform, map, space, address, part)?;
             Ok(on_first_page)
         }
@@ -75,9 +70,7 @@ pub fn write(
     let pieces = translate::pieces(platform, map, space, address, data.len(), purpose)?;
     let mut rest = data;
     for piece in pieces {
-        let (part, behind) = rest
-            .split_at_checked(piece.length)
-            .ok_or(MemoryError::TooLong)?;
+        let (part, behind) = rest.split_at_checked(piece.length).ok_or(MemoryError::TooLong)?;
         write_physical(platform, piece.gpa, part)?;
         rest = behind;
     }
@@ -89,9 +82,7 @@ pub fn write(
 /// # Errors
 /// [`MemoryError::NotRam`]
 pub fn read_physical(platform: &impl Platform, gpa: u64, to: &mut [u8]) -> Result<(), MemoryError> {
-    platform
-        .read(gpa, to)
-        .map_err(|gpa| MemoryError::NotRam { gpa })
+    platform.read(gpa, to).map_err(|gpa| MemoryError::NotRam { gpa })
 }
 
 /// Writes `data` at a guest-physical address, all or nothing.
@@ -103,9 +94,7 @@ pub fn write_physical(
     gpa: u64,
     data: &[u8],
 ) -> Result<(), MemoryError> {
-    platform
-        .write(gpa, data)
-        .map_err(|Refused| MemoryError::NotRam { gpa })
+    platform.write(gpa, data).map_err(|Refused| MemoryError::NotRam { gpa })
 }
 
 #[cfg(test)]
@@ -191,16 +180,11 @@ mod tests {
             |machine: &Fake, space, address| read(machine, &map, space, address, &mut [0; 8]);
         assert_eq!(
             read_at(&machine, space, 0x7000),
-            Err(MemoryError::NotRam {
-                gpa: REGION + 0x1000
-            })
+            Err(MemoryError::NotRam { gpa: REGION + 0x1000 })
         );
         assert_eq!(read_at(&machine, space, 0x8000), Ok(()));
         space.root = REGION;
-        assert_eq!(
-            read_at(&machine, space, 0x8000),
-            Err(MemoryError::NotRam { gpa: REGION })
-        );
+        assert_eq!(read_at(&machine, space, 0x8000), Err(MemoryError::NotRam { gpa: REGION }));
     }
 
     #[test]
@@ -214,9 +198,6 @@ mod tests {
         let fetched = |address, code: &mut [u8]| fetch(&machine, &map, space, address, code);
         assert_eq!(fetched(0x7000, &mut code), Ok(15));
         assert_eq!(fetched(0x7ffd, &mut code), Ok(3));
-        assert_eq!(
-            fetched(0x8000, &mut code),
-            Err(MemoryError::NotMapped { address: 0x8000 })
-        );
+        assert_eq!(fetched(0x8000, &mut code), Err(MemoryError::NotMapped { address: 0x8000 }));
     }
 }

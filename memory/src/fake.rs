@@ -21,11 +21,7 @@ pub(crate) const HIGH: u64 = 1 << 32;
 const PAGE_TABLES: u64 = 0x1_0000;
 
 pub(crate) fn info() -> SystemInfo {
-    let range = |start, end, kind| MemoryRange {
-        start,
-        length: end - start,
-        kind,
-    };
+    let range = |start, end, kind| MemoryRange { start, length: end - start, kind };
     let region = range(REGION, REGION + 0x80_0000, MemoryKind::Reserved);
     let nvs = range(AREA, REGION, MemoryKind::AcpiNvs);
     let memory = [
@@ -92,10 +88,7 @@ impl Fake {
     }
 
     pub(crate) fn address_space(&self) -> AddressSpace {
-        AddressSpace {
-            root: PAGE_TABLES | 0x18,
-            five_levels: false,
-        }
+        AddressSpace { root: PAGE_TABLES | 0x18, five_levels: false }
     }
 
     fn entry(&self, gpa: u64) -> u64 {

@@ -69,9 +69,7 @@ pub fn add(platform: &mut impl Platform, page: u64) -> Result<(), Refused> {
     if contains(platform, page) {
         return Ok(());
     }
-    let free = (0..MAX_GUARDS)
-        .find(|&number| slot(platform, number).is_none())
-        .ok_or(Refused)?;
+    let free = (0..MAX_GUARDS).find(|&number| slot(platform, number).is_none()).ok_or(Refused)?;
     let at = SLOTS + free * SLOT;
     platform.retain(at, &page.to_le_bytes())?;
     platform.retain(at + SLOT_USED, &[1])

@@ -18,9 +18,7 @@ pub fn of_guest(platform: &impl Platform, map: &GuestMap<'_>) -> Result<[u8; 32]
         let end = range.end() & !(PAGE - 1);
         let mut gpa = range.start.next_multiple_of(PAGE);
         while gpa < end {
-            platform
-                .read(gpa, &mut page)
-                .map_err(|gpa| MemoryError::NotRam { gpa })?;
+            platform.read(gpa, &mut page).map_err(|gpa| MemoryError::NotRam { gpa })?;
             hash.update(page);
             gpa += PAGE;
         }
@@ -39,11 +37,7 @@ mod tests {
     #[test]
     fn every_byte_that_the_guest_owns_counts() {
         let mut info = fake::info();
-        let range = |start, length, kind| MemoryRange {
-            start,
-            length,
-            kind,
-        };
+        let range = |start, length, kind| MemoryRange { start, length, kind };
         info.memory = [
             range(0, 0x3000, MemoryKind::Ram),
             range(0x4000, 0x1000, MemoryKind::Reserved),

@@ -35,11 +35,7 @@ fn run(mut thread: Thread, start: StartInfo) -> ! {
     };
     match mapped {
         Ok(power) if start.cpu == 0 && start.generation == 0 => {
-            log!(
-                thread,
-                "guest space: {} GiB",
-                1_u64 << power.saturating_sub(30)
-            );
+            log!(thread, "guest space: {} GiB", 1_u64 << power.saturating_sub(30));
         }
         Ok(_) => {}
         Err(_) => thread.give_up(format_args!("the guest's memory cannot be mapped")),
@@ -49,11 +45,7 @@ fn run(mut thread: Thread, start: StartInfo) -> ! {
 
 impl Memory {
     fn kernel<'a>(&'a self, thread: &'a mut Thread) -> Kernel<'a> {
-        Kernel {
-            thread,
-            window: &self.window,
-            journal: self.journal,
-        }
+        Kernel { thread, window: &self.window, journal: self.journal }
     }
 }
 

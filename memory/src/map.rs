@@ -16,11 +16,7 @@ pub struct GuestMap<'a> {
 impl<'a> GuestMap<'a> {
     /// The map that the kernel tells of.
     pub fn new(info: &'a SystemInfo) -> Self {
-        Self {
-            memory: &info.memory,
-            region: info.region,
-            end: 1 << info.physical_bits.min(52),
-        }
+        Self { memory: &info.memory, region: info.region, end: 1 << info.physical_bits.min(52) }
     }
 
     /// First address that the processor cannot form.
@@ -36,15 +32,8 @@ impl<'a> GuestMap<'a> {
     /// The memory that the guest owns, in the order of addresses: RAM, and RAM that holds ACPI
     /// tables.
     pub fn owned(&self) -> impl Iterator<Item = MemoryRange> + '_ {
-        let owned = [
-            MemoryKind::Ram,
-            MemoryKind::AcpiReclaimable,
-            MemoryKind::AcpiNvs,
-        ];
-        self.memory
-            .iter()
-            .copied()
-            .filter(move |range| owned.contains(&range.kind))
+        let owned = [MemoryKind::Ram, MemoryKind::AcpiReclaimable, MemoryKind::AcpiNvs];
+        self.memory.iter().copied().filter(move |range| owned.contains(&range.kind))
     }
 
     /// Whether the page with this address belongs to LUCOS.

@@ -70,25 +70,17 @@ impl Kernel<'_> {
         object: Object,
         request: &Request,
     ) -> Result<(), Refused> {
-        self.thread
-            .call::<_, Done>(object, request)
-            .map(|Done| ())
-            .map_err(|_| Refused)
+        self.thread.call::<_, Done>(object, request).map(|Done| ()).map_err(|_| Refused)
     }
 }
 
 impl Platform for Kernel<'_> {
     fn read(&self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
-        self.window
-            .read(gpa, to)
-            .map_err(|WindowError::NotReadable { gpa }| gpa)
+        self.window.read(gpa, to).map_err(|WindowError::NotReadable { gpa }| gpa)
     }
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
-        self.call(
-            Object::GuestMemory,
-            &GuestMemoryRequest::Write { gpa, data },
-        )
+        self.call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data })
     }
 
     fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {

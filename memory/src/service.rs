@@ -26,35 +26,20 @@ fn try_answer<'a>(
     scratch: &'a mut [u8],
 ) -> Result<MemoryReply<'a>, MemoryError> {
     Ok(match request {
-        MemoryRequest::Translate { space, address } => MemoryReply::Address {
-            gpa: translate::page(platform, map, space, address)?.gpa,
-        },
-        MemoryRequest::Read {
-            space,
-            address,
-            length,
-        } => {
+        MemoryRequest::Translate { space, address } => {
+            MemoryReply::Address { gpa: translate::page(platform, map, space, address)?.gpa }
+        }
+        MemoryRequest::Read { space, address, length } => {
             let data = room(scratch, length)?;
             access::read(platform, map, space, address, data)?;
             MemoryReply::Bytes { data }
         }
-        MemoryRequest::Fetch {
-            space,
-            address,
-            length,
-        } => {
+        MemoryRequest::Fetch { space, address, length } => {
             let data = room(scratch, u32::from(length))?;
             let fetched = access::fetch(platform, map, space, address, data)?;
-            MemoryReply::Bytes {
-                data: data.get(..fetched).unwrap_or_default(),
-            }
+            MemoryReply::Bytes { data: data.get(..fetched).unwrap_or_default() }
         }
-        MemoryRequest::Write {
-            space,
-            address,
-            text,
-            data,
-        } => {
+        MemoryRequest::Write { space, address, text, data } => {
             access::write(platform, map, space, address, text, data)?;
             MemoryReply::Done
         }
@@ -75,11 +60,9 @@ fn try_answer<'a>(
             space::guard(platform, map, gpa, on)?;
             MemoryReply::Done
         }
-        MemoryRequest::Fault {
-            gpa,
-            write,
-            execute,
-        } => MemoryReply::Fault(space::fault(platform, map, gpa, write, execute)?),
+        MemoryRequest::Fault { gpa, write, execute } => {
+            MemoryReply::Fault(space::fault(platform, map, gpa, write, execute)?)
+        }
         MemoryRequest::Hash => MemoryReply::Hash(hash::of_guest(platform, map)?),
         MemoryRequest::HiddenAccesses => MemoryReply::Count(guards::hidden_accesses(platform)),
     })
@@ -97,16 +80,12 @@ fn copy(
             return Err(MemoryError::NotRam { gpa });
         }
     }
-    platform
-        .copy(from, to, length)
-        .map_err(|Refused| MemoryError::NotRam { gpa: to })
+    platform.copy(from, to, length).map_err(|Refused| MemoryError::NotRam { gpa: to })
 }
 
 /// The part of `scratch` for `length` bytes.
 fn room(scratch: &mut [u8], length: u32) -> Result<&mut [u8], MemoryError> {
-    scratch
-        .get_mut(..length as usize)
-        .ok_or(MemoryError::TooLong)
+    scratch.get_mut(..length as usize).ok_or(MemoryError::TooLong)
 }
 
 #[cfg(test)]
@@ -135,30 +114,19 @@ mod tests {
         machine.map_page(0x7000, 0x5_0000, true);
         let space = machine.address_space();
         let data = &[1, 2, 3];
-        let write = MemoryRequest::Write {
-            space,
-            address: 0x7004,
-            text: false,
-            data,
-        };
+        let write = MemoryRequest::Write { space, address: 0x7004, text: false, data };
         ask(&mut machine, write, |reply| {
             assert_eq!(reply, MemoryReply::Done);
         });
-        let read = MemoryRequest::Read {
-            space,
-            address: 0x7003,
-            length: 5,
-        };
+        let read = MemoryRequest::Read { space, address: 0x7003, length: 5 };
         ask(&mut machine, read, |reply| {
             let data = &[0, 1, 2, 3, 0];
             assert_eq!(reply, MemoryReply::Bytes { data });
         });
         let address = 0x7004;
-        ask(
-            &mut machine,
-            MemoryRequest::Translate { space, address },
-            |reply| assert_eq!(reply, MemoryReply::Address { gpa: 0x5_0004 }),
-        );
+        ask(&mut machine, MemoryRequest::Translate { space, address }, |reply| {
+            assert_eq!(reply, MemoryReply::Address { gpa: 0x5_0004 })
+        });
     }
 
     #[test]
@@ -167,10 +135,7 @@ mod tests {
         let length = PAYLOAD_MAX as u32 + 1;
         let request = MemoryRequest::ReadPhysical { gpa: 0, length };
         fails(&mut machine, request, MemoryError::TooLong);
-        let request = MemoryRequest::ReadPhysical {
-            gpa: 0,
-            length: u32::MAX,
-        };
+        let request = MemoryRequest::ReadPhysical { gpa: 0, length: u32::MAX };
         fails(&mut machine, request, MemoryError::TooLong);
     }
 
@@ -181,11 +146,7 @@ mod tests {
         let not_ram = |gpa| MemoryError::NotRam { gpa };
         fails(&mut machine, request(0, REGION, 1), not_ram(REGION));
         fails(&mut machine, request(REGION - 1, 0, 2), not_ram(REGION));
-        fails(
-            &mut machine,
-            request(0, 0x2000, u64::MAX),
-            not_ram(0x9_f000),
-        );
+        fails(&mut machine, request(0, 0x2000, u64::MAX), not_ram(0x9_f000));
         ask(&mut machine, request(0, 0x2000, 16), |reply| {
             assert_eq!(reply, MemoryReply::Done);
         });
@@ -194,18 +155,11 @@ mod tests {
     #[test]
     fn a_guarded_page_is_reported_and_still_written_physically() {
         let mut machine = Fake::new();
-        let guard = MemoryRequest::Guard {
-            gpa: AREA,
-            on: true,
-        };
+        let guard = MemoryRequest::Guard { gpa: AREA, on: true };
         ask(&mut machine, guard, |reply| {
             assert_eq!(reply, MemoryReply::Done);
         });
-        let fault = MemoryRequest::Fault {
-            gpa: AREA,
-            write: true,
-            execute: false,
-        };
+        let fault = MemoryRequest::Fault { gpa: AREA, write: true, execute: false };
         ask(&mut machine, fault, |reply| {
             assert_eq!(reply, MemoryReply::Fault(FaultVerdict::Guarded));
         });

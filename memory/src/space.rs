@@ -189,27 +189,19 @@ mod tests {
         let mut machine = Fake::new();
         start(&mut machine, &map).unwrap();
         let device = 0x80_1234_5678_9000 >> 8;
-        assert_eq!(
-            fault(&mut machine, &map, device, true, false),
-            Ok(FaultVerdict::Mended)
-        );
+        assert_eq!(fault(&mut machine, &map, device, true, false), Ok(FaultVerdict::Mended));
         let block = device & !((1 << 30) - 1);
         assert_eq!(machine.sets.last(), Some(&(block, 1 << 30, Rights::All)));
 
         machine.longest_set = 2 << 20;
         let other = device + TIB;
         fault(&mut machine, &map, other, true, false).unwrap();
-        assert_eq!(
-            machine.sets.last(),
-            Some(&(other & !0x1f_ffff, 2 << 20, Rights::All))
-        );
+        assert_eq!(machine.sets.last(), Some(&(other & !0x1f_ffff, 2 << 20, Rights::All)));
 
         machine.longest_set = 0;
         assert_eq!(
             fault(&mut machine, &map, device + 2 * TIB, true, false),
-            Err(MemoryError::NotRam {
-                gpa: device + 2 * TIB
-            })
+            Err(MemoryError::NotRam { gpa: device + 2 * TIB })
         );
     }
 
@@ -221,10 +213,7 @@ mod tests {
         start(&mut machine, &map).unwrap();
         let mut verdict = |gpa, write, execute| fault(&mut machine, &map, gpa, write, execute);
         assert_eq!(verdict(REGION, true, false), Ok(FaultVerdict::Hidden));
-        assert_eq!(
-            verdict(REGION + 0x7f_ffff, false, true),
-            Ok(FaultVerdict::Hidden)
-        );
+        assert_eq!(verdict(REGION + 0x7f_ffff, false, true), Ok(FaultVerdict::Hidden));
         assert_eq!(verdict(REGION, false, false), Ok(FaultVerdict::Mended));
         assert_eq!(verdict(AREA, true, false), Ok(FaultVerdict::Mended));
         assert_eq!(crate::guards::hidden_accesses(&machine), 2);
@@ -237,10 +226,7 @@ mod tests {
         let mut machine = Fake::new();
         start(&mut machine, &map).unwrap();
         guard(&mut machine, &map, AREA + 0x123, true).unwrap();
-        assert_eq!(
-            machine.sets.last(),
-            Some(&(AREA, 0x1000, Rights::ReadExecute))
-        );
+        assert_eq!(machine.sets.last(), Some(&(AREA, 0x1000, Rights::ReadExecute)));
         let write = |machine: &mut Fake| fault(machine, &map, AREA + 8, true, false);
         assert_eq!(write(&mut machine), Ok(FaultVerdict::Guarded));
         guard(&mut machine, &map, AREA, false).unwrap();
@@ -254,16 +240,10 @@ mod tests {
         let map = fake::map(&info);
         let mut machine = Fake::new();
         for gpa in [REGION, 0xfee0_0000] {
-            assert_eq!(
-                guard(&mut machine, &map, gpa, true),
-                Err(MemoryError::NotRam { gpa })
-            );
+            assert_eq!(guard(&mut machine, &map, gpa, true), Err(MemoryError::NotRam { gpa }));
         }
         machine.longest_set = 0;
-        assert_eq!(
-            guard(&mut machine, &map, HIGH, true),
-            Err(MemoryError::NoMoreGuards)
-        );
+        assert_eq!(guard(&mut machine, &map, HIGH, true), Err(MemoryError::NoMoreGuards));
         assert_eq!(crate::guards::all(&machine).count(), 0);
     }
 }

@@ -71,9 +71,7 @@ pub fn pieces(
     length: usize,
     purpose: Purpose,
 ) -> Result<Vec<Piece, PIECES>, MemoryError> {
-    address
-        .checked_add(length as u64)
-        .ok_or(MemoryError::BadAddress)?;
+    address.checked_add(length as u64).ok_or(MemoryError::BadAddress)?;
     let mut pieces = Vec::new();
     let mut next = address;
     let mut left = length;
@@ -89,10 +87,7 @@ pub fn pieces(
         if purpose != Purpose::Read && !map.is_writable(page.gpa, length as u64) {
             return Err(MemoryError::NotRam { gpa: page.gpa });
         }
-        let piece = Piece {
-            gpa: page.gpa,
-            length,
-        };
+        let piece = Piece { gpa: page.gpa, length };
         pieces.push(piece).map_err(|_| MemoryError::TooLong)?;
         next += length as u64;
         left -= length;

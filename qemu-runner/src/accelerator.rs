@@ -132,10 +132,7 @@ fn nested(root: &Path) -> Result<Extension, String> {
         .open(&kvm)
         .map_err(|error| format!("/dev/kvm cannot be opened: {error}"))?;
     let info = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
-    let flags = info
-        .lines()
-        .find_map(|line| line.strip_prefix("flags"))
-        .unwrap_or("");
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or("");
     let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
     let (extension, module) = if has("svm") {
         (Extension::Svm, "kvm_amd")

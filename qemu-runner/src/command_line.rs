@@ -135,8 +135,7 @@ impl Line {
             }
         }
         self.0.push(option.into());
-        self.0
-            .push(std::os::unix::ffi::OsStringExt::from_vec(value));
+        self.0.push(std::os::unix::ffi::OsStringExt::from_vec(value));
     }
 
     fn add_plain_path(&mut self, option: &str, path: &Path) {
@@ -167,11 +166,7 @@ fn wire(line: &mut Line, wiring: &Wiring) {
 fn add_wire(line: &mut Line, id: &str, wire: &Wire) {
     match wire {
         Wire::Socket(path) => {
-            line.add_path(
-                "-chardev",
-                &format!("socket,id={id},server=off,path="),
-                path,
-            );
+            line.add_path("-chardev", &format!("socket,id={id},server=off,path="), path);
         }
         Wire::Terminal => {
             line.add("-chardev", &format!("stdio,id={id},mux=on,signal=off"));
@@ -193,29 +188,17 @@ fn add_disk(line: &mut Line, number: usize, path: &Path) -> io::Result<()> {
 fn disk_format(path: &Path) -> io::Result<&'static str> {
     let mut magic = [0; 4];
     let count = File::open(path)?.read(&mut magic)?;
-    Ok(if count == 4 && magic == *b"QFI\xfb" {
-        "qcow2"
-    } else {
-        "raw"
-    })
+    Ok(if count == 4 && magic == *b"QFI\xfb" { "qcow2" } else { "raw" })
 }
 
 fn add_boot(line: &mut Line, boot: &Boot) {
     match boot {
-        Boot::Linux {
-            kernel,
-            initrd,
-            cmdline,
-        } => {
+        Boot::Linux { kernel, initrd, cmdline } => {
             line.add_plain_path("-kernel", kernel);
             line.add_plain_path("-initrd", initrd);
             line.add("-append", cmdline);
         }
-        Boot::Lucos {
-            image,
-            bundle,
-            options,
-        } => {
+        Boot::Lucos { image, bundle, options } => {
             line.add_plain_path("-kernel", image);
             line.add_plain_path("-initrd", bundle);
             line.add("-append", options);
@@ -253,10 +236,7 @@ mod tests {
     fn text(machine: &Machine, wiring: &Wiring) -> String {
         let boot = Boot::Iso(PathBuf::from("x.iso"));
         let arguments = machine.arguments(&boot, wiring).expect("no disks");
-        let words: Vec<_> = arguments
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect();
+        let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ")
     }
 
@@ -290,10 +270,6 @@ mod tests {
         assert_eq!(disk_format(&qcow2).ok(), Some("qcow2"));
         let mut machine = machine();
         machine.disks.push(folder.path().join("none"));
-        assert!(
-            machine
-                .arguments(&Boot::Iso(PathBuf::from("x")), &wiring())
-                .is_err()
-        );
+        assert!(machine.arguments(&Boot::Iso(PathBuf::from("x")), &wiring()).is_err());
     }
 }

@@ -52,10 +52,7 @@ impl Log {
             fs::create_dir_all(folder)?;
         }
         Ok(Self {
-            inner: Mutex::new(Inner {
-                file: File::create(path)?,
-                last: VecDeque::new(),
-            }),
+            inner: Mutex::new(Inner { file: File::create(path)?, last: VecDeque::new() }),
             start: Instant::now(),
         })
     }

@@ -35,13 +35,8 @@ impl Process {
             command.stdin(Stdio::null()).stdout(Stdio::null());
         }
         // QEMU puts the terminal into raw mode and back; when it is killed, we put it back.
-        let saved = terminal
-            .then(|| tcgetattr(rustix::stdio::stdin()).ok())
-            .flatten();
-        Ok(Self {
-            child: command.spawn()?,
-            terminal: saved,
-        })
+        let saved = terminal.then(|| tcgetattr(rustix::stdio::stdin()).ok()).flatten();
+        Ok(Self { child: command.spawn()?, terminal: saved })
     }
 
     /// Its standard error, once.

@@ -99,15 +99,10 @@ impl Session {
     /// # Errors
     /// When it cannot begin. Everything later is a [`Verdict`].
     pub fn run(self) -> Result<Report, Error> {
-        let log = Log::create(&self.log).map_err(|source| Error::Log {
-            path: self.log.clone(),
-            source,
-        })?;
+        let log = Log::create(&self.log)
+            .map_err(|source| Error::Log { path: self.log.clone(), source })?;
         let log = Arc::new(log);
-        let folder = tempfile::Builder::new()
-            .prefix("lucos-")
-            .tempdir()
-            .map_err(Error::Sockets)?;
+        let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Sockets)?;
         let bind = |name| Channel::bind(folder.path(), name).map_err(Error::Sockets);
         let log_port = bind("log")?;
         let console = match self.console {
@@ -126,18 +121,11 @@ impl Session {
                 .as_ref()
                 .map(|ports| ports.each_ref().map(|port| port.path().to_owned())),
         };
-        let arguments = self
-            .machine
-            .arguments(&self.boot, &wiring)
-            .map_err(Error::Disk)?;
+        let arguments = self.machine.arguments(&self.boot, &wiring).map_err(Error::Disk)?;
         let mut process = Process::start(&arguments, console.is_none()).map_err(Error::Start)?;
 
         let (sender, events) = mpsc::channel();
-        let mut readers = Readers {
-            log: Arc::clone(&log),
-            sender,
-            threads: Vec::new(),
-        };
+        let mut readers = Readers { log: Arc::clone(&log), sender, threads: Vec::new() };
         if let Some(errors) = process.take_errors() {
             readers.lines(errors, Origin::Qemu);
         }
@@ -162,10 +150,7 @@ impl Session {
         };
         drop(process);
         let verdict = readers.finish(verdict, &watch);
-        Ok(Report {
-            verdict,
-            last_lines: log.last_lines(),
-        })
+        Ok(Report { verdict, last_lines: log.last_lines() })
     }
 }
 
@@ -252,15 +237,12 @@ impl Readers {
         for thread in self.threads {
             let _ = thread.join();
         }
-        watch
-            .events
-            .iter()
-            .fold(verdict, |verdict, event| match (event, verdict) {
-                (Event::Fault, _) => Verdict::HypervisorFault,
-                (Event::Status(status), Verdict::PoweredOff) => Verdict::Exited(status),
-                (Event::Panic, Verdict::PoweredOff | Verdict::Timeout) => Verdict::GuestPanic,
-                _ => verdict,
-            })
+        watch.events.iter().fold(verdict, |verdict, event| match (event, verdict) {
+            (Event::Fault, _) => Verdict::HypervisorFault,
+            (Event::Status(status), Verdict::PoweredOff) => Verdict::Exited(status),
+            (Event::Panic, Verdict::PoweredOff | Verdict::Timeout) => Verdict::GuestPanic,
+            _ => verdict,
+        })
     }
 }
 
@@ -306,9 +288,7 @@ impl Watch {
     }
 
     fn stopped(&self) -> bool {
-        self.stop
-            .as_ref()
-            .is_some_and(|stop| stop.load(Ordering::Relaxed))
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     fn of_status(&self, status: ExitStatus) -> Verdict {

@@ -29,10 +29,7 @@ pub(crate) unsafe fn initialise(size: u64) {
 // null is returned when it has no room.
 unsafe impl GlobalAlloc for TaskHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0
-            .lock()
-            .allocate_first_fit(layout)
-            .map_or(null_mut(), NonNull::as_ptr)
+        self.0.lock().allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {

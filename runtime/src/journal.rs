@@ -25,9 +25,7 @@ static LOCK: Mutex<()> = Mutex::new(());
 impl Journal {
     /// The journal that the kernel named at the start.
     pub fn new(start: &StartInfo) -> Self {
-        Self {
-            length: usize::try_from(start.journal).unwrap_or(0),
-        }
+        Self { length: usize::try_from(start.journal).unwrap_or(0) }
     }
 
     /// Its length in bytes.
@@ -111,9 +109,6 @@ mod tests {
         assert_eq!(journal.read(0, &mut [1; 8]), Ok(()));
         assert_eq!(journal.read(8, &mut []), Ok(()));
         assert_eq!(journal.write(1, &[0; 8]), Err(JournalError::OutOfRange));
-        assert_eq!(
-            journal.write(usize::MAX, &[0; 2]),
-            Err(JournalError::OutOfRange)
-        );
+        assert_eq!(journal.write(usize::MAX, &[0; 2]), Err(JournalError::OutOfRange));
     }
 }

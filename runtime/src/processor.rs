@@ -20,10 +20,5 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidAnswer {
     #[allow(unused_unsafe)] // Newer compilers know that it is safe.
     // SAFETY: every processor with 64-bit mode has CPUID, and it only writes these registers.
     let answer = unsafe { __cpuid_count(leaf, subleaf) };
-    CpuidAnswer {
-        eax: answer.eax,
-        ebx: answer.ebx,
-        ecx: answer.ecx,
-        edx: answer.edx,
-    }
+    CpuidAnswer { eax: answer.eax, ebx: answer.ebx, ecx: answer.ecx, edx: answer.edx }
 }

@@ -108,13 +108,7 @@ mod tests {
             Ok(MemoryReply::Bytes { data: &[7; 3] })
         );
 
-        let truncated = answer(
-            &mut thread,
-            &mut Sevens,
-            1,
-            &bytes[..length - 1],
-            &mut scratch,
-        );
+        let truncated = answer(&mut thread, &mut Sevens, 1, &bytes[..length - 1], &mut scratch);
         assert_eq!(truncated, 0);
     }
 }

@@ -32,9 +32,7 @@ extern "C" fn start(page: *mut u8, length: usize) -> ! {
     let mut thread = unsafe { Thread::new(page) };
     let info = thread.page().get(..length).map(decode::<StartInfo>);
     let Some(Ok(info)) = info else {
-        thread.give_up(format_args!(
-            "the kernel's start information is not readable"
-        ));
+        thread.give_up(format_args!("the kernel's start information is not readable"));
     };
     // SAFETY: the kernel maps `info.heap` bytes there for this task, and only the heap uses them.
     unsafe { heap::initialise(info.heap) };
@@ -47,12 +45,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // again, since panics do not unwind.
     let thread = unsafe { Thread::new(message_page() as *mut u8) };
     match info.location() {
-        Some(place) => thread.give_up(format_args!(
-            "{}:{}: {}",
-            place.file(),
-            place.line(),
-            info.message()
-        )),
+        Some(place) => {
+            thread.give_up(format_args!("{}:{}: {}", place.file(), place.line(), info.message()))
+        }
         None => thread.give_up(format_args!("{}", info.message())),
     }
 }

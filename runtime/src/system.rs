@@ -44,11 +44,7 @@ mod tests {
     use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
 
     fn info() -> SystemInfo {
-        let range = MemoryRange {
-            start: 0x1000,
-            length: 0x1000,
-            kind: MemoryKind::Reserved,
-        };
+        let range = MemoryRange { start: 0x1000, length: 0x1000, kind: MemoryKind::Reserved };
         SystemInfo {
             memory: [range].into_iter().collect(),
             region: range,

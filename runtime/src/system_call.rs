@@ -35,8 +35,5 @@ const _: () = assert!(lucos_abi::call::VECTOR == 0x80);
 /// There is no kernel below a program of the host.
 #[cfg(not(target_os = "none"))]
 pub(crate) fn system_call(_number: u64, _first: u64, _second: u64) -> Returned {
-    Returned {
-        rax: lucos_abi::call::CallStatus::NoSuchCall as u64,
-        rdx: 0,
-    }
+    Returned { rax: lucos_abi::call::CallStatus::NoSuchCall as u64, rdx: 0 }
 }

@@ -119,9 +119,7 @@ impl Thread {
         let mut line = Text::<LINE_MAX>::new();
         // A line that is too long is cut, which is no error here.
         let _ = fmt::write(&mut line, text);
-        let request = LogRequest::Write {
-            text: line.as_str(),
-        };
+        let request = LogRequest::Write { text: line.as_str() };
         // Nobody could be told that the log does not work.
         let _ = self.call::<_, lucos_abi::object::LogReply>(Object::Log, &request);
     }
@@ -149,17 +147,11 @@ struct Text<const N: usize> {
 
 impl<const N: usize> Text<N> {
     const fn new() -> Self {
-        Self {
-            bytes: [0; N],
-            used: 0,
-        }
+        Self { bytes: [0; N], used: 0 }
     }
 
     fn as_str(&self) -> &str {
-        self.bytes
-            .get(..self.used)
-            .and_then(|bytes| core::str::from_utf8(bytes).ok())
-            .unwrap_or("")
+        self.bytes.get(..self.used).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
     }
 }
 
@@ -170,10 +162,9 @@ impl<const N: usize> fmt::Write for Text<N> {
             .rev()
             .find(|&length| text.is_char_boundary(length))
             .unwrap_or(0);
-        if let (Some(place), Some(part)) = (
-            self.bytes.get_mut(self.used..self.used + fits),
-            text.as_bytes().get(..fits),
-        ) {
+        if let (Some(place), Some(part)) =
+            (self.bytes.get_mut(self.used..self.used + fits), text.as_bytes().get(..fits))
+        {
             place.copy_from_slice(part);
             self.used += fits;
         }

@@ -40,9 +40,7 @@ impl GuestWindow {
         let mapped = pieces
             .map(|(start, end)| (start.next_multiple_of(PAGE), end & !(PAGE - 1)))
             .filter(|(start, end)| start < end);
-        Self {
-            mapped: mapped.take(MAPPED_MAX).collect(),
-        }
+        Self { mapped: mapped.take(MAPPED_MAX).collect() }
     }
 
     /// Whether the window shows all of `length` bytes from guest-physical address `gpa` on.
@@ -118,11 +116,7 @@ mod tests {
     use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
 
     fn range(start: u64, end: u64, kind: MemoryKind) -> MemoryRange {
-        MemoryRange {
-            start,
-            length: end - start,
-            kind,
-        }
+        MemoryRange { start, length: end - start, kind }
     }
 
     fn window() -> GuestWindow {

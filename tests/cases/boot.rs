@@ -31,11 +31,8 @@ fn processors(series: &str, cpus: u32) -> Result<(), Failed> {
 }
 
 fn iso() -> Result<(), Failed> {
-    let text = boot_iso(
-        "nproc; lucos status >/dev/null && echo under",
-        None,
-        Duration::from_secs(180),
-    )?;
+    let text =
+        boot_iso("nproc; lucos status >/dev/null && echo under", None, Duration::from_secs(180))?;
     equal("stdout", text.as_str(), "2\nunder\n")
 }
 

@@ -13,9 +13,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // A machine with two processors keeps a small host busy.
     arguments.test_threads.get_or_insert(1);
-    let trials: Vec<Trial> = [on_target::trials(), boot::trials(), runner::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials: Vec<Trial> =
+        [on_target::trials(), boot::trials(), runner::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -69,9 +69,7 @@ fn output_is_byte_exact() -> Result<(), Failed> {
 }
 
 fn background() -> Result<(), Failed> {
-    let text = Run::bare()
-        .exec("sleep 1000 & setsid sleep 1000 & echo started")?
-        .success()?;
+    let text = Run::bare().exec("sleep 1000 & setsid sleep 1000 & echo started")?.success()?;
     equal("stdout", text.as_str(), "started\n")
 }
 
@@ -96,20 +94,14 @@ fn power_off() -> Result<(), Failed> {
 }
 
 fn qemu_refuses() -> Result<(), Failed> {
-    let end = Run::bare()
-        .argument("--qemu-arg")
-        .argument("-no-such-option")
-        .exec("true")?;
+    let end = Run::bare().argument("--qemu-arg").argument("-no-such-option").exec("true")?;
     equal("status", end.status, Some(123))?;
     let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
     equal("reason", stderr.contains("-no-such-option"), true)
 }
 
 fn version_is_gone() -> Result<(), Failed> {
-    let end = Run::bare()
-        .argument("--guest-version")
-        .argument("6.1.0-1")
-        .exec("true")?;
+    let end = Run::bare().argument("--guest-version").argument("6.1.0-1").exec("true")?;
     equal("status", end.status, Some(123))?;
     let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
     equal("alternatives", stderr.contains("; it has 6.1.0-"), true)

@@ -16,13 +16,7 @@ pub fn boot_iso(command: &str, firmware: Option<&str>, limit: Duration) -> Resul
     let folder = tempfile::tempdir()?;
     let iso = folder.path().join("iso");
     let output = crate::xtask()
-        .args([
-            "iso",
-            "--yes",
-            "--debug",
-            "--options",
-            "debugcon=0xe9 exit=0xf4",
-        ])
+        .args(["iso", "--yes", "--debug", "--options", "debugcon=0xe9 exit=0xf4"])
         .args(["--exec", command, "--output"])
         .arg(&iso)
         .output()?;
@@ -42,10 +36,7 @@ pub fn boot_iso(command: &str, firmware: Option<&str>, limit: Duration) -> Resul
         },
         boot: Boot::Iso(iso),
         console: Console::Log,
-        command: Some(Output {
-            stdout: Box::new(stdout.clone()),
-            stderr: Box::new(io::stderr()),
-        }),
+        command: Some(Output { stdout: Box::new(stdout.clone()), stderr: Box::new(io::stderr()) }),
         log: folder.path().join("log"),
         timeout: Some(limit),
         stop: None,
@@ -69,19 +60,13 @@ struct Buffer(Arc<Mutex<Vec<u8>>>);
 
 impl Buffer {
     fn bytes(&self) -> Vec<u8> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -35,20 +35,12 @@ pub struct Finished {
 impl Run {
     /// A guest under LUCOS.
     pub fn lucos() -> Self {
-        Self {
-            arguments: Vec::new(),
-            timeout: 120,
-        }
-        .argument("--debug")
+        Self { arguments: Vec::new(), timeout: 120 }.argument("--debug")
     }
 
     /// A guest without LUCOS.
     pub fn bare() -> Self {
-        Self {
-            arguments: Vec::new(),
-            timeout: 120,
-        }
-        .argument("--bare")
+        Self { arguments: Vec::new(), timeout: 120 }.argument("--bare")
     }
 
     /// Adds one argument of `cargo xtask run`.
@@ -100,9 +92,7 @@ impl Run {
         let stderr = child.stderr.take().map(collect);
         let status = wait(&mut child, Duration::from_secs(self.timeout) + PREPARATION)?;
         let finished = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
-            reader
-                .and_then(|thread| thread.join().ok())
-                .unwrap_or_default()
+            reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
         };
         Ok(Finished {
             status,
@@ -147,7 +137,5 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<i32>> {
     // QEMU ends with the thread that started it.
     child.kill()?;
     child.wait()?;
-    Err(io::Error::other(
-        "the run did not end by its own time limit",
-    ))
+    Err(io::Error::other("the run did not end by its own time limit"))
 }

@@ -33,11 +33,7 @@ pub fn self_test(system: &str, cpus: u32, limit: Duration) -> Result<(), Failed>
             network: false,
             extra: Vec::new(),
         },
-        boot: Boot::Lucos {
-            image,
-            bundle,
-            options: String::from("debugcon=0xe9 exit=0xf4"),
-        },
+        boot: Boot::Lucos { image, bundle, options: String::from("debugcon=0xe9 exit=0xf4") },
         console: Console::Log,
         command: None,
         log: log.clone(),
@@ -66,15 +62,10 @@ fn build(system: &Path, bundle: &Path) -> Result<PathBuf, Failed> {
 }
 
 fn judge(verdict: Verdict, log: &str) -> Result<(), Failed> {
-    let results: Vec<&str> = log
-        .lines()
-        .filter_map(|line| line.split_once(MARK).map(|(_, result)| result))
-        .collect();
-    let failed: Vec<&str> = results
-        .iter()
-        .copied()
-        .filter(|result| !result.ends_with(" ok"))
-        .collect();
+    let results: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once(MARK).map(|(_, result)| result)).collect();
+    let failed: Vec<&str> =
+        results.iter().copied().filter(|result| !result.ends_with(" ok")).collect();
     if verdict == Verdict::DebugExit(PASSED) && failed.is_empty() && !results.is_empty() {
         return Ok(());
     }

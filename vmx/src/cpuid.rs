@@ -47,12 +47,7 @@ pub fn features(platform: &impl Platform) -> u32 {
 
 /// The rules.
 pub fn rules(platform: &impl Platform) -> Vec<CpuidRule, MAX_RULES> {
-    let rule = |first, last, and, or| CpuidRule {
-        first,
-        last,
-        and,
-        or,
-    };
+    let rule = |first, last, and, or| CpuidRule { first, last, and, or };
     let one = |leaf, and, or| rule(leaf, leaf, and, or);
     let clear = |leaf, [eax, ecx]: [u32; 2]| one(leaf, [!eax, u32::MAX, !ecx, u32::MAX], HIDE);
     let signature = [LEAF_HIGHEST, SIGNATURE_EBX, SIGNATURE_ECX, SIGNATURE_EDX];
@@ -80,13 +75,8 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
         return Outcome::GENERAL_PROTECTION;
     };
     let leaf = registers.rax as u32;
-    let [eax, ebx, ecx, edx] = answer(
-        platform,
-        machine.rules,
-        leaf,
-        registers.rcx as u32,
-        registers.cr4,
-    );
+    let [eax, ebx, ecx, edx] =
+        answer(platform, machine.rules, leaf, registers.rcx as u32, registers.cr4);
     registers.rax = u64::from(eax);
     registers.rbx = u64::from(ebx);
     registers.rcx = u64::from(ecx);
@@ -103,10 +93,7 @@ fn answer(
 ) -> [u32; 4] {
     let mut answer = platform.cpuid(leaf, subleaf);
     reflect_cr4(leaf, cr4, &mut answer);
-    for rule in rules
-        .iter()
-        .filter(|rule| (rule.first..=rule.last).contains(&leaf))
-    {
+    for rule in rules.iter().filter(|rule| (rule.first..=rule.last).contains(&leaf)) {
         for ((value, and), or) in answer.iter_mut().zip(rule.and).zip(rule.or) {
             *value = *value & and | or;
         }
@@ -155,10 +142,8 @@ mod tests {
         assert_eq!(ask(0x8000_001f), [0; 4]);
         assert_eq!(ask(0x4000_0100), [0; 4]);
         assert_eq!(ask(0x4000_0002), [0; 4]);
-        let name: Vec<u8> = ask(0x4000_0000)[1..]
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect();
+        let name: Vec<u8> =
+            ask(0x4000_0000)[1..].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(name, b"LUCOSLUCOS\0\0");
         assert_eq!(ask(0x4000_0001), [1, 3, 0, 0]);
         assert_eq!(ask(0x8000_0008), [!0; 4], "everything else as it is");
@@ -183,11 +168,7 @@ mod tests {
         let machine = fake::machine(&info, &rules);
         let mut registers = fake::kernel_registers();
         registers.rax = 0xffff_ffff_4000_0001;
-        let exit = Exit {
-            reason: ExitReason::Cpuid,
-            instruction_length: 0,
-            registers,
-        };
+        let exit = Exit { reason: ExitReason::Cpuid, instruction_length: 0, registers };
         let Outcome::Resume(after) = handle(&mut platform, &machine, &exit) else {
             panic!("not resumed");
         };

@@ -10,13 +10,8 @@ const WITH_ERROR_CODE: u32 =
 
 /// Hands the exception to the guest.
 pub fn handle(vector: u8, error_code: u32) -> Outcome {
-    let pushes = 1_u32
-        .checked_shl(u32::from(vector))
-        .is_some_and(|bit| WITH_ERROR_CODE & bit != 0);
-    Outcome::Fault(Event {
-        vector,
-        error_code: pushes.then_some(error_code),
-    })
+    let pushes = 1_u32.checked_shl(u32::from(vector)).is_some_and(|bit| WITH_ERROR_CODE & bit != 0);
+    Outcome::Fault(Event { vector, error_code: pushes.then_some(error_code) })
 }
 
 #[cfg(test)]

@@ -61,16 +61,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// An invalid opcode.
-    pub const INVALID_OPCODE: Self = Self::Fault(Event {
-        vector: INVALID_OPCODE,
-        error_code: None,
-    });
+    pub const INVALID_OPCODE: Self =
+        Self::Fault(Event { vector: INVALID_OPCODE, error_code: None });
 
     /// A general protection fault with error code 0.
-    pub const GENERAL_PROTECTION: Self = Self::Fault(Event {
-        vector: GENERAL_PROTECTION,
-        error_code: Some(0),
-    });
+    pub const GENERAL_PROTECTION: Self =
+        Self::Fault(Event { vector: GENERAL_PROTECTION, error_code: Some(0) });
 }
 
 /// Lines that the guest can cause in the log, over all processors.
@@ -94,10 +90,9 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
         ExitReason::ReadMsr => msr::handle_read(platform, exit),
         ExitReason::WriteMsr => msr::handle_write(platform, exit),
         ExitReason::Virtualization => virtualization::handle(),
-        ExitReason::Exception {
-            vector: INVALID_OPCODE,
-            ..
-        } => invalid_opcode::handle(platform, exit),
+        ExitReason::Exception { vector: INVALID_OPCODE, .. } => {
+            invalid_opcode::handle(platform, exit)
+        }
         ExitReason::Exception { vector, error_code } => exception::handle(vector, error_code),
         ExitReason::NestedFault { gpa, access } => {
             nested_fault::handle(platform, machine, exit, gpa, access)

@@ -20,11 +20,7 @@ pub(crate) const MAILBOX: u64 = REGION - 0x1_0000;
 pub(crate) const APIC_ID_OF_1: u32 = 0x21;
 
 pub(crate) fn info() -> SystemInfo {
-    let range = |start, end, kind| MemoryRange {
-        start,
-        length: end - start,
-        kind,
-    };
+    let range = |start, end, kind| MemoryRange { start, length: end - start, kind };
     let region = range(REGION, REGION + 0x80_0000, MemoryKind::Reserved);
     let nvs = range(MAILBOX, REGION, MemoryKind::AcpiNvs);
     let memory = [
@@ -48,11 +44,7 @@ pub(crate) fn info() -> SystemInfo {
 }
 
 pub(crate) fn machine<'a>(info: &'a SystemInfo, rules: &'a [CpuidRule]) -> Machine<'a> {
-    Machine {
-        info,
-        places: fixed_places(info.nvs.start),
-        rules,
-    }
+    Machine { info, places: fixed_places(info.nvs.start), rules }
 }
 
 /// A processor that runs 64-bit kernel code.

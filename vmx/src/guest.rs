@@ -59,10 +59,7 @@ impl fmt::Display for BuildError {
             Self::NoRoom(error) => error.fmt(to),
             Self::Parameters(error) => error.fmt(to),
             Self::CommandLine { length } => {
-                write!(
-                    to,
-                    "guest/cmdline has {length} bytes, which no kernel takes"
-                )
+                write!(to, "guest/cmdline has {length} bytes, which no kernel takes")
             }
             Self::Nvs(error) => error.fmt(to),
             Self::Memory { part, why } => write!(to, "{part}: {why}"),
@@ -116,9 +113,7 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
     let file = module(info, "guest/kernel").ok_or(BuildError::NoKernel)?;
     let mut header = [0; HEADER_BYTES];
     let part = header.len().min(file.length as usize);
-    platform
-        .read_physical(file.start, &mut header[..part])
-        .of("guest/kernel")?;
+    platform.read_physical(file.start, &mut header[..part]).of("guest/kernel")?;
     let kernel = KernelImage::parse(&header[..part], file.length)?;
     let initrd = module(info, "guest/initrd").map(|module| (module.start, module.length));
     let placement = place(&kernel, initrd, &info.memory, &kept(info))?;
@@ -131,12 +126,7 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
         "kernel at {:#x}, parameters at {:#x}, ACPI at {:#x}",
         placement.kernel, placement.handoff, nvs.rsdp
     ));
-    Ok(start_state(
-        placement.kernel + ENTRY_OFFSET,
-        placement.handoff,
-        nvs.tables,
-        nvs.descriptors,
-    ))
+    Ok(start_state(placement.kernel + ENTRY_OFFSET, placement.handoff, nvs.tables, nvs.descriptors))
 }
 
 fn module<'a>(info: &'a SystemInfo, name: &str) -> Option<&'a Module> {
@@ -145,20 +135,11 @@ fn module<'a>(info: &'a SystemInfo, name: &str) -> Option<&'a Module> {
 
 /// Memory that nothing may be put into.
 fn kept(info: &SystemInfo) -> Vec<MemoryRange> {
-    let modules = info
-        .modules
-        .iter()
-        .map(|module| (module.start, module.length));
-    let efi_map = info
-        .efi
-        .map(|efi| (efi.memory_map, u64::from(efi.memory_map_length)));
+    let modules = info.modules.iter().map(|module| (module.start, module.length));
+    let efi_map = info.efi.map(|efi| (efi.memory_map, u64::from(efi.memory_map_length)));
     modules
         .chain(efi_map)
-        .map(|(start, length)| MemoryRange {
-            start,
-            length,
-            kind: MemoryKind::Reserved,
-        })
+        .map(|(start, length)| MemoryRange { start, length, kind: MemoryKind::Reserved })
         .chain([info.region, info.nvs])
         .collect()
 }
@@ -173,10 +154,7 @@ fn hand_over(
     nvs: &Nvs,
 ) -> Result<(), BuildError> {
     let part = "boot parameters";
-    let no_room = BuildError::Memory {
-        part,
-        why: Failure::Protocol,
-    };
+    let no_room = BuildError::Memory { part, why: Failure::Protocol };
     let mut bytes = vec![0; HANDOFF_LENGTH as usize];
     let (page, rest) = bytes.split_first_chunk_mut().ok_or(no_room)?;
     let line = rest.first_chunk_mut().ok_or(no_room)?;
@@ -201,14 +179,10 @@ fn command_line(
         return Ok(());
     };
     if module.length > COMMAND_LINE_ROOM as u64 {
-        return Err(BuildError::CommandLine {
-            length: module.length,
-        });
+        return Err(BuildError::CommandLine { length: module.length });
     }
     let mut text = vec![0; module.length as usize];
-    platform
-        .read_physical(module.start, &mut text)
-        .of("guest/cmdline")?;
+    platform.read_physical(module.start, &mut text).of("guest/cmdline")?;
     Ok(parameters::command_line(kernel, &text, to)?)
 }
 
@@ -224,21 +198,14 @@ fn fill_nvs(platform: &mut impl Platform, info: &SystemInfo) -> Result<Nvs, Buil
         park_call: register_value(Call::Park) as u32,
         instruction: cpuid::call_instruction(platform),
     };
-    let wanted = info
-        .efi
-        .map_or(0, |efi: Efi| efi.memory_map_length as usize);
+    let wanted = info.efi.map_or(0, |efi: Efi| efi.memory_map_length as usize);
     let mut efi_map = vec![0; wanted.min(EFI_MAP_MAX)];
     let mut image = vec![0; NVS_IMAGE];
-    let unusable = NvsError::Area {
-        start: info.nvs.start,
-        length: info.nvs.length,
-    };
+    let unusable = NvsError::Area { start: info.nvs.start, length: info.nvs.length };
     let image = image.first_chunk_mut::<NVS_IMAGE>().ok_or(unusable)?;
     let mut read = |gpa: u64, to: &mut [u8]| platform.read_physical(gpa, to).is_ok();
     let nvs = nvs::fill(&source, &mut Firmware::new(&mut read), image, &mut efi_map)?;
-    platform
-        .write_physical(info.nvs.start, image)
-        .of("NVS area")?;
+    platform.write_physical(info.nvs.start, image).of("NVS area")?;
     if let SleepStates::Visible { signature, length } = nvs.sleep_states {
         platform.log(format_args!(
             "S3 and S4 stay visible: table {} with {length} bytes does not fit in the NVS area",
@@ -256,15 +223,11 @@ fn copy(
     placement: &Placement,
 ) -> Result<(), BuildError> {
     let from = file.start + kernel.code_offset;
-    platform
-        .copy_physical(from, placement.kernel, kernel.code_length)
-        .of("guest/kernel")?;
+    platform.copy_physical(from, placement.kernel, kernel.code_length).of("guest/kernel")?;
     if let Some(initrd) = placement.initrd
         && let Some(from) = initrd.copy_from
     {
-        platform
-            .copy_physical(from, initrd.start, initrd.length)
-            .of("guest/initrd")?;
+        platform.copy_physical(from, initrd.start, initrd.length).of("guest/initrd")?;
     }
     Ok(())
 }

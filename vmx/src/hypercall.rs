@@ -60,13 +60,9 @@ fn forward(platform: &mut impl Platform, number: u16, registers: Registers) -> R
         space,
     };
     match platform.liveupdate(request) {
-        Ok(LiveupdateReply::Results([rax, rbx, rcx, rdx])) => Registers {
-            rax,
-            rbx,
-            rcx,
-            rdx,
-            ..registers
-        },
+        Ok(LiveupdateReply::Results([rax, rbx, rcx, rdx])) => {
+            Registers { rax, rbx, rcx, rdx, ..registers }
+        }
         Ok(LiveupdateReply::NoSuchHypercall) => unknown(number, registers),
         Ok(LiveupdateReply::Redirect { .. } | LiveupdateReply::NotOurs) | Err(_) => {
             failed(Fault::new(ErrorCode::Internal, 0), registers)
@@ -101,11 +97,7 @@ mod tests {
     use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
     fn call(platform: &mut Fake, registers: Registers) -> Outcome {
-        let exit = Exit {
-            reason: ExitReason::Hypercall,
-            instruction_length: 3,
-            registers,
-        };
+        let exit = Exit { reason: ExitReason::Hypercall, instruction_length: 3, registers };
         let info = fake::info();
         handle(platform, &fake::machine(&info, &[]), &exit)
     }
@@ -133,18 +125,11 @@ mod tests {
     fn only_the_kernel_can_call() {
         let mut platform = Fake::new();
         for (cpl, code_size) in [(3, 64), (1, 64), (0, 32)] {
-            let registers = Registers {
-                cpl,
-                code_size,
-                ..registers(Call::Hello)
-            };
+            let registers = Registers { cpl, code_size, ..registers(Call::Hello) };
             assert_eq!(call(&mut platform, registers), Outcome::INVALID_OPCODE);
         }
         for rax in [0, 0x4b4d_0000, CALL_BASE | 1 << 32] {
-            let registers = Registers {
-                rax,
-                ..fake::kernel_registers()
-            };
+            let registers = Registers { rax, ..fake::kernel_registers() };
             assert_eq!(call(&mut platform, registers), Outcome::INVALID_OPCODE);
         }
         assert_eq!(platform.asked_liveupdate.len(), 0);
@@ -158,10 +143,7 @@ mod tests {
         assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 1, 3, 3]);
         let newer = Registers { rbx: 2, ..hello };
         let after = resumed(call(&mut platform, newer));
-        assert_eq!(
-            ErrorCode::from_register(after.rax),
-            Some(ErrorCode::InterfaceVersion)
-        );
+        assert_eq!(ErrorCode::from_register(after.rax), Some(ErrorCode::InterfaceVersion));
         assert_eq!((after.rbx, after.rdx), (2, 1));
     }
 
@@ -179,15 +161,9 @@ mod tests {
         let mut platform = Fake::new();
         platform.liveupdate_reply = LiveupdateReply::Results([10, 11, 12, 13]);
         let after = resumed(call(&mut platform, registers(Call::Apply)));
-        assert_eq!(
-            [after.rax, after.rbx, after.rcx, after.rdx, after.rsi],
-            [10, 11, 12, 13, 4]
-        );
-        let LiveupdateRequest::Hypercall {
-            number,
-            arguments,
-            space,
-        } = platform.asked_liveupdate[0]
+        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx, after.rsi], [10, 11, 12, 13, 4]);
+        let LiveupdateRequest::Hypercall { number, arguments, space } =
+            platform.asked_liveupdate[0]
         else {
             panic!("not a hypercall");
         };
@@ -203,10 +179,7 @@ mod tests {
             ErrorCode::from_register(after.rax)
         };
         let mut platform = Fake::new();
-        let unknown = Registers {
-            rax: CALL_BASE | 0xffff,
-            ..registers(Call::Apply)
-        };
+        let unknown = Registers { rax: CALL_BASE | 0xffff, ..registers(Call::Apply) };
         assert_eq!(code(&mut platform, unknown), Some(ErrorCode::UnknownCall));
         platform.liveupdate_reply = LiveupdateReply::NoSuchHypercall;
         let apply = registers(Call::Apply);

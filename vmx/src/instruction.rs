@@ -17,10 +17,7 @@ pub fn address_space(registers: &Registers) -> Option<AddressSpace> {
     if registers.efer & EFER_LONG_MODE_ACTIVE == 0 {
         return None;
     }
-    Some(AddressSpace {
-        root: registers.cr3,
-        five_levels: registers.cr4 & CR4_FIVE_LEVELS != 0,
-    })
+    Some(AddressSpace { root: registers.cr3, five_levels: registers.cr4 & CR4_FIVE_LEVELS != 0 })
 }
 
 /// The bytes at RIP.
@@ -122,12 +119,8 @@ mod tests {
         let mut platform = Fake::new();
         platform.memory.write(0x9_8010, &[0x0f, 0x30]);
         let mut exit = exit(0);
-        exit.registers = Registers {
-            rip: 0x10,
-            cs_base: 0x9_8000,
-            code_size: 32,
-            ..Registers::default()
-        };
+        exit.registers =
+            Registers { rip: 0x10, cs_base: 0x9_8000, code_size: 32, ..Registers::default() };
         let registers = behind(&mut platform, &exit).unwrap();
         assert_eq!(registers.rip, 0x12);
         assert_eq!(platform.fetches, 0);

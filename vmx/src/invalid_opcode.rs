@@ -15,11 +15,7 @@ pub fn handle(platform: &mut impl Platform, exit: &Exit) -> Outcome {
     let (Some(space), 64) = (space, registers.code_size) else {
         return Outcome::INVALID_OPCODE;
     };
-    let request = LiveupdateRequest::InvalidOpcode {
-        rip: registers.rip,
-        space,
-        cpl: 0,
-    };
+    let request = LiveupdateRequest::InvalidOpcode { rip: registers.rip, space, cpl: 0 };
     match platform.liveupdate(request) {
         Ok(LiveupdateReply::Redirect { rip }) => Outcome::Resume(Registers { rip, ..*registers }),
         // The byte is still there: asking again is right, whatever it is.
@@ -40,10 +36,7 @@ mod tests {
 
     fn opcode(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit {
-            reason: ExitReason::Exception {
-                vector: 6,
-                error_code: 0,
-            },
+            reason: ExitReason::Exception { vector: 6, error_code: 0 },
             instruction_length: 0,
             registers,
         };
@@ -57,10 +50,7 @@ mod tests {
         let registers = fake::kernel_registers();
         assert_eq!(
             opcode(&mut platform, registers),
-            Outcome::Resume(Registers {
-                rip: 0x1234,
-                ..registers
-            })
+            Outcome::Resume(Registers { rip: 0x1234, ..registers })
         );
     }
 
@@ -75,10 +65,7 @@ mod tests {
         platform.liveupdate_reply = LiveupdateReply::Redirect { rip: 0x1234 };
         let kernel = fake::kernel_registers();
         own(&mut platform, Registers { cpl: 3, ..kernel });
-        let compatibility = Registers {
-            code_size: 32,
-            ..kernel
-        };
+        let compatibility = Registers { code_size: 32, ..kernel };
         own(&mut platform, compatibility);
         own(&mut platform, Registers { efer: 0, ..kernel });
         assert_eq!(platform.asked_liveupdate.len(), 1, "nobody was asked");

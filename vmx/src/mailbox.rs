@@ -84,10 +84,7 @@ fn wake(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vecto
         Err(error) => {
             processors::set_woken(platform, me, None);
             processors::set_runs(platform, target, ran);
-            note(
-                platform,
-                format_args!("mailbox: processor {target} does not start: {error}"),
-            );
+            note(platform, format_args!("mailbox: processor {target} does not start: {error}"));
         }
     }
 }
@@ -202,9 +199,7 @@ mod tests {
         let mut platform = Fake::new();
         platform.cpu = 1;
         platform.memory.write(MAILBOX, &[1, 0]);
-        platform
-            .memory
-            .write(MAILBOX + 4, &APIC_ID_OF_1.to_le_bytes());
+        platform.memory.write(MAILBOX + 4, &APIC_ID_OF_1.to_le_bytes());
         let info = fake::info();
         wait(&mut platform, &fake::machine(&info, &[]));
         assert_eq!(pending(&platform), 1);

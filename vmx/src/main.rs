@@ -18,18 +18,10 @@ lucos_runtime::entry!(run);
 const STATUS_FAILED: u8 = 0x13;
 
 fn run(thread: Thread, start: StartInfo) -> ! {
-    let mut kernel = Kernel {
-        thread,
-        cpu: start.cpu,
-        journal: Journal::new(&start),
-    };
+    let mut kernel = Kernel { thread, cpu: start.cpu, journal: Journal::new(&start) };
     let rules = cpuid::rules(&kernel);
     let info = system_info();
-    let machine = Machine {
-        info,
-        places: fixed_places(info.nvs.start),
-        rules: &rules,
-    };
+    let machine = Machine { info, places: fixed_places(info.nvs.start), rules: &rules };
     if start.cpu == 0 && !processors::guest_started(&kernel) {
         start_guest(&mut kernel, &machine, &start);
     }
@@ -37,9 +29,7 @@ fn run(thread: Thread, start: StartInfo) -> ! {
     loop {
         let exit = match enter(&mut kernel, &next) {
             Ok(exit) => exit,
-            Err(error) => kernel
-                .thread
-                .give_up(format_args!("the vCPU does not run: {error}")),
+            Err(error) => kernel.thread.give_up(format_args!("the vCPU does not run: {error}")),
         };
         next = exit::handle(&mut kernel, &machine, &exit);
         match next {
@@ -100,11 +90,7 @@ fn enter(kernel: &mut Kernel, how: &Outcome) -> Result<Exit, Failure> {
         },
     };
     match kernel.thread.call(Object::Vcpu, &request)? {
-        VcpuReply::Exit {
-            reason,
-            instruction_length,
-            registers,
-        } => Ok(Exit {
+        VcpuReply::Exit { reason, instruction_length, registers } => Ok(Exit {
             reason,
             instruction_length,
             registers: Registers::from_bytes(registers).ok_or(Failure::Protocol)?,

@@ -147,11 +147,7 @@ mod tests {
     const BITS: u64 = EFER_SCE | EFER_LME | EFER_NXE;
 
     fn long_mode() -> Registers {
-        Registers {
-            efer: EFER_LME | EFER_LMA,
-            cr0: 1 << 31 | 1,
-            ..Registers::default()
-        }
+        Registers { efer: EFER_LME | EFER_LMA, cr0: 1 << 31 | 1, ..Registers::default() }
     }
 
     #[test]
@@ -194,11 +190,7 @@ mod tests {
         registers.rcx = number | 0xffff_ffff_0000_0000;
         registers.rax = value & 0xffff_ffff | 0xdead_0000_0000;
         registers.rdx = value >> 32 | 0xdead_0000_0000;
-        Exit {
-            reason: ExitReason::WriteMsr,
-            instruction_length: 2,
-            registers,
-        }
+        Exit { reason: ExitReason::WriteMsr, instruction_length: 2, registers }
     }
 
     #[test]

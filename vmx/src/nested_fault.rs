@@ -31,10 +31,7 @@ pub fn handle(
             Outcome::GENERAL_PROTECTION
         }
         Err(error) => {
-            note(
-                platform,
-                format_args!("access to {gpa:#x} at {rip:#x}: {error}"),
-            );
+            note(platform, format_args!("access to {gpa:#x} at {rip:#x}: {error}"));
             Outcome::GENERAL_PROTECTION
         }
     }
@@ -55,10 +52,7 @@ fn guarded_store(
         Ok(store) => store,
         Err(error) => {
             let rip = registers.rip;
-            note(
-                platform,
-                format_args!("store to guarded {gpa:#x} at {rip:#x}: {error:?}"),
-            );
+            note(platform, format_args!("store to guarded {gpa:#x} at {rip:#x}: {error:?}"));
             return Outcome::GENERAL_PROTECTION;
         }
     };
@@ -67,10 +61,7 @@ fn guarded_store(
     // the guest may have changed the instruction since.
     let one_page = in_page + u64::from(store.width) <= PAGE;
     if store.address % PAGE != in_page || !one_page {
-        note(
-            platform,
-            format_args!("store to guarded {gpa:#x} crosses a page"),
-        );
+        note(platform, format_args!("store to guarded {gpa:#x} crosses a page"));
         return Outcome::GENERAL_PROTECTION;
     }
     let value = store.value.to_le_bytes();
@@ -96,12 +87,7 @@ mod tests {
     use lucos_abi::object::{Access, ExitReason};
     use lucos_service::FaultVerdict;
 
-    const WRITE: Access = Access {
-        write: true,
-        execute: false,
-        present: true,
-        table_walk: false,
-    };
+    const WRITE: Access = Access { write: true, execute: false, present: true, table_walk: false };
 
     /// The guest stores at `gpa`, with RDI pointing at its page and RAX as the value.
     fn store(platform: &mut Fake, code: &[u8], rax: u64, gpa: u64) -> Outcome {
@@ -188,15 +174,9 @@ mod tests {
     fn page_tables_in_a_guarded_page_are_a_fault() {
         let mut platform = Fake::new();
         platform.verdict = FaultVerdict::Guarded;
-        let access = Access {
-            table_walk: true,
-            ..WRITE
-        };
+        let access = Access { table_walk: true, ..WRITE };
         let exit = Exit {
-            reason: ExitReason::NestedFault {
-                gpa: MAILBOX,
-                access,
-            },
+            reason: ExitReason::NestedFault { gpa: MAILBOX, access },
             instruction_length: 0,
             registers: fake::kernel_registers(),
         };

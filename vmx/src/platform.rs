@@ -283,11 +283,7 @@ impl Platform for Kernel {
         write: bool,
         execute: bool,
     ) -> Result<FaultVerdict, Failure> {
-        let request = MemoryRequest::Fault {
-            gpa,
-            write,
-            execute,
-        };
+        let request = MemoryRequest::Fault { gpa, write, execute };
         self.memory(&request, |reply| match reply {
             MemoryReply::Fault(verdict) => Ok(verdict),
             _ => Err(Failure::Protocol),

@@ -23,33 +23,19 @@ pub fn handle_unknown(
     registers: &Registers,
     [code, info1, info2]: [u64; 3],
 ) -> Outcome {
-    platform.log(format_args!(
-        "unknown exit {code:#x}, {info1:#x}, {info2:#x}"
-    ));
+    platform.log(format_args!("unknown exit {code:#x}, {info1:#x}, {info2:#x}"));
     describe(platform, "unknown exit", registers);
     Outcome::Stop
 }
 
 fn describe(platform: &mut impl Platform, what: &str, registers: &Registers) {
     let cpu = platform.cpu();
-    let Registers {
-        rip,
-        rsp,
-        rflags,
-        cr0,
-        cr2,
-        cr3,
-        cr4,
-        efer,
-        cpl,
-        ..
-    } = registers;
+    let Registers { rip, rsp, rflags, cr0, cr2, cr3, cr4, efer, cpl, .. } = registers;
     platform.log(format_args!(
         "processor {cpu}: {what}: rip {rip:#x} rsp {rsp:#x} rflags {rflags:#x} cpl {cpl}"
     ));
-    platform.log(format_args!(
-        "cr0 {cr0:#x} cr2 {cr2:#x} cr3 {cr3:#x} cr4 {cr4:#x} efer {efer:#x}"
-    ));
+    platform
+        .log(format_args!("cr0 {cr0:#x} cr2 {cr2:#x} cr3 {cr3:#x} cr4 {cr4:#x} efer {efer:#x}"));
 }
 
 #[cfg(test)]
@@ -63,10 +49,7 @@ mod tests {
         let registers = fake::kernel_registers();
         let mut platform = Fake::new();
         assert_eq!(handle(&mut platform, &registers), Outcome::Reset);
-        assert_eq!(
-            handle_invalid_state(&mut platform, &registers),
-            Outcome::Stop
-        );
+        assert_eq!(handle_invalid_state(&mut platform, &registers), Outcome::Stop);
         let unknown = handle_unknown(&mut platform, &registers, [0x75, 1, 2]);
         assert_eq!(unknown, Outcome::Stop);
         let log = platform.log.join("\n");

@@ -33,8 +33,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         steps.push(clippy);
     }
     let mut doc = workspace.cargo();
-    doc.args(["doc", "--quiet", "--workspace", "--no-deps"])
-        .env("RUSTDOCFLAGS", "--deny warnings");
+    doc.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
     steps.push(doc);
 
     let mut failures = 0;
@@ -68,10 +67,7 @@ pub struct TestArgs {
 pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
     let mut host = workspace.cargo();
     host.args(["test", "--quiet"]);
-    for package in packages(workspace)?
-        .iter()
-        .filter(|package| on_host(package))
-    {
+    for package in packages(workspace)?.iter().filter(|package| on_host(package)) {
         host.args(["--package", package.name.as_str()]);
     }
     let mut machines = workspace.cargo();
@@ -89,11 +85,7 @@ pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<ExitCode> {
         }
         passed &= show(command)?;
     }
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether a package has something that cargo can test on the host.
@@ -111,10 +103,7 @@ fn packages(workspace: &Workspace) -> Result<Vec<Package>> {
 }
 
 fn show(command: &mut Command) -> Result<bool> {
-    let words: Vec<_> = command
-        .get_args()
-        .map(|word| word.to_string_lossy())
-        .collect();
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     eprintln!("cargo {}", words.join(" "));
     io::stderr().flush()?;
     let status = command.status().context("cargo does not start")?;

@@ -19,10 +19,7 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
         .args(["build", "--quiet", "--package", "lucos"])
         // Named even though it is the host's: build scripts must not be static.
         .args(["--target", TARGET, "--profile", PROFILE])
-        .env(
-            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-Ctarget-feature=+crt-static",
-        )
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .stdout(std::io::stderr())
         .status()
         .context("cargo does not start")?;

@@ -77,10 +77,7 @@ pub fn prepare(
     script: Option<&Script>,
     consent: Consent,
 ) -> Result<Guest> {
-    let needs = [Need {
-        file: "depmod",
-        package: "kmod",
-    }];
+    let needs = [Need { file: "depmod", package: "kmod" }];
     packages::ensure(&needs, consent)?;
     let archive = Archive::new(&workspace.cache);
     let kernel = choose_kernel(&archive, args)?;
@@ -89,12 +86,7 @@ pub fn prepare(
     let recipe = workspace.root.join("guest/initramfs");
     let output = workspace.target.join("lucos/guest");
     let depmod = packages::find("depmod").context("no depmod")?;
-    let builder = Builder {
-        archive: &archive,
-        recipe: &recipe,
-        output: &output,
-        depmod: &depmod,
-    };
+    let builder = Builder { archive: &archive, recipe: &recipe, output: &output, depmod: &depmod };
     let mut overlay = additions(&args.additions)?;
     if let Some(Script(text)) = script {
         overlay.file("lucos/exec.sh", text.clone(), true)?;
@@ -102,11 +94,7 @@ pub fn prepare(
     let Some(path) = &args.initrd else {
         let path = builder.build(&kernel, &parts)?;
         let initrd = concatenate(&path, &[&overlay])?;
-        return Ok(Guest {
-            kernel,
-            initrd,
-            init: None,
-        });
+        return Ok(Guest { kernel, initrd, init: None });
     };
     let tools = builder.guest_tools(&kernel, &parts)?;
     let initrd = concatenate(path, &[&tools, &overlay])?;
@@ -121,10 +109,7 @@ pub fn prepare(
 fn parts(workspace: &Workspace, kernel: &Kernel, consent: Consent) -> Result<Parts> {
     let modules = modules::build(workspace, kernel, consent)?;
     if kernel.headers.is_none() {
-        eprintln!(
-            "No headers for {}: the guest has no update manager",
-            kernel.release
-        );
+        eprintln!("No headers for {}: the guest has no update manager", kernel.release);
     }
     Ok(Parts {
         manager: modules.manager,
@@ -182,8 +167,7 @@ fn additions(list: &[String]) -> Result<Tree> {
             Some(path) => path.to_owned(),
             None => name,
         };
-        tree.add_host(&real, &target)
-            .with_context(|| format!("--add {entry}"))?;
+        tree.add_host(&real, &target).with_context(|| format!("--add {entry}"))?;
     }
     Ok(tree)
 }

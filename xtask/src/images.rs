@@ -75,11 +75,7 @@ impl Images {
             return self.bundle(None);
         };
         let kernel = fs::read(path).with_context(|| path.display().to_string())?;
-        self.bundle(Some(GuestParts {
-            kernel: &kernel,
-            initrd: &[],
-            cmdline: "",
-        }))
+        self.bundle(Some(GuestParts { kernel: &kernel, initrd: &[], cmdline: "" }))
     }
 
     /// The boot bundle with a guest.
@@ -94,12 +90,7 @@ impl Images {
             .iter()
             .map(|(name, path)| Ok((name.as_str(), read(path)?)))
             .collect::<Result<Vec<_>>>()?;
-        let bundle = Bundle {
-            kernel: &kernel,
-            system: &self.system,
-            tasks: &tasks,
-            guest,
-        };
+        let bundle = Bundle { kernel: &kernel, system: &self.system, tasks: &tasks, guest };
         Ok(bundle.write()?)
     }
 }
@@ -127,12 +118,7 @@ pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
 /// # Errors
 /// When there is no toolchain or something does not compile.
 pub fn build(workspace: &Workspace, mode: Mode, consent: Consent) -> Result<Images> {
-    build_system(
-        workspace,
-        &workspace.root.join("system.toml"),
-        mode,
-        consent,
-    )
+    build_system(workspace, &workspace.root.join("system.toml"), mode, consent)
 }
 
 fn build_system(
@@ -142,11 +128,8 @@ fn build_system(
     consent: Consent,
 ) -> Result<Images> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let System {
-        table,
-        packages,
-        guest,
-    } = system::parse(&text).with_context(|| path.display().to_string())?;
+    let System { table, packages, guest } =
+        system::parse(&text).with_context(|| path.display().to_string())?;
     let toolchain = toolchain::prepare(workspace, consent)?;
     let compile = |package: &str| compile(workspace, &toolchain, mode, package);
     let tasks = table
@@ -175,13 +158,13 @@ fn compile(
     let mut command = workspace.cargo();
     toolchain.apply(&mut command);
     let profile = mode.profile();
-    command
-        .args(["build", "--quiet", "--target", TARGET])
-        .args(["--profile", profile, "--package", package]);
-    let status = command
-        .stdout(std::io::stderr())
-        .status()
-        .context("cargo does not start")?;
+    command.args(["build", "--quiet", "--target", TARGET]).args([
+        "--profile",
+        profile,
+        "--package",
+        package,
+    ]);
+    let status = command.stdout(std::io::stderr()).status().context("cargo does not start")?;
     if !status.success() {
         bail!("{package} does not build");
     }

@@ -16,18 +16,9 @@ use crate::workspace::Workspace;
 const COMPILER: &str = "gcc-12";
 
 const NEEDS: [Need; 3] = [
-    Need {
-        file: "make",
-        package: "make",
-    },
-    Need {
-        file: COMPILER,
-        package: "gcc-12",
-    },
-    Need {
-        file: "ld",
-        package: "binutils",
-    },
+    Need { file: "make", package: "make" },
+    Need { file: COMPILER, package: "gcc-12" },
+    Need { file: "ld", package: "binutils" },
 ];
 
 /// The modules for one kernel.
@@ -55,9 +46,7 @@ pub fn build(workspace: &Workspace, kernel: &Kernel, consent: Consent) -> Result
     let place = parent.join(format!("{}-{}", kernel.release, key(&sources, &headers)?));
     if !place.is_dir() {
         fs::create_dir_all(&parent)?;
-        let work = tempfile::Builder::new()
-            .prefix("build-")
-            .tempdir_in(&parent)?;
+        let work = tempfile::Builder::new().prefix("build-").tempdir_in(&parent)?;
         eprintln!("Building the modules for {}", kernel.release);
         compile(&workspace.root.join("guest"), work.path(), &headers)?;
         let built = work.path().join("built");
@@ -94,11 +83,7 @@ fn key(sources: &Tree, headers: &Path) -> Result<String> {
     hash.update(headers.as_os_str().as_encoded_bytes());
     hash.update(compiler.stdout);
     let digest = hash.finalize();
-    Ok(digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Compiles in a copy: the kernel's build system writes beside the sources.
@@ -147,17 +132,10 @@ fn make(folder: &Path, headers: &Path, symbols: Option<&Path>) -> Result<()> {
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", "ARCH"] {
         command.env_remove(name);
     }
-    let output = command
-        .arg("modules")
-        .output()
-        .context("make does not start")?;
+    let output = command.arg("modules").output().context("make does not start")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        bail!(
-            "{} does not build:\n{}",
-            folder.display(),
-            errors.trim_end()
-        );
+        bail!("{} does not build:\n{}", folder.display(), errors.trim_end());
     }
     for line in errors.lines().filter(|line| line.contains("warning:")) {
         eprintln!("{line}");

@@ -16,9 +16,7 @@ impl Consent {
     /// Asks only a person at a terminal who has not said `--yes`.
     pub fn new(yes: bool) -> Self {
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-        Self {
-            ask: terminal && !yes,
-        }
+        Self { ask: terminal && !yes }
     }
 
     fn obtain(self, what: &str) -> Result<()> {
@@ -50,10 +48,7 @@ pub struct Need {
 /// # Errors
 /// When a file is missing and its package cannot be installed.
 pub fn ensure(needs: &[Need], consent: Consent) -> Result<()> {
-    let missing: Vec<&Need> = needs
-        .iter()
-        .filter(|need| find(need.file).is_none())
-        .collect();
+    let missing: Vec<&Need> = needs.iter().filter(|need| find(need.file).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -63,11 +58,9 @@ pub fn ensure(needs: &[Need], consent: Consent) -> Result<()> {
     install(&packages, consent)?;
     match missing.iter().find(|need| find(need.file).is_none()) {
         None => Ok(()),
-        Some(need) => bail!(
-            "{} is still missing after package {} was installed",
-            need.file,
-            need.package
-        ),
+        Some(need) => {
+            bail!("{} is still missing after package {} was installed", need.file, need.package)
+        }
     }
 }
 
@@ -178,6 +171,5 @@ pub fn run_beside_output(command: &mut Command) -> io::Result<bool> {
 /// Whether `path` is a file that can be executed, as far as the file system tells.
 pub fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

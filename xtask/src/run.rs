@@ -79,12 +79,7 @@ pub struct RunArgs {
     #[arg(long)]
     bare: bool,
     /// Run a command in the guest, print what it prints, exit with its status.
-    #[arg(
-        long,
-        value_name = "CMD",
-        conflicts_with = "script",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "CMD", conflicts_with = "script", allow_hyphen_values = true)]
     exec: Option<String>,
     /// The same with a script.
     #[arg(long, value_name = "FILE")]
@@ -123,10 +118,7 @@ struct Prepared {
 
 fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
     let consent = Consent::new(args.yes);
-    let needs = [Need {
-        file: "qemu-system-x86_64",
-        package: "qemu-system-x86",
-    }];
+    let needs = [Need { file: "qemu-system-x86_64", package: "qemu-system-x86" }];
     packages::ensure(&needs, consent)?;
     let (accelerator, _) =
         qemu_runner::choose(args.accel, args.extension).map_err(anyhow::Error::msg)?;
@@ -149,29 +141,16 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
     let boot = if args.bare {
         let initrd = files.path().join("initrd");
         fs::write(&initrd, &guest.initrd)?;
-        Boot::Linux {
-            kernel: guest.kernel.image,
-            initrd,
-            cmdline,
-        }
+        Boot::Linux { kernel: guest.kernel.image, initrd, cmdline }
     } else {
         let images = images::build(workspace, args.mode, consent)?;
         let bundle = files.path().join("bundle");
         fs::write(&bundle, pack(&images, &guest, &cmdline)?)?;
-        Boot::Lucos {
-            image: images.boot,
-            bundle,
-            options: String::from(OPTIONS),
-        }
+        Boot::Lucos { image: images.boot, bundle, options: String::from(OPTIONS) }
     };
-    let command = script.map(|_| Output {
-        stdout: Box::new(io::stdout()),
-        stderr: Box::new(io::stderr()),
-    });
-    let limit = args
-        .timeout
-        .or(command.as_ref().map(|_| COMMAND_LIMIT))
-        .map(Duration::from_secs);
+    let command =
+        script.map(|_| Output { stdout: Box::new(io::stdout()), stderr: Box::new(io::stderr()) });
+    let limit = args.timeout.or(command.as_ref().map(|_| COMMAND_LIMIT)).map(Duration::from_secs);
     let session = Session {
         machine: Machine {
             cpus: args.cpus,
@@ -191,21 +170,14 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
         timeout: limit,
         stop: Some(stop_flag()?),
     };
-    Ok(Prepared {
-        session,
-        _files: files,
-    })
+    Ok(Prepared { session, _files: files })
 }
 
 /// The boot bundle with this guest.
 fn pack(images: &Images, guest: &Guest, cmdline: &str) -> Result<Vec<u8>> {
     let image = &guest.kernel.image;
     let kernel = fs::read(image).with_context(|| image.display().to_string())?;
-    images.bundle(Some(GuestParts {
-        kernel: &kernel,
-        initrd: &guest.initrd,
-        cmdline,
-    }))
+    images.bundle(Some(GuestParts { kernel: &kernel, initrd: &guest.initrd, cmdline }))
 }
 
 /// The guest's command line; what follows `--` goes to its first program and must stand last.
@@ -219,11 +191,9 @@ fn cmdline(guest: &Guest, append: &[&str]) -> String {
 /// Becomes true when we are told to end: QEMU must not go on without us.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
+    for signal in
+        [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+    {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
     }
     Ok(stop)
@@ -260,11 +230,7 @@ fn tell(report: &Report, log: &std::path::Path) {
     for line in &report.last_lines {
         eprintln!("{line}");
     }
-    eprintln!(
-        "error: {}; the whole log is {}",
-        report.verdict,
-        log.display()
-    );
+    eprintln!("error: {}; the whole log is {}", report.verdict, log.display());
 }
 
 /// Options of `iso`.
@@ -278,12 +244,7 @@ pub struct IsoArgs {
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     append: Option<String>,
     /// Options of LUCOS; serial=PORT logs there until the guest starts.
-    #[arg(
-        long,
-        value_name = "OPTIONS",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     options: String,
     /// Run a command in the guest, as `run --exec` does, and power off.
     #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
@@ -312,10 +273,7 @@ pub fn iso(workspace: &Workspace, args: &IsoArgs) -> Result<()> {
     let bundle = pack(&images, &guest, &cmdline)?;
     let work = workspace.target.join("lucos");
     fs::create_dir_all(&work)?;
-    let place = args
-        .output
-        .clone()
-        .unwrap_or_else(|| work.join("lucos.iso"));
+    let place = args.output.clone().unwrap_or_else(|| work.join("lucos.iso"));
     iso::write(&place, &images.boot, &bundle, &args.options)?;
     println!("{}", place.display());
     Ok(())

@@ -57,10 +57,7 @@ pub fn run(workspace: &Workspace, args: &SizeArgs) -> Result<ExitCode> {
 
     let mut ours = Vec::new();
     for package in all.workspace_packages() {
-        ours.push((
-            package.name.to_string(),
-            lines::of_package(&folder(package))?,
-        ));
+        ours.push((package.name.to_string(), lines::of_package(&folder(package))?));
     }
     ours.sort();
     println!("{:>7}  part", "lines");

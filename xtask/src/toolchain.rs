@@ -112,13 +112,7 @@ impl Compiler {
         let host = field("host:")?.to_owned();
         let release = parse_release(field("release:")?)?;
         let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?.trim());
-        Ok(Self {
-            rustc: rustc.to_owned(),
-            sysroot,
-            host,
-            identity,
-            release,
-        })
+        Ok(Self { rustc: rustc.to_owned(), sysroot, host, identity, release })
     }
 
     fn new_enough(&self) -> bool {
@@ -199,10 +193,7 @@ pub fn prepare(workspace: &Workspace, consent: Consent) -> Result<Toolchain> {
     if way.allows(Way::Rustup) && active.new_enough() && add_rustup_target(&active)? {
         return Ok(Toolchain::Active);
     }
-    if let Some(compiler) = sources
-        .iter()
-        .find(|compiler| compiler.library_sources().is_some())
-    {
+    if let Some(compiler) = sources.iter().find(|compiler| compiler.library_sources().is_some()) {
         return sysroot::build(&workspace.cache, compiler).map(Toolchain::Sysroot);
     }
     if way.allows(Way::Debian) {
@@ -300,10 +291,6 @@ mod tests {
     #[test]
     fn exports_survive_a_quote_in_the_path() {
         let toolchain = Toolchain::Sysroot(PathBuf::from("/it's/here"));
-        assert!(
-            toolchain
-                .shell_exports()
-                .contains(r"export RUSTC='/it'\''s/here/bin/rustc'")
-        );
+        assert!(toolchain.shell_exports().contains(r"export RUSTC='/it'\''s/here/bin/rustc'"));
     }
 }

@@ -165,12 +165,9 @@ pub fn readable_ranges(memory: &[MemoryRange]) -> impl Iterator<Item = MemoryRan
         .map(MemoryRange::end)
         .max()
         .unwrap_or(0);
-    memory
-        .iter()
-        .copied()
-        .filter(move |range| match range.kind {
-            MemoryKind::Ram | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs => true,
-            MemoryKind::Reserved => range.start <= memory_end,
-            MemoryKind::Bad => false,
-        })
+    memory.iter().copied().filter(move |range| match range.kind {
+        MemoryKind::Ram | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs => true,
+        MemoryKind::Reserved => range.start <= memory_end,
+        MemoryKind::Bad => false,
+    })
 }

@@ -29,9 +29,7 @@ pub enum MessageError {
 /// # Errors
 /// [`MessageError::TooLong`] when `buffer` is too small.
 pub fn encode<T: Serialize>(message: &T, buffer: &mut [u8]) -> Result<usize, MessageError> {
-    postcard::to_slice(message, buffer)
-        .map(|used| used.len())
-        .map_err(|_| MessageError::TooLong)
+    postcard::to_slice(message, buffer).map(|used| used.len()).map_err(|_| MessageError::TooLong)
 }
 
 /// Reads a message that fills `bytes` exactly.
@@ -100,38 +98,21 @@ mod tests {
     fn truncated_trailing_and_unknown_are_refused() {
         let mut buffer = [0; 64];
         let length = encode(&MachineRequest::Stop { deadline: 300 }, &mut buffer).unwrap();
-        assert_eq!(
-            decode::<MachineRequest>(&buffer[..length - 1]),
-            Err(MessageError::Malformed)
-        );
-        assert_eq!(
-            decode::<MachineRequest>(&buffer[..=length]),
-            Err(MessageError::TrailingBytes)
-        );
-        assert_eq!(
-            decode::<MachineRequest>(&[99]),
-            Err(MessageError::Malformed)
-        );
+        assert_eq!(decode::<MachineRequest>(&buffer[..length - 1]), Err(MessageError::Malformed));
+        assert_eq!(decode::<MachineRequest>(&buffer[..=length]), Err(MessageError::TrailingBytes));
+        assert_eq!(decode::<MachineRequest>(&[99]), Err(MessageError::Malformed));
     }
 
     #[test]
     fn a_padded_varint_is_refused() {
         // Stop { deadline: 5 } is [0, 5]; [0, 0x85, 0x00] means the same to postcard.
-        assert_eq!(
-            decode::<MachineRequest>(&[0, 5]),
-            Ok(MachineRequest::Stop { deadline: 5 })
-        );
-        assert_eq!(
-            decode::<MachineRequest>(&[0, 0x85, 0]),
-            Err(MessageError::NotCanonical)
-        );
+        assert_eq!(decode::<MachineRequest>(&[0, 5]), Ok(MachineRequest::Stop { deadline: 5 }));
+        assert_eq!(decode::<MachineRequest>(&[0, 0x85, 0]), Err(MessageError::NotCanonical));
     }
 
     #[test]
     fn a_message_that_does_not_fit_is_an_error() {
-        let request = LogRequest::Write {
-            text: "longer than four",
-        };
+        let request = LogRequest::Write { text: "longer than four" };
         assert_eq!(encode(&request, &mut [0; 4]), Err(MessageError::TooLong));
     }
 

@@ -90,11 +90,7 @@ impl Registers {
             return None;
         }
         let mut registers = Self::default();
-        for (field, slot) in registers
-            .fields_mut()
-            .into_iter()
-            .zip(bytes.chunks_exact(8))
-        {
+        for (field, slot) in registers.fields_mut().into_iter().zip(bytes.chunks_exact(8)) {
             let mut value = [0; 8];
             value.copy_from_slice(slot);
             *field = u64::from_le_bytes(value);

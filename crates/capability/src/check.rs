@@ -46,11 +46,7 @@ pub enum Problem {
 
 impl<'a> ManifestError<'a> {
     pub(crate) fn new(task: &'a TaskEntry, entry: Option<Object>, problem: Problem) -> Self {
-        Self {
-            task: &task.name,
-            entry,
-            problem,
-        }
+        Self { task: &task.name, entry, problem }
     }
 }
 
@@ -74,11 +70,7 @@ impl fmt::Display for ManifestError<'_> {
 pub fn check_system(system: &SystemTable) -> Result<(), ManifestError<'_>> {
     if system.tasks.is_empty() {
         let (task, entry, problem) = ("", None, Problem::NoTasks);
-        return Err(ManifestError {
-            task,
-            entry,
-            problem,
-        });
+        return Err(ManifestError { task, entry, problem });
     }
     for (position, task) in system.tasks.iter().enumerate() {
         if let Some(problem) = problem_of(task, system.tasks.get(..position).unwrap_or_default()) {

@@ -79,10 +79,9 @@ const fn meaningful(object: Object) -> Rights {
     match object {
         Object::Log | Object::GuestMemory | Object::Journal => Rights::READ.union(Rights::WRITE),
         Object::Vcpu => Rights::RUN.union(Rights::WRITE),
-        Object::Machine => Rights::READ
-            .union(Rights::STOP)
-            .union(Rights::START)
-            .union(Rights::RESET),
+        Object::Machine => {
+            Rights::READ.union(Rights::STOP).union(Rights::START).union(Rights::RESET)
+        }
         Object::GuestSpace => Rights::WRITE,
         Object::MemoryTask | Object::LiveupdateTask => Rights::CALL,
     }

@@ -5,9 +5,7 @@ use proptest::prelude::*;
 use crate::{CapabilityTable, ManifestError, Problem, check_system};
 
 fn task(name: &str, capabilities: &[(Object, Rights)]) -> TaskEntry {
-    let journal = capabilities
-        .iter()
-        .any(|(object, _)| *object == Object::Journal);
+    let journal = capabilities.iter().any(|(object, _)| *object == Object::Journal);
     TaskEntry {
         name: name.try_into().unwrap(),
         stack_pages: 4,
@@ -21,9 +19,7 @@ fn task(name: &str, capabilities: &[(Object, Rights)]) -> TaskEntry {
 }
 
 fn system(tasks: &[TaskEntry]) -> SystemTable {
-    SystemTable {
-        tasks: tasks.iter().cloned().collect(),
-    }
+    SystemTable { tasks: tasks.iter().cloned().collect() }
 }
 
 /// A system like the real one.
@@ -77,10 +73,7 @@ fn lookups_give_what_the_manifest_lists_and_nothing_else() {
         assert_eq!(table.lookup(machine, needed), Err(CallStatus::MissingRight));
     }
     for slot in [Object::GuestSpace.slot(), SLOTS as u64, u64::MAX, 1 << 32] {
-        assert_eq!(
-            table.lookup(slot, Rights::WRITE),
-            Err(CallStatus::NoCapability)
-        );
+        assert_eq!(table.lookup(slot, Rights::WRITE), Err(CallStatus::NoCapability));
     }
     assert!(table.allows(Object::Vcpu, Rights::RUN));
     assert!(!table.allows(Object::Journal, Rights::READ));
@@ -100,23 +93,11 @@ fn capabilities_that_make_no_sense_are_refused() {
         ((Object::Log, Rights::RUN), Problem::MeaninglessRight),
         ((Object::Vcpu, Rights::STOP), Problem::MeaninglessRight),
         ((Object::Machine, Rights::CALL), Problem::MeaninglessRight),
+        ((Object::GuestSpace, Rights::READ), Problem::MeaninglessRight),
+        ((Object::GuestMemory, Rights::START), Problem::MeaninglessRight),
+        ((Object::MemoryTask, Rights::all()), Problem::MeaninglessRight),
         (
-            (Object::GuestSpace, Rights::READ),
-            Problem::MeaninglessRight,
-        ),
-        (
-            (Object::GuestMemory, Rights::START),
-            Problem::MeaninglessRight,
-        ),
-        (
-            (Object::MemoryTask, Rights::all()),
-            Problem::MeaninglessRight,
-        ),
-        (
-            (
-                Object::Log,
-                Rights::WRITE | Rights::from_bits_retain(0x8000),
-            ),
+            (Object::Log, Rights::WRITE | Rights::from_bits_retain(0x8000)),
             Problem::MeaninglessRight,
         ),
     ];
@@ -130,11 +111,7 @@ fn capabilities_that_make_no_sense_are_refused() {
     twice.tasks[1].capabilities.push(entry).unwrap();
     assert_eq!(
         problem(&twice),
-        (
-            "memory".to_owned(),
-            Some(Object::GuestSpace),
-            Problem::Duplicate
-        )
+        ("memory".to_owned(), Some(Object::GuestSpace), Problem::Duplicate)
     );
 }
 
@@ -143,14 +120,8 @@ fn names_and_sizes_are_checked() {
     type Change = fn(&mut TaskEntry);
     let cases: [(Change, Problem); 8] = [
         (|task| task.name.clear(), Problem::BadName),
-        (
-            |task| task.name = "a/b".try_into().unwrap(),
-            Problem::BadName,
-        ),
-        (
-            |task| task.name = "vmx".try_into().unwrap(),
-            Problem::NameTaken,
-        ),
+        (|task| task.name = "a/b".try_into().unwrap(), Problem::BadName),
+        (|task| task.name = "vmx".try_into().unwrap(), Problem::NameTaken),
         (|task| task.stack_pages = 0, Problem::BadSize),
         (|task| task.stack_pages = 65, Problem::BadSize),
         (|task| task.heap_pages = 1025, Problem::BadSize),
@@ -204,23 +175,14 @@ fn calls_lead_somewhere_and_never_back() {
 #[test]
 fn only_two_objects_stand_for_tasks() {
     // With more of them, longer circles are possible, and the check must look for them.
-    let tasks = Object::ALL
-        .into_iter()
-        .filter(|object| object.task_name().is_some());
+    let tasks = Object::ALL.into_iter().filter(|object| object.task_name().is_some());
     assert_eq!(tasks.count(), 2);
 }
 
 #[test]
 fn errors_name_task_and_capability() {
-    let error = ManifestError {
-        task: "vmx",
-        entry: Some(Object::Log),
-        problem: Problem::NoRights,
-    };
-    assert_eq!(
-        error.to_string(),
-        "system table: NoRights in task `vmx`, capability Log"
-    );
+    let error = ManifestError { task: "vmx", entry: Some(Object::Log), problem: Problem::NoRights };
+    assert_eq!(error.to_string(), "system table: NoRights in task `vmx`, capability Log");
 }
 
 proptest! {

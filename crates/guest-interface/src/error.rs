@@ -118,11 +118,7 @@ impl Fault {
     /// A fault that no single entry is to blame for.
     #[must_use]
     pub const fn new(code: ErrorCode, detail: u64) -> Self {
-        Self {
-            code,
-            item: NO_ITEM,
-            detail,
-        }
+        Self { code, item: NO_ITEM, detail }
     }
 
     /// A fault of one entry.
@@ -204,13 +200,7 @@ mod tests {
     #[test]
     fn a_fault_is_one_line() {
         let fault = Fault::at(ErrorCode::SiteOffset, 3, 0x20);
-        assert_eq!(
-            fault.to_string(),
-            "the site is not inside its function (entry 3) (0x20)"
-        );
-        assert_eq!(
-            Fault::new(ErrorCode::Busy, 0).to_string(),
-            "another update is under way"
-        );
+        assert_eq!(fault.to_string(), "the site is not inside its function (entry 3) (0x20)");
+        assert_eq!(Fault::new(ErrorCode::Busy, 0).to_string(), "another update is under way");
     }
 }

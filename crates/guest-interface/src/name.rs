@@ -14,13 +14,8 @@ pub const NAME_SIZE: usize = 64;
 /// [`ErrorCode::NameTerminator`], [`ErrorCode::NameEmpty`], [`ErrorCode::NameCharacter`] or
 /// [`ErrorCode::NameTail`].
 pub fn parse(field: &[u8; NAME_SIZE]) -> Result<&str, ErrorCode> {
-    let end = field
-        .iter()
-        .position(|&byte| byte == 0)
-        .ok_or(ErrorCode::NameTerminator)?;
-    let (text, tail) = field
-        .split_at_checked(end)
-        .ok_or(ErrorCode::NameTerminator)?;
+    let end = field.iter().position(|&byte| byte == 0).ok_or(ErrorCode::NameTerminator)?;
+    let (text, tail) = field.split_at_checked(end).ok_or(ErrorCode::NameTerminator)?;
     if text.is_empty() {
         return Err(ErrorCode::NameEmpty);
     }
@@ -66,10 +61,7 @@ mod tests {
     #[test]
     fn each_fault_has_its_own_error() {
         assert_eq!(field(""), Err(ErrorCode::NameEmpty));
-        assert_eq!(
-            field(&"x".repeat(NAME_SIZE)),
-            Err(ErrorCode::NameTerminator)
-        );
+        assert_eq!(field(&"x".repeat(NAME_SIZE)), Err(ErrorCode::NameTerminator));
         assert_eq!(field("two words"), Err(ErrorCode::NameCharacter));
         assert_eq!(field("bell\x07"), Err(ErrorCode::NameCharacter));
         assert_eq!(field("caf\u{e9}"), Err(ErrorCode::NameCharacter));

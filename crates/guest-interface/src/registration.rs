@@ -95,10 +95,7 @@ impl Registration {
     /// The kernel's build id, empty when it has none.
     #[must_use]
     pub fn build_id(&self) -> &[u8] {
-        self.record
-            .build_id
-            .get(..self.record.build_id_length as usize)
-            .unwrap_or_default()
+        self.record.build_id.get(..self.record.build_id_length as usize).unwrap_or_default()
     }
 
     /// Whether the bytes from `start` up to `end` are text of the kernel itself.
@@ -181,10 +178,7 @@ mod tests {
             let mut record = valid();
             change(&mut record);
             let fault = Registration::parse(&record.to_bytes()).unwrap_err();
-            assert_eq!(
-                (fault.code, fault.detail),
-                (ErrorCode::Registration, offset)
-            );
+            assert_eq!((fault.code, fault.detail), (ErrorCode::Registration, offset));
         }
         let bytes = valid().to_bytes();
         assert!(Registration::parse(&bytes[..bytes.len() - 1]).is_err());

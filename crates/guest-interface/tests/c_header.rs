@@ -26,11 +26,7 @@ use lucos_guest_interface::status::{
 type Record = (&'static str, usize, &'static [Field]);
 
 /// A list: its macro in C, the prefix of its members, and number, name and text of each.
-type List = (
-    &'static str,
-    &'static str,
-    Vec<(u32, &'static str, &'static str)>,
-);
+type List = (&'static str, &'static str, Vec<(u32, &'static str, &'static str)>);
 
 macro_rules! records {
     ($($type:ident),+ $(,)?) => {
@@ -73,11 +69,7 @@ fn records() -> Vec<Record> {
 fn lists() -> Vec<List> {
     vec![
         list!("LUCOS_CALLS", "LUCOS_CALL_", Call),
-        list!(
-            "LUCOS_UNREGISTER_REASONS",
-            "LUCOS_UNREGISTER_",
-            UnregisterReason
-        ),
+        list!("LUCOS_UNREGISTER_REASONS", "LUCOS_UNREGISTER_", UnregisterReason),
         list!("LUCOS_QUERY_KINDS", "LUCOS_QUERY_", QueryKind),
         list!("LUCOS_ERRORS", "LUCOS_ERROR_", ErrorCode),
         list!("LUCOS_EXTENSIONS", "LUCOS_EXTENSION_", Extension),
@@ -98,10 +90,7 @@ fn expected() -> BTreeSet<String> {
     for (name, size, fields) in records() {
         lines.insert(format!("struct {name} {size}"));
         for field in fields {
-            lines.insert(format!(
-                "field {name}.{} {} {}",
-                field.name, field.offset, field.size
-            ));
+            lines.insert(format!("field {name}.{} {} {}", field.name, field.offset, field.size));
         }
     }
     for (macro_name, prefix, members) in lists() {
@@ -123,9 +112,7 @@ fn program() -> String {
     );
     let mut add = |line: String| writeln!(source, "{line}").unwrap();
     for (name, _, fields) in records() {
-        add(format!(
-            "printf(\"struct {name} %zu\\n\", sizeof(struct {name}));"
-        ));
+        add(format!("printf(\"struct {name} %zu\\n\", sizeof(struct {name}));"));
         for Field { name: field, .. } in fields {
             add(format!(
                 "printf(\"field {name}.{field} %zu %zu\\n\", offsetof(struct {name}, {field}), \
@@ -140,15 +127,11 @@ fn program() -> String {
         ));
         add(format!("{macro_name}(PRINT)\n#undef PRINT"));
         for (_, name, _) in members {
-            add(format!(
-                "printf(\"member {prefix}{name} %d\\n\", {prefix}{name});"
-            ));
+            add(format!("printf(\"member {prefix}{name} %d\\n\", {prefix}{name});"));
         }
     }
     for (name, _) in CONSTANTS {
-        add(format!(
-            "printf(\"constant {name} %llu\\n\", (unsigned long long){name});"
-        ));
+        add(format!("printf(\"constant {name} %llu\\n\", (unsigned long long){name});"));
     }
     source.push_str("return 0;\n}\n");
     source
@@ -169,25 +152,15 @@ fn the_c_header_agrees() {
         .arg(&binary)
         .output()
         .expect("a C compiler named cc");
-    assert!(
-        compiled.status.success(),
-        "{}",
-        String::from_utf8_lossy(&compiled.stderr)
-    );
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let printed = Command::new(&binary).output().unwrap();
     assert!(printed.status.success());
-    let printed: BTreeSet<String> = String::from_utf8(printed.stdout)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let printed: BTreeSet<String> =
+        String::from_utf8(printed.stdout).unwrap().lines().map(str::to_owned).collect();
     let expected = expected();
     let only_rust: Vec<_> = expected.difference(&printed).collect();
     let only_c: Vec<_> = printed.difference(&expected).collect();
-    assert!(
-        only_rust.is_empty() && only_c.is_empty(),
-        "Rust: {only_rust:#?}\nC: {only_c:#?}"
-    );
+    assert!(only_rust.is_empty() && only_c.is_empty(), "Rust: {only_rust:#?}\nC: {only_c:#?}");
 }
 
 /// What stands in the header and is unknown here would not be compared at all.
@@ -205,15 +178,9 @@ fn the_c_header_defines_nothing_else() {
         }
         if let Some(rest) = line.strip_prefix("struct ") {
             let name = rest.trim_end_matches(" {");
-            assert!(
-                records().iter().any(|record| record.0 == name),
-                "{name} is in C only"
-            );
+            assert!(records().iter().any(|record| record.0 == name), "{name} is in C only");
         }
     }
-    let enumerations = text
-        .lines()
-        .filter(|line| line.starts_with("enum "))
-        .count();
+    let enumerations = text.lines().filter(|line| line.starts_with("enum ")).count();
     assert_eq!(enumerations, lists.len(), "an enumeration is in C only");
 }

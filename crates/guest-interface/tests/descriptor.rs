@@ -49,12 +49,7 @@ fn data(index: u64) -> DataVersionRecord {
 }
 
 fn shared() -> SharedFieldRecord {
-    SharedFieldRecord {
-        old_offset: 8,
-        new_offset: 16,
-        size: 8,
-        reserved: 0,
-    }
+    SharedFieldRecord { old_offset: 8, new_offset: 16, size: 8, reserved: 0 }
 }
 
 fn full() -> Vec<u8> {
@@ -85,27 +80,19 @@ fn a_full_descriptor_comes_back() {
     assert_eq!(descriptor.name(), "example");
     assert!(descriptor.is_check_only());
     assert_eq!(descriptor.build_id(), [9; 20]);
-    assert_eq!(
-        descriptor.hooks().collect::<Vec<_>>(),
-        [MODULES, MODULES + 32]
-    );
+    assert_eq!(descriptor.hooks().collect::<Vec<_>>(), [MODULES, MODULES + 32]);
     assert_eq!(descriptor.dependencies().collect::<Vec<_>>(), ["other"]);
     let functions: Vec<_> = descriptor.functions().collect();
     assert_eq!(functions.len(), 2);
     assert_eq!(functions[1].site(), TEXT + 0x105);
     assert_eq!(functions[1].old_end(), TEXT + 0x180);
     assert_eq!(functions[0].name(), "old_function");
-    assert_eq!(
-        functions[0].expected().collect::<Vec<_>>(),
-        [(0x55, 0xff), (0x41, 0xff)]
-    );
+    assert_eq!(functions[0].expected().collect::<Vec<_>>(), [(0x55, 0xff), (0x41, 0xff)]);
     assert_eq!(descriptor.function(1), Some(functions[1]));
     assert_eq!(descriptor.function(2), None);
     let versions: Vec<_> = descriptor.data_versions().collect();
-    let counts: Vec<_> = versions
-        .iter()
-        .map(|version| descriptor.shared_fields(version).count())
-        .collect();
+    let counts: Vec<_> =
+        versions.iter().map(|version| descriptor.shared_fields(version).count()).collect();
     assert_eq!(counts, [2, 0, 1]);
 }
 
@@ -113,11 +100,7 @@ fn a_full_descriptor_comes_back() {
 fn with_function(change: fn(&mut FunctionRecord)) -> Vec<u8> {
     let mut record = function(1);
     change(&mut record);
-    DescriptorBuilder::new("example")
-        .unwrap()
-        .function(function(0))
-        .function(record)
-        .build()
+    DescriptorBuilder::new("example").unwrap().function(function(0)).function(record).build()
 }
 
 #[test]
@@ -135,15 +118,9 @@ fn each_fault_of_a_function_has_its_own_error() {
         (|f| f.new_entry = f.old_start, ErrorCode::NewIsOld),
         (|f| f.old_start = TEXT + 0x7f, ErrorCode::FunctionOverlap),
         (|f| f.flags = 1 << 3, ErrorCode::UnknownFlag),
-        (
-            |f| f.flags = FUNCTION_SITE_IS_SLOT,
-            ErrorCode::FlagCombination,
-        ),
+        (|f| f.flags = FUNCTION_SITE_IS_SLOT, ErrorCode::FlagCombination),
         (|f| f.flags |= FUNCTION_NO_JUMP, ErrorCode::Reason),
-        (
-            |f| f.reason = WindowReason::Kprobe.number(),
-            ErrorCode::Reason,
-        ),
+        (|f| f.reason = WindowReason::Kprobe.number(), ErrorCode::Reason),
         (|f| f.reason = 99, ErrorCode::Reason),
         (|f| f.expected_length = 17, ErrorCode::ExpectedLength),
         (|f| f.expected_length = 1, ErrorCode::ExpectedMask),
@@ -170,11 +147,8 @@ fn windows_of_short_functions_must_not_overlap() {
         expected_mask: [0; 16],
         ..function(index)
     };
-    let bytes = DescriptorBuilder::new("example")
-        .unwrap()
-        .function(short(0))
-        .function(short(1))
-        .build();
+    let bytes =
+        DescriptorBuilder::new("example").unwrap().function(short(0)).function(short(1)).build();
     assert_eq!(code(&bytes), ErrorCode::SiteOverlap);
 }
 
@@ -219,36 +193,17 @@ fn each_fault_of_a_data_version_has_its_own_error() {
 #[test]
 fn shared_fields_have_one_owner_and_lie_inside_it() {
     let build = |field: SharedFieldRecord| {
-        DescriptorBuilder::new("example")
-            .unwrap()
-            .data_version(data(0), &[field])
-            .build()
+        DescriptorBuilder::new("example").unwrap().data_version(data(0), &[field]).build()
     };
     assert!(Descriptor::parse(&build(shared())).is_ok());
     for field in [
-        SharedFieldRecord {
-            size: 0,
-            ..shared()
-        },
-        SharedFieldRecord {
-            old_offset: 60,
-            ..shared()
-        },
-        SharedFieldRecord {
-            new_offset: u32::MAX,
-            size: u32::MAX,
-            ..shared()
-        },
+        SharedFieldRecord { size: 0, ..shared() },
+        SharedFieldRecord { old_offset: 60, ..shared() },
+        SharedFieldRecord { new_offset: u32::MAX, size: u32::MAX, ..shared() },
     ] {
         assert_eq!(code(&build(field)), ErrorCode::SharedField);
     }
-    assert_eq!(
-        code(&build(SharedFieldRecord {
-            reserved: 1,
-            ..shared()
-        })),
-        ErrorCode::Reserved
-    );
+    assert_eq!(code(&build(SharedFieldRecord { reserved: 1, ..shared() })), ErrorCode::Reserved);
     // The record that owns the field says that it has none.
     let mut bytes = build(shared());
     let count = DescriptorHeader::SIZE + offset(DataVersionRecord::FIELDS, "shared_count");
@@ -259,11 +214,7 @@ fn shared_fields_have_one_owner_and_lie_inside_it() {
 }
 
 fn offset(fields: &[lucos_guest_interface::Field], name: &str) -> usize {
-    fields
-        .iter()
-        .find(|field| field.name == name)
-        .unwrap()
-        .offset
+    fields.iter().find(|field| field.name == name).unwrap().offset
 }
 
 /// A descriptor with a 32-bit field of its header replaced.
@@ -296,11 +247,7 @@ fn each_fault_of_the_header_has_its_own_error() {
         ("reserved", 1, ErrorCode::Reserved),
     ];
     for (field, value, expected) in cases {
-        assert_eq!(
-            code(&with_header(field, value)),
-            expected,
-            "{field} = {value}"
-        );
+        assert_eq!(code(&with_header(field, value)), expected, "{field} = {value}");
     }
     let hook = DescriptorBuilder::new("example")
         .unwrap()
@@ -315,10 +262,7 @@ fn names_and_lengths() {
     let empty = DescriptorBuilder::new("example").unwrap().build();
     assert_eq!(code(&empty), ErrorCode::NothingToDo);
     assert_eq!(code(&[]), ErrorCode::DescriptorTruncated);
-    assert_eq!(
-        code(&full()[..DescriptorHeader::SIZE - 1]),
-        ErrorCode::DescriptorTruncated
-    );
+    assert_eq!(code(&full()[..DescriptorHeader::SIZE - 1]), ErrorCode::DescriptorTruncated);
     assert_eq!(code(&full()[..300]), ErrorCode::TotalLength);
     let mut longer = full();
     longer.extend_from_slice(&[0; 8]);
@@ -331,9 +275,7 @@ fn names_and_lengths() {
 #[test]
 fn a_patch_cannot_depend_on_itself_or_twice_on_another() {
     let build = |names: [&str; 2]| {
-        let mut builder = DescriptorBuilder::new("example")
-            .unwrap()
-            .function(function(0));
+        let mut builder = DescriptorBuilder::new("example").unwrap().function(function(0));
         for name in names {
             builder = builder.dependency(name).unwrap();
         }
@@ -348,17 +290,13 @@ fn a_patch_cannot_depend_on_itself_or_twice_on_another() {
 fn as_many_functions_as_allowed_and_no_more() {
     let build = |count: u64| {
         (0..count)
-            .fold(
-                DescriptorBuilder::new("example").unwrap(),
-                |builder, index| builder.function(function(index)),
-            )
+            .fold(DescriptorBuilder::new("example").unwrap(), |builder, index| {
+                builder.function(function(index))
+            })
             .build()
     };
     let most = u64::from(MAX_FUNCTIONS);
-    assert_eq!(
-        Descriptor::parse(&build(most)).unwrap().functions().count(),
-        64
-    );
+    assert_eq!(Descriptor::parse(&build(most)).unwrap().functions().count(), 64);
     assert_eq!(code(&build(most + 1)), ErrorCode::SectionCount);
 }
 
@@ -379,14 +317,7 @@ fn no_bit_is_ignored() {
 
 /// A function in a slot of its own, so that any set of slots makes a valid descriptor.
 fn any_function() -> impl Strategy<Value = FunctionRecord> {
-    (
-        0..128_u64,
-        1..0x80_u32,
-        any::<prop::sample::Index>(),
-        1..0x80_u32,
-        any::<bool>(),
-        0..=16_u32,
-    )
+    (0..128_u64, 1..0x80_u32, any::<prop::sample::Index>(), 1..0x80_u32, any::<bool>(), 0..=16_u32)
         .prop_map(|(slot, old_size, site, new_size, slot_flag, expected)| {
             let site_offset = u32::try_from(site.index(old_size as usize)).unwrap();
             let expected_length = expected.min(old_size - site_offset);
@@ -474,12 +405,7 @@ fn rebuild(descriptor: &Descriptor<'_>) -> Vec<u8> {
         .flags(header.flags)
         .build_id(descriptor.build_id())
         .unwrap()
-        .hooks([
-            header.pre_apply,
-            header.post_apply,
-            header.pre_rollback,
-            header.post_rollback,
-        ]);
+        .hooks([header.pre_apply, header.post_apply, header.pre_rollback, header.post_rollback]);
     for function in descriptor.functions() {
         builder = builder.function(*function.record());
     }

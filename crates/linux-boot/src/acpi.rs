@@ -81,11 +81,7 @@ impl fmt::Display for AcpiError {
         match self {
             Self::Unreadable { gpa } => write!(to, "memory at {gpa:#x} is not readable"),
             Self::RootPointer { gpa } => write!(to, "there is no root pointer at {gpa:#x}"),
-            Self::Table {
-                gpa,
-                signature,
-                length,
-            } => write!(
+            Self::Table { gpa, signature, length } => write!(
                 to,
                 "table {} at {gpa:#x} with a length of {length} is not usable",
                 signature.escape_ascii()
@@ -97,11 +93,7 @@ impl fmt::Display for AcpiError {
                 write!(to, "there is no table {}", signature.escape_ascii())
             }
             Self::TooManyTables { most } => write!(to, "there are more than {most} tables"),
-            Self::NoRoom {
-                signature,
-                length,
-                left,
-            } => write!(
+            Self::NoRoom { signature, length, left } => write!(
                 to,
                 "table {} has {length} bytes, the NVS area has room for {left}",
                 signature.escape_ascii()
@@ -165,11 +157,7 @@ fn take<'a>(
     length: usize,
 ) -> Result<(u64, &'a mut [u8]), AcpiError> {
     let left = room.left(ALIGNMENT);
-    room.take(length, ALIGNMENT).ok_or(AcpiError::NoRoom {
-        signature,
-        length,
-        left,
-    })
+    room.take(length, ALIGNMENT).ok_or(AcpiError::NoRoom { signature, length, left })
 }
 
 /// Turns the copied header of the firmware's root table into an XSDT of `tables`.

@@ -35,15 +35,11 @@ pub enum EfiError {
 impl fmt::Display for EfiError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length { map, descriptor } => write!(
-                to,
-                "the UEFI memory map has {map} bytes in descriptors of {descriptor}"
-            ),
+            Self::Length { map, descriptor } => {
+                write!(to, "the UEFI memory map has {map} bytes in descriptors of {descriptor}")
+            }
             Self::NoRoom { room } => {
-                write!(
-                    to,
-                    "the guest's UEFI memory map needs more than {room} bytes"
-                )
+                write!(to, "the guest's UEFI memory map needs more than {room} bytes")
             }
         }
     }
@@ -62,10 +58,7 @@ pub fn hide(
     to: &mut [u8],
 ) -> Result<usize, EfiError> {
     if descriptor_length < DESCRIPTOR_MIN || !map.len().is_multiple_of(descriptor_length) {
-        return Err(EfiError::Length {
-            map: map.len(),
-            descriptor: descriptor_length,
-        });
+        return Err(EfiError::Length { map: map.len(), descriptor: descriptor_length });
     }
     let room = to.len();
     let mut used = 0;
@@ -76,9 +69,8 @@ pub fn hide(
         let mut next = start;
         while next < end {
             let (behind, kind) = piece(next, end, region, nvs);
-            let place = to
-                .get_mut(used..used + descriptor_length)
-                .ok_or(EfiError::NoRoom { room })?;
+            let place =
+                to.get_mut(used..used + descriptor_length).ok_or(EfiError::NoRoom { room })?;
             place.copy_from_slice(descriptor);
             let mut complete = put(place, 8, &next.to_le_bytes());
             complete &= put(place, 24, &((behind - next) / PAGE).to_le_bytes());
@@ -126,11 +118,7 @@ mod tests {
     }
 
     fn range(start: u64, length: u64) -> MemoryRange {
-        MemoryRange {
-            start,
-            length,
-            kind: MemoryKind::Reserved,
-        }
+        MemoryRange { start, length, kind: MemoryKind::Reserved }
     }
 
     fn read(map: &[u8]) -> Vec<(u32, u64, u64)> {
@@ -150,23 +138,11 @@ mod tests {
     fn descriptors_are_split_where_lucos_begins_and_ends() {
         let map = [descriptor(7, 0x1000, 15), descriptor(4, 0x10000, 16)].concat();
         let mut to = [0; 16 * LENGTH];
-        let used = hide(
-            &map,
-            LENGTH,
-            &range(0x8000, 0xc000),
-            &range(0x6000, 0x2000),
-            &mut to,
-        )
-        .unwrap();
+        let used =
+            hide(&map, LENGTH, &range(0x8000, 0xc000), &range(0x6000, 0x2000), &mut to).unwrap();
         assert_eq!(
             read(&to[..used]),
-            [
-                (7, 0x1000, 5),
-                (10, 0x6000, 2),
-                (0, 0x8000, 8),
-                (0, 0x10000, 4),
-                (4, 0x14000, 12),
-            ]
+            [(7, 0x1000, 5), (10, 0x6000, 2), (0, 0x8000, 8), (0, 0x10000, 4), (4, 0x14000, 12),]
         );
     }
 
@@ -184,14 +160,8 @@ mod tests {
         let map = descriptor(7, 0x1000, 15);
         let far = range(1 << 40, 0x1000);
         let mut to = [0; 2 * LENGTH];
-        assert!(matches!(
-            hide(&map, 47, &far, &far, &mut to),
-            Err(EfiError::Length { .. })
-        ));
-        assert!(matches!(
-            hide(&map, 24, &far, &far, &mut to),
-            Err(EfiError::Length { .. })
-        ));
+        assert!(matches!(hide(&map, 47, &far, &far, &mut to), Err(EfiError::Length { .. })));
+        assert!(matches!(hide(&map, 24, &far, &far, &mut to), Err(EfiError::Length { .. })));
         assert_eq!(
             hide(&map, LENGTH, &far, &far, &mut to[..47]),
             Err(EfiError::NoRoom { room: 47 })

@@ -79,9 +79,7 @@ pub fn reset_code(call: u32, instruction: CallInstruction) -> [u8; RESET_CODE_MA
     };
     let [a, b, c, d] = call.to_le_bytes();
     // mov eax, call; vmmcall or vmcall; cli; hlt; jmp to the cli
-    [
-        0xb8, a, b, c, d, 0x0f, 0x01, last, 0xfa, 0xf4, 0xeb, 0xfc, 0xcc, 0xcc, 0xcc, 0xcc,
-    ]
+    [0xb8, a, b, c, d, 0x0f, 0x01, last, 0xfa, 0xf4, 0xeb, 0xfc, 0xcc, 0xcc, 0xcc, 0xcc]
 }
 
 /// The state in which a processor of the guest starts.

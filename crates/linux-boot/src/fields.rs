@@ -23,9 +23,7 @@ pub(crate) fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u
 /// Writes `value` at `offset`; `false`, and nothing written, when it does not fit.
 #[must_use]
 pub(crate) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) -> bool {
-    let place = offset
-        .checked_add(value.len())
-        .and_then(|end| bytes.get_mut(offset..end));
+    let place = offset.checked_add(value.len()).and_then(|end| bytes.get_mut(offset..end));
     match place {
         Some(place) => {
             place.copy_from_slice(value);

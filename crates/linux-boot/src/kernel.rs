@@ -157,13 +157,9 @@ impl KernelImage {
         }
         let preferred_address = u64_at(start, 0x258).ok_or(field())?;
         if preferred_address % 4096 != 0
-            || preferred_address
-                .checked_add(u64::from(init_size))
-                .is_none()
+            || preferred_address.checked_add(u64::from(init_size)).is_none()
         {
-            return Err(KernelError::PreferredAddress {
-                address: preferred_address,
-            });
+            return Err(KernelError::PreferredAddress { address: preferred_address });
         }
         let initrd_last = match loader_flags & XLF_ABOVE_4G {
             0 => u64::from(u32_at(0x22c)?),
@@ -245,10 +241,7 @@ pub(crate) mod tests {
         assert_eq!(kernel.code_length, 0x1000 - 15);
         assert_eq!(
             KernelImage::parse(&image(), LENGTH - 16),
-            Err(KernelError::Truncated {
-                length: LENGTH - 16,
-                needed: LENGTH - 15
-            })
+            Err(KernelError::Truncated { length: LENGTH - 16, needed: LENGTH - 15 })
         );
     }
 
@@ -266,29 +259,13 @@ pub(crate) mod tests {
             (0x206, &[0x0b, 2], KernelError::Protocol { version: 0x020b }),
             (0x236, &[0xfe], KernelError::Not64Bit),
             (0x211, &[0], KernelError::NotLoadedHigh),
-            (
-                0x230,
-                &0x30_0000_u32.to_le_bytes(),
-                KernelError::Alignment {
-                    alignment: 0x30_0000,
-                },
-            ),
-            (
-                0x230,
-                &0_u32.to_le_bytes(),
-                KernelError::Alignment { alignment: 0 },
-            ),
-            (
-                0x260,
-                &0xfff_u32.to_le_bytes(),
-                KernelError::InitSize { init_size: 0xfff },
-            ),
+            (0x230, &0x30_0000_u32.to_le_bytes(), KernelError::Alignment { alignment: 0x30_0000 }),
+            (0x230, &0_u32.to_le_bytes(), KernelError::Alignment { alignment: 0 }),
+            (0x260, &0xfff_u32.to_le_bytes(), KernelError::InitSize { init_size: 0xfff }),
             (
                 0x258,
                 &(u64::MAX - 0xfff).to_le_bytes(),
-                KernelError::PreferredAddress {
-                    address: u64::MAX - 0xfff,
-                },
+                KernelError::PreferredAddress { address: u64::MAX - 0xfff },
             ),
         ];
         for (offset, value, error) in cases {
@@ -302,10 +279,7 @@ pub(crate) mod tests {
             KernelImage::parse(&image()[..HEADER_BYTES - 1], LENGTH),
             Err(KernelError::Truncated { .. })
         ));
-        assert!(matches!(
-            changed(0x1f4, &[0; 4]),
-            Err(KernelError::Truncated { .. })
-        ));
+        assert!(matches!(changed(0x1f4, &[0; 4]), Err(KernelError::Truncated { .. })));
     }
 
     proptest! {

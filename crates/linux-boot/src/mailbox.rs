@@ -63,13 +63,7 @@ mod tests {
             Command::read(&mailbox)
         };
         assert_eq!(command(0), Some(Command::Noop));
-        assert_eq!(
-            command(1),
-            Some(Command::Wakeup {
-                apic_id: 0x1234,
-                vector: 0x9_8000
-            })
-        );
+        assert_eq!(command(1), Some(Command::Wakeup { apic_id: 0x1234, vector: 0x9_8000 }));
         assert_eq!(command(2), Some(Command::Test { apic_id: 0x1234 }));
         assert_eq!(command(3), Some(Command::Unknown(3)));
         assert_eq!(Command::read(&mailbox[..15]), None);

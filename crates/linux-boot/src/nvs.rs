@@ -59,10 +59,9 @@ pub enum NvsError {
 impl fmt::Display for NvsError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Area { start, length } => write!(
-                to,
-                "the NVS area of {length:#x} bytes at {start:#x} is not usable"
-            ),
+            Self::Area { start, length } => {
+                write!(to, "the NVS area of {length:#x} bytes at {start:#x} is not usable")
+            }
             Self::Acpi(error) => write!(to, "ACPI: {error}"),
             Self::Efi(error) => error.fmt(to),
             Self::EfiUnreadable { gpa } => {
@@ -156,10 +155,7 @@ pub fn fill(
     buffer: &mut [u8],
 ) -> Result<Nvs, NvsError> {
     let area = source.area;
-    let unusable = NvsError::Area {
-        start: area.start,
-        length: area.length,
-    };
+    let unusable = NvsError::Area { start: area.start, length: area.length };
     let misplaced = !area.start.is_multiple_of(4096) || area.end() > entry::TABLES_MAP;
     if area.length != LENGTH as u64 || misplaced {
         return Err(unusable);
@@ -170,18 +166,14 @@ pub fn fill(
     let mut complete = put(image, RESET_CODE, &code);
     complete &= put(image, DESCRIPTORS, &entry::descriptors());
     let (fixed, rest) = image.split_at_mut(TABLES_END);
-    complete &= fixed
-        .get_mut(TABLES..)
-        .is_some_and(|tables| entry::identity_tables(at.tables, tables));
+    complete &=
+        fixed.get_mut(TABLES..).is_some_and(|tables| entry::identity_tables(at.tables, tables));
     if !complete {
         return Err(unusable);
     }
 
     let mut room = Room::new(area.start + TABLES_END as u64, rest);
-    let wake_up = acpi::WakeUp {
-        mailbox: at.mailbox,
-        reset_vector: at.reset_vector,
-    };
+    let wake_up = acpi::WakeUp { mailbox: at.mailbox, reset_vector: at.reset_vector };
     // The memory map comes first: the ACPI tables can do with less when room is short.
     let efi = match source.efi {
         Some(efi) => Some(guest_efi(&efi, source, firmware, &mut room, buffer)?),
@@ -206,12 +198,8 @@ fn guest_efi(
     room: &mut Room<'_>,
     buffer: &mut [u8],
 ) -> Result<Efi, NvsError> {
-    let unreadable = NvsError::EfiUnreadable {
-        gpa: efi.memory_map,
-    };
-    let map = buffer
-        .get_mut(..efi.memory_map_length as usize)
-        .ok_or(unreadable)?;
+    let unreadable = NvsError::EfiUnreadable { gpa: efi.memory_map };
+    let map = buffer.get_mut(..efi.memory_map_length as usize).ok_or(unreadable)?;
     if !firmware.read(efi.memory_map, map) {
         return Err(unreadable);
     }
@@ -219,11 +207,7 @@ fn guest_efi(
     let descriptor = efi.descriptor_length as usize;
     let used = efi::hide(map, descriptor, source.region, source.area, place)?;
     room.keep(used);
-    Ok(Efi {
-        memory_map: address,
-        memory_map_length: used as u32,
-        ..*efi
-    })
+    Ok(Efi { memory_map: address, memory_map_length: used as u32, ..*efi })
 }
 
 /// Memory that is given out from its start on, with the address at which the guest sees it.
@@ -246,9 +230,7 @@ impl<'a> Room<'a> {
     /// Takes `length` bytes at a multiple of `alignment`; `None` when there are not as many.
     pub fn take(&mut self, length: usize, alignment: u64) -> Option<(u64, &'a mut [u8])> {
         let gap = self.gap(alignment);
-        let end = gap
-            .checked_add(length)
-            .filter(|&end| end <= self.bytes.len())?;
+        let end = gap.checked_add(length).filter(|&end| end <= self.bytes.len())?;
         let (taken, rest) = core::mem::take(&mut self.bytes).split_at_mut(end);
         let address = self.address + gap as u64;
         self.bytes = rest;
@@ -281,18 +263,11 @@ mod tests {
     use crate::entry::CallInstruction;
     use lucos_abi::boot::{MemoryKind, MemoryRange};
 
-    const REGION: MemoryRange = MemoryRange {
-        start: 0x7f80_0000,
-        length: 0x80_0000,
-        kind: MemoryKind::Reserved,
-    };
+    const REGION: MemoryRange =
+        MemoryRange { start: 0x7f80_0000, length: 0x80_0000, kind: MemoryKind::Reserved };
 
     fn area(start: u64, length: u64) -> MemoryRange {
-        MemoryRange {
-            start,
-            length,
-            kind: MemoryKind::AcpiNvs,
-        }
+        MemoryRange { start, length, kind: MemoryKind::AcpiNvs }
     }
 
     fn try_fill(area: &MemoryRange) -> Result<super::Nvs, NvsError> {
@@ -311,15 +286,10 @@ mod tests {
 
     #[test]
     fn an_area_of_another_shape_is_refused() {
-        for (start, length) in [
-            (0x7000_0000, 0x8000),
-            (0x7000_0800, LENGTH as u64),
-            (0xffff_8000, LENGTH as u64),
-        ] {
-            assert_eq!(
-                try_fill(&area(start, length)),
-                Err(NvsError::Area { start, length })
-            );
+        for (start, length) in
+            [(0x7000_0000, 0x8000), (0x7000_0800, LENGTH as u64), (0xffff_8000, LENGTH as u64)]
+        {
+            assert_eq!(try_fill(&area(start, length)), Err(NvsError::Area { start, length }));
         }
     }
 

@@ -50,15 +50,11 @@ impl fmt::Display for ParameterError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MemoryMap { ranges } => {
-                write!(
-                    to,
-                    "the memory map has {ranges} ranges, Linux takes {MEMORY_MAX}"
-                )
+                write!(to, "the memory map has {ranges} ranges, Linux takes {MEMORY_MAX}")
             }
-            Self::CommandLine { length, longest } => write!(
-                to,
-                "the command line has {length} bytes, this kernel takes {longest}"
-            ),
+            Self::CommandLine { length, longest } => {
+                write!(to, "the command line has {length} bytes, this kernel takes {longest}")
+            }
             Self::NulInCommandLine => to.write_str("the command line has a NUL in it"),
         }
     }
@@ -123,10 +119,7 @@ pub fn command_line(
     match to.get_mut(..text.len()) {
         Some(place) if text.len() <= longest => place.copy_from_slice(text),
         _ => {
-            return Err(ParameterError::CommandLine {
-                length: text.len(),
-                longest,
-            });
+            return Err(ParameterError::CommandLine { length: text.len(), longest });
         }
     }
     Ok(())
@@ -271,33 +264,17 @@ mod tests {
 
     const PLACEMENT: Placement = Placement {
         kernel: 0x100_0000,
-        initrd: Some(Initrd {
-            start: 0x2000_1000,
-            length: 0x1234,
-            copy_from: None,
-        }),
+        initrd: Some(Initrd { start: 0x2000_1000, length: 0x1234, copy_from: None }),
         handoff: 0x3000_0000,
     };
 
     const MEMORY: [MemoryRange; 2] = [
-        MemoryRange {
-            start: 0,
-            length: 0x9_f000,
-            kind: MemoryKind::Ram,
-        },
-        MemoryRange {
-            start: 0x7fff_0000,
-            length: 0x1_0000,
-            kind: MemoryKind::AcpiNvs,
-        },
+        MemoryRange { start: 0, length: 0x9_f000, kind: MemoryKind::Ram },
+        MemoryRange { start: 0x7fff_0000, length: 0x1_0000, kind: MemoryKind::AcpiNvs },
     ];
 
-    const MACHINE: Machine<'static> = Machine {
-        memory: &MEMORY,
-        rsdp: 0x7fff_8000,
-        framebuffer: None,
-        efi: None,
-    };
+    const MACHINE: Machine<'static> =
+        Machine { memory: &MEMORY, rsdp: 0x7fff_8000, framebuffer: None, efi: None };
 
     #[test]
     fn the_header_is_the_kernels_own_with_our_answers() {
@@ -319,10 +296,7 @@ mod tests {
 
     #[test]
     fn without_initrd_its_fields_are_zero() {
-        let placement = Placement {
-            initrd: None,
-            ..PLACEMENT
-        };
+        let placement = Placement { initrd: None, ..PLACEMENT };
         let page = boot_parameters(&kernel(), &placement, &MACHINE).unwrap();
         assert_eq!(u64_at(&page, 0x218), Some(0));
     }
@@ -340,10 +314,7 @@ mod tests {
     #[test]
     fn too_many_ranges_are_refused() {
         let memory = [MEMORY[0]; 129];
-        let machine = Machine {
-            memory: &memory,
-            ..MACHINE
-        };
+        let machine = Machine { memory: &memory, ..MACHINE };
         assert_eq!(
             boot_parameters(&kernel(), &PLACEMENT, &machine),
             Err(ParameterError::MemoryMap { ranges: 129 })
@@ -360,10 +331,7 @@ mod tests {
             bits: 32,
             fields: [(16, 8), (8, 8), (0, 8)],
         };
-        let mut machine = Machine {
-            framebuffer: Some(framebuffer),
-            ..MACHINE
-        };
+        let mut machine = Machine { framebuffer: Some(framebuffer), ..MACHINE };
         let page = boot_parameters(&kernel(), &PLACEMENT, &machine).unwrap();
         assert_eq!(page[0x0f], 0x23);
         assert_eq!(u16_at(&page, 0x12), Some(1024));
@@ -397,17 +365,11 @@ mod tests {
         assert!(command_line(&kernel(), &[b'x'; 2047]).is_ok());
         assert_eq!(
             command_line(&kernel(), &[b'x'; 2048]),
-            Err(ParameterError::CommandLine {
-                length: 2048,
-                longest: 2047
-            })
+            Err(ParameterError::CommandLine { length: 2048, longest: 2047 })
         );
         let mut greedy = kernel();
         greedy.command_line_max = usize::MAX;
         assert!(command_line(&greedy, &[b'x'; COMMAND_LINE_ROOM]).is_err());
-        assert_eq!(
-            command_line(&kernel(), b"a\0b"),
-            Err(ParameterError::NulInCommandLine)
-        );
+        assert_eq!(command_line(&kernel(), b"a\0b"), Err(ParameterError::NulInCommandLine));
     }
 }

@@ -105,11 +105,7 @@ pub fn place(
             Some(initrd_place(from, length, limit, &space).ok_or(no_room(Part::Initrd, length))?)
         }
     };
-    Ok(Placement {
-        kernel: kernel_start,
-        initrd,
-        handoff,
-    })
+    Ok(Placement { kernel: kernel_start, initrd, handoff })
 }
 
 fn kernel_place(kernel: &KernelImage, space: &FreeSpace<'_>) -> Option<u64> {
@@ -129,18 +125,10 @@ fn kernel_place(kernel: &KernelImage, space: &FreeSpace<'_>) -> Option<u64> {
 fn initrd_place(from: u64, length: u64, limit: u64, space: &FreeSpace<'_>) -> Option<Initrd> {
     let end = from.checked_add(length)?;
     if from.is_multiple_of(PAGE) && end <= limit {
-        return Some(Initrd {
-            start: from,
-            length,
-            copy_from: None,
-        });
+        return Some(Initrd { start: from, length, copy_from: None });
     }
     let start = space.highest(length, PAGE, limit)?;
-    Some(Initrd {
-        start,
-        length,
-        copy_from: Some(from),
-    })
+    Some(Initrd { start, length, copy_from: Some(from) })
 }
 
 /// RAM below [`PLACE_LIMIT`] that nobody uses.
@@ -153,11 +141,7 @@ struct FreeSpace<'a> {
 
 impl<'a> FreeSpace<'a> {
     fn new(memory: &'a [MemoryRange], keep: &[MemoryRange]) -> Self {
-        let mut space = Self {
-            memory,
-            taken: Vec::new(),
-            overflow: false,
-        };
+        let mut space = Self { memory, taken: Vec::new(), overflow: false };
         for range in keep {
             space.take(range.start, range.length);
         }
@@ -178,10 +162,7 @@ impl<'a> FreeSpace<'a> {
 
     /// A range in use that overlaps `start..end`.
     fn conflict(&self, start: u64, end: u64) -> Option<(u64, u64)> {
-        self.taken
-            .iter()
-            .copied()
-            .find(|&(taken, taken_end)| taken < end && start < taken_end)
+        self.taken.iter().copied().find(|&(taken, taken_end)| taken < end && start < taken_end)
     }
 
     fn is_free(&self, start: u64, length: u64) -> bool {
@@ -236,11 +217,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn ram(start: u64, end: u64) -> MemoryRange {
-        MemoryRange {
-            start,
-            length: end - start,
-            kind: MemoryKind::Ram,
-        }
+        MemoryRange { start, length: end - start, kind: MemoryKind::Ram }
     }
 
     fn kernel() -> KernelImage {
@@ -285,10 +262,7 @@ mod tests {
     fn a_kernel_goes_around_what_is_in_use() {
         let memory = [ram(MIB, 512 * MIB)];
         let keep = [ram(17 * MIB, 19 * MIB)];
-        assert_eq!(
-            place(&kernel(), None, &memory, &keep).unwrap().kernel,
-            20 * MIB
-        );
+        assert_eq!(place(&kernel(), None, &memory, &keep).unwrap().kernel, 20 * MIB);
         let small = [ram(MIB, 8 * MIB)];
         assert_eq!(place(&kernel(), None, &small, &[]).unwrap().kernel, 2 * MIB);
     }
@@ -301,26 +275,17 @@ mod tests {
         let keep = [ram(17 * MIB, 18 * MIB)];
         assert_eq!(
             place(&kernel, None, &memory, &keep),
-            Err(NoRoom {
-                part: Part::Kernel,
-                length: kernel.init_size
-            })
+            Err(NoRoom { part: Part::Kernel, length: kernel.init_size })
         );
     }
 
     #[test]
     fn an_initrd_that_fits_nowhere_is_named() {
-        let memory = [
-            ram(MIB, 64 * MIB),
-            ram(PLACE_LIMIT, PLACE_LIMIT + 512 * MIB),
-        ];
+        let memory = [ram(MIB, 64 * MIB), ram(PLACE_LIMIT, PLACE_LIMIT + 512 * MIB)];
         let initrd = Some((PLACE_LIMIT, 100 * MIB));
         let error = place(&kernel(), initrd, &memory, &[]).unwrap_err();
         assert_eq!(error.part, Part::Initrd);
-        assert_eq!(
-            error.to_string(),
-            "no free 102400 KiB below 4 GiB for the initial RAM disk"
-        );
+        assert_eq!(error.to_string(), "no free 102400 KiB below 4 GiB for the initial RAM disk");
     }
 
     fn range() -> impl Strategy<Value = MemoryRange> {

@@ -23,17 +23,12 @@ struct Machine {
 }
 
 fn checksum(bytes: &[u8]) -> u8 {
-    bytes
-        .iter()
-        .fold(0, |sum: u8, &byte| sum.wrapping_add(byte))
+    bytes.iter().fold(0, |sum: u8, &byte| sum.wrapping_add(byte))
 }
 
 impl Machine {
     fn new() -> Self {
-        Self {
-            memory: vec![0; SIZE],
-            next: 0x1000,
-        }
+        Self { memory: vec![0; SIZE], next: 0x1000 }
     }
 
     fn write(&mut self, gpa: u64, bytes: &[u8]) {
@@ -60,10 +55,8 @@ impl Machine {
 
     /// The root pointer of ACPI 1.0, as QEMU's firmware has it.
     fn old_root(&mut self, tables: &[u64]) {
-        let entries: Vec<u8> = tables
-            .iter()
-            .flat_map(|&table| (table as u32).to_le_bytes())
-            .collect();
+        let entries: Vec<u8> =
+            tables.iter().flat_map(|&table| (table as u32).to_le_bytes()).collect();
         let root = self.table(b"RSDT", &entries);
         let mut pointer = b"RSD PTR \0FIRMWR\0".to_vec();
         pointer.extend((root as u32).to_le_bytes());
@@ -72,10 +65,7 @@ impl Machine {
     }
 
     fn new_root(&mut self, tables: &[u64]) {
-        let entries: Vec<u8> = tables
-            .iter()
-            .flat_map(|table| table.to_le_bytes())
-            .collect();
+        let entries: Vec<u8> = tables.iter().flat_map(|table| table.to_le_bytes()).collect();
         let root = self.table(b"XSDT", &entries);
         let mut pointer = b"RSD PTR \0FIRMWR\x02".to_vec();
         pointer.extend([0; 4]);
@@ -104,11 +94,7 @@ impl Machine {
 
     /// Fills the NVS area and puts it into memory.
     fn fill(&mut self, efi: Option<Efi>) -> Result<Nvs, NvsError> {
-        let area = MemoryRange {
-            start: AREA,
-            length: LENGTH as u64,
-            kind: MemoryKind::AcpiNvs,
-        };
+        let area = MemoryRange { start: AREA, length: LENGTH as u64, kind: MemoryKind::AcpiNvs };
         let region = MemoryRange {
             start: AREA + LENGTH as u64,
             length: 0x80_0000,
@@ -135,12 +121,7 @@ impl Machine {
         };
         let mut image = Box::new([0; LENGTH - KEPT_AT_END]);
         let mut buffer = vec![0; 0x4000];
-        let nvs = nvs::fill(
-            &source,
-            &mut Firmware::new(&mut read),
-            &mut image,
-            &mut buffer,
-        )?;
+        let nvs = nvs::fill(&source, &mut Firmware::new(&mut read), &mut image, &mut buffer)?;
         self.write(AREA, &image[..]);
         Ok(nvs)
     }
@@ -224,16 +205,9 @@ fn both_kinds_of_firmware_give_the_same_guest_tables() {
                 _ => "other".into(),
             })
             .collect();
-        assert_eq!(
-            kinds,
-            ["processor 0", "processor 1", "io fec00000", "wake-up"]
-        );
+        assert_eq!(kinds, ["processor 0", "processor 1", "io fec00000", "wake-up"]);
         let ssdts: Vec<_> = tables.ssdts().collect();
-        assert_eq!(
-            ssdts.len(),
-            1,
-            "tables without sleep states stay where they are"
-        );
+        assert_eq!(ssdts.len(), 1, "tables without sleep states stay where they are");
     }
 }
 
@@ -290,10 +264,7 @@ fn a_dsdt_that_does_not_fit_stays_and_is_named() {
     let nvs = machine.fill(None).unwrap();
     assert_eq!(
         nvs.sleep_states,
-        SleepStates::Visible {
-            signature: *b"DSDT",
-            length: 36 + aml.len()
-        }
+        SleepStates::Visible { signature: *b"DSDT", length: 36 + aml.len() }
     );
     let tables = machine.parse(nvs.rsdp);
     assert_eq!(tables.dsdt().unwrap().address as u64, dsdt + 36);
@@ -347,11 +318,8 @@ fn the_efi_map_is_copied_into_the_area() {
     let guest = machine.fill(Some(efi)).unwrap().efi.unwrap();
     // Before, NVS, region, behind.
     assert_eq!(guest.memory_map_length, 4 * 48);
-    let kinds: Vec<_> = machine
-        .read(guest.memory_map, 4 * 48)
-        .chunks(48)
-        .map(|descriptor| descriptor[0])
-        .collect();
+    let kinds: Vec<_> =
+        machine.read(guest.memory_map, 4 * 48).chunks(48).map(|descriptor| descriptor[0]).collect();
     assert_eq!(kinds, [7, 10, 0, 7]);
 }
 
@@ -373,25 +341,16 @@ fn broken_firmware_is_named() {
     let madt = machine.madt(&[0, 8, 0, 0, 1, 0, 0, 0, 1, 200]);
     let fadt = machine.fadt(dsdt);
     machine.new_root(&[fadt, madt]);
-    assert_eq!(
-        machine.fill(None),
-        Err(NvsError::Acpi(AcpiError::MadtEntry { offset: 52 }))
-    );
+    assert_eq!(machine.fill(None), Err(NvsError::Acpi(AcpiError::MadtEntry { offset: 52 })));
 
     let mut machine = self::machine(true);
     machine.memory[(RSDP - BASE) as usize + 9] ^= 1;
-    assert_eq!(
-        machine.fill(None),
-        Err(NvsError::Acpi(AcpiError::RootPointer { gpa: RSDP }))
-    );
+    assert_eq!(machine.fill(None), Err(NvsError::Acpi(AcpiError::RootPointer { gpa: RSDP })));
 
     let mut machine = Machine::new();
     let madt = machine.madt(&[]);
     let mut machine_tables = vec![madt];
     machine_tables.extend(std::iter::repeat_n(madt, 100));
     machine.new_root(&machine_tables);
-    assert_eq!(
-        machine.fill(None),
-        Err(NvsError::Acpi(AcpiError::TooManyTables { most: 96 }))
-    );
+    assert_eq!(machine.fill(None), Err(NvsError::Acpi(AcpiError::TooManyTables { most: 96 })));
 }

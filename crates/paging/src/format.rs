@@ -51,13 +51,7 @@ impl Rights {
     pub const ALL: Self = Self::new(true, true, true);
 
     const fn new(read: bool, write: bool, execute: bool) -> Self {
-        Self {
-            read,
-            write,
-            execute,
-            user: false,
-            uncached: false,
-        }
+        Self { read, write, execute, user: false, uncached: false }
     }
 
     /// The same, for ring 3 too.

@@ -22,11 +22,7 @@ struct Frames {
 
 impl Frames {
     fn new(limit: usize) -> Self {
-        let mut frames = Self {
-            tables: HashMap::new(),
-            next: 0x100_0000,
-            limit,
-        };
+        let mut frames = Self { tables: HashMap::new(), next: 0x100_0000, limit };
         frames.allocate().expect("room for the root");
         frames
     }
@@ -63,20 +59,11 @@ impl TableMemory for Frames {
 const ROOT: u64 = 0x100_0000;
 
 fn table(format: Format, largest: PageSize) -> PageTable {
-    PageTable {
-        format,
-        root: ROOT,
-        largest,
-    }
+    PageTable { format, root: ROOT, largest }
 }
 
 fn mapping(virt: u64, phys: u64, length: u64, rights: Rights) -> Mapping {
-    Mapping {
-        virt,
-        phys,
-        length,
-        rights,
-    }
+    Mapping { virt, phys, length, rights }
 }
 
 /// Where tables that can be reached lie.
@@ -105,10 +92,7 @@ impl Model {
     fn page(&self, virt: u64) -> Option<(u64, Rights)> {
         let covers = |range: &&Mapping| virt >= range.virt && virt - range.virt < range.length;
         let range = self.ranges.iter().rev().find(covers)?;
-        range
-            .rights
-            .read
-            .then(|| (range.phys + (virt - range.virt), range.rights))
+        range.rights.read.then(|| (range.phys + (virt - range.virt), range.rights))
     }
 
     /// Addresses at which the answer of `page` may change its rule.
@@ -157,32 +141,23 @@ fn join(leaves: impl Iterator<Item = Leaf>) -> Vec<Leaf> {
 
 /// Whether somebody who could do something before the edit can no longer do it in the same place.
 fn something_is_lost(before: &Model, after: &Model) -> bool {
-    after
-        .borders()
-        .into_iter()
-        .any(|virt| match (before.page(virt), after.page(virt)) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some((old, had)), Some((new, has))) => {
-                old != new
-                    || had.write && !has.write
-                    || had.execute && !has.execute
-                    || had.user && !has.user
-                    || had.uncached != has.uncached
-            }
-        })
+    after.borders().into_iter().any(|virt| match (before.page(virt), after.page(virt)) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some((old, had)), Some((new, has))) => {
+            old != new
+                || had.write && !has.write
+                || had.execute && !has.execute
+                || had.user && !has.user
+                || had.uncached != has.uncached
+        }
+    })
 }
 
 fn rights() -> impl Strategy<Value = Rights> {
     any::<[bool; 5]>().prop_map(|[read, write, execute, user, uncached]| match read {
         false => Rights::NONE,
-        true => Rights {
-            read,
-            write,
-            execute,
-            user,
-            uncached,
-        },
+        true => Rights { read, write, execute, user, uncached },
     })
 }
 
@@ -205,18 +180,10 @@ fn step(upper: bool) -> impl Strategy<Value = Step> {
         move |(virt, shift, length, rights, refuse_overlap)| {
             // Many small pages take long and show nothing that a few do not.
             let small = shift < PageSize::Large.bytes();
-            let length = length
-                % if small {
-                    PageSize::Huge.bytes()
-                } else {
-                    u64::MAX
-                };
+            let length = length % if small { PageSize::Huge.bytes() } else { u64::MAX };
             let half = if upper { 0xffff_8000_0000_0000 } else { 0 };
             let mapping = mapping(half + virt, virt + shift, length, rights);
-            Step {
-                mapping,
-                refuse_overlap,
-            }
+            Step { mapping, refuse_overlap }
         },
     )
 }
@@ -239,9 +206,7 @@ fn run(format: Format, largest: PageSize, frames: usize, steps: &[Step]) {
             .filter(|&at| model.page(at).is_some())
             .min();
         let result = match step.refuse_overlap {
-            true => table
-                .map_new(&mut memory, asked)
-                .map(|()| Change::default()),
+            true => table.map_new(&mut memory, asked).map(|()| Change::default()),
             false => table.set(&mut memory, asked),
         };
         match result {
@@ -326,10 +291,7 @@ fn a_page_is_cut_out_of_a_huge_page_and_merged_again() {
     assert_eq!(neighbour.physical(huge + 6 * PAGE + 7), huge + 6 * PAGE + 7);
     assert_eq!(neighbour.rights, Rights::ALL);
 
-    let again = Mapping {
-        rights: Rights::ALL,
-        ..guarded
-    };
+    let again = Mapping { rights: Rights::ALL, ..guarded };
     assert_eq!(
         nested.set(&mut memory, again),
         Ok(Change { flush: false }),
@@ -370,13 +332,7 @@ fn bad_ranges_are_refused() {
     check(&long, !0 << 47, 0, 1 << 48, MapError::OutOfRange);
     check(&long, !0 << 12, 0, 2 * PAGE, MapError::OutOfRange);
     check(&nested, level_size(5), 0, PAGE, MapError::OutOfRange);
-    check(
-        &nested,
-        level_size(5) - PAGE,
-        0,
-        2 * PAGE,
-        MapError::OutOfRange,
-    );
+    check(&nested, level_size(5) - PAGE, 0, 2 * PAGE, MapError::OutOfRange);
     check(&long, 0, 1 << 52, PAGE, MapError::OutOfRange);
     check(&long, 0, !0 << 12, 2 * PAGE, MapError::OutOfRange);
 
@@ -395,10 +351,7 @@ fn an_overlap_names_its_first_address() {
     let one = mapping(0x20_3000, 0, PAGE, Rights::READ);
     long.map_new(&mut memory, one).expect("room");
     let range = mapping(0x1000, 0, 0x40_0000, Rights::READ);
-    assert_eq!(
-        long.map_new(&mut memory, range),
-        Err(MapError::Overlap { virt: 0x20_3000 })
-    );
+    assert_eq!(long.map_new(&mut memory, range), Err(MapError::Overlap { virt: 0x20_3000 }));
 }
 
 #[test]
@@ -416,10 +369,7 @@ fn entries_are_those_of_the_manuals() {
     for (format, rights, level, expected) in cases {
         assert_eq!(format.leaf(0x5000, rights, level), expected, "{format:?}");
     }
-    let device = Rights {
-        uncached: true,
-        ..Rights::READ_WRITE
-    };
+    let device = Rights { uncached: true, ..Rights::READ_WRITE };
     let long = Format::LongMode.leaf(0x5000, device, 1);
     assert_eq!(long, 0x8000_0000_0000_507b);
     assert_eq!(Format::IntelEpt.leaf(0x5000, device, 1), 0x5003);

@@ -44,11 +44,7 @@ impl PageTable {
 
     /// Every mapped page, in the order of addresses.
     pub fn leaves<'m, M: TableMemory>(&self, memory: &'m M) -> Leaves<'m, M> {
-        Leaves {
-            table: *self,
-            memory,
-            next: 0,
-        }
+        Leaves { table: *self, memory, next: 0 }
     }
 
     /// The page at `address` (below [`SPAN`]), or how many bytes around it are not mapped.
@@ -75,11 +71,7 @@ impl PageTable {
 
     fn canonical(&self, address: u64) -> u64 {
         let upper = self.format == Format::LongMode && address >= SPAN / 2;
-        if upper {
-            address | !(SPAN - 1)
-        } else {
-            address
-        }
+        if upper { address | !(SPAN - 1) } else { address }
     }
 }
 

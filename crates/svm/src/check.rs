@@ -98,10 +98,7 @@ fn register_problems(save: &Save, physical_bits: u8) -> [(bool, P); 12] {
     let is_type = |kind| matches!(kind, 0 | 1 | 4..=7);
     [
         (save.efer & EFER_SVME == 0, P::SvmeClear),
-        (
-            save.cr0 & (CR0_CD | CR0_NW) == CR0_NW,
-            P::WriteThroughWithoutDisable,
-        ),
+        (save.cr0 & (CR0_CD | CR0_NW) == CR0_NW, P::WriteThroughWithoutDisable),
         (save.cr0 & HIGH != 0, P::Cr0High),
         (save.cr3 >> physical_bits.min(63) != 0, P::Cr3Reserved),
         (save.cr4 & !CR4_USED != 0, P::Cr4Reserved),
@@ -109,10 +106,7 @@ fn register_problems(save: &Save, physical_bits: u8) -> [(bool, P); 12] {
         (save.dr7 & HIGH != 0, P::Dr7High),
         (save.efer & !EFER_USED != 0, P::EferReserved),
         (paging && !pae, P::LongModeWithoutPae),
-        (
-            paging && save.cr0 & CR0_PE == 0,
-            P::LongModeWithoutProtection,
-        ),
+        (paging && save.cr0 & CR0_PE == 0, P::LongModeWithoutProtection),
         (paging && pae && long_and_default, P::LongAndDefault),
         (!save.pat.to_le_bytes().into_iter().all(is_type), P::BadPat),
     ]
@@ -139,10 +133,7 @@ fn control_problems(vmcb: &Vmcb, host: &HostFacts) -> [(bool, P); 9] {
         (!nested, P::NoNestedPaging),
         (!root.is_multiple_of(4096) || root >= end, P::NestedRoot),
         (missing, P::MissingAssist),
-        (
-            virtual_nmi && lets_through(Intercepts::NMI),
-            P::VirtualNmiWithoutIntercept,
-        ),
+        (virtual_nmi && lets_through(Intercepts::NMI), P::VirtualNmiWithoutIntercept),
     ]
 }
 

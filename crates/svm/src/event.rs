@@ -25,9 +25,7 @@ pub const fn nmi() -> u64 {
 
 /// An encoded exception.
 pub fn exception(event: Event) -> u64 {
-    let error = event
-        .error_code
-        .map_or(0, |code| HAS_ERROR_CODE | u64::from(code) << 32);
+    let error = event.error_code.map_or(0, |code| HAS_ERROR_CODE | u64::from(code) << 32);
     VALID | EXCEPTION << 8 | u64::from(event.vector) | error
 }
 

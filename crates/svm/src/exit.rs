@@ -78,11 +78,7 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
                 table_walk: info1 & 1 << 33 != 0,
             },
         },
-        ExitCode(code) => ExitReason::Other {
-            code: code.into(),
-            info1,
-            info2,
-        },
+        ExitCode(code) => ExitReason::Other { code: code.into(), info1, info2 },
     }
 }
 
@@ -98,9 +94,5 @@ pub fn instruction_length(vmcb: &Vmcb, next_rip: bool) -> u8 {
         _ => return 0,
     };
     let length = next.wrapping_sub(vmcb.save().rip);
-    if matches!(length, 1..=15) {
-        length as u8
-    } else {
-        0
-    }
+    if matches!(length, 1..=15) { length as u8 } else { 0 }
 }

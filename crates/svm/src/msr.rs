@@ -13,11 +13,8 @@ pub struct MsrMap([u8; 8192]);
 pub struct OutsideMap(pub u32);
 
 /// Registers of a range, and the byte of the map in which their bits begin.
-const RANGES: [(RangeInclusive<u32>, usize); 3] = [
-    (0..=0x1fff, 0),
-    (0xc000_0000..=0xc000_1fff, 0x800),
-    (0xc001_0000..=0xc001_1fff, 0x1000),
-];
+const RANGES: [(RangeInclusive<u32>, usize); 3] =
+    [(0..=0x1fff, 0), (0xc000_0000..=0xc000_1fff, 0x800), (0xc001_0000..=0xc001_1fff, 0x1000)];
 
 impl MsrMap {
     /// A map that lets every access through.
@@ -35,10 +32,8 @@ impl MsrMap {
     /// # Errors
     /// [`OutsideMap`] for a register that the map does not cover; the map is unchanged.
     pub fn set(&mut self, msr: u32, read: bool, write: bool) -> Result<(), OutsideMap> {
-        let (range, start) = RANGES
-            .iter()
-            .find(|(range, _)| range.contains(&msr))
-            .ok_or(OutsideMap(msr))?;
+        let (range, start) =
+            RANGES.iter().find(|(range, _)| range.contains(&msr)).ok_or(OutsideMap(msr))?;
         let number = (msr - range.start()) as usize;
         let byte = self.0.get_mut(start + number / 4).ok_or(OutsideMap(msr))?;
         let shift = number % 4 * 2;

@@ -36,12 +36,7 @@ const RFLAGS_USED: u64 = 0x003f_7fd5;
 /// may load page tables with no-execute bits before it sets EFER.) An event that waited for delivery
 /// is forgotten.
 pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
-    let segment = |selector, attributes, limit| Segment {
-        selector,
-        attributes,
-        limit,
-        base: 0,
-    };
+    let segment = |selector, attributes, limit| Segment { selector, attributes, limit, base: 0 };
     let data = segment(start.data_selector, DATA, u32::MAX);
     *vmcb.save_mut(Clean::all()) = Save {
         es: data,
@@ -50,10 +45,7 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
         ds: data,
         fs: data,
         gs: data,
-        gdtr: Segment {
-            base: start.gdt_base,
-            ..segment(0, 0, start.gdt_limit.into())
-        },
+        gdtr: Segment { base: start.gdt_base, ..segment(0, 0, start.gdt_limit.into()) },
         ldtr: segment(0, LDT, 0xffff),
         tr: segment(0, BUSY_TSS, 0xffff),
         efer: EFER_SVME | EFER_NXE | EFER_LMA | EFER_LME,
@@ -71,10 +63,7 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
     control.interrupt_shadow = 0;
     control.event_injection = 0;
     control.exit_interrupt_info = 0;
-    *general = Registers {
-        rsi: start.rsi,
-        ..Registers::default()
-    };
+    *general = Registers { rsi: start.rsi, ..Registers::default() };
 }
 
 /// The register block that tasks see. VMRUN leaves most general registers alone; the kernel's entry

@@ -7,11 +7,7 @@ use crate::{
     check_vmcb, exception, exit_reason, instruction_length, nmi, registers, start_flat, write_back,
 };
 
-const SETUP: Setup = Setup {
-    asid: 1,
-    nested_root: 0x7f00_0000,
-    msr_map: 0x7f00_2000,
-};
+const SETUP: Setup = Setup { asid: 1, nested_root: 0x7f00_0000, msr_map: 0x7f00_2000 };
 
 const START: FlatStart = FlatStart {
     rip: 0x100_0200,
@@ -24,11 +20,7 @@ const START: FlatStart = FlatStart {
 };
 
 fn host(assists: Assists) -> HostFacts {
-    HostFacts {
-        assists,
-        asids: 16,
-        physical_bits: 40,
-    }
+    HostFacts { assists, asids: 16, physical_bits: 40 }
 }
 
 /// A guest that is ready to run.
@@ -43,9 +35,7 @@ fn ready(assists: Assists) -> (Vmcb, Registers) {
 fn each_assist() -> impl Iterator<Item = Assists> {
     let none = core::iter::once(Assists::empty());
     let all = core::iter::once(Assists::all());
-    none.chain(Assists::all().iter())
-        .chain(all)
-        .map(|assists| assists | Assists::NESTED_PAGING)
+    none.chain(Assists::all().iter()).chain(all).map(|assists| assists | Assists::NESTED_PAGING)
 }
 
 #[test]
@@ -97,11 +87,7 @@ fn a_flush_is_of_the_guest_only_where_the_processor_can() {
         vmcb.exited(assists);
         assert_eq!(vmcb.control().tlb_control, 0, "asked once");
         vmcb.request_flush(assists);
-        let expected = if assists.contains(Assists::FLUSH_BY_ASID) {
-            3
-        } else {
-            1
-        };
+        let expected = if assists.contains(Assists::FLUSH_BY_ASID) { 3 } else { 1 };
         assert_eq!(vmcb.control().tlb_control, expected, "{assists:?}");
     }
 }
@@ -189,15 +175,9 @@ fn last_branch_records_are_apart_where_they_can_be() {
 
 #[test]
 fn events_are_encoded_as_the_manual_says() {
-    let invalid_opcode = Event {
-        vector: 6,
-        error_code: None,
-    };
+    let invalid_opcode = Event { vector: 6, error_code: None };
     assert_eq!(exception(invalid_opcode), 0x8000_0306);
-    let protection = Event {
-        vector: 13,
-        error_code: Some(0x18),
-    };
+    let protection = Event { vector: 13, error_code: Some(0x18) };
     assert_eq!(exception(protection), 0x18_8000_0b0d);
 }
 
@@ -251,31 +231,9 @@ fn exits_have_the_same_names_for_every_vendor() {
         (0x63, 0, ExitReason::Init),
         (u64::MAX, 0, ExitReason::InvalidState),
         (0xffff_ffff, 0, ExitReason::InvalidState),
-        (
-            0x46,
-            9,
-            ExitReason::Exception {
-                vector: 6,
-                error_code: 0,
-            },
-        ),
-        (
-            0x4e,
-            9,
-            ExitReason::Exception {
-                vector: 14,
-                error_code: 9,
-            },
-        ),
-        (
-            0x61,
-            7,
-            ExitReason::Other {
-                code: 0x61,
-                info1: 7,
-                info2: 0x1234_5678,
-            },
-        ),
+        (0x46, 9, ExitReason::Exception { vector: 6, error_code: 0 }),
+        (0x4e, 9, ExitReason::Exception { vector: 14, error_code: 9 }),
+        (0x61, 7, ExitReason::Other { code: 0x61, info1: 7, info2: 0x1234_5678 }),
     ];
     for (code, info1, expected) in cases {
         let vmcb = exit(code, info1, 0x1234_5678);
@@ -292,13 +250,7 @@ fn exactly_the_manuals_exceptions_have_an_error_code() {
     let with: Vec<u64> = (0..32)
         .filter(|vector| {
             let reason = exit_reason(&exit(0x40 + vector, 0x77, 0));
-            matches!(
-                reason,
-                ExitReason::Exception {
-                    error_code: 0x77,
-                    ..
-                }
-            )
+            matches!(reason, ExitReason::Exception { error_code: 0x77, .. })
         })
         .collect();
     assert_eq!(with, [8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
@@ -340,11 +292,7 @@ fn the_length_is_known_only_with_the_assist() {
     assert_eq!(length(0x72, 0xffff_ffff_ffff_fffe, 0, true), 0);
     assert_eq!(length(0x72, 0x1000, 0, true), 0);
     assert_eq!(length(0x72, 0, 0, false), 0);
-    assert_eq!(
-        length(0x7b, 0, 1, false),
-        3,
-        "IN and OUT tell by themselves"
-    );
+    assert_eq!(length(0x7b, 0, 1, false), 3, "IN and OUT tell by themselves");
     assert_eq!(length(0x7b, 5, 1, true), 3);
     assert_eq!(ExitCode::IO.0, 0x7b);
 }
@@ -355,105 +303,33 @@ fn every_check_finds_its_problem_and_nothing_else() {
     type Change = fn(&mut Vmcb);
     let all = Clean::all();
     let cases: [(Change, VmcbProblem); 28] = [
-        (
-            |v| v.save_mut(Clean::all()).efer &= !(1 << 12),
-            VmcbProblem::SvmeClear,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).efer |= 1 << 9,
-            VmcbProblem::EferReserved,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).efer |= 1 << 63,
-            VmcbProblem::EferReserved,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr0 |= 1 << 29,
-            VmcbProblem::WriteThroughWithoutDisable,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr0 |= 1 << 32,
-            VmcbProblem::Cr0High,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr3 |= 1 << 40,
-            VmcbProblem::Cr3Reserved,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr4 |= 1 << 15,
-            VmcbProblem::Cr4Reserved,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr4 |= 1 << 32,
-            VmcbProblem::Cr4Reserved,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).dr6 |= 1 << 32,
-            VmcbProblem::Dr6High,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).dr7 |= 1 << 32,
-            VmcbProblem::Dr7High,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr4 &= !0x20,
-            VmcbProblem::LongModeWithoutPae,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cr0 &= !1,
-            VmcbProblem::LongModeWithoutProtection,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).cs.attributes |= 1 << 10,
-            VmcbProblem::LongAndDefault,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).pat |= 2 << 24,
-            VmcbProblem::BadPat,
-        ),
-        (
-            |v| v.save_mut(Clean::all()).pat |= 8 << 56,
-            VmcbProblem::BadPat,
-        ),
-        (
-            |v| v.set_intercepts(Intercepts::VMRUN, false),
-            VmcbProblem::VmrunNotIntercepted,
-        ),
-        (
-            |v| v.control_mut(Clean::all()).io_map = (1 << 40) - 0x2000,
-            VmcbProblem::IoMapOutside,
-        ),
-        (
-            |v| v.control_mut(Clean::all()).msr_map = (1 << 40) - 0x1000,
-            VmcbProblem::MsrMapOutside,
-        ),
-        (
-            |v| v.control_mut(Clean::all()).asid = 0,
-            VmcbProblem::BadAsid,
-        ),
-        (
-            |v| v.control_mut(Clean::all()).asid = 16,
-            VmcbProblem::BadAsid,
-        ),
+        (|v| v.save_mut(Clean::all()).efer &= !(1 << 12), VmcbProblem::SvmeClear),
+        (|v| v.save_mut(Clean::all()).efer |= 1 << 9, VmcbProblem::EferReserved),
+        (|v| v.save_mut(Clean::all()).efer |= 1 << 63, VmcbProblem::EferReserved),
+        (|v| v.save_mut(Clean::all()).cr0 |= 1 << 29, VmcbProblem::WriteThroughWithoutDisable),
+        (|v| v.save_mut(Clean::all()).cr0 |= 1 << 32, VmcbProblem::Cr0High),
+        (|v| v.save_mut(Clean::all()).cr3 |= 1 << 40, VmcbProblem::Cr3Reserved),
+        (|v| v.save_mut(Clean::all()).cr4 |= 1 << 15, VmcbProblem::Cr4Reserved),
+        (|v| v.save_mut(Clean::all()).cr4 |= 1 << 32, VmcbProblem::Cr4Reserved),
+        (|v| v.save_mut(Clean::all()).dr6 |= 1 << 32, VmcbProblem::Dr6High),
+        (|v| v.save_mut(Clean::all()).dr7 |= 1 << 32, VmcbProblem::Dr7High),
+        (|v| v.save_mut(Clean::all()).cr4 &= !0x20, VmcbProblem::LongModeWithoutPae),
+        (|v| v.save_mut(Clean::all()).cr0 &= !1, VmcbProblem::LongModeWithoutProtection),
+        (|v| v.save_mut(Clean::all()).cs.attributes |= 1 << 10, VmcbProblem::LongAndDefault),
+        (|v| v.save_mut(Clean::all()).pat |= 2 << 24, VmcbProblem::BadPat),
+        (|v| v.save_mut(Clean::all()).pat |= 8 << 56, VmcbProblem::BadPat),
+        (|v| v.set_intercepts(Intercepts::VMRUN, false), VmcbProblem::VmrunNotIntercepted),
+        (|v| v.control_mut(Clean::all()).io_map = (1 << 40) - 0x2000, VmcbProblem::IoMapOutside),
+        (|v| v.control_mut(Clean::all()).msr_map = (1 << 40) - 0x1000, VmcbProblem::MsrMapOutside),
+        (|v| v.control_mut(Clean::all()).asid = 0, VmcbProblem::BadAsid),
+        (|v| v.control_mut(Clean::all()).asid = 16, VmcbProblem::BadAsid),
         (|v| v.inject(0x8000_0120), VmcbProblem::BadEvent),
         (|v| v.inject(0x8000_0320), VmcbProblem::BadEvent),
         (|v| v.inject(0x8000_0302), VmcbProblem::BadEvent),
-        (
-            |v| v.control_mut(Clean::all()).nested_control = 0,
-            VmcbProblem::NoNestedPaging,
-        ),
-        (
-            |v| v.control_mut(Clean::all()).nested_root |= 1 << 40,
-            VmcbProblem::NestedRoot,
-        ),
-        (
-            |v| v.control_mut(Clean::all()).nested_root |= 8,
-            VmcbProblem::NestedRoot,
-        ),
-        (
-            |v| v.set_intercepts(Intercepts::NMI, false),
-            VmcbProblem::VirtualNmiWithoutIntercept,
-        ),
+        (|v| v.control_mut(Clean::all()).nested_control = 0, VmcbProblem::NoNestedPaging),
+        (|v| v.control_mut(Clean::all()).nested_root |= 1 << 40, VmcbProblem::NestedRoot),
+        (|v| v.control_mut(Clean::all()).nested_root |= 8, VmcbProblem::NestedRoot),
+        (|v| v.set_intercepts(Intercepts::NMI, false), VmcbProblem::VirtualNmiWithoutIntercept),
         (|v| v.inject(0x8000_0720), VmcbProblem::BadEvent),
     ];
     for (change, expected) in cases {
@@ -489,12 +365,8 @@ fn every_check_finds_its_problem_and_nothing_else() {
 
 #[test]
 fn an_assist_that_is_not_there_is_not_used() {
-    let used = [
-        Assists::LAST_BRANCH,
-        Assists::FLUSH_BY_ASID,
-        Assists::CLEAN_BITS,
-        Assists::VIRTUAL_NMI,
-    ];
+    let used =
+        [Assists::LAST_BRANCH, Assists::FLUSH_BY_ASID, Assists::CLEAN_BITS, Assists::VIRTUAL_NMI];
     for assist in used {
         let (mut vmcb, _) = ready(Assists::all());
         vmcb.exited(Assists::all());
@@ -505,10 +377,7 @@ fn an_assist_that_is_not_there_is_not_used() {
         assert_eq!(problem, Err(VmcbProblem::MissingAssist), "{assist:?}");
     }
     let (vmcb, _) = ready(Assists::empty());
-    assert_eq!(
-        check_vmcb(&vmcb, &host(Assists::empty())),
-        Err(VmcbProblem::NoNestedPaging)
-    );
+    assert_eq!(check_vmcb(&vmcb, &host(Assists::empty())), Err(VmcbProblem::NoNestedPaging));
 }
 
 #[test]
@@ -589,14 +458,7 @@ fn msr_bits_lie_where_the_manual_says() {
         map.set(msr, false, false).expect("in a range");
         assert_eq!(map, MsrMap::new());
     }
-    for msr in [
-        0x2000,
-        0x4000_0000,
-        0xbfff_ffff,
-        0xc000_2000,
-        0xc001_2000,
-        u32::MAX,
-    ] {
+    for msr in [0x2000, 0x4000_0000, 0xbfff_ffff, 0xc000_2000, 0xc001_2000, u32::MAX] {
         let mut map = MsrMap::new();
         assert_eq!(map.set(msr, true, true), Err(OutsideMap(msr)));
         assert_eq!(map, MsrMap::new());

@@ -302,10 +302,6 @@ impl Vmcb {
     pub fn set_exception_intercept(&mut self, vector: u8, on: bool) {
         let bit = 1u32.checked_shl(vector.into()).unwrap_or(0);
         let exceptions = &mut self.control_mut(Clean::INTERCEPTS).intercept_exceptions;
-        *exceptions = if on {
-            *exceptions | bit
-        } else {
-            *exceptions & !bit
-        };
+        *exceptions = if on { *exceptions | bit } else { *exceptions & !bit };
     }
 }

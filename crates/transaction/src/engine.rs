@@ -102,15 +102,11 @@ impl<S: Store> Engine<S> {
     /// The function whose redirection stands at exactly `site`, with the number of its patch.
     pub fn at_site(&self, site: u64) -> Option<(u32, &Function)> {
         // Later patches stand on earlier ones.
-        self.patches
-            .iter()
-            .rev()
-            .filter(|patch| patch.is_in_memory())
-            .find_map(|patch| {
-                let mut functions = patch.functions.iter();
-                let function = functions.find(|function| function.plan.site == site)?;
-                Some((patch.number, function))
-            })
+        self.patches.iter().rev().filter(|patch| patch.is_in_memory()).find_map(|patch| {
+            let mut functions = patch.functions.iter();
+            let function = functions.find(|function| function.plan.site == site)?;
+            Some((patch.number, function))
+        })
     }
 
     fn position(&self, number: u32) -> Result<usize, Fault> {
@@ -118,10 +114,7 @@ impl<S: Store> Engine<S> {
         if self.head.presence == Presence::GoingDown {
             return Err(unknown);
         }
-        self.patches
-            .iter()
-            .position(|patch| patch.number == number)
-            .ok_or(unknown)
+        self.patches.iter().position(|patch| patch.number == number).ok_or(unknown)
     }
 
     /// The position of a patch that is in force.
@@ -169,9 +162,7 @@ impl<S: Store> Engine<S> {
 
     /// Tells the machine where a trap at `site` leads now, and whether it is a new one.
     fn publish(&self, machine: &mut impl Machine, site: u64, is_new: bool) {
-        let target = self
-            .at_site(site)
-            .and_then(|(_, function)| target(function));
+        let target = self.at_site(site).and_then(|(_, function)| target(function));
         machine.redirect(site, target.map(|target| Target { is_new, ..target }));
     }
 

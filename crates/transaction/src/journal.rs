@@ -154,11 +154,7 @@ impl<S: Store> Journal<S> {
         }
         let patches = (length / 2 / PATCH_SIZE).min(PATCHES_MAX);
         let functions = (length - 2 * HEAD_SIZE - patches * PATCH_SIZE) / FUNCTION_SIZE;
-        let journal = Self {
-            store,
-            patches,
-            functions,
-        };
+        let journal = Self { store, patches, functions };
         let head = journal.read_head();
         let mut found = Vec::new();
         for slot in 0..journal.patches {
@@ -185,21 +181,14 @@ impl<S: Store> Journal<S> {
 
     fn read_head(&self) -> Head {
         let copies = [0, HEAD_SIZE].map(|offset| read_record(&self.store, offset, HEAD_SIZE));
-        let newest = copies
-            .into_iter()
-            .flatten()
-            .max_by_key(|head: &Head| head.version);
+        let newest = copies.into_iter().flatten().max_by_key(|head: &Head| head.version);
         newest.unwrap_or_default()
     }
 
     /// Replaces the head. The copy that counts until now stays as it is.
     pub(crate) fn write_head(&mut self, head: &mut Head) -> Result<(), Fault> {
         head.version += 1;
-        let offset = if head.version.is_multiple_of(2) {
-            0
-        } else {
-            HEAD_SIZE
-        };
+        let offset = if head.version.is_multiple_of(2) { 0 } else { HEAD_SIZE };
         write_record(&mut self.store, offset, HEAD_SIZE, head).map_err(internal)
     }
 
@@ -297,13 +286,8 @@ impl<S: Store> Journal<S> {
         for function in &patch.functions {
             let offset = self.function_offset(function.slot);
             self.set_byte(offset, SiteState::Original as u8)?;
-            write_record(
-                &mut self.store,
-                offset + RECORD,
-                FUNCTION_SIZE - RECORD,
-                &function.plan,
-            )
-            .map_err(internal)?;
+            write_record(&mut self.store, offset + RECORD, FUNCTION_SIZE - RECORD, &function.plan)
+                .map_err(internal)?;
         }
         let record = PatchRecord {
             number: patch.number,
@@ -312,13 +296,8 @@ impl<S: Store> Journal<S> {
             functions: patch.functions.len() as u32,
             dependencies: patch.dependencies.clone(),
         };
-        write_record(
-            &mut self.store,
-            offset + RECORD,
-            PATCH_TIMES - RECORD,
-            &record,
-        )
-        .map_err(internal)?;
+        write_record(&mut self.store, offset + RECORD, PATCH_TIMES - RECORD, &record)
+            .map_err(internal)?;
         self.write_times(patch.slot, &patch.times)
     }
 

@@ -97,15 +97,9 @@ pub enum PatchState {
 
 impl PatchState {
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [
-            Self::Free,
-            Self::Applying,
-            Self::Applied,
-            Self::RollingBack,
-            Self::RolledBack,
-        ]
-        .into_iter()
-        .find(|state| *state as u8 == byte)
+        [Self::Free, Self::Applying, Self::Applied, Self::RollingBack, Self::RolledBack]
+            .into_iter()
+            .find(|state| *state as u8 == byte)
     }
 }
 

@@ -42,12 +42,7 @@ impl Redirects {
     pub fn new(functions: usize, processors: u32) -> Self {
         let mut calls = Vec::new();
         calls.resize_with(functions, AtomicU64::default);
-        Self {
-            sites: Vec::new(),
-            calls,
-            redirections: AtomicU64::new(0),
-            processors,
-        }
+        Self { sites: Vec::new(), calls, redirections: AtomicU64::new(0), processors }
     }
 
     /// Sets where a trap at `site` leads; with `None` the trap is gone.
@@ -71,11 +66,7 @@ impl Redirects {
             }
             Err(index) if target.is_some() => {
                 let again = AtomicU32::new(0);
-                let entry = Site {
-                    address: site,
-                    target,
-                    again,
-                };
+                let entry = Site { address: site, target, again };
                 self.sites.insert(index, entry);
             }
             Err(_) => {}
@@ -93,15 +84,10 @@ impl Redirects {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
             self.redirections.fetch_add(1, Ordering::Relaxed);
-            return Lookup::Redirect {
-                entry: target.entry,
-            };
+            return Lookup::Redirect { entry: target.entry };
         }
         let one_less = |again: u32| again.checked_sub(1);
-        match site
-            .again
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
-        {
+        match site.again.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
             Ok(_) => Lookup::Again,
             Err(_) => Lookup::NotOurs,
         }
@@ -119,8 +105,7 @@ impl Redirects {
     }
 
     fn find(&self, address: u64) -> Result<usize, usize> {
-        self.sites
-            .binary_search_by_key(&address, |site| site.address)
+        self.sites.binary_search_by_key(&address, |site| site.address)
     }
 
     /// Keeps the number of traps that are gone below that of functions in the journal.
@@ -138,11 +123,7 @@ mod tests {
     use crate::machine::Target;
 
     fn to(entry: u64, function: usize) -> Option<Target> {
-        Some(Target {
-            entry,
-            function,
-            is_new: false,
-        })
+        Some(Target { entry, function, is_new: false })
     }
 
     #[test]

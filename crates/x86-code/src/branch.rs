@@ -72,10 +72,7 @@ pub(crate) fn table_use(instruction: &Instruction) -> Option<TableUse> {
         }
         Code::Jmp_rm64 => Some(TableUse::Jump(place(instruction))),
         Code::Mov_r64_rm64 | Code::Movsxd_r64_rm32 if instruction.op1_kind() == OpKind::Memory => {
-            Some(TableUse::Load(
-                place(instruction),
-                instruction.op0_register(),
-            ))
+            Some(TableUse::Load(place(instruction), instruction.op0_register()))
         }
         _ => None,
     }
@@ -97,9 +94,6 @@ pub(crate) fn possible_targets(code: &[u8], address: u64) -> impl Iterator<Item 
             }
             _ => return None,
         };
-        Some((
-            from,
-            from.wrapping_add(length).wrapping_add_signed(distance),
-        ))
+        Some((from, from.wrapping_add(length).wrapping_add_signed(distance)))
     })
 }

@@ -56,10 +56,7 @@ mod tests {
 
     #[test]
     fn the_trap_is_no_instruction() {
-        assert_eq!(
-            instruction_length(&[TRAP; 15], 64),
-            Err(LengthError::Invalid)
-        );
+        assert_eq!(instruction_length(&[TRAP; 15], 64), Err(LengthError::Invalid));
     }
 
     #[test]

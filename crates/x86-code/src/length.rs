@@ -68,24 +68,15 @@ mod tests {
         assert_eq!(instruction_length(&code, 32), Ok(5));
         assert_eq!(instruction_length(&code, 16), Ok(3));
         assert_eq!(instruction_length(&code, 8), Err(LengthError::CodeSize));
-        assert_eq!(
-            instruction_length(&code, 1 << 32 | 64),
-            Err(LengthError::CodeSize)
-        );
+        assert_eq!(instruction_length(&code, 1 << 32 | 64), Err(LengthError::CodeSize));
     }
 
     #[test]
     fn no_instruction_is_an_error_of_its_own() {
         assert_eq!(instruction_length(&[], 64), Err(LengthError::Truncated));
-        assert_eq!(
-            instruction_length(&[0xe8, 0, 0], 64),
-            Err(LengthError::Truncated)
-        );
+        assert_eq!(instruction_length(&[0xe8, 0, 0], 64), Err(LengthError::Truncated));
         assert_eq!(instruction_length(&[0x06], 64), Err(LengthError::Invalid));
-        assert_eq!(
-            instruction_length(&[0x66; 16], 64),
-            Err(LengthError::Invalid)
-        );
+        assert_eq!(instruction_length(&[0x66; 16], 64), Err(LengthError::Invalid));
         // The same byte is PUSH ES outside 64-bit mode.
         assert_eq!(instruction_length(&[0x06], 32), Ok(1));
     }

@@ -195,10 +195,8 @@ impl Sweep {
     }
 
     fn entry(&mut self, instruction: &Instruction, offset: usize) {
-        let marks = matches!(
-            instruction.mnemonic(),
-            Mnemonic::Endbr64 | Mnemonic::Nop | Mnemonic::Call
-        );
+        let marks =
+            matches!(instruction.mnemonic(), Mnemonic::Endbr64 | Mnemonic::Nop | Mnemonic::Call);
         if offset < self.site_offset && !marks {
             self.window.not_entry.get_or_insert(instruction.ip());
         }

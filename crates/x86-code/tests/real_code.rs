@@ -8,9 +8,7 @@ use yaxpeax_arch::{AddressBase, Decoder, LengthedInstruction, U8Reader};
 use yaxpeax_x86::long_mode::InstDecoder;
 
 fn second_opinion(code: &[u8]) -> Option<usize> {
-    let instruction = InstDecoder::default()
-        .decode(&mut U8Reader::new(code))
-        .ok()?;
+    let instruction = InstDecoder::default().decode(&mut U8Reader::new(code)).ok()?;
     Some(0_u64.wrapping_offset(instruction.len()) as usize)
 }
 
@@ -61,12 +59,7 @@ fn both_decoders_agree_on_every_instruction_of_every_function() {
                 };
                 match second_opinion(rest) {
                     Some(second) => {
-                        assert_eq!(
-                            usize::from(length),
-                            second,
-                            "{:#x}",
-                            address + offset as u64
-                        );
+                        assert_eq!(usize::from(length), second, "{:#x}", address + offset as u64);
                         agreed += 1;
                     }
                     None => unknown_to_the_second += 1,
@@ -77,10 +70,7 @@ fn both_decoders_agree_on_every_instruction_of_every_function() {
     }
     assert!(agreed > 100_000, "only {agreed} instructions were compared");
     // The second decoder lacks the mask instructions of AVX-512.
-    assert!(
-        unknown_to_the_second * 1000 < agreed,
-        "{unknown_to_the_second} of {agreed}"
-    );
+    assert!(unknown_to_the_second * 1000 < agreed, "{unknown_to_the_second} of {agreed}");
 }
 
 #[test]
@@ -104,8 +94,5 @@ fn almost_every_function_has_a_window() {
     }
     assert!(total > 1_000, "only {total} functions");
     assert!(decoded * 1000 >= total * 995, "{decoded} of {total} decode");
-    assert!(
-        roomy * 100 >= decoded * 95,
-        "{roomy} of {decoded} have room"
-    );
+    assert!(roomy * 100 >= decoded * 95, "{roomy} of {decoded} have room");
 }

@@ -19,8 +19,8 @@ use crate::{modules, system};
 /// How long a rollback waits for the module to be unloaded before it says that this takes longer.
 const UNLOAD_WAIT: Duration = Duration::from_secs(3);
 
-/// How often a module that is on its way out is met before that is an error.
-const RETRIES: usize = 20;
+/// How long apply waits for a module of the same name that is on its way out.
+const RELOAD_WAIT: Duration = Duration::from_secs(10);
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,24 +49,17 @@ impl Applied {
 /// Any; nothing was changed then and nothing stays loaded.
 pub fn apply(path: &Path) -> Result<Applied, Error> {
     let file = prepare(path)?;
-    for _ in 0..RETRIES {
+    let end = Instant::now() + RELOAD_WAIT;
+    loop {
         match load_or_rearm(&file) {
-            // Its module was on its way out: it is gone in a moment.
-            Err(Error::Refused(refusal)) if refusal.code == "UNKNOWN_PATCH" => {}
-            Err(Error::Load(_, error)) if is_passing(&error) => {}
             Ok(again) => {
                 let functions = file.functions.len();
-                return Ok(Applied {
-                    name: file.name,
-                    functions,
-                    again,
-                });
+                return Ok(Applied { name: file.name, functions, again });
             }
+            Err(error) if is_passing(&error) && Instant::now() < end => thread::sleep(PAUSE),
             Err(error) => return Err(error),
         }
-        thread::sleep(PAUSE);
     }
-    Err(Error::ModuleLoaded(file.module))
 }
 
 /// Runs every check of [`apply`], those of LUCOS included, and changes nothing. Gives the name of
@@ -106,10 +99,7 @@ pub fn rollback(name: &str) -> Result<RolledBack, Error> {
         thread::sleep(PAUSE);
         loaded = is_loaded()?;
     }
-    Ok(RolledBack {
-        name: name.to_owned(),
-        unloaded: !loaded,
-    })
+    Ok(RolledBack { name: name.to_owned(), unloaded: !loaded })
 }
 
 /// Reads a file and checks everything that needs no loading.
@@ -122,10 +112,7 @@ fn prepare(path: &Path) -> Result<PatchFile, Error> {
 
 /// The loaded patch of this name, if it is the same build.
 fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
-    let Some(patch) = manager::list()?
-        .into_iter()
-        .find(|patch| patch.name == file.name)
-    else {
+    let Some(patch) = manager::list()?.into_iter().find(|patch| patch.name == file.name) else {
         return Ok(None);
     };
     let same_build = patch.module == file.module
@@ -149,7 +136,7 @@ fn load_or_rearm(file: &PatchFile) -> Result<bool, Error> {
 
 /// Resolves the module's symbols and loads it.
 fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
-    if system::module_is_loaded(&file.module) {
+    if system::module_state(&file.module).is_some() {
         return Err(Error::ModuleLoaded(file.module.clone()));
     }
     let wanted = resolve::wanted_names(file)?;
@@ -192,10 +179,14 @@ fn reason(file: &PatchFile, error: io::Error) -> Result<(), Error> {
     }
 }
 
-/// Whether a load failed because the module was just being loaded or unloaded by another.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy
-    )
+/// Whether a patch could not be loaded because a module of its name is just coming or going.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::ModuleLoaded(name) => system::module_state(name).as_deref() != Some("live"),
+        Error::Refused(refusal) => refusal.code == "UNKNOWN_PATCH",
+        Error::Load(_, error) => {
+            matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy)
+        }
+        _ => false,
+    }
 }

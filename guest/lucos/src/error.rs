@@ -119,11 +119,7 @@ impl fmt::Display for Error {
             Self::Read(path, error) => write!(formatter, "{}: {error}", path.display()),
             Self::NotElf(path) => write!(formatter, "{}: not an ELF file", path.display()),
             Self::NotModule(path) => {
-                write!(
-                    formatter,
-                    "{}: not a kernel module for x86-64",
-                    path.display()
-                )
+                write!(formatter, "{}: not a kernel module for x86-64", path.display())
             }
             Self::Truncated(path) => write!(formatter, "{}: the file is truncated", path.display()),
             Self::Malformed(path, what) => write!(formatter, "{}: {what}", path.display()),
@@ -145,16 +141,10 @@ impl fmt::Display for Error {
             ),
             Self::UnknownSymbol(name) => write!(formatter, "this kernel has no symbol {name}"),
             Self::ObjectNotLoaded(name, object) => {
-                write!(
-                    formatter,
-                    "{name} belongs to the module {object}, which is not loaded"
-                )
+                write!(formatter, "{name} belongs to the module {object}, which is not loaded")
             }
             Self::NoSuchOccurrence(name, nth, candidates) => {
-                write!(
-                    formatter,
-                    "there is no symbol number {nth} of the name {name}"
-                )?;
+                write!(formatter, "there is no symbol number {nth} of the name {name}")?;
                 write_candidates(formatter, candidates)
             }
             Self::Ambiguous(name, candidates) => {
@@ -171,10 +161,7 @@ impl fmt::Display for Error {
                 "/proc/kallsyms shows no addresses: the kernel hides them (kernel.kptr_restrict)"
             ),
             Self::KernelFile(file, line) => {
-                write!(
-                    formatter,
-                    "{file} has a line that is not understood: {line:?}"
-                )
+                write!(formatter, "{file} has a line that is not understood: {line:?}")
             }
             Self::NotRoot => write!(formatter, "this needs root"),
             Self::Lockdown(degree) => write!(
@@ -187,27 +174,18 @@ impl fmt::Display for Error {
                  hypervisor"
             ),
             Self::ManagerNotLoaded => {
-                write!(
-                    formatter,
-                    "the update manager is not loaded (modprobe lucos)"
-                )
+                write!(formatter, "the update manager is not loaded (modprobe lucos)")
             }
             Self::Device(error) => write!(formatter, "/dev/lucos: {error}"),
             Self::Reply(what) => {
-                write!(
-                    formatter,
-                    "the update manager's reply is not understood: {what}"
-                )
+                write!(formatter, "the update manager's reply is not understood: {what}")
             }
             Self::Refused(refusal) => refusal.fmt(formatter),
             Self::ModuleLoaded(name) => {
                 write!(formatter, "another module of the name {name} is loaded")
             }
             Self::Load(name, error) => {
-                write!(
-                    formatter,
-                    "the kernel does not load {name}: {error} (see dmesg)"
-                )
+                write!(formatter, "the kernel does not load {name}: {error} (see dmesg)")
             }
         }
     }

@@ -37,11 +37,7 @@ impl Candidate {
 
 impl fmt::Display for Candidate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} {} at {:#x}",
-            self.object, self.nth, self.address
-        )
+        write!(formatter, "{} {} at {:#x}", self.object, self.nth, self.address)
     }
 }
 
@@ -85,15 +81,9 @@ impl Symbols {
     pub fn candidates(&self, name: &str) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for (object, address) in self.found.get(name).into_iter().flatten() {
-            let earlier = candidates
-                .last()
-                .filter(|candidate| candidate.object == *object);
+            let earlier = candidates.last().filter(|candidate| candidate.object == *object);
             let nth = earlier.map_or(1, |candidate| candidate.nth + 1);
-            candidates.push(Candidate {
-                object: object.clone(),
-                nth,
-                address: *address,
-            });
+            candidates.push(Candidate { object: object.clone(), nth, address: *address });
         }
         candidates
     }
@@ -115,12 +105,7 @@ fn parse_line(line: &str) -> Option<Line<'_>> {
     let mut words = symbol.splitn(3, ' ');
     let address = u64::from_str_radix(words.next()?, 16).ok()?;
     let is_code = matches!(words.next()?, "t" | "T" | "w" | "W");
-    Some(Line {
-        address,
-        is_code,
-        name: words.next()?,
-        object,
-    })
+    Some(Line { address, is_code, name: words.next()?, object })
 }
 
 /// Code that the kernel generates is listed under names that are no modules.
@@ -154,11 +139,8 @@ ffffffffc0001000 t bpf_prog_1\t[bpf]
     #[test]
     fn candidates_are_counted_by_object_and_address() {
         let symbols = read(&["twice", "once", "bpf_prog_1"]).unwrap();
-        let candidate = |object: &str, nth, address| Candidate {
-            object: object.to_owned(),
-            nth,
-            address,
-        };
+        let candidate =
+            |object: &str, nth, address| Candidate { object: object.to_owned(), nth, address };
         assert_eq!(
             symbols.candidates("twice"),
             [
@@ -177,10 +159,7 @@ ffffffffc0001000 t bpf_prog_1\t[bpf]
         let hidden = "0000000000000000 T _stext\n0000000000000000 t once\n";
         let symbols = Symbols::read(hidden.as_bytes(), &BTreeSet::new());
         assert!(matches!(symbols, Err(Error::AddressesHidden)));
-        assert!(matches!(
-            Symbols::read(&b""[..], &BTreeSet::new()),
-            Err(Error::AddressesHidden)
-        ));
+        assert!(matches!(Symbols::read(&b""[..], &BTreeSet::new()), Err(Error::AddressesHidden)));
     }
 
     #[test]

@@ -62,11 +62,7 @@ struct Outcome {
 
 impl Outcome {
     fn done(text: String, json: Value) -> Self {
-        Self {
-            text,
-            json,
-            error: None,
-        }
+        Self { text, json, error: None }
     }
 
     fn reply(reply: Value, render: fn(&Value) -> String) -> Self {
@@ -81,20 +77,13 @@ fn apply(files: &[PathBuf]) -> Outcome {
         match commands::apply(file) {
             Ok(one) => {
                 let plural = if one.functions == 1 { "" } else { "s" };
-                text += &format!(
-                    "applied {} ({} function{plural})\n",
-                    one.name, one.functions
-                );
+                text += &format!("applied {} ({} function{plural})\n", one.name, one.functions);
                 applied.push(one.to_json());
             }
             Err(error) => {
                 let mut json = error.to_json();
                 json["applied"] = applied.into();
-                return Outcome {
-                    text,
-                    json,
-                    error: Some(error),
-                };
+                return Outcome { text, json, error: Some(error) };
             }
         }
     }
@@ -109,10 +98,7 @@ fn rollback(name: &str) -> Result<Outcome, Error> {
         "; its code is still in use, the module is unloaded when nobody is in it"
     };
     let json = json!({ "rolled_back": done.name, "unloaded": done.unloaded });
-    Ok(Outcome::done(
-        format!("rolled back {}{rest}\n", done.name),
-        json,
-    ))
+    Ok(Outcome::done(format!("rolled back {}{rest}\n", done.name), json))
 }
 
 fn run(verb: &Verb) -> Result<Outcome, Error> {
@@ -120,18 +106,12 @@ fn run(verb: &Verb) -> Result<Outcome, Error> {
         Verb::Apply { files } => Ok(apply(files)),
         Verb::Check { file } => {
             let name = commands::check(file)?;
-            Ok(Outcome::done(
-                format!("{name} can be applied\n"),
-                json!({ "checked": name }),
-            ))
+            Ok(Outcome::done(format!("{name} can be applied\n"), json!({ "checked": name })))
         }
         Verb::Rollback { name } => rollback(name),
         Verb::List => Ok(Outcome::reply(manager::ask("list")?, render::list)),
         Verb::Status => Ok(Outcome::reply(manager::ask("status")?, render::status)),
-        Verb::Show { name } => Ok(Outcome::reply(
-            manager::ask_about("show", name)?,
-            render::show,
-        )),
+        Verb::Show { name } => Ok(Outcome::reply(manager::ask_about("show", name)?, render::show)),
         Verb::Log => {
             let reply = manager::ask("log")?;
             let text = render::log(&reply);
@@ -147,11 +127,7 @@ fn main() -> ExitCode {
         json: error.to_json(),
         error: Some(error),
     });
-    let text = if arguments.json {
-        format!("{}\n", outcome.json)
-    } else {
-        outcome.text
-    };
+    let text = if arguments.json { format!("{}\n", outcome.json) } else { outcome.text };
     let printed = std::io::stdout().write_all(text.as_bytes());
     if let Some(error) = outcome.error {
         eprintln!("lucos: {error}");

@@ -45,14 +45,9 @@ struct Failure {
 /// [`Error::NotUnderneath`], [`Error::ManagerNotLoaded`] or [`Error::Device`] when there is nobody
 /// to ask; [`Error::Reply`] when the reply is not understood.
 pub fn ask(command: &str) -> Result<Value, Error> {
-    let mut device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(PATH)
-        .map_err(|error| absent(&error))?;
-    device
-        .write_all(command.as_bytes())
-        .map_err(Error::Device)?;
+    let mut device =
+        OpenOptions::new().read(true).write(true).open(PATH).map_err(|error| absent(&error))?;
+    device.write_all(command.as_bytes()).map_err(Error::Device)?;
     let mut reply = String::new();
     device.read_to_string(&mut reply).map_err(Error::Device)?;
     parse_reply(&reply)
@@ -123,10 +118,7 @@ mod tests {
         let reply = r#"{"error": {"code": "STACKED", "number": 108, "message": "a later patch stands on this one", "subject": "fix", "detail": "0x7"}}"#;
         let error = parse_reply(reply).unwrap_err();
         assert_eq!(error.code(), "STACKED");
-        assert_eq!(
-            error.to_string(),
-            "fix: a later patch stands on this one (0x7)"
-        );
+        assert_eq!(error.to_string(), "fix: a later patch stands on this one (0x7)");
     }
 
     #[test]
@@ -143,15 +135,9 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         for reply in ["", "no", r#"{"error": 3}"#] {
-            assert!(
-                matches!(parse_reply(reply), Err(Error::Reply(_))),
-                "{reply}"
-            );
+            assert!(matches!(parse_reply(reply), Err(Error::Reply(_))), "{reply}");
         }
-        assert!(matches!(
-            parse_list(parse_reply("{}").unwrap()),
-            Err(Error::Reply(_))
-        ));
+        assert!(matches!(parse_list(parse_reply("{}").unwrap()), Err(Error::Reply(_))));
     }
 
     #[test]

@@ -94,11 +94,7 @@ impl PatchFile {
         if self.kernel == running {
             return Ok(());
         }
-        Err(Error::KernelVersion(
-            self.path.clone(),
-            self.kernel.clone(),
-            running.to_owned(),
-        ))
+        Err(Error::KernelVersion(self.path.clone(), self.kernel.clone(), running.to_owned()))
     }
 }
 
@@ -142,12 +138,7 @@ impl<'a> Elf<'a> {
         if symbols.is_empty() {
             return Err(Error::NotModule(path.into()));
         }
-        Ok(Self {
-            path,
-            image,
-            sections,
-            symbols,
-        })
+        Ok(Self { path, image, sections, symbols })
     }
 
     fn malformed(&self, what: impl Into<String>) -> Error {
@@ -163,9 +154,7 @@ impl<'a> Elf<'a> {
         let Some((_, header)) = self.section_header(name) else {
             return Ok(None);
         };
-        let data = header
-            .data(LE, self.image)
-            .map_err(|e| self.malformed(e.to_string()))?;
+        let data = header.data(LE, self.image).map_err(|e| self.malformed(e.to_string()))?;
         Ok(Some(data))
     }
 
@@ -175,9 +164,8 @@ impl<'a> Elf<'a> {
     }
 
     fn patch_record(&self) -> Result<PatchRecord, Error> {
-        let bytes = self
-            .section(SECTION_PATCH)?
-            .ok_or_else(|| Error::NotPatch(self.path.into()))?;
+        let bytes =
+            self.section(SECTION_PATCH)?.ok_or_else(|| Error::NotPatch(self.path.into()))?;
         let record = PatchRecord::read(bytes)
             .ok_or_else(|| self.malformed("the section .lucos.patch is too short"))?;
         if record.version != PATCH_VERSION || record.size as usize != PatchRecord::SIZE {
@@ -215,9 +203,7 @@ impl<'a> Elf<'a> {
     fn check_extent(&self, length: usize) -> Result<(), Error> {
         let relocations = self.relocations(SECTION_PATCH)?;
         let target = |field: &str| -> Option<u64> {
-            let place = PatchRecord::FIELDS
-                .iter()
-                .find(|known| known.name == field)?;
+            let place = PatchRecord::FIELDS.iter().find(|known| known.name == field)?;
             let relocation = find_relocation(&relocations, place.offset as u64)?;
             let index = SymbolIndex(relocation.r_sym(LE, false) as usize);
             let symbol = self.symbols.symbol(index).ok()?;
@@ -225,9 +211,7 @@ impl<'a> Elf<'a> {
             if Some(section.0) != self.section_header(SECTION_FUNCTIONS).map(|found| found.0) {
                 return None;
             }
-            symbol
-                .st_value(LE)
-                .checked_add_signed(relocation.r_addend(LE))
+            symbol.st_value(LE).checked_add_signed(relocation.r_addend(LE))
         };
         if (target("functions"), target("functions_end")) == (Some(0), Some(length as u64)) {
             return Ok(());
@@ -246,14 +230,8 @@ impl<'a> Elf<'a> {
             if header.sh_info(LE) as usize != target {
                 continue;
             }
-            let table = header
-                .rela(LE, self.image)
-                .map_err(|e| self.malformed(e.to_string()))?;
-            relocations.extend(
-                table
-                    .into_iter()
-                    .flat_map(|(entries, _)| entries.iter().copied()),
-            );
+            let table = header.rela(LE, self.image).map_err(|e| self.malformed(e.to_string()))?;
+            relocations.extend(table.into_iter().flat_map(|(entries, _)| entries.iter().copied()));
         }
         Ok(relocations)
     }
@@ -267,9 +245,8 @@ impl<'a> Elf<'a> {
     }
 
     fn name_of(&self, symbol: &Sym64<LE>) -> Result<String, Error> {
-        let name = symbol
-            .name(LE, self.symbols.strings())
-            .map_err(|e| self.malformed(e.to_string()))?;
+        let name =
+            symbol.name(LE, self.symbols.strings()).map_err(|e| self.malformed(e.to_string()))?;
         let name =
             std::str::from_utf8(name).map_err(|_| self.malformed("a symbol's name is not text"))?;
         Ok(name.to_owned())
@@ -299,10 +276,7 @@ impl<'a> Elf<'a> {
                 .ok()
                 .and_then(|start| start.checked_add(index.checked_mul(SYMBOL_SIZE)?))
                 .ok_or_else(|| self.malformed("the symbol table is too far behind"))?;
-            undefined.push(UndefinedSymbol {
-                name,
-                place: place..place + SYMBOL_SIZE,
-            });
+            undefined.push(UndefinedSymbol { name, place: place..place + SYMBOL_SIZE });
         }
         Ok(undefined)
     }
@@ -325,9 +299,7 @@ impl<'a> Elf<'a> {
     }
 
     fn information(&self) -> Result<Information, Error> {
-        let bytes = self
-            .section(".modinfo")?
-            .ok_or_else(|| Error::NotModule(self.path.into()))?;
+        let bytes = self.section(".modinfo")?.ok_or_else(|| Error::NotModule(self.path.into()))?;
         let value = |key: &str| -> Option<String> {
             let text = bytes.split(|&byte| byte == 0).find_map(|entry| {
                 let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;

@@ -11,17 +11,8 @@ use serde_json::Value;
 /// The list of patches as a table.
 #[must_use]
 pub fn list(reply: &Value) -> String {
-    let mut rows = vec![
-        [
-            "NAME",
-            "STATE",
-            "FUNCTIONS",
-            "TRAPS",
-            "JUMPS",
-            "DESCRIPTION",
-        ]
-        .map(str::to_owned),
-    ];
+    let mut rows =
+        vec![["NAME", "STATE", "FUNCTIONS", "TRAPS", "JUMPS", "DESCRIPTION"].map(str::to_owned)];
     for patch in reply["patches"].as_array().into_iter().flatten() {
         rows.push([
             text(patch, "name"),
@@ -56,33 +47,15 @@ pub fn show(reply: &Value) -> String {
 
 fn show_function(out: &mut String, function: &Value) {
     let module = text(function, "module");
-    let place = if module.is_empty() {
-        String::new()
-    } else {
-        format!(" [{module}]")
-    };
-    line(
-        out,
-        "function",
-        &format!("{}{place}", text(function, "name")),
-    );
+    let place = if module.is_empty() { String::new() } else { format!(" [{module}]") };
+    line(out, "function", &format!("{}{place}", text(function, "name")));
     line(out, "  old", &text(function, "old"));
     line(out, "  new", &text(function, "new"));
-    let site = format!(
-        "{} {}",
-        text(function, "site"),
-        text(function, "state").to_lowercase()
-    );
+    let site = format!("{} {}", text(function, "site"), text(function, "state").to_lowercase());
     line(out, "  site", &site);
-    line(
-        out,
-        "  trap calls",
-        &number(function, "trap_calls").to_string(),
-    );
+    line(out, "  trap calls", &number(function, "trap_calls").to_string());
     let reason = text(function, "reason");
-    let known = WindowReason::ALL
-        .iter()
-        .find(|known| known.c_name() == reason);
+    let known = WindowReason::ALL.iter().find(|known| known.c_name() == reason);
     if let Some(known) = known.filter(|known| **known != WindowReason::None) {
         line(out, "  no jump", known.meaning());
     }
@@ -93,17 +66,9 @@ fn show_function(out: &mut String, function: &Value) {
 pub fn status(reply: &Value) -> String {
     let mut out = String::new();
     line(&mut out, "LUCOS", &text(reply, "release"));
-    line(
-        &mut out,
-        "interface",
-        &number(reply, "interface").to_string(),
-    );
+    line(&mut out, "interface", &number(reply, "interface").to_string());
     line(&mut out, "extension", &text(reply, "extension"));
-    line(
-        &mut out,
-        "assists",
-        &bits(number(reply, "assists"), ASSISTS),
-    );
+    line(&mut out, "assists", &bits(number(reply, "assists"), ASSISTS));
     line(&mut out, "processors", &number(reply, "vcpus").to_string());
     let patches = format!(
         "{} applied, {} remembered of at most {}",
@@ -112,11 +77,8 @@ pub fn status(reply: &Value) -> String {
         number(reply, "patch_capacity")
     );
     line(&mut out, "patches", &patches);
-    let redirections = format!(
-        "{} traps, {} jumps",
-        number(reply, "trapping"),
-        number(reply, "jumping")
-    );
+    let redirections =
+        format!("{} traps, {} jumps", number(reply, "trapping"), number(reply, "jumping"));
     line(&mut out, "redirections", &redirections);
     let stops = format!(
         "{}, the longest {} ticks",
@@ -130,11 +92,7 @@ pub fn status(reply: &Value) -> String {
         number(reply, "region_start")
     );
     line(&mut out, "memory", &region);
-    line(
-        &mut out,
-        "hidden writes",
-        &number(reply, "hidden_writes").to_string(),
-    );
+    line(&mut out, "hidden writes", &number(reply, "hidden_writes").to_string());
     line(&mut out, "INIT", contained(reply, CONTAINS_INIT));
     line(&mut out, "DMA", contained(reply, CONTAINS_DMA));
     for class in ExitClass::ALL {
@@ -183,11 +141,7 @@ fn bits(value: u64, names: &[(u32, &str)]) -> String {
         .filter(|(bit, _)| value & u64::from(*bit) != 0)
         .map(|(_, name)| *name)
         .collect();
-    if set.is_empty() {
-        "none".to_owned()
-    } else {
-        set.join(", ")
-    }
+    if set.is_empty() { "none".to_owned() } else { set.join(", ") }
 }
 
 fn contained(reply: &Value, bit: u32) -> &'static str {
@@ -214,11 +168,7 @@ fn number(object: &Value, name: &str) -> u64 {
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut out = String::new();
     let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(String::len)
-            .max()
-            .unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0)
     };
     for row in rows {
         let mut line = String::new();
@@ -259,12 +209,7 @@ mod tests {
               "state": "TRAP", "reason": "JUMP_LABEL", "trap_calls": 7 },
         ]});
         let text = show(&reply);
-        for part in [
-            "f [loop]",
-            "0x3 trap",
-            "a jump label lies in the window",
-            "trap calls  7",
-        ] {
+        for part in ["f [loop]", "0x3 trap", "a jump label lies in the window", "trap calls  7"] {
             assert!(text.contains(part), "{text}");
         }
     }
@@ -291,10 +236,7 @@ mod tests {
             { "offset": 10, "text": "one\n" }, { "offset": 14, "text": "two\n" },
             { "offset": 20, "text": "three" },
         ]});
-        assert_eq!(
-            log(&reply),
-            "[10 bytes are lost]\none\ntwo\n[2 bytes are lost]\nthree\n"
-        );
+        assert_eq!(log(&reply), "[10 bytes are lost]\none\ntwo\n[2 bytes are lost]\nthree\n");
         assert_eq!(log(&json!({ "pieces": [] })), "");
     }
 }

@@ -37,10 +37,7 @@ pub struct Resolved {
 /// # Errors
 /// [`Error::Malformed`] for a selection that is not understood.
 pub fn wanted_names(file: &PatchFile) -> Result<BTreeSet<String>, Error> {
-    file.undefined
-        .iter()
-        .map(|symbol| Ok(parse(file, symbol)?.name.to_owned()))
-        .collect()
+    file.undefined.iter().map(|symbol| Ok(parse(file, symbol)?.name.to_owned())).collect()
 }
 
 /// Finds the address of every undefined symbol.
@@ -57,10 +54,7 @@ pub fn resolve(
     for symbol in &file.undefined {
         let wish = parse(file, symbol)?;
         let candidate = choose(&wish, symbols.candidates(wish.name), modules)?;
-        resolved.push(Resolved {
-            symbol: symbol.clone(),
-            candidate,
-        });
+        resolved.push(Resolved { symbol: symbol.clone(), candidate });
     }
     Ok(resolved)
 }
@@ -72,14 +66,10 @@ pub fn resolve(
 pub fn rewrite(file: &PatchFile, resolved: &[Resolved]) -> Result<Vec<u8>, Error> {
     let mut image = file.image.clone();
     for Resolved { symbol, candidate } in resolved {
-        let entry = image
-            .get_mut(symbol.place.clone())
-            .filter(|entry| entry.len() == SYMBOL_SIZE);
-        entry
-            .and_then(|entry| make_absolute(entry, candidate.address))
-            .ok_or_else(|| {
-                Error::Malformed(file.path.clone(), format!("{} has no symbol", symbol.name))
-            })?;
+        let entry = image.get_mut(symbol.place.clone()).filter(|entry| entry.len() == SYMBOL_SIZE);
+        entry.and_then(|entry| make_absolute(entry, candidate.address)).ok_or_else(|| {
+            Error::Malformed(file.path.clone(), format!("{} has no symbol", symbol.name))
+        })?;
     }
     Ok(image)
 }
@@ -88,19 +78,12 @@ pub fn rewrite(file: &PatchFile, resolved: &[Resolved]) -> Result<Vec<u8>, Error
 /// the address that its symbols were found at.
 #[must_use]
 pub fn used_modules(resolved: &[Resolved], modules: &BTreeMap<String, u64>) -> String {
-    let names: BTreeSet<&str> = resolved
-        .iter()
-        .map(|resolved| resolved.candidate.object.as_str())
-        .collect();
+    let names: BTreeSet<&str> =
+        resolved.iter().map(|resolved| resolved.candidate.object.as_str()).collect();
     let entries: Vec<String> = names
         .into_iter()
         .filter(|name| *name != KERNEL_OBJECT)
-        .map(|name| {
-            format!(
-                "{name}@{:x}",
-                modules.get(name).copied().unwrap_or_default()
-            )
-        })
+        .map(|name| format!("{name}@{:x}", modules.get(name).copied().unwrap_or_default()))
         .collect();
     entries.join(",")
 }
@@ -128,21 +111,13 @@ fn parse<'a>(file: &PatchFile, symbol: &'a UndefinedSymbol) -> Result<Wish<'a>, 
 /// A plain name, or `lucos.select.OBJECT.N.NAME`.
 fn parse_name(name: &str) -> Option<Wish<'_>> {
     let Some(selection) = name.strip_prefix(SELECT_PREFIX) else {
-        return Some(Wish {
-            name,
-            object: None,
-            nth: None,
-        });
+        return Some(Wish { name, object: None, nth: None });
     };
     let mut parts = selection.splitn(3, '.');
     let object = parts.next().filter(|object| !object.is_empty())?;
     let nth: usize = parts.next()?.parse().ok()?;
     let name = parts.next().filter(|name| !name.is_empty())?;
-    Some(Wish {
-        name,
-        object: Some(object),
-        nth: (nth != 0).then_some(nth),
-    })
+    Some(Wish { name, object: Some(object), nth: (nth != 0).then_some(nth) })
 }
 
 fn choose(
@@ -183,9 +158,7 @@ mod tests {
         let text = "ffffffff81000000 T once\nffffffff81000010 t twice\n\
                     ffffffff81000020 t twice\nffffffffc0000000 t twice\t[loop]\n";
         let wanted = BTreeSet::from(["once".to_owned(), "twice".to_owned()]);
-        Symbols::read(text.as_bytes(), &wanted)
-            .unwrap()
-            .candidates(name)
+        Symbols::read(text.as_bytes(), &wanted).unwrap().candidates(name)
     }
 
     fn pick(name: &str) -> Result<Candidate, Error> {
@@ -197,10 +170,7 @@ mod tests {
     #[test]
     fn a_unique_name_is_enough() {
         assert_eq!(pick("once").unwrap().address, 0xffff_ffff_8100_0000);
-        assert_eq!(
-            pick("lucos.select.vmlinux.0.once").unwrap().address,
-            0xffff_ffff_8100_0000
-        );
+        assert_eq!(pick("lucos.select.vmlinux.0.once").unwrap().address, 0xffff_ffff_8100_0000);
     }
 
     #[test]
@@ -208,49 +178,24 @@ mod tests {
         let error = pick("twice").unwrap_err();
         assert_eq!(error.code(), "AMBIGUOUS");
         let text = error.to_string();
-        for part in [
-            "loop 1 at 0xffffffffc0000000",
-            "vmlinux 2 at",
-            "LUCOS_REPLACE_SELECTED(",
-        ] {
+        for part in ["loop 1 at 0xffffffffc0000000", "vmlinux 2 at", "LUCOS_REPLACE_SELECTED("] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\n'));
-        assert_eq!(
-            error.to_json()["error"]["candidates"]
-                .as_array()
-                .unwrap()
-                .len(),
-            3
-        );
+        assert_eq!(error.to_json()["error"]["candidates"].as_array().unwrap().len(), 3);
     }
 
     #[test]
     fn a_selection_chooses() {
-        assert_eq!(
-            pick("lucos.select.vmlinux.2.twice").unwrap().address,
-            0xffff_ffff_8100_0020
-        );
-        assert_eq!(
-            pick("lucos.select.loop.0.twice").unwrap().address,
-            0xffff_ffff_c000_0000
-        );
-        assert!(matches!(
-            pick("lucos.select.vmlinux.0.twice"),
-            Err(Error::Ambiguous(..))
-        ));
+        assert_eq!(pick("lucos.select.vmlinux.2.twice").unwrap().address, 0xffff_ffff_8100_0020);
+        assert_eq!(pick("lucos.select.loop.0.twice").unwrap().address, 0xffff_ffff_c000_0000);
+        assert!(matches!(pick("lucos.select.vmlinux.0.twice"), Err(Error::Ambiguous(..))));
         assert!(matches!(
             pick("lucos.select.vmlinux.3.twice"),
             Err(Error::NoSuchOccurrence(_, 3, _))
         ));
-        assert!(matches!(
-            pick("lucos.select.nbd.0.twice"),
-            Err(Error::ObjectNotLoaded(..))
-        ));
-        assert!(matches!(
-            pick("lucos.select.loop.0.once"),
-            Err(Error::UnknownSymbol(_))
-        ));
+        assert!(matches!(pick("lucos.select.nbd.0.twice"), Err(Error::ObjectNotLoaded(..))));
+        assert!(matches!(pick("lucos.select.loop.0.once"), Err(Error::UnknownSymbol(_))));
         assert!(matches!(pick("never"), Err(Error::UnknownSymbol(_))));
     }
 
@@ -258,11 +203,7 @@ mod tests {
     fn selections_are_parsed_strictly() {
         assert_eq!(
             parse_name("lucos.select.vmlinux.2.foo.constprop.0"),
-            Some(Wish {
-                name: "foo.constprop.0",
-                object: Some("vmlinux"),
-                nth: Some(2)
-            })
+            Some(Wish { name: "foo.constprop.0", object: Some("vmlinux"), nth: Some(2) })
         );
         for name in [
             "lucos.select.",
@@ -290,10 +231,7 @@ mod tests {
     fn used_modules_are_named_once_with_their_address() {
         let modules = BTreeMap::from([("loop".to_owned(), 0xffff_ffff_c000_0000)]);
         let resolved = |name: &str| Resolved {
-            symbol: UndefinedSymbol {
-                name: name.to_owned(),
-                place: 0..0,
-            },
+            symbol: UndefinedSymbol { name: name.to_owned(), place: 0..0 },
             candidate: pick(name).unwrap(),
         };
         let all = [

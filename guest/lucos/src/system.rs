@@ -12,20 +12,13 @@ use crate::error::Error;
 pub fn lucos_is_underneath() -> bool {
     let leaf = raw_cpuid::cpuid!(cpuid::LEAF_SIGNATURE);
     (leaf.ebx, leaf.ecx, leaf.edx)
-        == (
-            cpuid::SIGNATURE_EBX,
-            cpuid::SIGNATURE_ECX,
-            cpuid::SIGNATURE_EDX,
-        )
+        == (cpuid::SIGNATURE_EBX, cpuid::SIGNATURE_ECX, cpuid::SIGNATURE_EDX)
 }
 
 /// The running kernel's release, as `uname -r` prints it.
 #[must_use]
 pub fn kernel_release() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// Checks that patches can be loaded at all.
@@ -59,13 +52,11 @@ pub fn load_module(image: &[u8], parameters: &str) -> std::io::Result<()> {
     Ok(rustix::system::init_module(image, &parameters)?)
 }
 
-/// Whether a module of this name is loaded.
+/// The state of a module: `live`, `coming` or `going`; `None` when none of this name is loaded.
 #[must_use]
-pub fn module_is_loaded(name: &str) -> bool {
-    Path::new("/sys/module")
-        .join(name)
-        .join("initstate")
-        .exists()
+pub fn module_state(name: &str) -> Option<String> {
+    let state = std::fs::read_to_string(Path::new("/sys/module").join(name).join("initstate"));
+    state.ok().map(|state| state.trim().to_owned())
 }
 
 /// The note section with the build id of a loaded module; `None` when it has none.
@@ -81,14 +72,8 @@ mod tests {
 
     #[test]
     fn the_degree_stands_in_brackets() {
-        assert_eq!(
-            lockdown_degree("[none] integrity confidentiality\n"),
-            Some("none")
-        );
-        assert_eq!(
-            lockdown_degree("none [integrity] confidentiality\n"),
-            Some("integrity")
-        );
+        assert_eq!(lockdown_degree("[none] integrity confidentiality\n"), Some("none"));
+        assert_eq!(lockdown_degree("none [integrity] confidentiality\n"), Some("integrity"));
         assert_eq!(lockdown_degree(""), None);
     }
 }

@@ -30,19 +30,13 @@ fn error_code(image: Vec<u8>) -> String {
 }
 
 fn names(file: &PatchFile) -> Vec<&str> {
-    file.undefined
-        .iter()
-        .map(|symbol| symbol.name.as_str())
-        .collect()
+    file.undefined.iter().map(|symbol| symbol.name.as_str()).collect()
 }
 
 #[test]
 fn a_small_patch_is_understood() {
     let file = parse(module(ONE)).unwrap();
-    assert_eq!(
-        (file.name.as_str(), file.module.as_str()),
-        ("example", "example")
-    );
+    assert_eq!((file.name.as_str(), file.module.as_str()), ("example", "example"));
     assert_eq!(file.kernel, "6.1.0-1-test");
     assert_eq!(file.functions, ["old_function"]);
     assert_eq!(names(&file), ["old_function"]);
@@ -69,10 +63,7 @@ fn every_macro_of_the_header_leaves_its_mark() {
         "#,
     ))
     .unwrap();
-    assert_eq!(
-        file.functions,
-        ["old_function", "lucos.select.vmlinux.2.twice", "unseen"]
-    );
+    assert_eq!(file.functions, ["old_function", "lucos.select.vmlinux.2.twice", "unseen"]);
     let mut undefined = names(&file);
     undefined.sort_unstable();
     assert_eq!(
@@ -100,28 +91,15 @@ fn resolved_symbols_become_absolute() {
         Symbols::read(KALLSYMS.as_bytes(), &resolve::wanted_names(&file).unwrap()).unwrap();
     let modules = BTreeMap::from([("loop".to_owned(), 0xffff_ffff_c000_0000)]);
     let resolved = resolve::resolve(&file, &symbols, &modules).unwrap();
-    let addresses: BTreeSet<u64> = resolved
-        .iter()
-        .map(|resolved| resolved.candidate.address)
-        .collect();
+    let addresses: BTreeSet<u64> =
+        resolved.iter().map(|resolved| resolved.candidate.address).collect();
     assert_eq!(
         addresses,
-        BTreeSet::from([
-            0xffff_ffff_8100_0000,
-            0xffff_ffff_8100_0200,
-            0xffff_ffff_c000_0000
-        ])
+        BTreeSet::from([0xffff_ffff_8100_0000, 0xffff_ffff_8100_0200, 0xffff_ffff_c000_0000])
     );
-    assert_eq!(
-        resolve::used_modules(&resolved, &modules),
-        "loop@ffffffffc0000000"
-    );
+    assert_eq!(resolve::used_modules(&resolved, &modules), "loop@ffffffffc0000000");
     let image = resolve::rewrite(&file, &resolved).unwrap();
-    let changed = image
-        .iter()
-        .zip(&file.image)
-        .filter(|(new, old)| new != old)
-        .count();
+    let changed = image.iter().zip(&file.image).filter(|(new, old)| new != old).count();
     assert!(changed <= resolved.len() * 10, "{changed} bytes changed");
     assert_eq!(names(&parse(image).unwrap()), [""; 0]);
 }
@@ -132,10 +110,7 @@ fn a_function_in_another_file_is_noticed() {
     assert!(parse(module_of_two(helper, ONE)).is_ok());
     let stray = "#include <lucos/patch.h>\nLUCOS_REPLACE(stray, void, void) { }";
     let error = parse(module_of_two(stray, ONE)).unwrap_err();
-    assert!(
-        error.to_string().contains("not every LUCOS_REPLACE"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("not every LUCOS_REPLACE"), "{error}");
     let behind = format!("{ONE}LUCOS_REPLACE(late, void, void) {{ }}");
     assert_eq!(error_code(module(&behind)), "MALFORMED");
 }
@@ -165,10 +140,7 @@ fn another_version_of_the_header_is_named() {
         .position(|window| window.starts_with(&record) && window.ends_with(b"example"));
     image[place.unwrap()] = 9;
     let error = parse(image).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "example.ko: made with version 9 of the patch header, not 1"
-    );
+    assert_eq!(error.to_string(), "example.ko: made with version 9 of the patch header, not 1");
 }
 
 #[test]
@@ -178,21 +150,14 @@ fn a_name_that_is_too_long_does_not_compile() {
     assert!(std::panic::catch_unwind(|| module(&source)).is_err());
     let fits = "x".repeat(63);
     let source = format!("LUCOS_REPLACE({fits}, void, void) {{ }}\n{ONE}");
-    assert_eq!(
-        parse(module(&source)).unwrap().functions,
-        [fits.as_str(), "old_function"]
-    );
+    assert_eq!(parse(module(&source)).unwrap().functions, [fits.as_str(), "old_function"]);
 }
 
 #[test]
 fn a_truncated_file_is_called_that() {
     let image = module(ONE);
     for length in (64..image.len()).step_by(61) {
-        assert_eq!(
-            error_code(image[..length].to_vec()),
-            "TRUNCATED",
-            "{length} bytes"
-        );
+        assert_eq!(error_code(image[..length].to_vec()), "TRUNCATED", "{length} bytes");
     }
 }
 

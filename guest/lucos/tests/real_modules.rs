@@ -10,10 +10,7 @@ fn headers() -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("LUCOS_TEST_HEADERS") {
         return std::env::split_paths(&list).collect();
     }
-    let installed = std::fs::read_dir("/usr/src")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let installed = std::fs::read_dir("/usr/src").into_iter().flatten().flatten();
     installed
         .map(|entry| entry.path())
         .filter(|path| path.join("Module.symvers").exists())
@@ -35,20 +32,13 @@ fn copy_folder(from: &Path, to: &Path) {
 
 fn make(headers: &Path, folder: &Path, symbols: Option<&Path>) {
     let mut command = Command::new("make");
-    command
-        .arg("-C")
-        .arg(headers)
-        .arg(format!("M={}", folder.display()));
+    command.arg("-C").arg(headers).arg(format!("M={}", folder.display()));
     command.args(["CONFIG_DEBUG_INFO_BTF_MODULES=", "KBUILD_MODPOST_WARN=1"]);
     if let Some(symbols) = symbols {
         command.arg(format!("KBUILD_EXTRA_SYMBOLS={}", symbols.display()));
     }
     let made = command.arg("modules").output().expect("make");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 #[test]
@@ -68,10 +58,7 @@ fn check_samples(headers: &Path) {
     for folder in ["manager", "patches", "include"] {
         copy_folder(&guest.join(folder), &scratch.path().join(folder));
     }
-    let (manager, patches) = (
-        scratch.path().join("manager"),
-        scratch.path().join("patches"),
-    );
+    let (manager, patches) = (scratch.path().join("manager"), scratch.path().join("patches"));
     make(headers, &manager, None);
     make(headers, &patches, Some(&manager.join("Module.symvers")));
     let release = std::fs::read_to_string(headers.join("include/generated/utsrelease.h")).unwrap();
@@ -91,10 +78,6 @@ fn check_samples(headers: &Path) {
             assert!(undefined, "{function} of {stem} is exported");
         }
         let exported = ["seq_printf", "lucos_patch_load", "__fentry__"];
-        assert!(
-            file.undefined
-                .iter()
-                .all(|symbol| !exported.contains(&symbol.name.as_str()))
-        );
+        assert!(file.undefined.iter().all(|symbol| !exported.contains(&symbol.name.as_str())));
     }
 }

@@ -69,10 +69,7 @@ fn send(apic_id: u32, command: u32) {
     // LUCOS starts the processors.
     unsafe {
         if rdmsr(IA32_APIC_BASE) & X2APIC_ENABLED != 0 {
-            wrmsr(
-                IA32_X2APIC_ICR,
-                u64::from(apic_id) << 32 | u64::from(command),
-            );
+            wrmsr(IA32_X2APIC_ICR, u64::from(apic_id) << 32 | u64::from(command));
             return;
         }
     }

@@ -15,12 +15,7 @@ fn checked(leaf: u32) -> CpuidResult {
     if leaf <= highest(leaf & 0x8000_0000) {
         read(leaf, 0)
     } else {
-        CpuidResult {
-            eax: 0,
-            ebx: 0,
-            ecx: 0,
-            edx: 0,
-        }
+        CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 }
     }
 }
 
@@ -67,19 +62,11 @@ pub fn svm_features() -> CpuidResult {
 /// Bits of a physical address, 36 to 52.
 pub fn physical_bits() -> u8 {
     let bits = checked(0x8000_0008).eax & 0xff;
-    if (36..=52).contains(&bits) {
-        bits as u8
-    } else {
-        36
-    }
+    if (36..=52).contains(&bits) { bits as u8 } else { 36 }
 }
 
 /// This processor's local APIC id, the 32-bit one where there is one.
 pub fn apic_id() -> u32 {
     let extended = checked(0xb);
-    if extended.ebx != 0 {
-        extended.edx
-    } else {
-        read(1, 0).ebx >> 24
-    }
+    if extended.ebx != 0 { extended.edx } else { read(1, 0).ebx >> 24 }
 }

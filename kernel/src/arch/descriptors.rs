@@ -60,11 +60,7 @@ struct TablePointer {
 impl Descriptors {
     /// Tables for the processor with this shared part.
     pub fn new(shared: &'static Shared) -> Box<Self> {
-        let stack = || TrapStack {
-            space: [0; STACK_SIZE],
-            shared,
-            padding: 0,
-        };
+        let stack = || TrapStack { space: [0; STACK_SIZE], shared, padding: 0 };
         let mut tables = Box::new(Self {
             gdt: [
                 0,
@@ -107,10 +103,7 @@ impl Descriptors {
             base: self.gdt.as_ptr() as u64,
         };
         let idt = trap::table();
-        let idt = TablePointer {
-            limit: idt.limit,
-            base: idt.base,
-        };
+        let idt = TablePointer { limit: idt.limit, base: idt.base };
         // SAFETY: both tables live for ever. The code segment equals the one in use (64-bit, ring
         // 0), and data segments are not used in 64-bit mode.
         unsafe {

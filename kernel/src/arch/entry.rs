@@ -33,11 +33,7 @@ const _: hermit_entry::Entry = _start;
 
 extern "C" fn start(raw: &'static RawBootInfo, _cpu: u32) -> ! {
     let info = BootInfo::from(*raw);
-    let PlatformInfo::Multiboot {
-        multiboot_info_addr,
-        ..
-    } = info.platform_info
-    else {
+    let PlatformInfo::Multiboot { multiboot_info_addr, .. } = info.platform_info else {
         super::end_machine(None, 0);
     };
     boot::start(multiboot_info_addr.get())

@@ -47,11 +47,7 @@ pub fn create(apic_ids: &[u32]) {
             .iter()
             .zip(0..)
             .map(|(apic_id, number)| {
-                let shared = Shared {
-                    number,
-                    apic_id: *apic_id,
-                    ..Shared::default()
-                };
+                let shared = Shared { number, apic_id: *apic_id, ..Shared::default() };
                 &*Box::leak(Box::new(shared))
             })
             .collect()

@@ -127,15 +127,11 @@ fn low_page(record: &BootRecord) -> Option<u64> {
         let meets = |start, length| start < page + PAGE && page < start + length;
         let mut modules = record.modules.iter();
         let in_bundle = modules.any(|module| meets(module.start, module.length));
-        let in_efi = record
-            .efi
-            .is_some_and(|efi| meets(efi.memory_map, efi.memory_map_length.into()));
+        let in_efi =
+            record.efi.is_some_and(|efi| meets(efi.memory_map, efi.memory_map_length.into()));
         in_ram && !in_bundle && !in_efi
     };
-    (1..0xa0)
-        .rev()
-        .map(|number| number * PAGE)
-        .find(|page| free(*page))
+    (1..0xa0).rev().map(|number| number * PAGE).find(|page| free(*page))
 }
 
 /// The page: code and what it finds there.
@@ -163,10 +159,7 @@ fn fill(page: u64, stack: u64, processor: &'static Shared) -> Box<[u8; 4096]> {
     put(ROOT, &(control::root() as u32).to_le_bytes());
     put(STACK, &stack.to_le_bytes());
     put(ARGUMENT, &u64::from(processor.number).to_le_bytes());
-    put(
-        TARGET,
-        &(arrive as extern "C" fn(u64) -> ! as usize as u64).to_le_bytes(),
-    );
+    put(TARGET, &(arrive as extern "C" fn(u64) -> ! as usize as u64).to_le_bytes());
     content
 }
 

@@ -260,11 +260,7 @@ pub fn enter(context: &mut Context, space: &TaskSpace, descriptors: &mut Descrip
     }
     // SAFETY: reading CR2 has no effect.
     let address = unsafe { x86::controlregs::cr2() } as u64;
-    Trap::Exception {
-        vector: context.vector as u8,
-        error: context.error,
-        address,
-    }
+    Trap::Exception { vector: context.vector as u8, error: context.error, address }
 }
 
 /// Where an interrupt table lies.
@@ -283,10 +279,7 @@ struct Gates([[u64; 2]; 256]);
 pub fn table() -> Table {
     static GATES: Once<Gates> = Once::new();
     let gates = GATES.call_once(build);
-    Table {
-        limit: size_of::<Gates>() as u16 - 1,
-        base: addr_of!(*gates) as u64,
-    }
+    Table { limit: size_of::<Gates>() as u16 - 1, base: addr_of!(*gates) as u64 }
 }
 
 fn build() -> Gates {

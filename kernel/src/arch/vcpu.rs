@@ -81,11 +81,7 @@ impl Vcpu {
     /// # Errors
     /// The extension is missing or locked, or the region is full.
     pub fn new(shared: &'static Shared) -> Result<Self, Fatal> {
-        Ok(Self {
-            backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?),
-            shared,
-            started: false,
-        })
+        Ok(Self { backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?), shared, started: false })
     }
 
     /// Runs the guest until an exit that a task must handle.

@@ -126,13 +126,7 @@ pub(super) unsafe fn write_ram(phys: u64, data: &[u8]) {
 /// Both ranges must be mapped RAM outside of LUCOS's region.
 pub(super) unsafe fn copy_ram(from: u64, to: u64, length: usize) {
     // SAFETY: the caller vouches for both ranges.
-    unsafe {
-        copy(
-            (DIRECT + from) as *const u8,
-            (DIRECT + to) as *mut u8,
-            length,
-        )
-    };
+    unsafe { copy((DIRECT + from) as *const u8, (DIRECT + to) as *mut u8, length) };
 }
 
 /// Reads bytes of mapped memory that is not LUCOS's.
@@ -142,13 +136,7 @@ pub(super) unsafe fn copy_ram(from: u64, to: u64, length: usize) {
 pub(super) unsafe fn read_mapped(phys: u64, buffer: &mut [u8]) {
     // SAFETY: the caller vouches for the source. The guest may write it meanwhile; bytes are
     // copied, whatever they are.
-    unsafe {
-        copy_nonoverlapping(
-            (DIRECT + phys) as *const u8,
-            buffer.as_mut_ptr(),
-            buffer.len(),
-        )
-    };
+    unsafe { copy_nonoverlapping((DIRECT + phys) as *const u8, buffer.as_mut_ptr(), buffer.len()) };
 }
 
 /// Page tables in LUCOS's region, as the editor in `lucos_paging` sees them.

@@ -19,9 +19,7 @@ pub fn processors(rsdp: u64) -> Result<Vec<u32>, Fatal> {
     // and checksum of everything it follows from there.
     let tables =
         unsafe { AcpiTables::from_rsdp(Firmware, address) }.map_err(|_| Fatal::NoProcessors)?;
-    let madt = tables
-        .find_table::<Madt>()
-        .map_err(|_| Fatal::NoProcessors)?;
+    let madt = tables.find_table::<Madt>().map_err(|_| Fatal::NoProcessors)?;
     let own = cpuid::apic_id();
     let mut ids = Vec::from([own]);
     for id in madt.get().entries().filter_map(|entry| usable(&entry)) {

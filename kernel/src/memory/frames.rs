@@ -13,11 +13,7 @@ struct Frames {
     used: [bool; MAX],
 }
 
-static FRAMES: Mutex<Frames> = Mutex::new(Frames {
-    start: 0,
-    count: 0,
-    used: [false; MAX],
-});
+static FRAMES: Mutex<Frames> = Mutex::new(Frames { start: 0, count: 0, used: [false; MAX] });
 
 /// Takes over the region; its first `taken` bytes are in use already.
 pub fn start(region: MemoryRange, taken: u64) {
@@ -51,10 +47,7 @@ pub fn allocate_run(count: u64) -> Option<u64> {
 pub fn free(frame: u64) {
     let mut frames = FRAMES.lock();
     let index = frame.wrapping_sub(frames.start) / PAGE;
-    if let Some(used) = usize::try_from(index)
-        .ok()
-        .and_then(|index| frames.used.get_mut(index))
-    {
+    if let Some(used) = usize::try_from(index).ok().and_then(|index| frames.used.get_mut(index)) {
         *used = false;
     }
 }

@@ -13,11 +13,7 @@ pub fn start(memory: &[MemoryRange]) {
     let whole = |range: &MemoryRange| {
         let start = range.start.next_multiple_of(PAGE);
         let length = (range.end() & !(PAGE - 1)).saturating_sub(start);
-        MemoryRange {
-            start,
-            length,
-            kind: range.kind,
-        }
+        MemoryRange { start, length, kind: range.kind }
     };
     RANGES.call_once(|| {
         memory
@@ -33,11 +29,9 @@ pub fn contains(start: u64, length: u64) -> bool {
     let Some(end) = start.checked_add(length) else {
         return false;
     };
-    RANGES.get().is_some_and(|ranges| {
-        ranges
-            .iter()
-            .any(|range| range.start <= start && end <= range.end())
-    })
+    RANGES
+        .get()
+        .is_some_and(|ranges| ranges.iter().any(|range| range.start <= start && end <= range.end()))
 }
 
 /// Writes bytes; `None` when they are not all guest RAM.

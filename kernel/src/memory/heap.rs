@@ -22,10 +22,7 @@ struct Kernel {
 }
 
 #[global_allocator]
-static KERNEL: Kernel = Kernel {
-    heap: Mutex::new(Heap::empty()),
-    started: Once::new(),
-};
+static KERNEL: Kernel = Kernel { heap: Mutex::new(Heap::empty()), started: Once::new() };
 
 // SAFETY: the memory comes from `linked_list_allocator`, which keeps the contract; the area is
 // handed over exactly once.

@@ -31,11 +31,7 @@ pub fn table() -> PageTable {
 
 /// The largest page that this processor can use.
 pub fn largest_page() -> PageSize {
-    if cpuid::has_huge_pages() {
-        PageSize::Huge
-    } else {
-        PageSize::Large
-    }
+    if cpuid::has_huge_pages() { PageSize::Huge } else { PageSize::Large }
 }
 
 /// Reads what lies at a physical address that the boot stub mapped.
@@ -56,9 +52,7 @@ pub fn read_early(phys: u64, buffer: &mut [u8]) -> Option<()> {
 /// The region is too small, or the image is not what the linker made.
 pub fn start(record: &BootRecord) -> Result<(), Fatal> {
     let mut tables = Tables::default();
-    let root = super::direct::Pages::allocate(1)
-        .ok_or(Fatal::OutOfMemory)?
-        .phys();
+    let root = super::direct::Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     ROOT.call_once(|| root);
     for range in &record.memory {
         if range.kind == MemoryKind::Ram {
@@ -87,16 +81,10 @@ pub fn use_it() {
 fn map_around(tables: &mut Tables, range: MemoryRange, record: &BootRecord) -> Result<(), Fatal> {
     let low = record.region.start.min(record.nvs.start);
     let high = record.region.end().max(record.nvs.end());
-    for (start, end) in [
-        (range.start, range.end().min(low)),
-        (range.start.max(high), range.end()),
-    ] {
+    for (start, end) in [(range.start, range.end().min(low)), (range.start.max(high), range.end())]
+    {
         if start < end {
-            let part = MemoryRange {
-                start,
-                length: end - start,
-                kind: range.kind,
-            };
+            let part = MemoryRange { start, length: end - start, kind: range.kind };
             map_direct(tables, part, Rights::READ_WRITE)?;
         }
     }
@@ -110,15 +98,8 @@ fn map_direct(tables: &mut Tables, range: MemoryRange, rights: Rights) -> Result
     if start >= end {
         return Ok(());
     }
-    let mapping = Mapping {
-        virt: DIRECT + start,
-        phys: start,
-        length: end - start,
-        rights,
-    };
-    table()
-        .map_new(tables, mapping)
-        .map_err(|_| Fatal::OutOfMemory)
+    let mapping = Mapping { virt: DIRECT + start, phys: start, length: end - start, rights };
+    table().map_new(tables, mapping).map_err(|_| Fatal::OutOfMemory)
 }
 
 /// Maps the kernel image, each segment with its own rights.
@@ -143,9 +124,7 @@ fn map_image(tables: &mut Tables, record: &BootRecord) -> Result<(), Fatal> {
         if !inside {
             return Err(Fatal::BadBootRecord);
         }
-        table()
-            .set(tables, mapping)
-            .map_err(|_| Fatal::OutOfMemory)?;
+        table().set(tables, mapping).map_err(|_| Fatal::OutOfMemory)?;
     }
     Ok(())
 }
@@ -164,10 +143,8 @@ fn segments() -> Result<Vec<ProgramHeader>, Fatal> {
     let file = FileHeader::parse_tail(ident, rest).map_err(|_| Fatal::BadBootRecord)?;
     let start = usize::try_from(file.e_phoff).map_err(|_| Fatal::BadBootRecord)?;
     let length = usize::from(file.e_phnum) * usize::from(file.e_phentsize);
-    let table = header
-        .get(start..)
-        .and_then(|rest| rest.get(..length))
-        .ok_or(Fatal::BadBootRecord)?;
+    let table =
+        header.get(start..).and_then(|rest| rest.get(..length)).ok_or(Fatal::BadBootRecord)?;
     Ok(SegmentTable::new(file.endianness, file.class, table)
         .iter()
         .filter(|header| header.p_type == PT_LOAD)
@@ -180,17 +157,8 @@ pub fn map_page(phys: u64, uncached: bool) -> Option<u64> {
     let page = phys & !(PAGE - 1);
     let mut tables = Tables::default();
     if table().walk(&tables, DIRECT + page).is_none() {
-        let rights = Rights {
-            uncached,
-            write: uncached,
-            ..Rights::READ
-        };
-        let mapping = Mapping {
-            virt: DIRECT + page,
-            phys: page,
-            length: PAGE,
-            rights,
-        };
+        let rights = Rights { uncached, write: uncached, ..Rights::READ };
+        let mapping = Mapping { virt: DIRECT + page, phys: page, length: PAGE, rights };
         table().map_new(&mut tables, mapping).ok()?;
     }
     Some(DIRECT + phys)
@@ -207,15 +175,8 @@ pub fn unmap_start_page(phys: u64) -> Result<(), Fatal> {
 }
 
 fn set_start_page(phys: u64, rights: Rights) -> Result<(), Fatal> {
-    let mapping = Mapping {
-        virt: phys,
-        phys,
-        length: PAGE,
-        rights,
-    };
-    table()
-        .set(&mut Tables::default(), mapping)
-        .map_err(|_| Fatal::OutOfMemory)?;
+    let mapping = Mapping { virt: phys, phys, length: PAGE, rights };
+    table().set(&mut Tables::default(), mapping).map_err(|_| Fatal::OutOfMemory)?;
     use_it();
     Ok(())
 }

@@ -49,14 +49,8 @@ impl TaskSpace {
     /// The region is full, or the place is taken.
     pub fn map(&self, virt: u64, phys: u64, length: u64, rights: Rights) -> Result<(), Fatal> {
         debug_assert!(!(rights.write && rights.execute) && virt + length <= DIRECT);
-        let mapping = Mapping {
-            virt,
-            phys,
-            length: length.next_multiple_of(PAGE),
-            rights: rights.user(),
-        };
-        self.table
-            .map_new(&mut Tables::default(), mapping)
-            .map_err(|_| Fatal::BadTaskImage)
+        let mapping =
+            Mapping { virt, phys, length: length.next_multiple_of(PAGE), rights: rights.user() };
+        self.table.map_new(&mut Tables::default(), mapping).map_err(|_| Fatal::BadTaskImage)
     }
 }

@@ -23,9 +23,7 @@ pub fn serve(
         LogRequest::Read { offset, length } => {
             need(rights, Rights::READ)?;
             let mut bytes = [0; PAYLOAD_MAX];
-            let room = bytes
-                .get_mut(..length as usize)
-                .ok_or(CallStatus::Refused)?;
+            let room = bytes.get_mut(..length as usize).ok_or(CallStatus::Refused)?;
             let (offset, copied) = output::read_ring(offset, room);
             let bytes = room.get(..copied).unwrap_or(&[]);
             reply(&LogReply::Text { offset, bytes }, buffer)

@@ -64,11 +64,7 @@ const fn needed(request: &MachineRequest) -> Rights {
 
 /// The caller holds the stop; a machine with one processor needs none.
 fn held(me: u32) -> Result<(), CallStatus> {
-    if stop::is_held_by(me) || local::all().len() == 1 {
-        Ok(())
-    } else {
-        Err(CallStatus::Refused)
-    }
+    if stop::is_held_by(me) || local::all().len() == 1 { Ok(()) } else { Err(CallStatus::Refused) }
 }
 
 fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus> {

@@ -28,9 +28,5 @@ fn reply<T: Serialize>(value: &T, buffer: &mut Buffer) -> Result<usize, CallStat
 
 /// The caller holds the right, or the call ends.
 fn need(held: Rights, needed: Rights) -> Result<(), CallStatus> {
-    if held.contains(needed) {
-        Ok(())
-    } else {
-        Err(CallStatus::MissingRight)
-    }
+    if held.contains(needed) { Ok(()) } else { Err(CallStatus::MissingRight) }
 }

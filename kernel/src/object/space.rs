@@ -14,20 +14,9 @@ pub fn serve(
     message: &[u8],
     buffer: &mut Buffer,
 ) -> Result<usize, CallStatus> {
-    let SpaceRequest::Set {
-        start,
-        length,
-        read,
-        write,
-        execute,
-    } = request(message)?;
+    let SpaceRequest::Set { start, length, read, write, execute } = request(message)?;
     need(rights, manifest::Rights::WRITE)?;
-    let rights = Rights {
-        read,
-        write,
-        execute,
-        ..Rights::NONE
-    };
+    let rights = Rights { read, write, execute, ..Rights::NONE };
     guest_space::set(me, start, length, rights)?;
     reply(&Done, buffer)
 }

@@ -63,10 +63,7 @@ fn a_branch_to_the_first_instruction_needs_the_slot() {
     let mut system = System::new();
     let from = start_of("loops_to_first") + 7;
     let behind_slot = record("loops_to_first", 0x100);
-    assert_eq!(
-        system.apply("fix", &[behind_slot]),
-        Err((ErrorCode::BranchToSite, 0, from))
-    );
+    assert_eq!(system.apply("fix", &[behind_slot]), Err((ErrorCode::BranchToSite, 0, from)));
     let slot = FunctionRecord {
         site_offset: 0,
         flags: FUNCTION_FENTRY_SLOT | FUNCTION_SITE_IS_SLOT,
@@ -76,9 +73,7 @@ fn a_branch_to_the_first_instruction_needs_the_slot() {
     assert_eq!(system.jump(1, 0), Ok([0, 1]));
     system.rollback(1).unwrap();
     // A tracer is attached.
-    system
-        .guest
-        .poke(start_of("loops_to_first"), &[0xe8, 1, 2, 3, 4]);
+    system.guest.poke(start_of("loops_to_first"), &[0xe8, 1, 2, 3, 4]);
     assert_eq!(
         system.apply("fix", &[slot]),
         Err((ErrorCode::SiteForeign, 0, start_of("loops_to_first")))
@@ -95,18 +90,11 @@ fn windows_that_take_no_jump_keep_the_trap() {
     };
     let functions = [
         record("loops_inside", 0x100),
-        FunctionRecord {
-            old_size: 6,
-            ..record("tiny", 0x200)
-        },
+        FunctionRecord { old_size: 6, ..record("tiny", 0x200) },
         flagged,
     ];
     assert_eq!(system.apply("fix", &functions), Ok([0, 1]));
-    let reasons = [
-        WindowReason::Branch,
-        WindowReason::TooShort,
-        WindowReason::StaticCall,
-    ];
+    let reasons = [WindowReason::Branch, WindowReason::TooShort, WindowReason::StaticCall];
     for (index, reason) in reasons.into_iter().enumerate() {
         let refused = Err((ErrorCode::NoJump, index as u32, reason.number().into()));
         assert_eq!(system.jump(1, index as u32), refused);
@@ -165,10 +153,7 @@ fn patches_stack() {
     for (number, jump) in [(1, false), (2, true), (3, true)] {
         let entry = 0x100 * number;
         let name = format!("fix{number}");
-        assert_eq!(
-            system.apply(&name, &[record("plain", entry)]),
-            Ok([0, number])
-        );
+        assert_eq!(system.apply(&name, &[record("plain", entry)]), Ok([0, number]));
         if jump {
             assert_eq!(system.jump(number, 0), Ok([0, 1]));
         }
@@ -197,10 +182,7 @@ fn somebody_elses_bytes_over_ours_are_noticed() {
 #[test]
 fn expected_bytes_are_compared() {
     let mut system = System::new();
-    let mut function = FunctionRecord {
-        expected_length: 4,
-        ..record("plain", 0x100)
-    };
+    let mut function = FunctionRecord { expected_length: 4, ..record("plain", 0x100) };
     function.expected[..4].copy_from_slice(&[0x55, 0x48, 0x89, 0xe0]);
     function.expected_mask[..4].copy_from_slice(&[0xff, 0xff, 0xff, 0xf0]);
     assert_eq!(system.apply("fix", &[function]), Ok([0, 1]));
@@ -220,42 +202,23 @@ fn places_are_checked() {
     let function = record("plain", 0x100);
     let cases = [
         (
-            FunctionRecord {
-                old_start: TEXT_END - 32,
-                ..function
-            },
+            FunctionRecord { old_start: TEXT_END - 32, ..function },
             ErrorCode::OldNotText,
             TEXT_END - 32,
         ),
         (
-            FunctionRecord {
-                new_entry: TEXT_END - 64,
-                ..function
-            },
+            FunctionRecord { new_entry: TEXT_END - 64, ..function },
             ErrorCode::NewNotText,
             TEXT_END - 64,
         ),
+        (FunctionRecord { new_size: 0x1000, ..function }, ErrorCode::NewNotText, MODULE + 0x100),
         (
-            FunctionRecord {
-                new_size: 0x1000,
-                ..function
-            },
-            ErrorCode::NewNotText,
-            MODULE + 0x100,
-        ),
-        (
-            FunctionRecord {
-                site_offset: 10,
-                ..function
-            },
+            FunctionRecord { site_offset: 10, ..function },
             ErrorCode::NotAtEntry,
             start_of("plain") + 9,
         ),
         (
-            FunctionRecord {
-                site_offset: 11,
-                ..function
-            },
+            FunctionRecord { site_offset: 11, ..function },
             ErrorCode::SiteBoundary,
             start_of("plain") + 11,
         ),
@@ -281,15 +244,9 @@ fn build_ids_and_unsupported_parts_are_refused() {
     let build = |builder: DescriptorBuilder| builder.function(record("plain", 0x100)).build();
     let builder = || DescriptorBuilder::new("fix").unwrap();
     let other = build(builder().build_id(&[1, 2, 3]).unwrap());
-    assert_eq!(
-        system.apply_bytes(&other),
-        Err((ErrorCode::BuildId, NO_ITEM, 0))
-    );
+    assert_eq!(system.apply_bytes(&other), Err((ErrorCode::BuildId, NO_ITEM, 0)));
     let hook = build(builder().hooks([0, MODULE, 0, 0]));
-    assert_eq!(
-        system.apply_bytes(&hook),
-        Err((ErrorCode::Unsupported, NO_ITEM, MODULE))
-    );
+    assert_eq!(system.apply_bytes(&hook), Err((ErrorCode::Unsupported, NO_ITEM, MODULE)));
     let version = DataVersionRecord {
         old_object: MODULE,
         new_object: MODULE + 64,
@@ -301,10 +258,7 @@ fn build_ids_and_unsupported_parts_are_refused() {
         ..DataVersionRecord::default()
     };
     let data = build(builder().data_version(version, &[]));
-    assert_eq!(
-        system.apply_bytes(&data),
-        Err((ErrorCode::Unsupported, 0, 0))
-    );
+    assert_eq!(system.apply_bytes(&data), Err((ErrorCode::Unsupported, 0, 0)));
     let same = build(builder().build_id(&BUILD_ID).unwrap());
     assert_eq!(system.apply_bytes(&same), Ok([0, 1]));
 }
@@ -355,13 +309,7 @@ fn a_late_processor_undoes_everything() {
 fn only_the_registered_manager_may_ask() {
     let mut system = System::bare();
     let bytes = descriptor("fix", &[record("plain", 0x100)]);
-    let calls = [
-        Call::Apply,
-        Call::Jump,
-        Call::Rollback,
-        Call::MeasureStop,
-        Call::Unregister,
-    ];
+    let calls = [Call::Apply, Call::Jump, Call::Rollback, Call::MeasureStop, Call::Unregister];
     for call in calls {
         let refused = Err((ErrorCode::NotRegistered, NO_ITEM, 0));
         assert_eq!(system.call(call, [NONCE, 1, 1, 0]), refused);
@@ -379,12 +327,7 @@ fn only_the_registered_manager_may_ask() {
     assert_eq!(system.rollback(1), refused);
     // Another manager of the same kernel finds the update.
     assert_eq!(system.register(&registration(), 99), Ok([0, 1]));
-    assert_eq!(
-        system
-            .call(Call::Rollback, [99, 1, 0, 0])
-            .map(|[rax, _]| rax),
-        Ok(0)
-    );
+    assert_eq!(system.call(Call::Rollback, [99, 1, 0, 0]).map(|[rax, _]| rax), Ok(0));
 }
 
 #[test]
@@ -396,10 +339,7 @@ fn registrations_are_checked() {
     let address = system.place(&record.to_bytes());
     for length in [0, 87, 4097, u64::MAX] {
         let refused = Err((ErrorCode::Length, NO_ITEM, length));
-        assert_eq!(
-            system.call(Call::Register, [1, address, length, 0]),
-            refused
-        );
+        assert_eq!(system.call(Call::Register, [1, address, length, 0]), refused);
     }
     let refused = Err((ErrorCode::Registration, NO_ITEM, 4));
     assert_eq!(system.call(Call::Register, [1, address, 96, 0]), refused);

@@ -6,18 +6,15 @@ use crate::platform::{Facts, Platform};
 use crate::service::{Liveupdate, Results};
 use lucos_abi::boot::{MemoryKind, MemoryRange};
 use lucos_abi::object::COUNTERS;
-use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::{ErrorCode, name};
+use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 
-pub(super) const SPACE: AddressSpace = AddressSpace {
-    root: 0x1000,
-    five_levels: false,
-};
+pub(super) const SPACE: AddressSpace = AddressSpace { root: 0x1000, five_levels: false };
 pub(super) const NONCE: u64 = 0x1234_5678;
 /// Text of the kernel: two pages.
 pub(super) const TEXT: u64 = 0xffff_ffff_8100_0000;
@@ -39,26 +36,11 @@ pub(super) const FUNCTIONS: [(&str, &[u8]); 8] = [
         ],
     ),
     // slot; mov rax, imm64; ret
-    (
-        "long_first",
-        &[
-            0x0f, 0x1f, 0x44, 0, 0, 0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 0xc3,
-        ],
-    ),
+    ("long_first", &[0x0f, 0x1f, 0x44, 0, 0, 0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 0xc3]),
     // slot; dec edi; jnz to the dec; ret
-    (
-        "loops_to_first",
-        &[
-            0x0f, 0x1f, 0x44, 0, 0, 0xff, 0xcf, 0x75, 0xfc, 0xc3, 0xcc, 0xcc,
-        ],
-    ),
+    ("loops_to_first", &[0x0f, 0x1f, 0x44, 0, 0, 0xff, 0xcf, 0x75, 0xfc, 0xc3, 0xcc, 0xcc]),
     // slot; push rbx; dec edi; jnz to the dec; pop rbx; ret
-    (
-        "loops_inside",
-        &[
-            0x0f, 0x1f, 0x44, 0, 0, 0x53, 0xff, 0xcf, 0x75, 0xfc, 0x5b, 0xc3,
-        ],
-    ),
+    ("loops_inside", &[0x0f, 0x1f, 0x44, 0, 0, 0x53, 0xff, 0xcf, 0x75, 0xfc, 0x5b, 0xc3]),
     // slot; ret
     ("tiny", &[0x0f, 0x1f, 0x44, 0, 0, 0xc3]),
     // push rbp; call +0; pop rbp; ret: no slot
@@ -76,10 +58,7 @@ pub(super) const FUNCTIONS: [(&str, &[u8]); 8] = [
 ];
 
 pub(super) fn start_of(function: &str) -> u64 {
-    let index = FUNCTIONS
-        .iter()
-        .position(|(name, _)| *name == function)
-        .unwrap();
+    let index = FUNCTIONS.iter().position(|(name, _)| *name == function).unwrap();
     TEXT + index as u64 * 64
 }
 
@@ -134,9 +113,7 @@ impl Guest {
 
     pub(super) fn peek(&self, address: u64, length: usize) -> Vec<u8> {
         let byte = |at: u64| self.pages[&(at & !0xfff)].0[(at & 0xfff) as usize];
-        (0..length as u64)
-            .map(|index| byte(address + index))
-            .collect()
+        (0..length as u64).map(|index| byte(address + index)).collect()
     }
 
     /// Everything that is code.
@@ -275,10 +252,7 @@ impl Store for Pages {
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
-        let place = self
-            .0
-            .get_mut(offset..offset + bytes.len())
-            .ok_or(StoreError)?;
+        let place = self.0.get_mut(offset..offset + bytes.len()).ok_or(StoreError)?;
         place.copy_from_slice(bytes);
         Ok(())
     }
@@ -309,13 +283,8 @@ pub(super) fn registration() -> RegistrationRecord {
 
 /// What the manager says about a function: its site is behind the slot.
 pub(super) fn record(function: &str, entry: u64) -> FunctionRecord {
-    let (_, code) = FUNCTIONS
-        .iter()
-        .find(|(name, _)| *name == function)
-        .unwrap();
-    let slot = code
-        .windows(5)
-        .position(|bytes| bytes == [0x0f, 0x1f, 0x44, 0, 0]);
+    let (_, code) = FUNCTIONS.iter().find(|(name, _)| *name == function).unwrap();
+    let slot = code.windows(5).position(|bytes| bytes == [0x0f, 0x1f, 0x44, 0, 0]);
     FunctionRecord {
         old_start: start_of(function),
         old_size: 64,
@@ -330,19 +299,13 @@ pub(super) fn record(function: &str, entry: u64) -> FunctionRecord {
 
 pub(super) fn descriptor(patch: &str, functions: &[FunctionRecord]) -> Vec<u8> {
     let builder = DescriptorBuilder::new(patch).unwrap();
-    functions
-        .iter()
-        .fold(builder, |builder, function| builder.function(*function))
-        .build()
+    functions.iter().fold(builder, |builder, function| builder.function(*function)).build()
 }
 
 impl System {
     /// Without a manager.
     pub(super) fn bare() -> Self {
-        Self {
-            guest: Guest::new(),
-            task: Liveupdate::new(Pages(vec![0; 32 * 1024]), 2),
-        }
+        Self { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 32 * 1024]), 2) }
     }
 
     /// With a registered manager.
@@ -354,11 +317,8 @@ impl System {
     }
 
     pub(super) fn raw(&mut self, call: Call, arguments: [u64; 4]) -> Results {
-        let request = LiveupdateRequest::Hypercall {
-            number: call.number() as u16,
-            arguments,
-            space: SPACE,
-        };
+        let request =
+            LiveupdateRequest::Hypercall { number: call.number() as u16, arguments, space: SPACE };
         let reply = self.task.answer(&mut self.guest, &request);
         assert!(!self.guest.stopped, "the guest stands still");
         match reply {
@@ -399,10 +359,7 @@ impl System {
         nonce: u64,
     ) -> Result<[u64; 2], (ErrorCode, u32, u64)> {
         let address = self.place(&record.to_bytes());
-        self.call(
-            Call::Register,
-            [nonce, address, RegistrationRecord::SIZE as u64, 0],
-        )
+        self.call(Call::Register, [nonce, address, RegistrationRecord::SIZE as u64, 0])
     }
 
     pub(super) fn apply(

@@ -2,9 +2,9 @@
 
 use super::guest::{DATA, Guest, MODULE, NONCE, Pages, SPACE, System, TEXT, descriptor, record};
 use crate::service::Liveupdate;
-use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{Call, MAX_DESCRIPTOR_LENGTH, NO_ITEM};
+use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use lucos_x86_code::jump::TRAP;
 use proptest::prelude::*;
 
@@ -12,11 +12,7 @@ use proptest::prelude::*;
 fn calls_of_vmx_and_unknown_ones_are_not_ours() {
     let mut system = System::bare();
     for number in [0, 9, 10, 0x7fff, 0xffff] {
-        let request = LiveupdateRequest::Hypercall {
-            number,
-            arguments: [0; 4],
-            space: SPACE,
-        };
+        let request = LiveupdateRequest::Hypercall { number, arguments: [0; 4], space: SPACE };
         let reply = system.task.answer(&mut system.guest, &request);
         assert_eq!(reply, LiveupdateReply::NoSuchHypercall, "{number}");
     }
@@ -32,10 +28,7 @@ fn lengths_and_addresses_are_checked_before_anything_is_copied() {
     let long = MAX_DESCRIPTOR_LENGTH as u64;
     let behind = DATA + 32 * 0x1000;
     let refused = Err((ErrorCode::Address, NO_ITEM, behind));
-    assert_eq!(
-        system.call(Call::Apply, [NONCE, behind - 4096, long, 0]),
-        refused
-    );
+    assert_eq!(system.call(Call::Apply, [NONCE, behind - 4096, long, 0]), refused);
     let wraps = system.call(Call::Apply, [NONCE, u64::MAX - 10, long, 0]);
     assert!(matches!(wraps, Err((ErrorCode::Address, NO_ITEM, _))));
 }
@@ -47,10 +40,7 @@ fn a_function_as_long_as_everything_is_refused() {
     function.old_size = 0x2000;
     // The whole text with all its functions: the broken one is in it.
     let answer = system.apply("fix", &[function]);
-    assert!(
-        matches!(answer, Err((ErrorCode::Decode, 0, _))),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err((ErrorCode::Decode, 0, _))), "{answer:?}");
 }
 
 #[test]
@@ -67,17 +57,10 @@ fn one_caller_at_a_time() {
     let apply = request(Call::Apply, [NONCE, address, bytes.len() as u64, 0]);
     let busy = ErrorCode::Busy.register_value();
     let reply = system.task.answer(&mut system.guest, &apply);
-    assert_eq!(
-        reply,
-        LiveupdateReply::Results([busy, NONCE, NO_ITEM.into(), 0])
-    );
+    assert_eq!(reply, LiveupdateReply::Results([busy, NONCE, NO_ITEM.into(), 0]));
     // Traps and the log do not wait.
     let rip = TEXT;
-    let trap = LiveupdateRequest::InvalidOpcode {
-        rip,
-        space: SPACE,
-        cpl: 0,
-    };
+    let trap = LiveupdateRequest::InvalidOpcode { rip, space: SPACE, cpl: 0 };
     let reply = system.task.answer(&mut system.guest, &trap);
     assert_eq!(reply, LiveupdateReply::NotOurs);
     let log = request(Call::Log, [0, 0, DATA, 10]);
@@ -87,10 +70,7 @@ fn one_caller_at_a_time() {
 
 #[test]
 fn without_a_journal_nothing_is_done() {
-    let mut system = System {
-        guest: Guest::new(),
-        task: Liveupdate::new(Pages(vec![0; 4096]), 2),
-    };
+    let mut system = System { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 4096]), 2) };
     assert!(system.task.journal_error().is_some());
     let answer = system.register(&super::guest::registration(), NONCE);
     assert_eq!(answer, Err((ErrorCode::Internal, NO_ITEM, 0)));

@@ -2,9 +2,9 @@
 
 use super::guest::{MODULE, NONCE, Pages, System, record, registration, start_of};
 use crate::service::Liveupdate;
-use lucos_service::LiveupdateReply::{NotOurs, Redirect};
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::registration::RegistrationRecord;
+use lucos_service::LiveupdateReply::{NotOurs, Redirect};
 
 #[test]
 fn a_trap_leads_to_the_new_function() {
@@ -12,16 +12,12 @@ fn a_trap_leads_to_the_new_function() {
     let site = start_of("plain") + 9;
     assert_eq!(system.invalid_opcode(site, 0), NotOurs);
     system.apply("one", &[record("plain", 0x100)]).unwrap();
-    let one = Redirect {
-        rip: MODULE + 0x100,
-    };
+    let one = Redirect { rip: MODULE + 0x100 };
     assert_eq!(system.invalid_opcode(site, 0), one);
     assert_eq!(system.invalid_opcode(site, 3), NotOurs);
     assert_eq!(system.invalid_opcode(site + 1, 0), NotOurs);
     system.apply("two", &[record("plain", 0x200)]).unwrap();
-    let two = Redirect {
-        rip: MODULE + 0x200,
-    };
+    let two = Redirect { rip: MODULE + 0x200 };
     assert_eq!(system.invalid_opcode(site, 0), two);
     system.rollback(2).unwrap();
     assert_eq!(system.invalid_opcode(site, 0), one);
@@ -44,10 +40,7 @@ fn a_processor_that_asks_late_tries_again() {
 fn restart(system: System, change: impl FnOnce(&mut Vec<u8>)) -> System {
     let mut pages = system.task.into_store().0;
     change(&mut pages);
-    System {
-        guest: system.guest,
-        task: Liveupdate::new(Pages(pages), 2),
-    }
+    System { guest: system.guest, task: Liveupdate::new(Pages(pages), 2) }
 }
 
 #[test]
@@ -56,9 +49,7 @@ fn a_restarted_task_knows_its_traps_at_once() {
     let site = start_of("plain") + 9;
     system.apply("one", &[record("plain", 0x100)]).unwrap();
     let mut system = restart(system, |_| {});
-    let one = Redirect {
-        rip: MODULE + 0x100,
-    };
+    let one = Redirect { rip: MODULE + 0x100 };
     assert_eq!(system.invalid_opcode(site, 0), one);
     assert_eq!(system.jump(1, 0), Ok([0, 1]));
     let mut system = restart(system, |_| {});
@@ -88,9 +79,7 @@ fn a_kernel_that_goes_down_is_served_to_its_end() {
     let site = start_of("plain") + 9;
     system.apply("one", &[record("plain", 0x100)]).unwrap();
     system.call(Call::Unregister, [NONCE, 1, 0, 0]).unwrap();
-    let one = Redirect {
-        rip: MODULE + 0x100,
-    };
+    let one = Redirect { rip: MODULE + 0x100 };
     assert_eq!(system.invalid_opcode(site, 0), one);
     // An invalid opcode of its own changes nothing.
     assert_eq!(system.invalid_opcode(0xffff_ffff_8100_1234, 0), NotOurs);
@@ -100,9 +89,6 @@ fn a_kernel_that_goes_down_is_served_to_its_end() {
     assert_eq!(system.invalid_opcode(0xffff_ffff_8100_1234, 0), NotOurs);
     assert!(!system.guest.intercept);
     // One that does starts empty.
-    let record = RegistrationRecord {
-        boot_identity: [8; 16],
-        ..registration()
-    };
+    let record = RegistrationRecord { boot_identity: [8; 16], ..registration() };
     assert_eq!(system.register(&record, 5), Ok([0, 0]));
 }

@@ -22,13 +22,7 @@ fn system_status(system: &mut System) -> SystemStatus {
 }
 
 fn patch(system: &mut System, position: u64) -> PatchStatus {
-    PatchStatus::read(&query(
-        system,
-        QueryKind::Patch,
-        position,
-        PatchStatus::SIZE,
-    ))
-    .unwrap()
+    PatchStatus::read(&query(system, QueryKind::Patch, position, PatchStatus::SIZE)).unwrap()
 }
 
 fn function(system: &mut System, position: u32, index: u32) -> FunctionStatus {
@@ -44,37 +38,22 @@ fn the_state_is_shown() {
     system.apply("one", &functions).unwrap();
     system.jump(1, 0).unwrap();
     system.apply("two", &[record("long_first", 0x300)]).unwrap();
-    system
-        .apply("three", &[record("long_first", 0x400)])
-        .unwrap();
+    system.apply("three", &[record("long_first", 0x400)]).unwrap();
 
     let status = system_status(&mut system);
-    assert_eq!(
-        (status.extension, status.assists, status.vcpus),
-        (1, 0b101, 2)
-    );
-    assert_eq!(
-        (status.registered, status.patches, status.applied),
-        (1, 3, 3)
-    );
+    assert_eq!((status.extension, status.assists, status.vcpus), (1, 0b101, 2));
+    assert_eq!((status.registered, status.patches, status.applied), (1, 3, 3));
     assert_eq!((status.trapping, status.jumping), (2, 1));
     assert_eq!((status.stops, status.longest_stop), (4, 1000));
     assert_eq!(status.boot_identity, [7; 16]);
     assert_eq!(status.hidden_writes, 17);
     assert_eq!(status.log_end, system.guest.log.len() as u64);
-    assert!(
-        status
-            .release
-            .starts_with(env!("CARGO_PKG_VERSION").as_bytes())
-    );
+    assert!(status.release.starts_with(env!("CARGO_PKG_VERSION").as_bytes()));
 
     let one = patch(&mut system, 0);
     assert_eq!((one.number, one.state), (1, PatchState::Applied.number()));
     assert_eq!((one.functions, one.trapping, one.jumping), (2, 1, 1));
-    assert_eq!(
-        (one.apply_stop, one.jump_stop, one.rollback_stop),
-        (1000, 1000, 0)
-    );
+    assert_eq!((one.apply_stop, one.jump_stop, one.rollback_stop), (1000, 1000, 0));
     assert_eq!(&one.name[..4], b"one\0");
 
     let plain = function(&mut system, 0, 0);
@@ -90,28 +69,19 @@ fn the_state_is_shown() {
     system.invalid_opcode(inside.site, 0);
     assert_eq!(function(&mut system, 0, 1).trap_calls, 2);
 
-    assert_eq!(
-        function(&mut system, 1, 0).state,
-        SiteState::Covered.number()
-    );
+    assert_eq!(function(&mut system, 1, 0).state, SiteState::Covered.number());
     let top = function(&mut system, 2, 0);
     assert_eq!((top.state, top.below), (SiteState::Trap.number(), 2));
 
     // Somebody overwrites the jump.
     system.guest.poke(plain.site + 4, &[0x77]);
-    assert_eq!(
-        function(&mut system, 0, 0).state,
-        SiteState::Overridden.number()
-    );
+    assert_eq!(function(&mut system, 0, 0).state, SiteState::Overridden.number());
 
     system.rollback(3).unwrap();
     let three = patch(&mut system, 2);
     assert_eq!(three.state, PatchState::RolledBack.number());
     assert_eq!((three.rollback_stop, three.sequence), (1000, 4));
-    assert_eq!(
-        function(&mut system, 2, 0).state,
-        SiteState::Original.number()
-    );
+    assert_eq!(function(&mut system, 2, 0).state, SiteState::Original.number());
     assert_eq!(function(&mut system, 1, 0).state, SiteState::Trap.number());
 }
 
@@ -123,12 +93,7 @@ fn exits_are_shown_by_class() {
         system.invalid_opcode(start_of("plain") + 9, 0);
     }
     let selector = ALL_PROCESSORS.into();
-    let bytes = query(
-        &mut system,
-        QueryKind::ExitCounters,
-        selector,
-        ExitCounters::SIZE,
-    );
+    let bytes = query(&mut system, QueryKind::ExitCounters, selector, ExitCounters::SIZE);
     let counters = ExitCounters::read(&bytes).unwrap();
     let of = |class: ExitClass| counters.counters[class.number() as usize];
     assert_eq!(of(ExitClass::Cpuid), 100);
@@ -142,28 +107,15 @@ fn wrong_queries_are_refused() {
     let mut system = System::new();
     let size = SystemStatus::SIZE as u64;
     let mut refused = |arguments, error| {
-        assert_eq!(
-            system.call(Call::Query, arguments),
-            Err(error),
-            "{arguments:x?}"
-        );
+        assert_eq!(system.call(Call::Query, arguments), Err(error), "{arguments:x?}");
     };
     refused([4, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 4));
-    refused(
-        [1 << 32, 0, BUFFER, size],
-        (ErrorCode::Argument, NO_ITEM, 1 << 32),
-    );
+    refused([1 << 32, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1 << 32));
     refused([0, 1, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1));
     refused([0, 0, BUFFER, size - 1], (ErrorCode::Length, NO_ITEM, size));
-    refused(
-        [0, 0, BUFFER, 1 << 20],
-        (ErrorCode::Length, NO_ITEM, 1 << 20),
-    );
+    refused([0, 0, BUFFER, 1 << 20], (ErrorCode::Length, NO_ITEM, 1 << 20));
     refused([1, 0, BUFFER, 4096], (ErrorCode::UnknownPatch, NO_ITEM, 0));
-    refused(
-        [2, 5 << 32, BUFFER, 4096],
-        (ErrorCode::UnknownPatch, NO_ITEM, 5),
-    );
+    refused([2, 5 << 32, BUFFER, 4096], (ErrorCode::UnknownPatch, NO_ITEM, 5));
     refused([3, 1, BUFFER, 4096], (ErrorCode::Unsupported, NO_ITEM, 1));
     refused([3, 2, BUFFER, 4096], (ErrorCode::Argument, NO_ITEM, 2));
     // Kernel text is no buffer.
@@ -204,9 +156,6 @@ fn stops_are_measured() {
     let [rax, rbx, rcx, rdx] = system.raw(Call::MeasureStop, [NONCE, 10_000, 5, 6]);
     assert_eq!((rax, rbx, rcx, rdx), (0, 10_000, 1000, 5));
     let refused = Err((ErrorCode::Argument, NO_ITEM, 10_001));
-    assert_eq!(
-        system.call(Call::MeasureStop, [NONCE, 10_001, 0, 0]),
-        refused
-    );
+    assert_eq!(system.call(Call::MeasureStop, [NONCE, 10_001, 0, 0]), refused);
     assert_eq!(system_status(&mut system).stops, 10_000);
 }

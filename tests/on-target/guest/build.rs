@@ -6,11 +6,7 @@ fn main() {
         return;
     }
     let package = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    for option in [
-        format!("-T{package}/guest.ld"),
-        "-no-pie".into(),
-        "--build-id=none".into(),
-    ] {
+    for option in [format!("-T{package}/guest.ld"), "-no-pie".into(), "--build-id=none".into()] {
         println!("cargo:rustc-link-arg-bins={option}");
     }
 }

@@ -53,10 +53,8 @@ fn write_firmware(platform: &mut Fake) {
     let at = |number: u64| 0xf_1000 + number * 0x400;
     let mut fadt = vec![0; 8];
     fadt[4..].copy_from_slice(&(at(3) as u32).to_le_bytes());
-    let roots: Vec<u8> = [at(1), at(2)]
-        .iter()
-        .flat_map(|&table| (table as u32).to_le_bytes())
-        .collect();
+    let roots: Vec<u8> =
+        [at(1), at(2)].iter().flat_map(|&table| (table as u32).to_le_bytes()).collect();
     let tables = [
         table(b"RSDT", &roots),
         table(b"FACP", &fadt),
@@ -79,11 +77,8 @@ fn machine(parts: &[(&str, &[u8])]) -> (Fake, SystemInfo) {
     let mut next = BUNDLE;
     for (name, bytes) in parts {
         platform.memory.write(next, bytes);
-        let module = Module {
-            name: (*name).try_into().unwrap(),
-            start: next,
-            length: bytes.len() as u64,
-        };
+        let module =
+            Module { name: (*name).try_into().unwrap(), start: next, length: bytes.len() as u64 };
         info.modules.push(module).unwrap();
         next += (bytes.len() as u64).next_multiple_of(512) + 512;
     }
@@ -107,9 +102,7 @@ fn everything_is_where_the_first_processor_finds_it() {
     assert_eq!(&parameters[0x202..0x206], b"HdrS");
     assert_eq!(parameters[0x1e8], 5, "memory ranges");
     let field = |offset: usize| {
-        u64::from(u32::from_le_bytes(
-            parameters[offset..offset + 4].try_into().unwrap(),
-        ))
+        u64::from(u32::from_le_bytes(parameters[offset..offset + 4].try_into().unwrap()))
     };
     let (start, length) = (field(0x218), field(0x21c));
     assert_eq!((start % 4096, length), (0, 5000));
@@ -155,20 +148,14 @@ fn a_bundle_without_a_usable_kernel_is_named() {
         fails(&[("guest/kernel", b"short")]),
         BuildError::Kernel(KernelError::Truncated { .. })
     ));
-    assert_eq!(
-        fails(&[("guest/kernel", &[0; 4096])]),
-        BuildError::Kernel(KernelError::NotBzImage)
-    );
+    assert_eq!(fails(&[("guest/kernel", &[0; 4096])]), BuildError::Kernel(KernelError::NotBzImage));
     let long = vec![b'x'; 4097];
     assert_eq!(
         fails(&[("guest/kernel", &kernel()), ("guest/cmdline", &long)]),
         BuildError::CommandLine { length: 4097 }
     );
     assert!(matches!(
-        fails(&[
-            ("guest/kernel", &kernel()),
-            ("guest/cmdline", &long[..2048])
-        ]),
+        fails(&[("guest/kernel", &kernel()), ("guest/cmdline", &long[..2048])]),
         BuildError::Parameters(_)
     ));
 }
@@ -190,36 +177,21 @@ fn modules_inside_lucos_and_missing_tables_are_errors() {
     let (mut platform, mut info) = machine(&[("guest/kernel", &kernel())]);
     info.modules[0].start = REGION;
     let why = Failure::Memory(MemoryError::NotRam { gpa: REGION });
-    assert_eq!(
-        build(&mut platform, &info),
-        Err(BuildError::Memory {
-            part: "guest/kernel",
-            why
-        })
-    );
+    assert_eq!(build(&mut platform, &info), Err(BuildError::Memory { part: "guest/kernel", why }));
 
     let (mut platform, info) = machine(&[("guest/kernel", &kernel())]);
     platform.memory.write(0xf_0000, b"X");
     assert_eq!(
         build(&mut platform, &info),
-        Err(BuildError::Nvs(NvsError::Acpi(AcpiError::RootPointer {
-            gpa: 0xf_0000
-        })))
+        Err(BuildError::Nvs(NvsError::Acpi(AcpiError::RootPointer { gpa: 0xf_0000 })))
     );
 }
 
 #[test]
 fn a_machine_that_is_too_small_is_named() {
     let (mut platform, mut info) = machine(&[("guest/kernel", &kernel())]);
-    let ram = MemoryRange {
-        start: 0x10_0000,
-        length: 0x10_0000,
-        kind: MemoryKind::Ram,
-    };
+    let ram = MemoryRange { start: 0x10_0000, length: 0x10_0000, kind: MemoryKind::Ram };
     info.memory = [ram].into_iter().collect();
     let error = build(&mut platform, &info).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no free 2048 KiB below 4 GiB for the kernel"
-    );
+    assert_eq!(error.to_string(), "no free 2048 KiB below 4 GiB for the kernel");
 }

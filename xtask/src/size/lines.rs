@@ -46,9 +46,8 @@ fn read(path: &Path) -> Result<String> {
 }
 
 fn rust(text: &str) -> Result<usize> {
-    let tokens: TokenStream = text
-        .parse()
-        .map_err(|error| anyhow::anyhow!("it is no Rust: {error}"))?;
+    let tokens: TokenStream =
+        text.parse().map_err(|error| anyhow::anyhow!("it is no Rust: {error}"))?;
     let mut lines = BTreeSet::new();
     mark(tokens, &mut lines);
     Ok(lines.len())

@@ -49,10 +49,7 @@ pub fn cached(cache: &Path, compiler: &Compiler) -> Option<PathBuf> {
 /// When the sources are missing or do not compile, or the cache cannot be written.
 pub fn build(cache: &Path, compiler: &Compiler) -> Result<PathBuf> {
     let Some(library) = compiler.library_sources() else {
-        bail!(
-            "{} is too old or has no library sources",
-            compiler.rustc.display()
-        );
+        bail!("{} is too old or has no library sources", compiler.rustc.display());
     };
     let sysroot = place(cache, compiler);
     eprintln!(
@@ -63,17 +60,12 @@ pub fn build(cache: &Path, compiler: &Compiler) -> Result<PathBuf> {
     fs::create_dir_all(&parent)
         .with_context(|| format!("cannot make the folder {}", parent.display()))?;
     // Two runs at the same time each build their own; the first to finish wins.
-    let work = tempfile::Builder::new()
-        .prefix("build-")
-        .tempdir_in(&parent)?;
+    let work = tempfile::Builder::new().prefix("build-").tempdir_in(&parent)?;
     let package = work.path().join("package");
     compile(&package, &library, compiler)?;
 
     let fresh = work.path().join("sysroot");
-    collect(
-        &package.join("target").join(TARGET).join("release/deps"),
-        &fresh,
-    )?;
+    collect(&package.join("target").join(TARGET).join("release/deps"), &fresh)?;
     link_host(&fresh, compiler)?;
     if has_core(&sysroot) {
         return finish(sysroot, compiler);
@@ -101,11 +93,7 @@ fn place(cache: &Path, compiler: &Compiler) -> PathBuf {
     hash.update(&compiler.identity);
     hash.update(compiler.sysroot.as_os_str().as_encoded_bytes());
     let digest = hash.finalize();
-    let short: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let (major, minor) = compiler.release;
     cache.join(format!("sysroots/{major}.{minor}-{short}"))
 }
@@ -145,14 +133,9 @@ fn compile(package: &Path, library: &Path, compiler: &Compiler) -> Result<()> {
             .arg("--offline")
             .args(["--config", "source.crates-io.replace-with=\"std-vendor\""])
             .arg("--config")
-            .arg(format!(
-                "source.std-vendor.directory={:?}",
-                vendor.display().to_string()
-            ));
+            .arg(format!("source.std-vendor.directory={:?}", vendor.display().to_string()));
     }
-    let output = command
-        .output()
-        .with_context(|| format!("{} does not start", cargo.display()))?;
+    let output = command.output().with_context(|| format!("{} does not start", cargo.display()))?;
     if output.status.success() {
         return Ok(());
     }
@@ -178,9 +161,8 @@ fn collect(built: &Path, sysroot: &Path) -> Result<()> {
         fs::read_dir(built).with_context(|| format!("no libraries in {}", built.display()))?
     {
         let path = entry?.path();
-        let library = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"lib"));
+        let library =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"lib"));
         let ours = path
             .file_stem()
             .is_some_and(|stem| stem.as_encoded_bytes().starts_with(b"libsysroot-"));
@@ -221,10 +203,7 @@ fn write_wrappers(sysroot: &Path, compiler: &Compiler) -> Result<()> {
     let rustc_script = format!(
         "#!/bin/sh\ncase \" $* \" in\n*\" --target {TARGET} \"*) {plain}{linker} \"$@\" ;;\n*) {plain} \"$@\" ;;\nesac\n"
     );
-    let rustdoc_script = format!(
-        "#!/bin/sh\nexec {} --sysroot {root} \"$@\"\n",
-        quoted(&rustdoc)
-    );
+    let rustdoc_script = format!("#!/bin/sh\nexec {} --sysroot {root} \"$@\"\n", quoted(&rustdoc));
     let bin = sysroot.join("bin");
     fs::create_dir_all(&bin)?;
     write_program(&bin.join("rustc"), &rustc_script)?;
@@ -246,20 +225,14 @@ fn write_program(path: &Path, text: &str) -> Result<()> {
 /// The linker for the bare machine: the toolchain's own LLD, one of rustup's, the system's LLD,
 /// or GNU ld, which is wherever a C compiler is.
 fn linker_arguments(sysroot: &Path, compiler: &Compiler) -> Result<String> {
-    let own = sysroot
-        .join("lib/rustlib")
-        .join(&compiler.host)
-        .join("bin/rust-lld");
+    let own = sysroot.join("lib/rustlib").join(&compiler.host).join("bin/rust-lld");
     if packages::is_program(&own) {
         return Ok(String::new());
     }
     let rustup = rustup_linker(&compiler.host);
     let system = packages::find("ld.lld");
     if let Some(lld) = rustup.or(system) {
-        return Ok(format!(
-            " -Clinker='{}' -Clinker-flavor=ld.lld",
-            lld.display()
-        ));
+        return Ok(format!(" -Clinker='{}' -Clinker-flavor=ld.lld", lld.display()));
     }
     match packages::find("ld") {
         Some(ld) => Ok(format!(" -Clinker='{}' -Clinker-flavor=ld", ld.display())),

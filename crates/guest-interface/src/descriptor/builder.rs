@@ -70,12 +70,7 @@ impl DescriptorBuilder {
     #[must_use]
     pub fn hooks(mut self, hooks: [u64; 4]) -> Self {
         let header = &mut self.header;
-        [
-            header.pre_apply,
-            header.post_apply,
-            header.pre_rollback,
-            header.post_rollback,
-        ] = hooks;
+        [header.pre_apply, header.post_apply, header.pre_rollback, header.post_rollback] = hooks;
         self
     }
 
@@ -95,11 +90,7 @@ impl DescriptorBuilder {
         shared: &[SharedFieldRecord],
     ) -> Self {
         version.shared_count = shared.len() as u32;
-        version.shared_first = if shared.is_empty() {
-            0
-        } else {
-            self.shared.len() as u32
-        };
+        version.shared_first = if shared.is_empty() { 0 } else { self.shared.len() as u32 };
         self.shared.extend_from_slice(shared);
         self.data.push(version);
         self
@@ -111,10 +102,7 @@ impl DescriptorBuilder {
     /// The errors of [`name::field`].
     pub fn dependency(mut self, patch: &str) -> Result<Self, ErrorCode> {
         let name = name::field(patch)?;
-        self.dependencies.push(DependencyRecord {
-            name,
-            ..DependencyRecord::default()
-        });
+        self.dependencies.push(DependencyRecord { name, ..DependencyRecord::default() });
         Ok(self)
     }
 
@@ -132,18 +120,14 @@ impl DescriptorBuilder {
             }
             (count, if count == 0 { 0 } else { start as u32 })
         };
-        (header.function_count, header.function_offset) = add(&mut self
-            .functions
-            .iter()
-            .map(|record| record.to_bytes().to_vec()));
+        (header.function_count, header.function_offset) =
+            add(&mut self.functions.iter().map(|record| record.to_bytes().to_vec()));
         (header.data_count, header.data_offset) =
             add(&mut self.data.iter().map(|record| record.to_bytes().to_vec()));
         (header.shared_count, header.shared_offset) =
             add(&mut self.shared.iter().map(|record| record.to_bytes().to_vec()));
-        (header.dependency_count, header.dependency_offset) = add(&mut self
-            .dependencies
-            .iter()
-            .map(|record| record.to_bytes().to_vec()));
+        (header.dependency_count, header.dependency_offset) =
+            add(&mut self.dependencies.iter().map(|record| record.to_bytes().to_vec()));
         header.total_length = (DescriptorHeader::SIZE + tables.len()) as u32;
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend_from_slice(&tables);

@@ -59,14 +59,8 @@ impl DataVersion {
     fn objects(&self) -> [(u64, u64); 2] {
         let record = &self.record;
         [
-            (
-                record.old_object,
-                record.old_object.saturating_add(record.old_size),
-            ),
-            (
-                record.new_object,
-                record.new_object.saturating_add(record.new_size),
-            ),
+            (record.old_object, record.old_object.saturating_add(record.old_size)),
+            (record.new_object, record.new_object.saturating_add(record.new_size)),
         ]
     }
 }
@@ -82,10 +76,9 @@ fn check_objects(record: &DataVersionRecord) -> Result<(), (ErrorCode, u64)> {
         }
         return Ok(());
     }
-    for (object, size) in [
-        (record.old_object, record.old_size),
-        (record.new_object, record.new_size),
-    ] {
+    for (object, size) in
+        [(record.old_object, record.old_size), (record.new_object, record.new_size)]
+    {
         if kernel_range_end(object, size).is_none() {
             return Err((ErrorCode::DataRange, object));
         }
@@ -113,11 +106,7 @@ pub(super) fn check(table: &Table<'_>, shared: &Table<'_>) -> Result<(), Fault> 
         for (other_index, other) in versions().enumerate().skip(index + 1) {
             if objects_overlap(&version, &other?) {
                 let detail = version.record.old_object;
-                return Err(Fault::at(
-                    ErrorCode::DataOverlap,
-                    other_index as u32,
-                    detail,
-                ));
+                return Err(Fault::at(ErrorCode::DataOverlap, other_index as u32, detail));
             }
         }
         next_shared = check_shared(&version, shared, next_shared)
@@ -146,10 +135,7 @@ fn objects_overlap(version: &DataVersion, other: &DataVersion) -> bool {
         return false;
     }
     let others = other.objects();
-    version
-        .objects()
-        .iter()
-        .any(|&object| others.iter().any(|&one| overlap(object, one)))
+    version.objects().iter().any(|&object| others.iter().any(|&one| overlap(object, one)))
 }
 
 /// Checks the shared fields of one data version, gives the index of the first one behind them.

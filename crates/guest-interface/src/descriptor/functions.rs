@@ -83,9 +83,7 @@ impl Function {
     pub fn expected(&self) -> impl Iterator<Item = (u8, u8)> + '_ {
         let length = self.record.expected_length as usize;
         let bytes = self.record.expected.iter().copied();
-        bytes
-            .zip(self.record.expected_mask.iter().copied())
-            .take(length)
+        bytes.zip(self.record.expected_mask.iter().copied()).take(length)
     }
 
     /// Checks one record.

@@ -31,10 +31,8 @@ impl<'a> Descriptor<'a> {
     /// The first thing that is wrong, with the index of the entry and a detail: one of the errors
     /// from [`ErrorCode::DescriptorTruncated`] to [`ErrorCode::Dependency`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Fault> {
-        let header = DescriptorHeader::read(bytes).ok_or(Fault::new(
-            ErrorCode::DescriptorTruncated,
-            bytes.len() as u64,
-        ))?;
+        let header = DescriptorHeader::read(bytes)
+            .ok_or(Fault::new(ErrorCode::DescriptorTruncated, bytes.len() as u64))?;
         check_header(&header, bytes.len())?;
         let descriptor = Self {
             functions: Table::find(
@@ -105,10 +103,7 @@ impl<'a> Descriptor<'a> {
     /// The build id of the kernel that the patch was made for; empty when it fits any.
     #[must_use]
     pub fn build_id(&self) -> &[u8] {
-        self.header
-            .build_id
-            .get(..self.header.build_id_length as usize)
-            .unwrap_or_default()
+        self.header.build_id.get(..self.header.build_id_length as usize).unwrap_or_default()
     }
 
     /// The functions to call around apply and rollback that are not 0, in the header's order.
@@ -154,12 +149,7 @@ impl<'a> Descriptor<'a> {
 
     fn check(&self, length: usize) -> Result<(), Fault> {
         check_cover(
-            [
-                &self.functions,
-                &self.data,
-                &self.shared,
-                &self.dependencies,
-            ],
+            [&self.functions, &self.data, &self.shared, &self.dependencies],
             DescriptorHeader::SIZE,
             length,
         )?;
@@ -233,10 +223,5 @@ fn check_header(header: &DescriptorHeader, length: usize) -> Result<(), Fault> {
 }
 
 fn hooks(header: &DescriptorHeader) -> [u64; 4] {
-    [
-        header.pre_apply,
-        header.post_apply,
-        header.pre_rollback,
-        header.post_rollback,
-    ]
+    [header.pre_apply, header.post_apply, header.pre_rollback, header.post_rollback]
 }

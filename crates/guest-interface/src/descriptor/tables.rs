@@ -31,11 +31,7 @@ impl<'a> Table<'a> {
             if offset != 0 {
                 return Err(Fault::new(ErrorCode::SectionRange, claim.offset.into()));
             }
-            return Ok(Self {
-                bytes: &[],
-                record_size,
-                offset,
-            });
+            return Ok(Self { bytes: &[], record_size, offset });
         }
         if !offset.is_multiple_of(8) {
             return Err(Fault::new(ErrorCode::SectionAlignment, claim.offset.into()));
@@ -44,16 +40,10 @@ impl<'a> Table<'a> {
         if offset < header {
             return Err(outside);
         }
-        let length = record_size
-            .checked_mul(claim.count as usize)
-            .ok_or(outside)?;
+        let length = record_size.checked_mul(claim.count as usize).ok_or(outside)?;
         let end = offset.checked_add(length).ok_or(outside)?;
         let bytes = descriptor.get(offset..end).ok_or(outside)?;
-        Ok(Self {
-            bytes,
-            record_size,
-            offset,
-        })
+        Ok(Self { bytes, record_size, offset })
     }
 
     /// Number of records.

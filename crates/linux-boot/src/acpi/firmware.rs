@@ -51,11 +51,7 @@ impl<'a> Firmware<'a> {
     }
 
     pub(super) fn copy(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), AcpiError> {
-        if self.read(gpa, to) {
-            Ok(())
-        } else {
-            Err(AcpiError::Unreadable { gpa })
-        }
+        if self.read(gpa, to) { Ok(()) } else { Err(AcpiError::Unreadable { gpa }) }
     }
 
     /// The root pointer at `gpa` (ACPI 6.5, 5.2.5.3).
@@ -72,19 +68,11 @@ impl<'a> Firmware<'a> {
             self.copy(gpa, &mut bytes)?;
             let table = u64_at(&bytes, 24).ok_or(bad)?;
             if table != 0 {
-                return Ok(Root {
-                    table,
-                    extended: true,
-                    oem,
-                });
+                return Ok(Root { table, extended: true, oem });
             }
         }
         let table = u32_at(&bytes, 16).filter(|&table| table != 0).ok_or(bad)?;
-        Ok(Root {
-            table: u64::from(table),
-            extended: false,
-            oem,
-        })
+        Ok(Root { table: u64::from(table), extended: false, oem })
     }
 
     /// The header of the table at `gpa`.
@@ -95,16 +83,9 @@ impl<'a> Firmware<'a> {
         let length = super::length_field(&bytes);
         // The FACS has a shorter header, but is not in the root table.
         if (length as usize) < HEADER_LENGTH || length > LENGTH_MAX {
-            return Err(AcpiError::Table {
-                gpa,
-                signature,
-                length,
-            });
+            return Err(AcpiError::Table { gpa, signature, length });
         }
-        Ok(Header {
-            signature,
-            length: length as usize,
-        })
+        Ok(Header { signature, length: length as usize })
     }
 
     /// The tables that the root table lists; entries of 0 are left out.

@@ -44,10 +44,7 @@ pub(super) fn build(
     let complete = put(table, end, &structure(wake_up))
         && put(table, 4, &((end + WAKE_UP_LENGTH) as u32).to_le_bytes());
     debug_assert!(complete, "room was taken for it");
-    seal(
-        table.get_mut(..end + WAKE_UP_LENGTH).unwrap_or_default(),
-        CHECKSUM,
-    );
+    seal(table.get_mut(..end + WAKE_UP_LENGTH).unwrap_or_default(), CHECKSUM);
     Ok(address)
 }
 

@@ -46,9 +46,7 @@ pub(super) fn hide(
     let (fadt_copy, place) = take(room, *b"FACP", fadt_length)?;
     firmware.copy(*fadt, place)?;
     *fadt = fadt_copy;
-    let dsdt = dsdt_address(place).ok_or(AcpiError::Missing {
-        signature: *b"DSDT",
-    })?;
+    let dsdt = dsdt_address(place).ok_or(AcpiError::Missing { signature: *b"DSDT" })?;
     if let Some(copy) = renamed(firmware, dsdt, room, &mut states)? {
         set_dsdt_address(place, copy);
     }
@@ -88,10 +86,7 @@ fn renamed(
         return Ok(None);
     }
     let Ok((copy, place)) = take(room, header.signature, header.length) else {
-        *states = SleepStates::Visible {
-            signature: header.signature,
-            length: header.length,
-        };
+        *states = SleepStates::Visible { signature: header.signature, length: header.length };
         return Ok(None);
     };
     firmware.copy(address, place)?;
@@ -131,9 +126,7 @@ fn definition(bytes: &[u8]) -> Option<usize> {
         }
         let prefix = usize::from(rest.first() == Some(&ROOT_PREFIX));
         let name = rest.get(prefix..prefix + 5)?;
-        let found = [b'3', b'4']
-            .iter()
-            .any(|&digit| name == [b'_', b'S', digit, b'_', PACKAGE_OP]);
+        let found = [b'3', b'4'].iter().any(|&digit| name == [b'_', b'S', digit, b'_', PACKAGE_OP]);
         found.then_some(offset + 1 + prefix)
     })
 }

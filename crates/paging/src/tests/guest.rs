@@ -36,11 +36,7 @@ impl Words {
         let mut table = 0x1000;
         for at in (level..=top).rev() {
             let slot = table + (address >> (3 + 9 * u32::from(at)) & 511) * 8;
-            let entry = if at == level {
-                leaf
-            } else {
-                (table + 0x1000) | PRESENT_ALL
-            };
+            let entry = if at == level { leaf } else { (table + 0x1000) | PRESENT_ALL };
             words.0.insert(slot, entry);
             table += 0x1000;
         }
@@ -104,12 +100,9 @@ fn failures_name_the_level() {
 #[test]
 fn only_canonical_addresses_are_walked() {
     let words = Words::default();
-    for (five, address) in [
-        (false, 1 << 47),
-        (false, !0 << 48),
-        (true, 1 << 56),
-        (true, 0x7fff_ffff_ffff_ffff),
-    ] {
+    for (five, address) in
+        [(false, 1 << 47), (false, !0 << 48), (true, 1 << 56), (true, 0x7fff_ffff_ffff_ffff)]
+    {
         let error = words.walk(0x1000, five, address);
         assert_eq!(error, Err(GuestWalkError::NotCanonical));
     }

@@ -88,9 +88,7 @@ impl<S: Store> Engine<S> {
     /// The patch for a plan, and the rolled back patches that have to make room for it.
     fn prepare(&self, plan: &Plan<'_>) -> Result<(Vec<u32>, Patch), Fault> {
         let applied = |name: &str| {
-            self.patches
-                .iter()
-                .find(|patch| patch.is_in_memory() && patch.name == name)
+            self.patches.iter().find(|patch| patch.is_in_memory() && patch.name == name)
         };
         if let Some(patch) = applied(plan.name) {
             let number = patch.number.into();
@@ -116,11 +114,7 @@ impl<S: Store> Engine<S> {
                 .map_err(|owner| Fault::at(ErrorCode::SiteOwned, item(index), owner.into()))?;
             let mut plan = function.clone();
             plan.below = below;
-            functions.push(Function {
-                slot: index,
-                plan,
-                state: SiteState::Original,
-            });
+            functions.push(Function { slot: index, plan, state: SiteState::Original });
         }
         let number = self.head.last_number.checked_add(1);
         let mut patch = Patch {
@@ -270,9 +264,7 @@ impl<S: Store> Engine<S> {
 /// Checks that the bytes at a site are still those that were found.
 fn verify<M: Machine>(machine: &mut M, index: usize, plan: &FunctionPlan) -> Result<(), Fault> {
     let mut bytes = plan.found.clone();
-    machine
-        .read(plan.site, &mut bytes)
-        .map_err(|error| error.fault(item(index)))?;
+    machine.read(plan.site, &mut bytes).map_err(|error| error.fault(item(index)))?;
     let pairs = bytes.iter().zip(&plan.found);
     match pairs.into_iter().position(|(now, then)| now != then) {
         Some(offset) => {

@@ -62,25 +62,18 @@ impl<S: Store> Engine<S> {
     fn jumping(&self, position: usize) -> u32 {
         let jumps = |patch: &Patch| {
             let functions = patch.functions.iter();
-            functions
-                .filter(|function| function.state == SiteState::Jump)
-                .count()
+            functions.filter(|function| function.state == SiteState::Jump).count()
         };
-        self.patches
-            .get(position)
-            .map_or(0, |patch| item(jumps(patch)))
+        self.patches.get(position).map_or(0, |patch| item(jumps(patch)))
     }
 
     /// The indices of the functions that are to be converted.
     fn wanted(&self, position: usize, which: Which) -> Result<Vec<usize>, Fault> {
-        let count = self
-            .patches
-            .get(position)
-            .map_or(0, |patch| patch.functions.len());
+        let count = self.patches.get(position).map_or(0, |patch| patch.functions.len());
         match which {
-            Which::All => Ok((0..count)
-                .filter(|&index| self.obstacle(position, index) == Ok(true))
-                .collect()),
+            Which::All => {
+                Ok((0..count).filter(|&index| self.obstacle(position, index) == Ok(true)).collect())
+            }
             Which::One(index) => {
                 let unknown = Fault::at(ErrorCode::UnknownFunction, index, 0);
                 let index = usize::try_from(index).map_err(|_| unknown)?;
@@ -143,36 +136,21 @@ impl<S: Store> Engine<S> {
         index: usize,
     ) -> Result<(), Fault> {
         let number = item(index);
-        let function = self
-            .patches
-            .get(position)
-            .and_then(|patch| patch.functions.get(index));
-        let function = function
-            .ok_or(Fault::at(ErrorCode::UnknownFunction, number, 0))?
-            .clone();
+        let function = self.patches.get(position).and_then(|patch| patch.functions.get(index));
+        let function = function.ok_or(Fault::at(ErrorCode::UnknownFunction, number, 0))?.clone();
         let plan = &function.plan;
         check_window(machine, number, plan, self.trap)?;
 
-        self.journal
-            .set_function(function.slot, SiteState::Jumping)?;
-        let written = machine
-            .write(plan.site, &plan.jump)
-            .map_err(|error| error.fault(number));
+        self.journal.set_function(function.slot, SiteState::Jumping)?;
+        let written = machine.write(plan.site, &plan.jump).map_err(|error| error.fault(number));
         let done = written.and_then(|()| self.journal.set_function(function.slot, SiteState::Jump));
         let state = match done {
             Ok(()) => SiteState::Jump,
             Err(_) => {
                 let restored = machine.write(plan.site, &plan.trapped(self.trap)).is_ok()
-                    && self
-                        .journal
-                        .set_function(function.slot, SiteState::Trap)
-                        .is_ok();
+                    && self.journal.set_function(function.slot, SiteState::Trap).is_ok();
                 self.unfinished |= !restored;
-                if restored {
-                    SiteState::Trap
-                } else {
-                    SiteState::Jumping
-                }
+                if restored { SiteState::Trap } else { SiteState::Jumping }
             }
         };
         let patch = self.patches.get_mut(position);
@@ -200,10 +178,7 @@ fn check_window<M: Machine>(
     let expected = plan.trapped(trap);
     let mut now = expected.clone();
     machine.read(plan.site, &mut now).map_err(failed)?;
-    let differs = now
-        .iter()
-        .zip(&expected)
-        .position(|(now, then)| now != then);
+    let differs = now.iter().zip(&expected).position(|(now, then)| now != then);
     match differs {
         Some(offset) => {
             let address = plan.site.saturating_add(offset as u64);

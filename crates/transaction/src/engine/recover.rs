@@ -143,7 +143,5 @@ fn bytes_at<M: Machine>(machine: &mut M, site: u64, length: usize) -> Result<Cod
 /// Whether every byte is that of one of two versions.
 fn is_mixed(now: &[u8], one: &[u8], other: &[u8]) -> bool {
     let pairs = one.iter().zip(other);
-    now.iter()
-        .zip(pairs)
-        .all(|(now, (one, other))| now == one || now == other)
+    now.iter().zip(pairs).all(|(now, (one, other))| now == one || now == other)
 }

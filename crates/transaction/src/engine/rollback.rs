@@ -24,10 +24,7 @@ impl<S: Store> Engine<S> {
     pub fn rollback<M: Machine>(&mut self, machine: &mut M, number: u32) -> Result<(), Fault> {
         self.recover(machine)?;
         let repeated = core::mem::take(&mut self.repeated);
-        let known = self
-            .position(number)
-            .ok()
-            .and_then(|position| self.patches.get(position));
+        let known = self.position(number).ok().and_then(|position| self.patches.get(position));
         if repeated && known.is_some_and(|patch| patch.state == PatchState::RolledBack) {
             return Ok(());
         }
@@ -72,12 +69,9 @@ impl<S: Store> Engine<S> {
             verify_ours(machine, index, function, self.trap)?;
         }
         // From here on a crash is mended by completing the rollback.
-        self.journal
-            .set_patch(patch.slot, PatchState::RollingBack)?;
-        let uncovers_trap = patch
-            .functions
-            .iter()
-            .any(|function| function.plan.found.first() == Some(&self.trap));
+        self.journal.set_patch(patch.slot, PatchState::RollingBack)?;
+        let uncovers_trap =
+            patch.functions.iter().any(|function| function.plan.found.first() == Some(&self.trap));
         let intercepted = match uncovers_trap {
             true => self.intercept(machine, true),
             false => Ok(()),
@@ -115,11 +109,7 @@ impl<S: Store> Engine<S> {
             let (_, ours) = ours(function, self.trap);
             machine.write(function.plan.site, &ours).is_ok()
         });
-        let clean = written
-            && self
-                .journal
-                .set_patch(patch.slot, PatchState::Applied)
-                .is_ok();
+        let clean = written && self.journal.set_patch(patch.slot, PatchState::Applied).is_ok();
         if !clean {
             // The journal says that it is being rolled back; `recover` completes that.
             self.unfinished = true;
@@ -152,9 +142,7 @@ fn verify_ours<M: Machine>(
 ) -> Result<(), Fault> {
     let (_, ours) = ours(function, trap);
     let mut now = ours.clone();
-    machine
-        .read(function.plan.site, &mut now)
-        .map_err(|error| error.fault(item(index)))?;
+    machine.read(function.plan.site, &mut now).map_err(|error| error.fault(item(index)))?;
     match now.iter().zip(&ours).position(|(now, ours)| now != ours) {
         Some(offset) => {
             let address = function.plan.site.saturating_add(offset as u64);
@@ -167,9 +155,7 @@ fn verify_ours<M: Machine>(
 fn write_back<M: Machine>(machine: &mut M, patch: &Patch, trap: u8) -> Result<(), Fault> {
     for (index, function) in patch.functions.iter().enumerate() {
         let (original, _) = ours(function, trap);
-        machine
-            .write(function.plan.site, &original)
-            .map_err(|error| error.fault(item(index)))?;
+        machine.write(function.plan.site, &original).map_err(|error| error.fault(item(index)))?;
     }
     Ok(())
 }

@@ -13,13 +13,9 @@ fn a_crash_while_recovering_is_recovered_from() {
                     let shared = Shared::new();
                     let original = shared.memory();
                     let mut engine = shared.open();
-                    shared
-                        .apply(&mut engine, "one", &[0, 1, 2], 0x7000)
-                        .unwrap();
+                    shared.apply(&mut engine, "one", &[0, 1, 2], 0x7000).unwrap();
                     engine.jump(&mut shared.clone(), 1, Which::One(1)).unwrap();
-                    shared
-                        .apply(&mut engine, "two", &[0, 1, 3], 0x8000)
-                        .unwrap();
+                    shared.apply(&mut engine, "two", &[0, 1, 3], 0x8000).unwrap();
                     shared.set_trouble(Trouble::Crash(step, torn));
                     let _ = operation(&shared, &mut engine);
                     let mut engine = shared.restart();

@@ -12,32 +12,18 @@ fn prepared() -> (Shared, Vec<u8>, Engine<Shared>) {
     let shared = Shared::new();
     let original = shared.memory();
     let mut engine = shared.open();
-    shared
-        .apply(&mut engine, "one", &[0, 1, 2], 0x7000)
-        .unwrap();
+    shared.apply(&mut engine, "one", &[0, 1, 2], 0x7000).unwrap();
     engine.jump(&mut shared.clone(), 1, Which::One(1)).unwrap();
-    shared
-        .apply(&mut engine, "two", &[0, 1, 3], 0x8000)
-        .unwrap();
+    shared.apply(&mut engine, "two", &[0, 1, 3], 0x8000).unwrap();
     (shared, original, engine)
 }
 
 pub(super) const OPERATIONS: [(&str, Operation); 6] = [
-    ("apply", |shared, engine| {
-        shared.apply(engine, "three", &[4, 5], 0x9000)
-    }),
-    ("apply on top", |shared, engine| {
-        shared.apply(engine, "three", &[0, 1, 2, 4], 0x9000)
-    }),
-    ("jump one", |shared, engine| {
-        engine.jump(&mut shared.clone(), 2, Which::One(1))
-    }),
-    ("jump all", |shared, engine| {
-        engine.jump(&mut shared.clone(), 2, Which::All)
-    }),
-    ("rollback", |shared, engine| {
-        engine.rollback(&mut shared.clone(), 2).map(|()| 0)
-    }),
+    ("apply", |shared, engine| shared.apply(engine, "three", &[4, 5], 0x9000)),
+    ("apply on top", |shared, engine| shared.apply(engine, "three", &[0, 1, 2, 4], 0x9000)),
+    ("jump one", |shared, engine| engine.jump(&mut shared.clone(), 2, Which::One(1))),
+    ("jump all", |shared, engine| engine.jump(&mut shared.clone(), 2, Which::All)),
+    ("rollback", |shared, engine| engine.rollback(&mut shared.clone(), 2).map(|()| 0)),
     ("rollback of jumps", |shared, engine| {
         engine.jump(&mut shared.clone(), 2, Which::All)?;
         engine.rollback(&mut shared.clone(), 2).map(|()| 0)
@@ -49,9 +35,7 @@ fn is_between(memory: &[u8], versions: &[Vec<u8>]) -> bool {
     use super::world::{FUNCTION_LENGTH, FUNCTIONS};
     (0..FUNCTIONS).all(|index| {
         let range = index * FUNCTION_LENGTH..(index + 1) * FUNCTION_LENGTH;
-        versions
-            .iter()
-            .any(|version| memory[range.clone()] == version[range.clone()])
+        versions.iter().any(|version| memory[range.clone()] == version[range.clone()])
     })
 }
 
@@ -64,9 +48,7 @@ fn after_one_failure_memory_is_as_before_or_as_after() {
             let before = shared.memory();
             let numbers = |engine: &Engine<Shared>| {
                 let patches = engine.patches().iter();
-                patches
-                    .map(|patch| (patch.number, patch.state))
-                    .collect::<Vec<_>>()
+                patches.map(|patch| (patch.number, patch.state)).collect::<Vec<_>>()
             };
             let listed = numbers(&engine);
             shared.set_trouble(Trouble::Fail(step));
@@ -75,11 +57,7 @@ fn after_one_failure_memory_is_as_before_or_as_after() {
             shared.set_trouble(Trouble::Nothing);
             // Nothing was left over: one failure is always undone at once.
             assert!(!engine.is_unfinished(), "{name} {step}");
-            assert_eq!(
-                shared.memory(),
-                expected(&original, engine.patches()),
-                "{name} {step}"
-            );
+            assert_eq!(shared.memory(), expected(&original, engine.patches()), "{name} {step}");
             let partial = name.contains("jump");
             if result.is_err() && !partial {
                 assert_eq!(shared.memory(), before, "{name} {step}");
@@ -112,11 +90,7 @@ fn when_nothing_works_any_more_the_rest_is_mended_later() {
             finished = shared.0.borrow().steps <= step;
             shared.set_trouble(Trouble::Nothing);
             engine.recover(&mut shared.clone()).unwrap();
-            assert_eq!(
-                shared.memory(),
-                expected(&original, engine.patches()),
-                "{name} {step}"
-            );
+            assert_eq!(shared.memory(), expected(&original, engine.patches()), "{name} {step}");
             // An apply that failed left nothing; the others may have been completed.
             if result.is_err() && name.starts_with("apply") {
                 assert_eq!(shared.memory(), before, "{name} {step}");

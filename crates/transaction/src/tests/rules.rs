@@ -7,11 +7,7 @@ use crate::patch::{PatchState, Plan, SiteState};
 use lucos_guest_interface::{ErrorCode, Fault};
 
 fn registration(identity: u8, nonce: u64) -> Registration {
-    Registration {
-        nonce,
-        boot_identity: [identity; 16],
-        ..Registration::default()
-    }
+    Registration { nonce, boot_identity: [identity; 16], ..Registration::default() }
 }
 
 #[test]
@@ -99,17 +95,11 @@ fn the_same_code_at_another_place_is_refused() {
     shared.apply(&mut engine, "one", &[1], 0x7000).unwrap();
     let mut function = shared.function(1, 0x8000);
     function.site -= 5;
-    let plan = Plan {
-        name: "two",
-        dependencies: &[],
-        functions: &[shared.function(0, 0x8000), function],
-    };
+    let plan =
+        Plan { name: "two", dependencies: &[], functions: &[shared.function(0, 0x8000), function] };
     let refused = Err(Fault::at(ErrorCode::SiteOwned, 1, 1));
     assert_eq!(engine.check(&plan), refused.clone());
-    assert_eq!(
-        engine.apply(&mut shared.clone(), &plan),
-        refused.map(|()| 0)
-    );
+    assert_eq!(engine.apply(&mut shared.clone(), &plan), refused.map(|()| 0));
 }
 
 #[test]
@@ -118,20 +108,12 @@ fn names_and_dependencies_are_obeyed() {
     let mut engine = shared.open();
     let functions = shared.plan(&[0], 0x7000);
     let other = shared.plan(&[1], 0x7000);
-    let needing = Plan {
-        name: "needs",
-        dependencies: &["other", "base"],
-        functions: &functions,
-    };
+    let needing = Plan { name: "needs", dependencies: &["other", "base"], functions: &functions };
     let missing = |item| Err(Fault::at(ErrorCode::DependencyMissing, item, 0));
     assert_eq!(engine.apply(&mut shared.clone(), &needing), missing(0));
     shared.apply(&mut engine, "other", &[2], 0x7000).unwrap();
     assert_eq!(engine.apply(&mut shared.clone(), &needing), missing(1));
-    let base = Plan {
-        name: "base",
-        dependencies: &[],
-        functions: &other,
-    };
+    let base = Plan { name: "base", dependencies: &[], functions: &other };
     engine.apply(&mut shared.clone(), &base).unwrap();
     engine.apply(&mut shared.clone(), &needing).unwrap();
     let refused = engine.rollback(&mut shared.clone(), 1);
@@ -154,11 +136,7 @@ fn what_changed_since_the_check_is_noticed() {
     let site = FUNCTION_LENGTH + 5;
     shared.0.borrow_mut().memory[site + 6] ^= 1;
     let before = shared.memory();
-    let plan = Plan {
-        name: "late",
-        dependencies: &[],
-        functions: &functions,
-    };
+    let plan = Plan { name: "late", dependencies: &[], functions: &functions };
     let address = BASE + site as u64 + 6;
     assert_eq!(
         engine.apply(&mut shared.clone(), &plan),
@@ -205,13 +183,9 @@ fn the_guests_own_changes_behind_a_trap_survive() {
 #[test]
 fn a_processor_in_the_window_postpones_the_jump() {
     let site = BASE + 5;
-    for (rip, occupied) in [
-        (site - 1, false),
-        (site, false),
-        (site + 1, true),
-        (site + 4, true),
-        (site + 5, false),
-    ] {
+    for (rip, occupied) in
+        [(site - 1, false), (site, false), (site + 1, true), (site + 4, true), (site + 5, false)]
+    {
         let shared = Shared::new();
         let original = shared.memory();
         let mut engine = shared.open();
@@ -302,9 +276,7 @@ fn the_same_kernel_finds_its_patches_another_does_not() {
 fn the_registration_survives_a_restart() {
     let shared = Shared::new();
     let mut engine = shared.open();
-    engine
-        .register(&mut shared.clone(), registration(1, 11))
-        .unwrap();
+    engine.register(&mut shared.clone(), registration(1, 11)).unwrap();
     shared.apply(&mut engine, "fix", &[0, 1], 0x7000).unwrap();
     engine.jump(&mut shared.clone(), 1, Which::One(1)).unwrap();
     let before: Vec<_> = engine.patches().to_vec();
@@ -313,11 +285,7 @@ fn the_registration_survives_a_restart() {
     assert_eq!(after.head().registration, registration(1, 11));
     assert_eq!(after.patches().len(), 1);
     assert_eq!(after.patches()[0].times, before[0].times);
-    for (old, new) in before[0]
-        .functions
-        .iter()
-        .zip(&after.patches()[0].functions)
-    {
+    for (old, new) in before[0].functions.iter().zip(&after.patches()[0].functions) {
         assert_eq!((&old.plan, old.state), (&new.plan, new.state));
     }
 }

@@ -147,21 +147,14 @@ impl Shared {
             site,
             new_entry: entry,
             found: found.into_iter().collect(),
-            jump: if displaced >= 5 {
-                jump.collect()
-            } else {
-                [].into_iter().collect()
-            },
+            jump: if displaced >= 5 { jump.collect() } else { [].into_iter().collect() },
             reason: if displaced >= 5 { 0 } else { 9 },
             below: 0,
         }
     }
 
     pub(super) fn plan(&self, indices: &[usize], entry: u64) -> Vec<FunctionPlan> {
-        indices
-            .iter()
-            .map(|&index| self.function(index, entry))
-            .collect()
+        indices.iter().map(|&index| self.function(index, entry)).collect()
     }
 
     pub(super) fn apply(
@@ -172,11 +165,7 @@ impl Shared {
         entry: u64,
     ) -> Result<u32, lucos_guest_interface::Fault> {
         let functions = self.plan(indices, entry);
-        let plan = Plan {
-            name,
-            dependencies: &[],
-            functions: &functions,
-        };
+        let plan = Plan { name, dependencies: &[], functions: &functions };
         engine.apply(&mut self.clone(), &plan)
     }
 }
@@ -218,9 +207,7 @@ pub(super) fn check(shared: &Shared, engine: &Engine<Shared>, original: &[u8]) {
     for index in 0..FUNCTIONS {
         let site = BASE + (index * FUNCTION_LENGTH) as u64 + 5;
         let byte = world.memory[index * FUNCTION_LENGTH + 5];
-        let top = engine
-            .at_site(site)
-            .map(|(_, function)| function.plan.new_entry);
+        let top = engine.at_site(site).map(|(_, function)| function.plan.new_entry);
         let redirect = world.redirects.get(&site).map(|target| target.entry);
         assert_eq!(redirect, top.filter(|_| byte == TRAP));
     }
@@ -237,10 +224,7 @@ impl Machine for Shared {
 
     fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
         let mut world = self.0.borrow_mut();
-        assert!(
-            world.stopped || world.crashed,
-            "code written while the guest runs"
-        );
+        assert!(world.stopped || world.crashed, "code written while the guest runs");
         let range = world.range(address, bytes.len())?;
         let (written, result) = match world.step() {
             Ok(()) => (bytes.len(), Ok(())),
@@ -309,10 +293,7 @@ impl Store for Shared {
 
     fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
         let world = self.0.borrow();
-        let from = world
-            .store
-            .get(offset..offset + bytes.len())
-            .ok_or(StoreError)?;
+        let from = world.store.get(offset..offset + bytes.len()).ok_or(StoreError)?;
         bytes.copy_from_slice(from);
         Ok(())
     }
@@ -323,10 +304,7 @@ impl Store for Shared {
             Ok(()) => (bytes.len(), Ok(())),
             Err(written) => (written.min(bytes.len()), Err(StoreError)),
         };
-        let place = world
-            .store
-            .get_mut(offset..offset + bytes.len())
-            .ok_or(StoreError)?;
+        let place = world.store.get_mut(offset..offset + bytes.len()).ok_or(StoreError)?;
         place[..written].copy_from_slice(&bytes[..written]);
         result
     }

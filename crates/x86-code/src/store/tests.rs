@@ -29,30 +29,15 @@ fn the_stores_of_the_mailbox() {
         // mov dword [rbx+4], edx
         (&[0x89, 0x53, 4], 4, 0x7777_8899, 0xffff_8880_0000_1004),
         // mov qword [rbx+8], rdx
-        (
-            &[0x48, 0x89, 0x53, 8],
-            8,
-            0x5555_6666_7777_8899,
-            0xffff_8880_0000_1008,
-        ),
+        (&[0x48, 0x89, 0x53, 8], 8, 0x5555_6666_7777_8899, 0xffff_8880_0000_1008),
         // mov byte [rbx+rcx*2], dh
         (&[0x88, 0x34, 0x4b], 1, 0x88, 0xffff_8880_0000_1020),
         // mov byte [rbx], sil: with REX, number 6 is SIL and not DH
         (&[0x40, 0x88, 0x33], 1, 0x08, 0xffff_8880_0000_1000),
         // mov qword [rbx], -1: sign-extended
-        (
-            &[0x48, 0xc7, 0x03, 0xff, 0xff, 0xff, 0xff],
-            8,
-            u64::MAX,
-            0xffff_8880_0000_1000,
-        ),
+        (&[0x48, 0xc7, 0x03, 0xff, 0xff, 0xff, 0xff], 8, u64::MAX, 0xffff_8880_0000_1000),
         // mov [rip+0x10], r8d
-        (
-            &[0x44, 0x89, 0x05, 0x10, 0, 0, 0],
-            4,
-            0x8888_8888,
-            0xffff_ffff_8100_0017,
-        ),
+        (&[0x44, 0x89, 0x05, 0x10, 0, 0, 0], 4, 0x8888_8888, 0xffff_ffff_8100_0017),
         // mov [0x1122334455667788], eax
         (
             &[0xa3, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11],
@@ -65,12 +50,7 @@ fn the_stores_of_the_mailbox() {
         let length = code.len() as u8;
         assert_eq!(
             decode_store(code, &registers()),
-            Ok(Store {
-                width,
-                value,
-                address,
-                length
-            }),
+            Ok(Store { width, value, address, length }),
             "{code:02x?}"
         );
     }
@@ -92,14 +72,8 @@ fn what_is_no_plain_store_is_named() {
     for (code, error) in refused {
         assert_eq!(decode_store(code, &registers()), Err(error), "{code:02x?}");
     }
-    let compatible = Registers {
-        code_size: 32,
-        ..registers()
-    };
-    assert_eq!(
-        decode_store(&[0x89, 0x03], &compatible),
-        Err(StoreError::CodeSize)
-    );
+    let compatible = Registers { code_size: 32, ..registers() };
+    assert_eq!(decode_store(&[0x89, 0x03], &compatible), Err(StoreError::CodeSize));
 }
 
 /// The general registers of one size, in the order of their encoding.

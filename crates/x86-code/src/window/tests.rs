@@ -32,9 +32,7 @@ fn the_window_ends_with_its_last_instruction() {
     // Four one-byte instructions and the longest instruction: 19 bytes.
     let mut longest = vec![0x55, 0x53, 0x50, 0x51];
     // es lock add qword es:[rax+rax+disp32], imm32, padded with prefixes to 15 bytes
-    longest.extend([
-        0x26, 0x26, 0xf0, 0x48, 0x81, 0x84, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xc3,
-    ]);
+    longest.extend([0x26, 0x26, 0xf0, 0x48, 0x81, 0x84, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xc3]);
     assert_eq!(window(&longest).displaced, Some(19));
 }
 
@@ -66,19 +64,11 @@ fn sites_that_are_none() {
 #[test]
 fn the_slot_itself_can_be_the_site() {
     // endbr64; slot; jmp to the slot
-    let code = [
-        0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0, 0, 0xeb, 0xf9, 0xc3,
-    ];
+    let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0, 0, 0xeb, 0xf9, 0xc3];
     let found = analyse(&code, START, 4).unwrap();
     assert_eq!(found.displaced, Some(5));
     assert_eq!(found.boundaries, 1);
-    assert_eq!(
-        found.branch_to_site,
-        Some(Branch {
-            from: START + 9,
-            to: START + 4
-        })
-    );
+    assert_eq!(found.branch_to_site, Some(Branch { from: START + 9, to: START + 4 }));
 }
 
 #[test]
@@ -89,11 +79,7 @@ fn what_is_done_before_the_site_is_reported() {
         0x90, 0x53, 0x55, 0xc3,
     ];
     for site in [0, 4, 8, 13, 18, 19] {
-        assert_eq!(
-            analyse(&code, START, site).unwrap().not_entry,
-            None,
-            "{site}"
-        );
+        assert_eq!(analyse(&code, START, site).unwrap().not_entry, None, "{site}");
     }
     for site in [20, 21] {
         let found = analyse(&code, START, site).unwrap();
@@ -124,21 +110,11 @@ fn every_kind_of_branch_is_seen() {
             code.extend_from_slice(&bytes[..length - opcode.len()]);
             code.push(0xc3);
             let found = window(&code);
-            let branch = Some(Branch {
-                from: START + 10,
-                to: (START + 5).wrapping_add_signed(target),
-            });
+            let branch =
+                Some(Branch { from: START + 10, to: (START + 5).wrapping_add_signed(target) });
             let inside = (1..5).contains(&target);
-            assert_eq!(
-                found.branch_inside,
-                branch.filter(|_| inside),
-                "{code:02x?}"
-            );
-            assert_eq!(
-                found.branch_to_site,
-                branch.filter(|_| target == 0),
-                "{code:02x?}"
-            );
+            assert_eq!(found.branch_inside, branch.filter(|_| inside), "{code:02x?}");
+            assert_eq!(found.branch_to_site, branch.filter(|_| target == 0), "{code:02x?}");
         }
     }
 }
@@ -161,13 +137,7 @@ fn a_breakpoint_makes_every_byte_a_possible_branch() {
     let found = analyse(&code, START, 0).unwrap();
     assert_eq!(found.breakpoint, Some(START + 5));
     assert_eq!(found.displaced, Some(5));
-    assert_eq!(
-        found.branch_inside,
-        Some(Branch {
-            from: START + 8,
-            to: START + 2
-        })
-    );
+    assert_eq!(found.branch_inside, Some(Branch { from: START + 8, to: START + 2 }));
     // Bytes that do not decode behind it are no error, before it they are.
     assert!(analyse(&[0x90, 0xcc, 0x06, 0x06, 0xc3], START, 0).is_ok());
     assert_eq!(
@@ -194,9 +164,7 @@ fn tables_are_reported() {
     assert_eq!(direct.tables[..], [0xffff_ffff_8200_1000]);
     assert_eq!(direct.unknown_jump, None);
     // mov rax, [table + rax*8]; notrack jmp rax
-    let loaded = window(&[
-        0x48, 0x8b, 0x04, 0xc5, 0x00, 0x10, 0x00, 0x82, 0x3e, 0xff, 0xe0,
-    ]);
+    let loaded = window(&[0x48, 0x8b, 0x04, 0xc5, 0x00, 0x10, 0x00, 0x82, 0x3e, 0xff, 0xe0]);
     assert_eq!(loaded.tables[..], [0xffff_ffff_8200_1000]);
     assert_eq!(loaded.unknown_jump, None);
     // movsxd rax, [rdx + rax*4]; add rax, rdx; jmp rax

@@ -26,22 +26,10 @@ fn folder() -> PathBuf {
 
 /// Compiles one source to an object file.
 pub fn compile(scratch: &Path, name: &str, source: &str) -> PathBuf {
-    let (input, output) = (
-        scratch.join(format!("{name}.c")),
-        scratch.join(format!("{name}.o")),
-    );
+    let (input, output) = (scratch.join(format!("{name}.c")), scratch.join(format!("{name}.o")));
     std::fs::write(&input, source).unwrap();
     let compiled = Command::new("cc")
-        .args([
-            "-std=gnu11",
-            "-O2",
-            "-Wall",
-            "-Werror",
-            "-fno-pic",
-            "-mcmodel=kernel",
-            "-c",
-            "-I",
-        ])
+        .args(["-std=gnu11", "-O2", "-Wall", "-Werror", "-fno-pic", "-mcmodel=kernel", "-c", "-I"])
         .arg(folder().join("tests/stubs"))
         .arg("-I")
         .arg(folder().join("../include"))
@@ -50,11 +38,7 @@ pub fn compile(scratch: &Path, name: &str, source: &str) -> PathBuf {
         .arg(&output)
         .output()
         .expect("a C compiler named cc");
-    assert!(
-        compiled.status.success(),
-        "{}",
-        String::from_utf8_lossy(&compiled.stderr)
-    );
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     output
 }
 
@@ -71,12 +55,8 @@ pub fn module_of_two(first: &str, second: &str) -> Vec<u8> {
     let first = compile(scratch.path(), "first", first);
     let second = compile(scratch.path(), "second", &format!("{MODULE}{second}"));
     let output = scratch.path().join("module.ko");
-    let linked = Command::new("ld")
-        .args(["-r", "-o"])
-        .arg(&output)
-        .args([first, second])
-        .status()
-        .unwrap();
+    let linked =
+        Command::new("ld").args(["-r", "-o"]).arg(&output).args([first, second]).status().unwrap();
     assert!(linked.success());
     std::fs::read(output).unwrap()
 }

@@ -19,11 +19,8 @@ pub fn is_plain_cpuid(vmcb: &Vmcb) -> bool {
         return false;
     }
     let long_code = save.cs.attributes & 1 << 9 != 0;
-    let address = if long_code {
-        save.rip
-    } else {
-        save.cs.base.wrapping_add(save.rip) & 0xffff_ffff
-    };
+    let address =
+        if long_code { save.rip } else { save.cs.base.wrapping_add(save.rip) & 0xffff_ffff };
     let read = |gpa| {
         let mut entry = [0; 8];
         guest_ram::read(gpa, &mut entry)?;

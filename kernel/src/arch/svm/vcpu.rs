@@ -56,11 +56,7 @@ impl SvmVcpu {
             asids: cpuid::svm_features().ebx,
             physical_bits: cpuid::physical_bits(),
         };
-        let setup = Setup {
-            asid: ASID,
-            nested_root: guest_space::root(),
-            msr_map: msr_map()?,
-        };
+        let setup = Setup { asid: ASID, nested_root: guest_space::root(), msr_map: msr_map()? };
         vmcb.configure(facts.assists, &setup);
         Ok(Self {
             shared,
@@ -190,9 +186,7 @@ impl SvmVcpu {
     fn update_intercepts(&mut self) {
         let wanted = machine::intercepted_exceptions() | self.nmi.exceptions();
         if self.vmcb.control().intercept_exceptions != wanted {
-            self.vmcb
-                .control_mut(Clean::INTERCEPTS)
-                .intercept_exceptions = wanted;
+            self.vmcb.control_mut(Clean::INTERCEPTS).intercept_exceptions = wanted;
         }
     }
 

@@ -17,10 +17,7 @@ static ORDINARY: AtomicU64 = AtomicU64::new(0);
 static CONSTANT: u64 = 42;
 
 fn run(thread: Thread, start: StartInfo) -> ! {
-    thread.serve(Assist {
-        journal: Journal::new(&start),
-        generation: start.generation,
-    })
+    thread.serve(Assist { journal: Journal::new(&start), generation: start.generation })
 }
 
 struct Assist {

@@ -17,15 +17,10 @@ pub fn exits(mut thread: Thread) -> ! {
     loop {
         let registers = next.registers.map(|registers| registers.to_bytes());
         let registers: &[u8] = registers.as_ref().map_or(&[], |bytes| bytes);
-        let request = VcpuRequest::Run {
-            registers,
-            event: next.event,
-        };
+        let request = VcpuRequest::Run { registers, event: next.event };
         let mut block = [0; SIZE];
         let reason = match thread.call(Object::Vcpu, &request) {
-            Ok(VcpuReply::Exit {
-                reason, registers, ..
-            }) => {
+            Ok(VcpuReply::Exit { reason, registers, .. }) => {
                 block.copy_from_slice(registers);
                 reason
             }
@@ -47,10 +42,7 @@ struct Next {
 }
 
 fn go_on(registers: Registers) -> Next {
-    Next {
-        registers: Some(registers),
-        event: None,
-    }
+    Next { registers: Some(registers), event: None }
 }
 
 fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> Next {
@@ -74,13 +66,7 @@ fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> 
             let expected = system_info().region.start + 0x4_5678;
             report::check(thread, "hidden_write_address", gpa, expected);
             report::check(thread, "hidden_write_is_a_write", access.write, true);
-            Next {
-                registers: None,
-                event: Some(Event {
-                    vector: 13,
-                    error_code: Some(0),
-                }),
-            }
+            Next { registers: None, event: Some(Event { vector: 13, error_code: Some(0) }) }
         }
         other => {
             report::check(thread, "no_other_exit", Some(other), None);
@@ -103,10 +89,7 @@ fn hypercall(thread: &mut Thread, mut registers: Registers) -> Next {
         guest::EXCEPTION => {
             return Next {
                 registers: Some(registers),
-                event: Some(Event {
-                    vector: b as u8,
-                    error_code: Some(c as u32),
-                }),
+                event: Some(Event { vector: b as u8, error_code: Some(c as u32) }),
             };
         }
         guest::STOPS => (registers.rax, registers.rcx) = stops(thread, b, c),
@@ -137,12 +120,7 @@ fn intercept(thread: &mut Thread, on: bool) {
     let class = Intercept::InvalidOpcode;
     let changed = machine_does(thread, &MachineRequest::Intercept { class, on });
     let resumed = machine_does(thread, &MachineRequest::Resume);
-    report::check(
-        thread,
-        "intercept_changes",
-        (stopped, changed, resumed),
-        (true, true, true),
-    );
+    report::check(thread, "intercept_changes", (stopped, changed, resumed), (true, true, true));
 }
 
 /// Stops and resumes so often. Returns how many stops succeeded, and how often the counter at

@@ -18,12 +18,7 @@ const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
 
 const HEADER: usize = 64;
-const ANY: CpuidRule = CpuidRule {
-    first: 0,
-    last: u32::MAX,
-    and: [u32::MAX; 4],
-    or: [0; 4],
-};
+const ANY: CpuidRule = CpuidRule { first: 0, last: u32::MAX, and: [u32::MAX; 4], or: [0; 4] };
 
 /// Loads the guest and starts the first processor.
 pub fn start(thread: &mut Thread) -> Result<(), &'static str> {
@@ -35,9 +30,7 @@ pub fn start(thread: &mut Thread) -> Result<(), &'static str> {
         write: true,
         execute: true,
     };
-    let Done = thread
-        .call(Object::GuestSpace, &space)
-        .map_err(|_| "guest space")?;
+    let Done = thread.call(Object::GuestSpace, &space).map_err(|_| "guest space")?;
     set_cpuid(thread)?;
     let entry = load(thread)?;
     tables(thread)?;
@@ -94,18 +87,14 @@ fn load(thread: &mut Thread) -> Result<u64, &'static str> {
         .find(|module| module.name == "guest/kernel")
         .ok_or("no guest in the bundle")?;
     let mut header = [0; HEADER];
-    window
-        .read(module.start, &mut header)
-        .map_err(|_| "window")?;
+    window.read(module.start, &mut header).map_err(|_| "window")?;
     let (ident, rest) = header.split_at(16);
     let ident = parse_ident::<LittleEndian>(ident).map_err(|_| "ELF header")?;
     let file = FileHeader::parse_tail(ident, rest).map_err(|_| "ELF header")?;
     let mut segments = [0; 56 * 4];
     let length = 56 * usize::from(file.e_phnum).min(4);
     let place = segments.get_mut(..length).ok_or("segments")?;
-    window
-        .read(module.start + file.e_phoff, place)
-        .map_err(|_| "window")?;
+    window.read(module.start + file.e_phoff, place).map_err(|_| "window")?;
     for segment in SegmentTable::new(file.endianness, file.class, place).iter() {
         if segment.p_type == PT_LOAD {
             let copy = GuestMemoryRequest::Copy {
@@ -113,9 +102,7 @@ fn load(thread: &mut Thread) -> Result<u64, &'static str> {
                 to: segment.p_paddr,
                 length: segment.p_filesz,
             };
-            let Done = thread
-                .call(Object::GuestMemory, &copy)
-                .map_err(|_| "copy")?;
+            let Done = thread.call(Object::GuestMemory, &copy).map_err(|_| "copy")?;
             let rest = segment.p_memsz - segment.p_filesz;
             clear(thread, segment.p_paddr + segment.p_filesz, rest)?;
         }
@@ -139,9 +126,8 @@ fn tables(thread: &mut Thread) -> Result<(), &'static str> {
             write(thread, directory + part * 8, &entry.to_le_bytes())?;
         }
     }
-    for (index, entry) in [0, 0, 0x00af_9b00_0000_ffff_u64, 0x00cf_9300_0000_ffff]
-        .iter()
-        .enumerate()
+    for (index, entry) in
+        [0, 0, 0x00af_9b00_0000_ffff_u64, 0x00cf_9300_0000_ffff].iter().enumerate()
     {
         write(thread, GDT + index as u64 * 8, &entry.to_le_bytes())?;
     }
@@ -150,10 +136,7 @@ fn tables(thread: &mut Thread) -> Result<(), &'static str> {
 
 fn write(thread: &mut Thread, gpa: u64, data: &[u8]) -> Result<(), &'static str> {
     let Done = thread
-        .call(
-            Object::GuestMemory,
-            &GuestMemoryRequest::Write { gpa, data },
-        )
+        .call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data })
         .map_err(|_| "write")?;
     Ok(())
 }

@@ -17,10 +17,7 @@ pub fn check<T: PartialEq + Debug>(mut thread: &mut Thread, name: &str, found: T
         lucos_runtime::log!(thread, "@@ test {name} ok");
     } else {
         FAILURES.fetch_add(1, Ordering::SeqCst);
-        lucos_runtime::log!(
-            thread,
-            "@@ test {name} FAILED: {found:x?} instead of {expected:x?}"
-        );
+        lucos_runtime::log!(thread, "@@ test {name} FAILED: {found:x?} instead of {expected:x?}");
     }
 }
 

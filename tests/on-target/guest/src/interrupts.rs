@@ -102,9 +102,6 @@ pub fn load() {
         let low = target & 0xffff | CODE << 16 | 0x8e << 40 | (target >> 16 & 0xffff) << 48;
         unsafe { (&raw mut TABLE[vector]).write([low, target >> 32]) };
     }
-    let pointer = Pointer {
-        limit: 4095,
-        base: &raw const TABLE as u64,
-    };
+    let pointer = Pointer { limit: 4095, base: &raw const TABLE as u64 };
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer) };
 }

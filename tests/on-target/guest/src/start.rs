@@ -32,11 +32,7 @@ global_asm!(
 );
 
 extern "C" fn main(number: u64, hidden: u64) -> ! {
-    if number == 0 {
-        checks::run(hidden)
-    } else {
-        checks::run_other()
-    }
+    if number == 0 { checks::run(hidden) } else { checks::run_other() }
 }
 
 /// How many processors have started.

@@ -28,16 +28,13 @@ pub fn run(suite: &mut Suite) {
 
 /// Has the first assist commit a crime. Returns what the call said and what the kernel recorded.
 fn commit(suite: &mut Suite, crime: Crime) -> (Option<CallError>, Option<FaultRecord>) {
-    let result: Result<Counted, CallError> = suite
-        .thread
-        .call(Object::MemoryTask, &Request::Commit(crime));
+    let result: Result<Counted, CallError> =
+        suite.thread.call(Object::MemoryTask, &Request::Commit(crime));
     (result.err(), last_fault(suite))
 }
 
 fn last_fault(suite: &mut Suite) -> Option<FaultRecord> {
-    let reply = suite
-        .thread
-        .call(Object::Machine, &MachineRequest::LastFault);
+    let reply = suite.thread.call(Object::Machine, &MachineRequest::LastFault);
     match reply {
         Ok(MachineReply::Fault(record)) => record,
         _ => None,
@@ -45,10 +42,7 @@ fn last_fault(suite: &mut Suite) -> Option<FaultRecord> {
 }
 
 fn count(suite: &mut Suite) -> Option<Counted> {
-    suite
-        .thread
-        .call(Object::MemoryTask, &Request::Count)
-        .ok()
+    suite.thread.call(Object::MemoryTask, &Request::Count).ok()
 }
 
 const RESTARTED: Option<CallError> = Some(CallError::Status(CallStatus::Restarted));
@@ -57,17 +51,9 @@ const RESTARTED: Option<CallError> = Some(CallError::Status(CallStatus::Restarte
 fn without_rip(record: Option<FaultRecord>) -> Option<TaskFault> {
     let fault = record.filter(|record| record.task == FIRST)?.fault;
     Some(match fault {
-        TaskFault::Memory {
-            address,
-            write,
-            execute,
-            ..
-        } => TaskFault::Memory {
-            address,
-            rip: 0,
-            write,
-            execute,
-        },
+        TaskFault::Memory { address, write, execute, .. } => {
+            TaskFault::Memory { address, rip: 0, write, execute }
+        }
         TaskFault::Exception { vector, .. } => TaskFault::Exception { vector, rip: 0 },
         other => other,
     })
@@ -89,11 +75,7 @@ fn memory(suite: &mut Suite) {
         ("execute_own_data", Crime::Execute(places.variable), true),
         ("execute_own_heap", Crime::Execute(layout::HEAP), true),
         ("write_system_info", Crime::Write(layout::SYSTEM_INFO), false),
-        (
-            "write_below_stack",
-            Crime::Write(layout::STACK + stride / 2),
-            false,
-        ),
+        ("write_below_stack", Crime::Write(layout::STACK + stride / 2), false),
         ("read_guest_window", Crime::Read(layout::GUEST_WINDOW), false),
     ];
     for (name, crime, execute) in cases {
@@ -103,12 +85,7 @@ fn memory(suite: &mut Suite) {
             Crime::Write(address) => (address, true),
             _ => continue,
         };
-        let expected = TaskFault::Memory {
-            address,
-            rip: 0,
-            write,
-            execute,
-        };
+        let expected = TaskFault::Memory { address, rip: 0, write, execute };
         let found = (error, without_rip(record));
         suite.check(name, found, (RESTARTED, Some(expected)));
     }
@@ -126,11 +103,7 @@ fn instructions(suite: &mut Suite) {
     ] {
         let (error, record) = commit(suite, Crime::Instruction(instruction));
         let fault = without_rip(record);
-        let float = fault
-            == Some(TaskFault::Exception {
-                vector: DEVICE_NOT_AVAILABLE,
-                rip: 0,
-            });
+        let float = fault == Some(TaskFault::Exception { vector: DEVICE_NOT_AVAILABLE, rip: 0 });
         if instruction == Instruction::Float && float {
             // Either exception keeps the FPU the guest's; which one comes depends on CR0 and CR4.
             suite.check(name, error, RESTARTED);
@@ -166,20 +139,9 @@ fn restart(suite: &mut Suite) {
         return;
     };
     suite.check("restart_ordinary_memory", after.ordinary, 1);
-    suite.check(
-        "restart_retained_memory",
-        after.retained,
-        before.retained + 1,
-    );
-    suite.check(
-        "restart_generation",
-        after.generation,
-        before.generation + 1,
-    );
-    let other: Option<Counted> = suite
-        .thread
-        .call(Object::LiveupdateTask, &Request::Count)
-        .ok();
+    suite.check("restart_retained_memory", after.retained, before.retained + 1);
+    suite.check("restart_generation", after.generation, before.generation + 1);
+    let other: Option<Counted> = suite.thread.call(Object::LiveupdateTask, &Request::Count).ok();
     suite.check(
         "restart_leaves_others",
         other.map(|counted| (counted.ordinary, counted.generation)),

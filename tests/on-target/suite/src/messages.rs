@@ -30,13 +30,8 @@ fn send_bytes(suite: &mut Suite, slot: u64, bytes: &[u8]) -> Option<CallStatus> 
 }
 
 fn capabilities(suite: &mut Suite) {
-    let space = SpaceRequest::Set {
-        start: 0,
-        length: 4096,
-        read: true,
-        write: true,
-        execute: true,
-    };
+    let space =
+        SpaceRequest::Set { start: 0, length: 4096, read: true, write: true, execute: true };
     let found = send(suite, Object::GuestSpace.slot(), &space);
     suite.check("no_capability", found, Some(CallStatus::NoCapability));
     let found = send(suite, 99, &space);
@@ -46,10 +41,7 @@ fn capabilities(suite: &mut Suite) {
     let stop = MachineRequest::Stop { deadline: 1 };
     let found = send(suite, Object::Machine.slot(), &stop);
     suite.check("missing_right_stop", found, Some(CallStatus::MissingRight));
-    let read = LogRequest::Read {
-        offset: 0,
-        length: 1,
-    };
+    let read = LogRequest::Read { offset: 0, length: 1 };
     let found = send(suite, Object::Log.slot(), &read);
     suite.check("missing_right_read", found, Some(CallStatus::MissingRight));
     let text = LogRequest::Write { text: "for the log" };
@@ -75,10 +67,9 @@ fn malformed(suite: &mut Suite) {
     }
     let found = send_bytes(suite, machine, &whole);
     suite.check("message_whole", found, Some(CallStatus::MissingRight));
-    for (name, length) in [
-        ("message_too_long", MESSAGE_SIZE as u64 + 1),
-        ("message_wild_length", u64::MAX),
-    ] {
+    for (name, length) in
+        [("message_too_long", MESSAGE_SIZE as u64 + 1), ("message_wild_length", u64::MAX)]
+    {
         for (object, suffix) in [(Object::Machine, "kernel"), (Object::MemoryTask, "task")] {
             let (status, _) = suite.thread.call_bytes(object.slot(), &[], length);
             let found = (suffix, CallStatus::from_value(status));

@@ -26,9 +26,8 @@ pub fn work(suite: &mut Suite) -> ! {
         core::hint::spin_loop();
     }
     loop {
-        let result: Result<Counted, CallError> = suite
-            .thread
-            .call(Object::MemoryTask, &Request::Work(ROUNDS));
+        let result: Result<Counted, CallError> =
+            suite.thread.call(Object::MemoryTask, &Request::Work(ROUNDS));
         let counter = match result {
             Ok(_) => &ANSWERED,
             Err(CallError::Status(CallStatus::Restarted)) => &RESTARTED,
@@ -46,9 +45,8 @@ pub fn run(suite: &mut Suite) {
     BEGIN.store(true, Ordering::SeqCst);
     let mut own = 0;
     for _ in 0..RESTARTS {
-        let result: Result<Counted, CallError> = suite
-            .thread
-            .call(Object::MemoryTask, &Request::Commit(Crime::Panic));
+        let result: Result<Counted, CallError> =
+            suite.thread.call(Object::MemoryTask, &Request::Commit(Crime::Panic));
         // The call of another processor may have started the task anew in between; it is ended
         // for the same reason all the same.
         own += u32::from(result == Err(CallError::Status(CallStatus::Restarted)));

@@ -14,10 +14,7 @@ pub struct Suite {
 impl Suite {
     /// A suite that has run nothing yet.
     pub fn new(thread: Thread) -> Self {
-        Self {
-            thread,
-            failures: 0,
-        }
+        Self { thread, failures: 0 }
     }
 
     /// Compares and reports one test, in the form that the host's runner reads.
@@ -44,7 +41,6 @@ impl Suite {
         let result: Result<MachineReply<'_>, CallError> =
             self.thread.call(Object::Machine, &request);
         let refused = result.err();
-        self.thread
-            .give_up(format_args!("the machine does not end: {refused:?}"))
+        self.thread.give_up(format_args!("the machine does not end: {refused:?}"))
     }
 }
