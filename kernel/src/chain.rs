@@ -13,7 +13,7 @@ use crate::fatal::{Fatal, die};
 use crate::memory::direct::SharedPages;
 use crate::object::{self, Buffer};
 use crate::task::Task;
-use crate::{machine, output};
+use crate::{machine, output, stop};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -304,6 +304,10 @@ impl Processor {
     /// Takes the last thread out of the chain; whoever called it learns that it was restarted.
     fn unwind(&mut self) {
         let Some(gone) = self.chain.pop() else { return };
+        if self.tasks.get(gone).is_some_and(may_stop) {
+            // What it had stopped goes on.
+            let _ = stop::resume(self.shared.number);
+        }
         if let Some(thread) = self.threads.get_mut(gone) {
             thread.state = State::Fresh;
         }
@@ -361,6 +365,12 @@ impl Thread {
         self.context.rax = status as u64;
         self.context.rdx = length as u64;
     }
+}
+
+/// The task may stop the guest.
+fn may_stop(task: &Task) -> bool {
+    let machine = task.capabilities.get(Object::Machine.slot());
+    machine.is_ok_and(|(_, rights)| rights.contains(Rights::STOP))
 }
 
 /// What a processor exception says of the task.

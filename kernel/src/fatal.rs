@@ -82,6 +82,7 @@ pub fn die(why: Fatal) -> ! {
 /// Status written to the exit port when LUCOS itself fails.
 pub const EXIT_FAULT: u8 = 0x13;
 
+#[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     output::fault_line(format_args!("{info}"));

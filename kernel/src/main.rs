@@ -14,8 +14,8 @@
 //!
 //! The way of a VM exit: `arch::svm::vcpu` → `object::vcpu` → `chain` → the `vmx` task.
 
-#![no_std]
-#![no_main]
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(not(target_os = "none"), allow(dead_code))]
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -39,3 +39,7 @@ mod task;
 
 hermit_entry::define_entry_version!();
 hermit_entry::define_abi_tag!();
+
+/// On a host the kernel is only checked and documented, never run.
+#[cfg(not(target_os = "none"))]
+fn main() {}

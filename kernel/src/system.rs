@@ -1,8 +1,8 @@
 //! The system: the tasks that the system table names.
 
-use crate::arch::cpuid;
 use crate::arch::descriptors::Descriptors;
 use crate::arch::local::Shared;
+use crate::arch::{cpuid, vcpu};
 use crate::chain::Processor;
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
@@ -108,6 +108,7 @@ pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fat
         modules: heapless::Vec::new(),
         apic_ids: heapless::Vec::from_slice(apic_ids).map_err(|_| Fatal::TooManyProcessors)?,
         physical_bits: cpuid::physical_bits(),
+        contains_init: vcpu::redirect_init(),
         framebuffer: record.framebuffer,
         efi: record.efi,
     };

@@ -54,6 +54,11 @@ pub fn probe() -> Result<(), Fatal> {
     svm::probe()
 }
 
+/// Whether INIT that the guest sends comes to LUCOS, on this machine.
+pub fn redirect_init() -> bool {
+    svm::redirect_init()
+}
+
 /// Why the vendor's part came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {

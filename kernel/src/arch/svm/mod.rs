@@ -38,6 +38,17 @@ pub fn probe() -> Result<(), Fatal> {
     Ok(())
 }
 
+/// Switches on that INIT comes to LUCOS. False where the processor does not implement that: there
+/// the write is ignored.
+pub fn redirect_init() -> bool {
+    // SAFETY: the processor has SVM (`probe`). The bit only matters for INIT, which LUCOS sends to
+    // no running processor.
+    unsafe {
+        wrmsr(VM_CR, rdmsr(VM_CR) | VM_CR_R_INIT);
+        rdmsr(VM_CR) & VM_CR_R_INIT != 0
+    }
+}
+
 /// What this processor offers beyond the basic extension.
 pub fn assists() -> Assists {
     Assists::from_cpuid(cpuid::svm_features().edx)
@@ -49,15 +60,13 @@ fn enable() -> Result<u64, Fatal> {
     let save_area = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     let own_state = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     // SAFETY: the extension is there (`probe`). The save area is a page of LUCOS that nobody else
-    // uses; so is `own_state`, in which VMSAVE stores the present segments. R_INIT only matters
-    // for INIT, which LUCOS sends to no running processor; where it is not implemented the write
-    // is ignored.
+    // uses; so is `own_state`, in which VMSAVE stores the present segments.
     unsafe {
         wrmsr(IA32_EFER, rdmsr(IA32_EFER) | EFER_SVME);
         wrmsr(VM_HSAVE_PA, save_area);
-        wrmsr(VM_CR, rdmsr(VM_CR) | VM_CR_R_INIT);
         world_switch::save(own_state);
     }
+    redirect_init();
     Ok(own_state)
 }
 

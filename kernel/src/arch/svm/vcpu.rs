@@ -157,12 +157,12 @@ impl SvmVcpu {
                 return Entered::Again;
             }
             ExitCode::IRET => {
-                self.shared.counts.add(Counter::Exception);
+                self.shared.counts.add(Counter::Iret);
                 self.nmi.at_iret(self.vmcb);
                 return Entered::Again;
             }
             DEBUG_EXCEPTION if self.nmi.at_debug_exception(self.vmcb) => {
-                self.shared.counts.add(Counter::Exception);
+                self.shared.counts.add(Counter::Debug);
                 return Entered::Again;
             }
             _ => {}
@@ -242,14 +242,16 @@ const fn counter(reason: ExitReason) -> Counter {
     match reason {
         ExitReason::Hypercall => Counter::Hypercall,
         ExitReason::Cpuid => Counter::Cpuid,
-        ExitReason::ReadMsr | ExitReason::WriteMsr => Counter::Msr,
+        ExitReason::ReadMsr => Counter::ReadMsr,
+        ExitReason::WriteMsr => Counter::WriteMsr,
         ExitReason::Virtualization => Counter::Virtualization,
         ExitReason::Exception { vector: 6, .. } => Counter::InvalidOpcode,
-        ExitReason::Exception { .. } => Counter::Exception,
+        ExitReason::Exception { vector: 1, .. } => Counter::Debug,
         ExitReason::NestedFault { .. } => Counter::NestedFault,
-        ExitReason::Shutdown
-        | ExitReason::Init
-        | ExitReason::InvalidState
-        | ExitReason::Other { .. } => Counter::Other,
+        ExitReason::Shutdown => Counter::Shutdown,
+        ExitReason::Init => Counter::Init,
+        ExitReason::Exception { .. } | ExitReason::InvalidState | ExitReason::Other { .. } => {
+            Counter::Other
+        }
     }
 }

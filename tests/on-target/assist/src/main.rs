@@ -29,13 +29,7 @@ impl Service for Assist {
     type Request<'a> = Request;
     type Reply<'a> = Counted;
 
-    fn handle<'a>(
-        &mut self,
-        _: &mut Thread,
-        _: u64,
-        request: Request,
-        _: &'a mut Scratch,
-    ) -> Counted {
+    fn handle(&mut self, _: &mut Thread, _: u64, request: Request, _: &mut Scratch) -> Counted {
         match request {
             Request::Count => {}
             Request::Commit(crime) => commit(crime),

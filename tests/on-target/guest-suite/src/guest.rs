@@ -116,7 +116,7 @@ fn tables(thread: &mut Thread) -> Result<(), &'static str> {
     const USED: u64 = 7;
     const LARGE: u64 = 1 << 7;
     clear(thread, TABLES, 6 * TABLE)?;
-    write(thread, TABLES, &(TABLES + TABLE | USED).to_le_bytes())?;
+    write(thread, TABLES, &((TABLES + TABLE) | USED).to_le_bytes())?;
     for gigabyte in 0..4 {
         let directory = TABLES + (2 + gigabyte) * TABLE;
         let entry = directory | USED;
