@@ -93,6 +93,7 @@ pub fn status(reply: &Value) -> String {
     );
     line(&mut out, "memory", &region);
     line(&mut out, "hidden writes", &number(reply, "hidden_writes").to_string());
+    line(&mut out, "task restarts", &number(reply, "restarts").to_string());
     line(&mut out, "INIT", contained(reply, CONTAINS_INIT));
     line(&mut out, "DMA", contained(reply, CONTAINS_DMA));
     for class in ExitClass::ALL {
