@@ -8,6 +8,7 @@ use lucos_abi::boot::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 use lucos_abi::object::FlatStart;
 use lucos_guest_interface::call::{Call, register_value};
 use lucos_linux_boot::acpi::{Firmware, SleepStates};
+use lucos_linux_boot::efi;
 use lucos_linux_boot::entry::start_state;
 use lucos_linux_boot::kernel::{ENTRY_OFFSET, HEADER_BYTES, KernelError, KernelImage};
 use lucos_linux_boot::nvs::{self, KEPT_AT_END, Nvs, NvsError, Source};
@@ -116,7 +117,7 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
     platform.read_physical(file.start, &mut header[..part]).of("guest/kernel")?;
     let kernel = KernelImage::parse(&header[..part], file.length)?;
     let initrd = module(info, "guest/initrd").map(|module| (module.start, module.length));
-    let placement = place(&kernel, initrd, &info.memory, &kept(info))?;
+    let placement = find_places(platform, info, &kernel, initrd)?;
 
     let nvs = fill_nvs(platform, info)?;
     copy(platform, file, &kernel, &placement)?;
@@ -131,6 +132,52 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
 
 fn module<'a>(info: &'a SystemInfo, name: &str) -> Option<&'a Module> {
     info.modules.iter().find(|module| module.name == name)
+}
+
+/// Finds the places of the guest's parts, where the firmware has left nothing if that can be.
+#[inline(never)]
+fn find_places(
+    platform: &mut impl Platform,
+    info: &SystemInfo,
+    kernel: &KernelImage,
+    initrd: Option<(u64, u64)>,
+) -> Result<Placement, BuildError> {
+    let kept = kept(info);
+    if let Some(efi) = info.efi {
+        let unused = unused_memory(platform, info, &efi)?;
+        if let Ok(placement) = place(kernel, initrd, &unused, &kept) {
+            return Ok(placement);
+        }
+        platform.log(format_args!("the guest is put where tables of the firmware may be"));
+    }
+    Ok(place(kernel, initrd, &info.memory, &kept)?)
+}
+
+/// RAM that UEFI's boot services did not use either, in the order of addresses.
+fn unused_memory(
+    platform: &mut impl Platform,
+    info: &SystemInfo,
+    efi: &Efi,
+) -> Result<Vec<MemoryRange>, BuildError> {
+    let mut map = vec![0; (efi.memory_map_length as usize).min(EFI_MAP_MAX)];
+    platform.read_physical(efi.memory_map, &mut map).of("UEFI memory map")?;
+    let free = efi::free(&map, efi.descriptor_length as usize).map_err(NvsError::Efi)?;
+    let mut unused: Vec<MemoryRange> = Vec::new();
+    let mut free: Vec<_> = free.collect();
+    free.sort_unstable();
+    for (start, end) in free {
+        for ram in info.memory.iter().filter(|range| range.kind == MemoryKind::Ram) {
+            let (start, end) = (start.max(ram.start), end.min(ram.end()));
+            if start >= end {
+                continue;
+            }
+            match unused.last_mut() {
+                Some(last) if last.end() == start => last.length += end - start,
+                _ => unused.push(MemoryRange { start, length: end - start, kind: ram.kind }),
+            }
+        }
+    }
+    Ok(unused)
 }
 
 /// Memory that nothing may be put into.

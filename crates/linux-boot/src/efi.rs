@@ -8,12 +8,14 @@ use core::fmt;
 use lucos_abi::boot::MemoryRange;
 
 use crate::PAGE;
-use crate::fields::{put, u64_at};
+use crate::fields::{put, u32_at, u64_at};
 
 /// Shortest descriptor: type, start, virtual address, pages, attributes (UEFI 2.10, 7.2.3).
 const DESCRIPTOR_MIN: usize = 40;
 const RESERVED: u32 = 0;
 const ACPI_NVS: u32 = 10;
+/// Code and data of the boot loader, and memory that nobody used.
+const FREE: [u32; 3] = [1, 2, 7];
 
 /// Why a memory map cannot be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,39 @@ impl fmt::Display for EfiError {
     }
 }
 
+/// The memory in `map` that held nothing of the firmware's: start and end, in the order of the map.
+///
+/// Memory of the boot services counts as RAM once they are over, but tables that Linux looks for
+/// later lie in it.
+///
+/// # Errors
+/// [`EfiError::Length`]
+pub fn free(
+    map: &[u8],
+    descriptor_length: usize,
+) -> Result<impl Iterator<Item = (u64, u64)> + '_, EfiError> {
+    check(map, descriptor_length)?;
+    Ok(map.chunks_exact(descriptor_length).filter_map(|descriptor| {
+        let (start, end) = range(descriptor);
+        let kind = u32_at(descriptor, 0)?;
+        (FREE.contains(&kind) && start < end).then_some((start, end))
+    }))
+}
+
+fn check(map: &[u8], descriptor_length: usize) -> Result<(), EfiError> {
+    if descriptor_length < DESCRIPTOR_MIN || !map.len().is_multiple_of(descriptor_length) {
+        return Err(EfiError::Length { map: map.len(), descriptor: descriptor_length });
+    }
+    Ok(())
+}
+
+/// First address of a descriptor's memory, and the first behind it.
+fn range(descriptor: &[u8]) -> (u64, u64) {
+    let start = u64_at(descriptor, 8).unwrap_or(0);
+    let pages = u64_at(descriptor, 24).unwrap_or(0);
+    (start, start.saturating_add(pages.saturating_mul(PAGE)))
+}
+
 /// Copies the memory map `map` to `to`, with `region` marked reserved and `nvs` ACPI NVS, and
 /// returns the new length.
 ///
@@ -57,15 +92,11 @@ pub fn hide(
     nvs: &MemoryRange,
     to: &mut [u8],
 ) -> Result<usize, EfiError> {
-    if descriptor_length < DESCRIPTOR_MIN || !map.len().is_multiple_of(descriptor_length) {
-        return Err(EfiError::Length { map: map.len(), descriptor: descriptor_length });
-    }
+    check(map, descriptor_length)?;
     let room = to.len();
     let mut used = 0;
     for descriptor in map.chunks_exact(descriptor_length) {
-        let start = u64_at(descriptor, 8).unwrap_or(0);
-        let pages = u64_at(descriptor, 24).unwrap_or(0);
-        let end = start.saturating_add(pages.saturating_mul(PAGE));
+        let (start, end) = range(descriptor);
         let mut next = start;
         while next < end {
             let (behind, kind) = piece(next, end, region, nvs);
@@ -144,6 +175,18 @@ mod tests {
             read(&to[..used]),
             [(7, 0x1000, 5), (10, 0x6000, 2), (0, 0x8000, 8), (0, 0x10000, 4), (4, 0x14000, 12),]
         );
+    }
+
+    #[test]
+    fn only_what_the_firmware_did_not_use_is_free() {
+        let map: Vec<u8> = (0..15)
+            .flat_map(|kind| descriptor(kind, u64::from(kind) << 20, 256))
+            .chain(descriptor(7, 1 << 40, 0))
+            .collect();
+        let free: Vec<_> = super::free(&map, LENGTH).unwrap().collect();
+        let mib = |number: u64| (number << 20, (number + 1) << 20);
+        assert_eq!(free, [mib(1), mib(2), mib(7)]);
+        assert!(super::free(&map, 47).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{BuildError, build};
 use crate::fake::{self, Fake, MAILBOX, REGION};
 use crate::platform::Failure;
-use lucos_abi::boot::{MemoryKind, MemoryRange, Module, SystemInfo};
+use lucos_abi::boot::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 use lucos_linux_boot::acpi::AcpiError;
 use lucos_linux_boot::kernel::KernelError;
 use lucos_linux_boot::nvs::NvsError;
@@ -194,4 +194,45 @@ fn a_machine_that_is_too_small_is_named() {
     info.memory = [ram].into_iter().collect();
     let error = build(&mut platform, &info).unwrap_err();
     assert_eq!(error.to_string(), "no free 2048 KiB below 4 GiB for the kernel");
+}
+
+/// UEFI's memory map, in which everything but these MiB held something.
+fn with_uefi(platform: &mut Fake, info: &mut SystemInfo, free: &[(u64, u64)]) {
+    let mut map = Vec::new();
+    for &(start, end) in free {
+        let mut descriptor = [0; 48];
+        descriptor[0] = 7;
+        descriptor[8..16].copy_from_slice(&(start << 20).to_le_bytes());
+        descriptor[24..32].copy_from_slice(&((end - start) << 8).to_le_bytes());
+        map.extend(descriptor);
+    }
+    platform.memory.write(0x5_0000, &map);
+    info.efi = Some(Efi {
+        system_table: 0x3e00_0000,
+        memory_map: 0x5_0000,
+        memory_map_length: map.len() as u32,
+        descriptor_length: 48,
+        descriptor_version: 1,
+    });
+}
+
+#[test]
+fn what_uefi_left_behind_is_not_overwritten() {
+    let initrd = vec![0x5a; 5000];
+    let parts = [("guest/kernel", &kernel()[..]), ("guest/initrd", &initrd)];
+    let (mut platform, mut info) = machine(&parts);
+    with_uefi(&mut platform, &mut info, &[(64, 70), (48, 60), (60, 64), (4000, 5000)]);
+    let state = build(&mut platform, &info).unwrap();
+    assert_eq!(state.rip, 0x300_0200, "the lowest free place");
+    assert_eq!(state.rsi, (70 << 20) - 8192, "the highest one: three ranges are one");
+    assert_eq!(platform.log.len(), 1);
+}
+
+#[test]
+fn without_room_beside_uefi_the_guest_still_starts() {
+    let (mut platform, mut info) = machine(&[("guest/kernel", &kernel())]);
+    with_uefi(&mut platform, &mut info, &[(48, 49)]);
+    let state = build(&mut platform, &info).unwrap();
+    assert_eq!(state.rip, 0x100_0200);
+    assert!(platform.log[0].contains("tables of the firmware"));
 }
