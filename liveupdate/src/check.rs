@@ -292,10 +292,11 @@ fn reason(function: &Function, window: &Window, tables: &Tables) -> WindowReason
     if window.breakpoint.is_some_and(|address| address < end) {
         return WindowReason::Kprobe;
     }
-    let branches = window.branch_inside.is_some() || tables.inside.is_some();
-    // A jump whose targets are not known could go anywhere.
-    if branches || window.unknown_jump.is_some() {
+    if window.branch_inside.is_some() || tables.inside.is_some() {
         return WindowReason::Branch;
+    }
+    if window.unknown_jump.is_some() {
+        return WindowReason::IndirectJump;
     }
     WindowReason::None
 }

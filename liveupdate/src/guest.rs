@@ -16,8 +16,8 @@ pub struct Guest<'a, P> {
     platform: &'a mut P,
     space: AddressSpace,
     redirects: &'a RwLock<Redirects>,
-    /// Time spent in stops, in time-stamp ticks.
-    ticks: u64,
+    /// When the stop that lasts was asked for.
+    stopping: u64,
     /// Stops so far.
     stops: u64,
     longest: u64,
@@ -35,7 +35,7 @@ pub struct Stops {
 impl<'a, P: Platform> Guest<'a, P> {
     /// The machine for a call from `space`.
     pub fn new(platform: &'a mut P, space: AddressSpace, redirects: &'a RwLock<Redirects>) -> Self {
-        Self { platform, space, redirects, ticks: 0, stops: 0, longest: 0 }
+        Self { platform, space, redirects, stopping: 0, stops: 0, longest: 0 }
     }
 
     /// The platform.
@@ -64,15 +64,17 @@ impl<P: Platform> Machine for Guest<'_, P> {
     }
 
     fn stop(&mut self) -> Result<(), MachineError> {
-        let ticks = self.platform.stop()?;
-        self.ticks = self.ticks.saturating_add(ticks);
+        self.stopping = self.platform.time();
+        self.platform.stop()?;
         self.stops += 1;
-        self.longest = self.longest.max(ticks);
         Ok(())
     }
 
     fn resume(&mut self) -> Result<(), MachineError> {
-        self.platform.resume()
+        let resumed = self.platform.resume();
+        let ticks = self.platform.time().saturating_sub(self.stopping);
+        self.longest = self.longest.max(ticks);
+        resumed
     }
 
     fn stopped_at(
@@ -97,8 +99,7 @@ impl<P: Platform> Machine for Guest<'_, P> {
         self.redirects.write().set(site, to);
     }
 
-    /// Advances by the time that stops take.
     fn now(&mut self) -> u64 {
-        self.ticks
+        self.platform.time()
     }
 }

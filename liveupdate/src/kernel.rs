@@ -8,9 +8,9 @@ use lucos_abi::object::{COUNTERS, Intercept, LogReply, LogRequest, MachineReply,
 use lucos_abi::registers::Registers;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
-    ASSIST_VIRTUAL_NMI, Extension,
+    ASSIST_VIRTUAL_NMI, CONTAINS_INIT, Extension,
 };
-use lucos_runtime::{CallError, Journal, Thread, cpuid};
+use lucos_runtime::{CallError, Journal, Thread, cpuid, time_stamp};
 use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
@@ -31,6 +31,8 @@ pub struct Kernel<'a> {
     pub processor: u32,
     /// What does not change.
     pub facts: Facts,
+    /// What survives a restart.
+    pub pages: RetainedPages,
 }
 
 /// The facts, from the kernel's description of the machine and from the processor.
@@ -43,6 +45,7 @@ pub fn facts(info: &SystemInfo) -> Facts {
             true => Extension::Svm.number(),
             false => Extension::Vmx.number(),
         },
+        containment: if info.contains_init { CONTAINS_INIT } else { 0 },
         assists: if svm { svm_assists(cpuid(SVM_FEATURES, 0).edx) } else { 0 },
     }
 }
@@ -78,18 +81,28 @@ impl Kernel<'_> {
         }
     }
 
-    fn memory(
+    /// Asks `memory`, and makes a value of its reply. A `memory` that is restarted is asked again:
+    /// it may do the same twice.
+    pub(crate) fn memory<T>(
         &mut self,
         address: u64,
         request: &MemoryRequest<'_>,
-    ) -> Result<MemoryReply<'_>, MachineError> {
-        let reply = self.thread.call(Object::MemoryTask, request);
-        match reply.map_err(machine_error)? {
-            MemoryReply::Failed(error) => Err(memory_error(error, address)),
-            reply => Ok(reply),
+        mut value: impl FnMut(MemoryReply<'_>) -> Result<T, MachineError>,
+    ) -> Result<T, MachineError> {
+        for _ in 0..ATTEMPTS {
+            match self.thread.call(Object::MemoryTask, request) {
+                Err(CallError::Status(CallStatus::Restarted)) => {}
+                Err(error) => return Err(machine_error(error)),
+                Ok(MemoryReply::Failed(error)) => return Err(memory_error(error, address)),
+                Ok(reply) => return value(reply),
+            }
         }
+        Err(MachineError::Failed)
     }
 }
+
+/// How often `memory` is asked when it is restarted while it works on the question.
+const ATTEMPTS: usize = 4;
 
 fn machine_error(error: CallError) -> MachineError {
     match error {
@@ -134,12 +147,13 @@ impl Platform for Kernel<'_> {
                 // At most `PAYLOAD_MAX`.
                 length: part.len() as u32,
             };
-            match self.memory(address, &request)? {
+            self.memory(address, &request, |reply| match reply {
                 MemoryReply::Bytes { data } if data.len() == part.len() => {
                     part.copy_from_slice(data);
+                    Ok(())
                 }
-                _ => return Err(MachineError::Failed),
-            }
+                _ => Err(MachineError::Failed),
+            })?;
         }
         Ok(())
     }
@@ -152,16 +166,20 @@ impl Platform for Kernel<'_> {
         bytes: &[u8],
     ) -> Result<(), MachineError> {
         let request = MemoryRequest::Write { space, address, text, data: bytes };
-        match self.memory(address, &request)? {
+        self.memory(address, &request, |reply| match reply {
             MemoryReply::Done => Ok(()),
             _ => Err(MachineError::Failed),
-        }
+        })
     }
 
-    fn stop(&mut self) -> Result<u64, MachineError> {
+    fn time(&mut self) -> u64 {
+        time_stamp()
+    }
+
+    fn stop(&mut self) -> Result<(), MachineError> {
         let deadline = STOP_DEADLINE;
         match self.machine(&MachineRequest::Stop { deadline })? {
-            MachineReply::Stopped { ticks, .. } => Ok(ticks),
+            MachineReply::Stopped { .. } => Ok(()),
             _ => Err(MachineError::Failed),
         }
     }
@@ -195,11 +213,15 @@ impl Platform for Kernel<'_> {
         }
     }
 
+    fn retain_redirections(&mut self, count: u64) {
+        self.pages.retain_redirections(count);
+    }
+
     fn hidden_accesses(&mut self) -> Result<u64, MachineError> {
-        match self.memory(0, &MemoryRequest::HiddenAccesses)? {
+        self.memory(0, &MemoryRequest::HiddenAccesses, |reply| match reply {
             MemoryReply::Count(count) => Ok(count),
             _ => Err(MachineError::Failed),
-        }
+        })
     }
 
     fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
@@ -218,13 +240,32 @@ impl Platform for Kernel<'_> {
     }
 }
 
-/// The journal of the real task.
+/// The retained pages of the real task: the journal of updates, and behind it, in the last eight
+/// bytes, the number of redirections.
 #[derive(Clone, Copy, Debug)]
 pub struct RetainedPages(pub Journal);
 
+const REDIRECTIONS_SIZE: usize = size_of::<u64>();
+
+impl RetainedPages {
+    /// Redirections that the task counted in its earlier lives.
+    pub fn redirections(&self) -> u64 {
+        let mut bytes = [0; REDIRECTIONS_SIZE];
+        match self.0.read(self.len(), &mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => 0,
+        }
+    }
+
+    fn retain_redirections(&self, count: u64) {
+        // Only a figure; without a journal nothing is redirected.
+        let _ = self.0.write(self.len(), &count.to_le_bytes());
+    }
+}
+
 impl Store for RetainedPages {
     fn len(&self) -> usize {
-        self.0.len()
+        self.0.len().saturating_sub(REDIRECTIONS_SIZE)
     }
 
     fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
@@ -232,6 +273,10 @@ impl Store for RetainedPages {
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
+        let end = offset.checked_add(bytes.len()).ok_or(StoreError)?;
+        if end > self.len() {
+            return Err(StoreError);
+        }
         self.0.write(offset, bytes).map_err(|_| StoreError)
     }
 }

@@ -19,18 +19,20 @@ struct OneThread {
     shared: &'static Liveupdate<RetainedPages>,
     processor: u32,
     facts: Facts,
+    pages: RetainedPages,
 }
 
 fn run(mut thread: Thread, start: StartInfo) -> ! {
     let facts = facts(system_info());
     let pages = RetainedPages(Journal::new(&start));
-    let shared = SHARED.call_once(|| Liveupdate::new(pages, facts.processors));
+    let shared =
+        SHARED.call_once(|| Liveupdate::new(pages, facts.processors, pages.redirections()));
     if start.cpu == 0
         && let Some(error) = shared.journal_error()
     {
         log!(thread, "nothing can be updated: the journal is {error:?}");
     }
-    thread.serve(OneThread { shared, processor: start.cpu, facts })
+    thread.serve(OneThread { shared, processor: start.cpu, facts, pages })
 }
 
 impl Service for OneThread {
@@ -44,7 +46,8 @@ impl Service for OneThread {
         request: LiveupdateRequest,
         _scratch: &mut Scratch,
     ) -> LiveupdateReply {
-        let mut kernel = Kernel { thread, processor: self.processor, facts: self.facts };
+        let mut kernel =
+            Kernel { thread, processor: self.processor, facts: self.facts, pages: self.pages };
         self.shared.answer(&mut kernel, &request)
     }
 }

@@ -16,6 +16,8 @@ pub struct Facts {
     pub extension: u32,
     /// `ASSIST_*` bits of [`lucos_guest_interface::status`].
     pub assists: u32,
+    /// `CONTAINS_*` bits of it.
+    pub containment: u32,
 }
 
 /// The effects of the task, on the processor that serves a call.
@@ -50,11 +52,14 @@ pub trait Platform {
         bytes: &[u8],
     ) -> Result<(), MachineError>;
 
-    /// Stops the guest on all other processors. Returns how long it took, in time-stamp ticks.
+    /// The time-stamp counter.
+    fn time(&mut self) -> u64;
+
+    /// Stops the guest on all other processors.
     ///
     /// # Errors
     /// [`MachineError::Late`], [`MachineError::Busy`], [`MachineError::Failed`]
-    fn stop(&mut self) -> Result<u64, MachineError>;
+    fn stop(&mut self) -> Result<(), MachineError>;
 
     /// Ends the stop.
     ///
@@ -85,6 +90,9 @@ pub trait Platform {
     /// # Errors
     /// [`MachineError::Failed`]
     fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError>;
+
+    /// Keeps the number of redirections for the task's next life.
+    fn retain_redirections(&mut self, count: u64);
 
     /// How often the guest wrote to memory that LUCOS hides, or executed there.
     ///

@@ -67,6 +67,8 @@ fn system<S: Store, P: Platform>(
     let failed = |error: MachineError| error.fault(NO_ITEM);
     let (log_start, log_end) = (log_end(0).map_err(failed)?, log_end(u64::MAX).map_err(failed)?);
     let hidden_writes = platform.hidden_accesses().map_err(failed)?;
+    let counts = platform.counters().map_err(failed)?;
+    let restarts = counts.get(Counter::Restarts as usize).copied().unwrap_or(0);
     let head = engine.head();
     let applied = || engine.patches().iter().filter(|patch| is_applied(patch));
     let sum = |count: fn(&Engine<S>, &Patch) -> u32| {
@@ -78,6 +80,7 @@ fn system<S: Store, P: Platform>(
         version: STATUS_VERSION,
         extension: facts.extension,
         assists: facts.assists,
+        containment: facts.containment,
         vcpus: facts.processors,
         registered: u32::from(head.presence == Presence::Manager),
         patches: number(engine.patches().len()),
@@ -85,6 +88,7 @@ fn system<S: Store, P: Platform>(
         trapping: sum(trapping),
         jumping: sum(jumping),
         patch_capacity: number(engine.capacity()),
+        restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
         region_start: facts.region.start,
         region_size: facts.region.length,
         stops: stops.count,
@@ -214,21 +218,23 @@ fn counters<S: Store, P: Platform>(
     }
     let counts = guest.platform().counters().map_err(|error| error.fault(NO_ITEM))?;
     let of = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
-    let redirections = service.redirects.read().redirections();
+    let redirections = service.redirections();
     let mut counters = [0; EXIT_COUNTERS];
     let shown = [
         (ExitClass::Cpuid, of(Counter::Cpuid)),
         (ExitClass::Hypercall, of(Counter::Hypercall)),
+        (ExitClass::MsrRead, of(Counter::ReadMsr)),
+        (ExitClass::MsrWrite, of(Counter::WriteMsr)),
         (ExitClass::Virtualization, of(Counter::Virtualization)),
         (ExitClass::Nmi, of(Counter::Kick).wrapping_add(of(Counter::GuestNmi))),
         (ExitClass::NestedPageFault, of(Counter::NestedFault)),
         (ExitClass::Redirection, redirections),
         (ExitClass::InvalidOpcode, of(Counter::InvalidOpcode).saturating_sub(redirections)),
-        (
-            // Reads and writes of MSRs are counted as one.
-            ExitClass::Other,
-            of(Counter::Other).wrapping_add(of(Counter::Msr)).wrapping_add(of(Counter::Exception)),
-        ),
+        (ExitClass::Debug, of(Counter::Debug)),
+        (ExitClass::Init, of(Counter::Init)),
+        (ExitClass::Shutdown, of(Counter::Shutdown)),
+        (ExitClass::Iret, of(Counter::Iret)),
+        (ExitClass::Other, of(Counter::Other)),
     ];
     for (class, count) in shown {
         if let Some(place) = counters.get_mut(class.number() as usize) {
@@ -238,9 +244,8 @@ fn counters<S: Store, P: Platform>(
     let record = ExitCounters {
         version: STATUS_VERSION,
         count: number(ExitClass::ALL.len()),
+        tsc: guest.platform().time(),
         counters,
-        // A task cannot read the time-stamp counter yet: 0 says that it is not known.
-        ..ExitCounters::default()
     };
     Ok(record.to_bytes().to_vec())
 }

@@ -34,11 +34,14 @@ pub struct Liveupdate<S> {
     /// Stops since the task started.
     stops: AtomicU64,
     longest_stop: AtomicU64,
+    /// Redirections in the task's earlier lives.
+    earlier_redirections: u64,
 }
 
 impl<S: Store> Liveupdate<S> {
-    /// The service with the journal in `store`, on a machine of this many processors.
-    pub fn new(store: S, processors: u32) -> Self {
+    /// The service with the journal in `store`, on a machine of this many processors. The task was
+    /// restarted when there were `earlier_redirections`.
+    pub fn new(store: S, processors: u32, earlier_redirections: u64) -> Self {
         lucos_x86_code::prepare();
         let engine = Engine::open(store, TRAP);
         let functions = engine.as_ref().map_or(0, Engine::function_capacity);
@@ -55,6 +58,7 @@ impl<S: Store> Liveupdate<S> {
             going_down: AtomicBool::new(false),
             stops: AtomicU64::new(0),
             longest_stop: AtomicU64::new(0),
+            earlier_redirections,
         };
         if let Ok(engine) = &*service.engine.lock() {
             service.note(engine);
@@ -86,12 +90,13 @@ impl<S: Store> Liveupdate<S> {
         request: &LiveupdateRequest,
     ) -> LiveupdateReply {
         match *request {
-            LiveupdateRequest::Hypercall { number, arguments, space } => {
+            LiveupdateRequest::Hypercall { number, arguments, space, again } => {
                 match Call::from_number(number.into()) {
                     // These two are the business of `vmx`.
                     None | Some(Call::Hello | Call::Park) => LiveupdateReply::NoSuchHypercall,
                     Some(call) => {
-                        LiveupdateReply::Results(self.hypercall(platform, call, arguments, space))
+                        let caller = Caller { space, again };
+                        LiveupdateReply::Results(self.hypercall(platform, call, arguments, caller))
                     }
                 }
             }
@@ -106,12 +111,12 @@ impl<S: Store> Liveupdate<S> {
         platform: &mut P,
         call: Call,
         arguments: Arguments,
-        space: AddressSpace,
+        caller: Caller,
     ) -> Results {
         let [rbx, rcx, rdx, _] = arguments;
         let result = match call {
-            Call::Log => log::log(platform, space, arguments),
-            _ => self.locked_call(platform, call, arguments, space),
+            Call::Log => log::log(platform, caller.space, arguments),
+            _ => self.locked_call(platform, call, arguments, caller),
         };
         match result {
             Ok(Answer { rax, results }) => {
@@ -131,11 +136,14 @@ impl<S: Store> Liveupdate<S> {
         platform: &mut P,
         call: Call,
         arguments: Arguments,
-        space: AddressSpace,
+        caller: Caller,
     ) -> Result<Answer, Fault> {
         let mut engine = self.engine.try_lock().ok_or(Fault::new(ErrorCode::Busy, 0))?;
         let engine = engine.as_mut().map_err(|_| Fault::new(ErrorCode::Internal, 0))?;
-        let mut guest = Guest::new(platform, space, &self.redirects);
+        if caller.again && matches!(call, Call::Apply | Call::Rollback) {
+            engine.expect_repetition();
+        }
+        let mut guest = Guest::new(platform, caller.space, &self.redirects);
         let answer = match call {
             Call::Register => registration::register(engine, &mut guest, arguments),
             Call::Unregister => registration::unregister(engine, &mut guest, arguments),
@@ -164,6 +172,11 @@ impl<S: Store> Liveupdate<S> {
         }
     }
 
+    /// All calls that ever came by way of a trap.
+    pub fn redirections(&self) -> u64 {
+        self.earlier_redirections.wrapping_add(self.redirects.read().redirections())
+    }
+
     /// Keeps what can be known without the lock.
     fn note(&self, engine: &Engine<S>) {
         let going_down = engine.head().presence == Presence::GoingDown;
@@ -187,7 +200,10 @@ impl<S: Store> Liveupdate<S> {
         }
         let found = self.redirects.read().look_up(rip);
         match found {
-            Lookup::Redirect { entry } => LiveupdateReply::Redirect { rip: entry },
+            Lookup::Redirect { entry } => {
+                platform.retain_redirections(self.redirections());
+                LiveupdateReply::Redirect { rip: entry }
+            }
             Lookup::Again => LiveupdateReply::Redirect { rip },
             Lookup::NotOurs => {
                 if self.going_down.load(Ordering::Acquire) {
@@ -228,6 +244,14 @@ impl<S: Store> Liveupdate<S> {
         self.count(guest.stops());
         self.note(engine);
     }
+}
+
+/// Who makes a hypercall.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    space: AddressSpace,
+    /// The call may have been served before.
+    again: bool,
 }
 
 /// The answer to a hypercall that worked.

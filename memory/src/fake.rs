@@ -40,6 +40,7 @@ pub(crate) fn info() -> SystemInfo {
         modules: [].into_iter().collect(),
         apic_ids: [0].into_iter().collect(),
         physical_bits: 40,
+        contains_init: false,
         framebuffer: None,
         efi: None,
     }

@@ -53,6 +53,7 @@ mod tests {
             modules: heapless_vec(),
             apic_ids: [0].into_iter().collect(),
             physical_bits: 40,
+            contains_init: false,
             framebuffer: None,
             efi: None,
         }

@@ -138,6 +138,7 @@ mod tests {
             modules: [].into_iter().collect(),
             apic_ids: [0].into_iter().collect(),
             physical_bits: 40,
+            contains_init: false,
             framebuffer: None,
             efi: None,
         })

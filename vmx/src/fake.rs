@@ -38,6 +38,7 @@ pub(crate) fn info() -> SystemInfo {
         modules: [].into_iter().collect(),
         apic_ids: [0, APIC_ID_OF_1, 0x22].into_iter().collect(),
         physical_bits: 40,
+        contains_init: false,
         framebuffer: None,
         efi: None,
     }
@@ -139,6 +140,10 @@ fn hidden(gpa: u64, length: usize) -> Result<(), Failure> {
 impl Platform for Fake {
     fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    fn repeats(&self) -> bool {
+        false
     }
 
     fn fetch(

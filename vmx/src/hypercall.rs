@@ -58,6 +58,7 @@ fn forward(platform: &mut impl Platform, number: u16, registers: Registers) -> R
         number,
         arguments: [registers.rbx, registers.rcx, registers.rdx, registers.rsi],
         space,
+        again: platform.repeats(),
     };
     match platform.liveupdate(request) {
         Ok(LiveupdateReply::Results([rax, rbx, rcx, rdx])) => {
@@ -162,12 +163,12 @@ mod tests {
         platform.liveupdate_reply = LiveupdateReply::Results([10, 11, 12, 13]);
         let after = resumed(call(&mut platform, registers(Call::Apply)));
         assert_eq!([after.rax, after.rbx, after.rcx, after.rdx, after.rsi], [10, 11, 12, 13, 4]);
-        let LiveupdateRequest::Hypercall { number, arguments, space } =
+        let LiveupdateRequest::Hypercall { number, arguments, space, again } =
             platform.asked_liveupdate[0]
         else {
             panic!("not a hypercall");
         };
-        assert_eq!((number, arguments), (3, [1, 2, 3, 4]));
+        assert_eq!((number, arguments, again), (3, [1, 2, 3, 4], false));
         assert_eq!(space.root, fake::kernel_registers().cr3);
     }
 

@@ -18,7 +18,12 @@ lucos_runtime::entry!(run);
 const STATUS_FAILED: u8 = 0x13;
 
 fn run(thread: Thread, start: StartInfo) -> ! {
-    let mut kernel = Kernel { thread, cpu: start.cpu, journal: Journal::new(&start) };
+    let mut kernel = Kernel {
+        thread,
+        cpu: start.cpu,
+        journal: Journal::new(&start),
+        repeats: start.generation > 0,
+    };
     let rules = cpuid::rules(&kernel);
     let info = system_info();
     let machine = Machine { info, places: fixed_places(info.nvs.start), rules: &rules };
@@ -32,6 +37,7 @@ fn run(thread: Thread, start: StartInfo) -> ! {
             Err(error) => kernel.thread.give_up(format_args!("the vCPU does not run: {error}")),
         };
         next = exit::handle(&mut kernel, &machine, &exit);
+        kernel.repeats = false;
         match next {
             Outcome::Resume(_) | Outcome::Repeat | Outcome::Fault(_) => {}
             Outcome::Park => park(&mut kernel),

@@ -52,6 +52,10 @@ pub trait Platform {
     /// Number of the processor.
     fn cpu(&self) -> u32;
 
+    /// Whether the exit may have been handled before: this task was restarted, and the guest
+    /// repeats the instruction.
+    fn repeats(&self) -> bool;
+
     /// Copies up to `to.len()` (1 to 15) bytes of code and returns how many.
     ///
     /// # Errors
@@ -146,6 +150,8 @@ pub struct Kernel {
     pub cpu: u32,
     /// Retained memory.
     pub journal: Journal,
+    /// The exit may have been handled before.
+    pub repeats: bool,
 }
 
 /// How often a task is asked that is restarted while it works on the question. Asking again is
@@ -232,6 +238,10 @@ impl Kernel {
 impl Platform for Kernel {
     fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    fn repeats(&self) -> bool {
+        self.repeats
     }
 
     fn fetch(

@@ -136,6 +136,8 @@ pub struct SystemInfo {
     pub apic_ids: Vec<u32, MAX_CPUS>,
     /// Bits of a physical address.
     pub physical_bits: u8,
+    /// INIT that the guest sends to its processors comes to LUCOS.
+    pub contains_init: bool,
     /// The framebuffer, when there is one.
     pub framebuffer: Option<Framebuffer>,
     /// UEFI's tables, when the machine was booted by UEFI.

@@ -259,7 +259,7 @@ pub struct CpuidRule {
 }
 
 /// Number of exit counters.
-pub const COUNTERS: usize = 13;
+pub const COUNTERS: usize = 17;
 
 /// What is counted, once per event, per processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,28 +269,36 @@ pub enum Counter {
     Exits = 0,
     /// CPUID.
     Cpuid = 1,
-    /// RDMSR and WRMSR.
-    Msr = 2,
+    /// RDMSR.
+    ReadMsr = 2,
+    /// WRMSR.
+    WriteMsr = 3,
     /// VMCALL and VMMCALL.
-    Hypercall = 3,
+    Hypercall = 4,
     /// Other instructions of a virtualization extension.
-    Virtualization = 4,
+    Virtualization = 5,
     /// Invalid opcode, trapped redirections among them.
-    InvalidOpcode = 5,
-    /// Other exceptions, IRET, single steps.
-    Exception = 6,
+    InvalidOpcode = 6,
+    /// Debug exceptions: single steps.
+    Debug = 7,
+    /// IRET.
+    Iret = 8,
     /// Nested page faults.
-    NestedFault = 7,
+    NestedFault = 9,
     /// NMIs that were kicks.
-    Kick = 8,
+    Kick = 10,
     /// NMIs that were the guest's.
-    GuestNmi = 9,
+    GuestNmi = 11,
+    /// INIT.
+    Init = 12,
+    /// Triple faults.
+    Shutdown = 13,
     /// Anything else.
-    Other = 10,
+    Other = 14,
     /// Calls of tasks to kernel objects and to each other.
-    Messages = 11,
+    Messages = 15,
     /// Restarts of tasks.
-    Restarts = 12,
+    Restarts = 16,
 }
 
 /// Requests to the guest space (nested page table).

@@ -47,6 +47,7 @@ listing! {
         Branch = 8, "BRANCH", "the function branches into the window";
         TooShort = 9, "TOO_SHORT", "the function is too short for a jump";
         Unknown = 10, "UNKNOWN", "the kernel's tables cannot be read";
+        IndirectJump = 11, "INDIRECT_JUMP", "the function jumps to addresses that are not known";
     }
 }
 
@@ -116,8 +117,8 @@ record! {
         pub jumping: u32,
         /// Patches that LUCOS can remember.
         pub patch_capacity: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// Restarts of LUCOS's tasks after a fault.
+        pub restarts: u32,
         /// Physical address of the memory that LUCOS keeps for itself.
         pub region_start: u64,
         /// Size of that memory in bytes.

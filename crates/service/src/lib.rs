@@ -181,6 +181,9 @@ pub enum LiveupdateRequest {
         arguments: [u64; 4],
         /// The caller's page-table root.
         space: AddressSpace,
+        /// The guest may have made the same call before, without learning what came of it: `vmx`
+        /// was restarted.
+        again: bool,
     },
     /// The guest met an invalid opcode.
     InvalidOpcode {

@@ -28,8 +28,8 @@ pub struct Engine<S> {
     intercepting: Option<bool>,
     /// Something was left half done.
     unfinished: bool,
-    /// The task was restarted, and nothing was asked of it since: the guest repeats the call that
-    /// was being served, which may have been done already.
+    /// This task or `vmx` was restarted, and nothing was asked since: the guest repeats the call
+    /// that was being served, which may have been done already.
     repeated: bool,
 }
 
@@ -53,6 +53,12 @@ impl<S: Store> Engine<S> {
             unfinished: !fresh,
             repeated: !fresh,
         })
+    }
+
+    /// The next apply or rollback may be one that was done before and whose answer was lost: it is
+    /// then answered as done.
+    pub const fn expect_repetition(&mut self) {
+        self.repeated = true;
     }
 
     /// Ends the engine; everything that matters is in the store.

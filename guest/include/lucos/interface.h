@@ -225,7 +225,8 @@
 	X(FTRACE_SLOT, 7, "an ftrace slot lies in the window") \
 	X(BRANCH, 8, "the function branches into the window") \
 	X(TOO_SHORT, 9, "the function is too short for a jump") \
-	X(UNKNOWN, 10, "the kernel's tables cannot be read")
+	X(UNKNOWN, 10, "the kernel's tables cannot be read") \
+	X(INDIRECT_JUMP, 11, "the function jumps to addresses that are not known")
 
 /* Classes of VM exits. LUCOS_EXIT_NAME */
 #define LUCOS_EXIT_CLASSES(X) \
@@ -385,7 +386,7 @@ struct lucos_system_status {
 	__u32 trapping;
 	__u32 jumping;
 	__u32 patch_capacity;
-	__u32 reserved;
+	__u32 restarts;
 	__u64 region_start;
 	__u64 region_size;
 	__u64 stops;

@@ -23,6 +23,8 @@ pub(super) const TEXT_END: u64 = TEXT + 0x2000;
 pub(super) const MODULE: u64 = 0xffff_ffff_c000_0000;
 /// Data that the guest may write: 32 pages.
 pub(super) const DATA: u64 = 0xffff_8880_0000_0000;
+/// Redirections before the task was restarted.
+pub(super) const EARLIER: u64 = 500;
 pub(super) const BUILD_ID: [u8; 4] = [0xb0, 0x11, 0xd1, 0xd0];
 
 /// The functions of the kernel, each in its own 64 bytes.
@@ -73,6 +75,8 @@ pub(super) struct Guest {
     pub(super) log: Vec<u8>,
     pub(super) log_start: u64,
     pub(super) stop_error: Option<MachineError>,
+    pub(super) time: u64,
+    pub(super) redirections: u64,
 }
 
 impl Guest {
@@ -87,6 +91,8 @@ impl Guest {
             log: Vec::new(),
             log_start: 0,
             stop_error: None,
+            time: 70_000,
+            redirections: 0,
         };
         for page in [TEXT, TEXT + 0x1000, MODULE] {
             guest.pages.insert(page, (vec![0x90; 4096], false));
@@ -147,6 +153,7 @@ impl Platform for Guest {
             },
             extension: 1,
             assists: 0b101,
+            containment: 1,
         }
     }
 
@@ -180,13 +187,18 @@ impl Platform for Guest {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<u64, MachineError> {
+    fn time(&mut self) -> u64 {
+        self.time
+    }
+
+    fn stop(&mut self) -> Result<(), MachineError> {
         if let Some(error) = self.stop_error {
             return Err(error);
         }
         assert!(!self.stopped);
         self.stopped = true;
-        Ok(1000)
+        self.time += 1000;
+        Ok(())
     }
 
     fn resume(&mut self) -> Result<(), MachineError> {
@@ -217,6 +229,10 @@ impl Platform for Guest {
             *counter = 100 * index as u64;
         }
         Ok(counters)
+    }
+
+    fn retain_redirections(&mut self, count: u64) {
+        self.redirections = count;
     }
 
     fn hidden_accesses(&mut self) -> Result<u64, MachineError> {
@@ -305,7 +321,7 @@ pub(super) fn descriptor(patch: &str, functions: &[FunctionRecord]) -> Vec<u8> {
 impl System {
     /// Without a manager.
     pub(super) fn bare() -> Self {
-        Self { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 32 * 1024]), 2) }
+        Self { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 32 * 1024]), 2, EARLIER) }
     }
 
     /// With a registered manager.
@@ -317,8 +333,17 @@ impl System {
     }
 
     pub(super) fn raw(&mut self, call: Call, arguments: [u64; 4]) -> Results {
-        let request =
-            LiveupdateRequest::Hypercall { number: call.number() as u16, arguments, space: SPACE };
+        self.answer(call, arguments, false)
+    }
+
+    /// A hypercall that may be one that was made before.
+    pub(super) fn raw_again(&mut self, call: Call, arguments: [u64; 4]) -> Results {
+        self.answer(call, arguments, true)
+    }
+
+    fn answer(&mut self, call: Call, arguments: [u64; 4], again: bool) -> Results {
+        let number = call.number() as u16;
+        let request = LiveupdateRequest::Hypercall { number, arguments, space: SPACE, again };
         let reply = self.task.answer(&mut self.guest, &request);
         assert!(!self.guest.stopped, "the guest stands still");
         match reply {

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 fn calls_of_vmx_and_unknown_ones_are_not_ours() {
     let mut system = System::bare();
     for number in [0, 9, 10, 0x7fff, 0xffff] {
-        let request = LiveupdateRequest::Hypercall { number, arguments: [0; 4], space: SPACE };
+        let request =
+            LiveupdateRequest::Hypercall { number, arguments: [0; 4], space: SPACE, again: false };
         let reply = system.task.answer(&mut system.guest, &request);
         assert_eq!(reply, LiveupdateReply::NoSuchHypercall, "{number}");
     }
@@ -53,6 +54,7 @@ fn one_caller_at_a_time() {
         number: call.number() as u16,
         arguments,
         space: SPACE,
+        again: false,
     };
     let apply = request(Call::Apply, [NONCE, address, bytes.len() as u64, 0]);
     let busy = ErrorCode::Busy.register_value();
@@ -70,7 +72,8 @@ fn one_caller_at_a_time() {
 
 #[test]
 fn without_a_journal_nothing_is_done() {
-    let mut system = System { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 4096]), 2) };
+    let mut system =
+        System { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 4096]), 2, 0) };
     assert!(system.task.journal_error().is_some());
     let answer = system.register(&super::guest::registration(), NONCE);
     assert_eq!(answer, Err((ErrorCode::Internal, NO_ITEM, 0)));
@@ -103,7 +106,7 @@ proptest! {
         for (number, arguments) in calls {
             let space = SPACE;
             // A random UNREGISTER with the right nonce is a right one.
-            let request = LiveupdateRequest::Hypercall { number, arguments, space };
+            let request = LiveupdateRequest::Hypercall { number, arguments, space, again: false };
             system.task.answer(&mut system.guest, &request);
             prop_assert!(!system.guest.stopped);
         }

@@ -1,7 +1,8 @@
 //! What an invalid opcode means.
 
-use super::guest::{MODULE, NONCE, Pages, System, record, registration, start_of};
+use super::guest::{MODULE, NONCE, Pages, System, descriptor, record, registration, start_of};
 use crate::service::Liveupdate;
+use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_service::LiveupdateReply::{NotOurs, Redirect};
@@ -40,7 +41,7 @@ fn a_processor_that_asks_late_tries_again() {
 fn restart(system: System, change: impl FnOnce(&mut Vec<u8>)) -> System {
     let mut pages = system.task.into_store().0;
     change(&mut pages);
-    System { guest: system.guest, task: Liveupdate::new(Pages(pages), 2) }
+    System { guest: system.guest, task: Liveupdate::new(Pages(pages), 2, 0) }
 }
 
 #[test]
@@ -91,4 +92,27 @@ fn a_kernel_that_goes_down_is_served_to_its_end() {
     // One that does starts empty.
     let record = RegistrationRecord { boot_identity: [8; 16], ..registration() };
     assert_eq!(system.register(&record, 5), Ok([0, 0]));
+}
+
+/// `vmx` was restarted before the guest learnt what came of its call.
+#[test]
+fn a_call_whose_answer_was_lost_is_answered_as_done() {
+    let mut system = System::new();
+    let bytes = descriptor("one", &[record("plain", 0x100)]);
+    let address = system.place(&bytes);
+    let apply = [NONCE, address, bytes.len() as u64, 0];
+    let done = system.raw(Call::Apply, apply);
+    let text = system.guest.text();
+    assert_eq!(system.raw_again(Call::Apply, apply), done);
+    assert_eq!(system.guest.text(), text);
+    let twice = ErrorCode::from_register(system.raw(Call::Apply, apply)[0]);
+    assert_eq!(twice, Some(ErrorCode::AlreadyApplied));
+
+    let rollback = [NONCE, 1, 0, 0];
+    let done = system.raw(Call::Rollback, rollback);
+    assert_eq!(system.raw_again(Call::Rollback, rollback), done);
+    let twice = ErrorCode::from_register(system.raw(Call::Rollback, rollback)[0]);
+    assert_eq!(twice, Some(ErrorCode::NotApplied));
+    // What was not done before is done.
+    assert_eq!(system.raw_again(Call::Apply, apply)[..2], [0, 2]);
 }

@@ -1,6 +1,6 @@
 //! QUERY, LOG and MEASURE_STOP.
 
-use super::guest::{DATA, MODULE, NONCE, System, TEXT, record, start_of};
+use super::guest::{DATA, EARLIER, MODULE, NONCE, System, TEXT, record, start_of};
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{ALL_PROCESSORS, Call, NO_ITEM, QueryKind, function_selector};
 use lucos_guest_interface::status::{
@@ -47,6 +47,7 @@ fn the_state_is_shown() {
     assert_eq!((status.stops, status.longest_stop), (4, 1000));
     assert_eq!(status.boot_identity, [7; 16]);
     assert_eq!(status.hidden_writes, 17);
+    assert_eq!((status.containment, status.restarts), (1, 1600));
     assert_eq!(status.log_end, system.guest.log.len() as u64);
     assert!(status.release.starts_with(env!("CARGO_PKG_VERSION").as_bytes()));
 
@@ -97,9 +98,15 @@ fn exits_are_shown_by_class() {
     let counters = ExitCounters::read(&bytes).unwrap();
     let of = |class: ExitClass| counters.counters[class.number() as usize];
     assert_eq!(of(ExitClass::Cpuid), 100);
-    assert_eq!(of(ExitClass::Redirection), 3);
-    assert_eq!(of(ExitClass::InvalidOpcode), 500 - 3);
-    assert_eq!(of(ExitClass::Nmi), 800 + 900);
+    assert_eq!((of(ExitClass::MsrRead), of(ExitClass::MsrWrite)), (200, 300));
+    assert_eq!(of(ExitClass::Redirection), EARLIER + 3);
+    assert_eq!(system.guest.redirections, EARLIER + 3);
+    assert_eq!(of(ExitClass::InvalidOpcode), 600 - EARLIER - 3);
+    assert_eq!(of(ExitClass::Nmi), 1000 + 1100);
+    let rest = [ExitClass::Debug, ExitClass::Iret, ExitClass::Init, ExitClass::Shutdown];
+    assert_eq!(rest.map(of), [700, 800, 1200, 1300]);
+    assert_eq!(of(ExitClass::Other), 1400);
+    assert_eq!(counters.tsc, system.guest.time);
 }
 
 #[test]
