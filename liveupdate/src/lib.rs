@@ -25,6 +25,8 @@ extern crate alloc;
 pub mod buffer;
 pub mod check;
 pub mod guest;
+#[cfg(feature = "fault-injection")]
+pub mod injection;
 pub mod kernel;
 pub mod log;
 pub mod platform;

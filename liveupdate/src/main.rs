@@ -12,11 +12,16 @@ use spin::Once;
 
 lucos_runtime::entry!(run);
 
+#[cfg(not(feature = "fault-injection"))]
+type Pages = RetainedPages;
+#[cfg(feature = "fault-injection")]
+type Pages = lucos_liveupdate::injection::FaultyStore<RetainedPages>;
+
 /// What the threads of all processors share.
-static SHARED: Once<Liveupdate<RetainedPages>> = Once::new();
+static SHARED: Once<Liveupdate<Pages>> = Once::new();
 
 struct OneThread {
-    shared: &'static Liveupdate<RetainedPages>,
+    shared: &'static Liveupdate<Pages>,
     processor: u32,
     facts: Facts,
     pages: RetainedPages,
@@ -25,8 +30,12 @@ struct OneThread {
 fn run(mut thread: Thread, start: StartInfo) -> ! {
     let facts = facts(system_info());
     let pages = RetainedPages(Journal::new(&start));
-    let shared =
-        SHARED.call_once(|| Liveupdate::new(pages, facts.processors, pages.redirections()));
+    #[cfg(not(feature = "fault-injection"))]
+    let store = pages;
+    #[cfg(feature = "fault-injection")]
+    let store = lucos_liveupdate::injection::FaultyStore(pages);
+    let (processors, redirections) = (facts.processors, pages.redirections());
+    let shared = SHARED.call_once(|| Liveupdate::new(store, processors, redirections));
     if start.cpu == 0
         && let Some(error) = shared.journal_error()
     {
@@ -46,8 +55,33 @@ impl Service for OneThread {
         request: LiveupdateRequest,
         _scratch: &mut Scratch,
     ) -> LiveupdateReply {
-        let mut kernel =
-            Kernel { thread, processor: self.processor, facts: self.facts, pages: self.pages };
-        self.shared.answer(&mut kernel, &request)
+        let Self { shared, processor, facts, pages } = *self;
+        answer(shared, Kernel { thread, processor, facts, pages }, &request)
     }
+}
+
+#[cfg(not(feature = "fault-injection"))]
+fn answer(
+    shared: &Liveupdate<Pages>,
+    mut kernel: Kernel<'_>,
+    request: &LiveupdateRequest,
+) -> LiveupdateReply {
+    shared.answer(&mut kernel, request)
+}
+
+#[cfg(feature = "fault-injection")]
+fn answer(
+    shared: &Liveupdate<Pages>,
+    kernel: Kernel<'_>,
+    request: &LiveupdateRequest,
+) -> LiveupdateReply {
+    use lucos_liveupdate::injection;
+    if let Some(reply) = injection::order(request) {
+        return reply;
+    }
+    injection::begin(request);
+    let mut faulty = injection::Faulty(kernel);
+    let reply = shared.answer(&mut faulty, request);
+    injection::end(&mut faulty);
+    reply
 }

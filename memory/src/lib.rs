@@ -18,6 +18,8 @@
 pub mod access;
 pub mod guards;
 pub mod hash;
+#[cfg(feature = "fault-injection")]
+pub mod injection;
 pub mod map;
 pub mod platform;
 pub mod service;

@@ -60,6 +60,10 @@ impl Service for Memory {
         request: MemoryRequest<'a>,
         scratch: &'a mut Scratch,
     ) -> MemoryReply<'a> {
+        #[cfg(feature = "fault-injection")]
+        if lucos_memory::injection::is_order(&request) {
+            return MemoryReply::Done;
+        }
         let changes_space = matches!(
             request,
             MemoryRequest::Guard { .. }

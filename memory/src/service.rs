@@ -64,6 +64,8 @@ fn try_answer<'a>(
             MemoryReply::Fault(space::fault(platform, map, gpa, write, execute)?)
         }
         MemoryRequest::Hash => MemoryReply::Hash(hash::of_guest(platform, map)?),
+        #[cfg(feature = "fault-injection")]
+        MemoryRequest::EndAtNextRequest => MemoryReply::Done,
         MemoryRequest::HiddenAccesses => MemoryReply::Count(guards::hidden_accesses(platform)),
     })
 }

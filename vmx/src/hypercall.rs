@@ -25,6 +25,10 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
     };
     // The mask leaves sixteen bits.
     let number = (rax & CALL_NUMBER_MASK) as u16;
+    #[cfg(feature = "fault-injection")]
+    if number == lucos_service::injection::CALL {
+        return Outcome::Resume(inject(platform, number, registers));
+    }
     match Call::from_number(number.into()) {
         Some(Call::Hello) => Outcome::Resume(hello(platform, machine, registers)),
         Some(Call::Park) => {
@@ -69,6 +73,16 @@ fn forward(platform: &mut impl Platform, number: u16, registers: Registers) -> R
             failed(Fault::new(ErrorCode::Internal, 0), registers)
         }
     }
+}
+
+/// A test orders a fault.
+#[cfg(feature = "fault-injection")]
+fn inject(platform: &mut impl Platform, number: u16, registers: Registers) -> Registers {
+    let Registers { rbx, rcx, rdx, rsi, .. } = registers;
+    if crate::injection::order([rbx, rcx, rdx, rsi]) {
+        return Registers { rax: 0, ..registers };
+    }
+    forward(platform, number, registers)
 }
 
 fn unknown(number: u16, registers: Registers) -> Registers {

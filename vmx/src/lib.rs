@@ -29,6 +29,8 @@ pub mod exit;
 pub mod guest;
 pub mod hypercall;
 pub mod init;
+#[cfg(feature = "fault-injection")]
+pub mod injection;
 pub mod instruction;
 pub mod invalid_opcode;
 pub mod mailbox;

@@ -301,7 +301,10 @@ impl Platform for Kernel {
     }
 
     fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure> {
-        persist(|| Ok(self.thread.call(Object::LiveupdateTask, &request)?))
+        let answer = persist(|| Ok(self.thread.call(Object::LiveupdateTask, &request)?));
+        #[cfg(feature = "fault-injection")]
+        crate::injection::answered(&request);
+        answer
     }
 
     fn write_efer(&mut self, value: u64) -> Result<(), Failure> {

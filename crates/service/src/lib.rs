@@ -5,6 +5,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "fault-injection")]
+pub mod injection;
+
 use serde::{Deserialize, Serialize};
 
 /// Requests to `memory`.
@@ -94,6 +97,9 @@ pub enum MemoryRequest<'a> {
     Hash,
     /// How often the guest wrote to memory that LUCOS hides, or executed there.
     HiddenAccesses,
+    /// `memory` ends when it is asked the next time. For tests.
+    #[cfg(feature = "fault-injection")]
+    EndAtNextRequest,
 }
 
 /// Whose page tables translate an address.

@@ -1,0 +1,49 @@
+//! Faults that a test orders: a hypercall that only images built for tests know.
+//!
+//! RBX = kind, RCX, RDX, RSI as [`Injection`] says. The fault happens once.
+
+/// Number of the hypercall; none that the guest interface gives out.
+pub const CALL: u16 = 0xff00;
+
+/// What is to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// RBX = 1: a step of the next hypercall of this number fails.
+    StepFails(Step),
+    /// RBX = 2: `liveupdate` ends in that step.
+    LiveupdateEnds(Step),
+    /// RBX = 3: `memory` ends in the request that follows on that step.
+    MemoryEnds(Step),
+    /// RBX = 4: `vmx` ends when `liveupdate` has answered the next hypercall of this number (RCX).
+    VmxEnds {
+        /// The number.
+        call: u16,
+    },
+}
+
+/// A step of a hypercall: a write to the journal, a stop, or, while the guest stands still, any
+/// other request to kernel or `memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// RCX: number of the hypercall.
+    pub call: u16,
+    /// RDX: which step, from 0.
+    pub number: u64,
+    /// RSI, 1: all guest memory is hashed when the guest stands still, and again before it goes on.
+    pub hash: bool,
+}
+
+impl Injection {
+    /// What the registers RBX, RCX, RDX, RSI ask for.
+    pub fn from_arguments([kind, call, number, hash]: [u64; 4]) -> Option<Self> {
+        let call = u16::try_from(call).ok()?;
+        let step = Step { call, number, hash: hash == 1 };
+        match kind {
+            1 => Some(Self::StepFails(step)),
+            2 => Some(Self::LiveupdateEnds(step)),
+            3 => Some(Self::MemoryEnds(step)),
+            4 => Some(Self::VmxEnds { call }),
+            _ => None,
+        }
+    }
+}

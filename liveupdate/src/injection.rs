@@ -1,0 +1,280 @@
+//! Faults at chosen steps of a hypercall, ordered by a test, and the hash of all guest memory
+//! around them.
+//!
+//! A report of each hypercall that an order was for goes to the log.
+
+use core::fmt;
+
+use lucos_abi::object::COUNTERS;
+use lucos_guest_interface::ErrorCode;
+use lucos_service::injection::{CALL, Injection, Step};
+use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
+use lucos_transaction::MachineError;
+use lucos_transaction::journal::{Store, StoreError};
+use spin::Mutex;
+
+use crate::kernel::Kernel;
+use crate::platform::{Facts, Platform};
+
+type Hash = [u8; 32];
+
+/// The order, and what came of it so far.
+#[derive(Debug)]
+struct State {
+    order: Option<Injection>,
+    /// The hypercall that it is for is being served.
+    serving: bool,
+    steps: u64,
+    fired: bool,
+    stopped: bool,
+    /// `memory` is to be told before it is asked the next time.
+    end_memory: bool,
+    before: Option<Hash>,
+    after: Option<Hash>,
+}
+
+impl State {
+    const NEW: Self = Self {
+        order: None,
+        serving: false,
+        steps: 0,
+        fired: false,
+        stopped: false,
+        end_memory: false,
+        before: None,
+        after: None,
+    };
+
+    fn step(&self) -> Option<Step> {
+        match self.order? {
+            Injection::StepFails(step)
+            | Injection::LiveupdateEnds(step)
+            | Injection::MemoryEnds(step) => Some(step),
+            Injection::VmxEnds { .. } => None,
+        }
+    }
+
+    fn hashes(&self) -> bool {
+        self.serving && self.step().is_some_and(|step| step.hash)
+    }
+}
+
+static STATE: Mutex<State> = Mutex::new(State::NEW);
+
+/// Counts a step. True when it is to fail.
+fn step() -> bool {
+    let mut state = STATE.lock();
+    let Some(step) = state.step().filter(|_| state.serving) else {
+        return false;
+    };
+    let number = state.steps;
+    state.steps += 1;
+    if number != step.number {
+        return false;
+    }
+    state.fired = true;
+    match state.order {
+        Some(Injection::StepFails(_)) => return true,
+        Some(Injection::MemoryEnds(_)) => state.end_memory = true,
+        Some(Injection::LiveupdateEnds(_)) => panic!("a test has ordered the end of this task"),
+        Some(Injection::VmxEnds { .. }) | None => {}
+    }
+    false
+}
+
+fn machine_step() -> Result<(), MachineError> {
+    if STATE.lock().stopped && step() { Err(MachineError::Failed) } else { Ok(()) }
+}
+
+/// Takes an order; gives the answer to its hypercall.
+pub fn order(request: &LiveupdateRequest) -> Option<LiveupdateReply> {
+    let LiveupdateRequest::Hypercall { number: CALL, arguments, .. } = *request else {
+        return None;
+    };
+    let injection = Injection::from_arguments(arguments);
+    *STATE.lock() = State { order: injection, ..State::NEW };
+    let [rbx, rcx, rdx, _] = arguments;
+    let rax = match injection {
+        Some(_) => 0,
+        None => ErrorCode::Argument.register_value(),
+    };
+    Some(LiveupdateReply::Results([rax, rbx, rcx, rdx]))
+}
+
+/// A request is going to be served.
+pub fn begin(request: &LiveupdateRequest) {
+    let mut state = STATE.lock();
+    if let LiveupdateRequest::Hypercall { number, .. } = *request
+        && state.step().is_some_and(|step| step.call == number)
+    {
+        state.serving = true;
+    }
+}
+
+/// A request was served.
+pub fn end(platform: &mut impl Platform) {
+    let mut state = STATE.lock();
+    let Some(step) = state.step().filter(|_| state.serving) else {
+        return;
+    };
+    let State { steps, fired, before, after, .. } = *state;
+    *state = State::NEW;
+    drop(state);
+    let (call, before, after) = (step.call, Shown(before), Shown(after));
+    platform.log(format_args!(
+        "injection: call {call} steps {steps} fired {fired} before {before} after {after}"
+    ));
+}
+
+struct Shown(Option<Hash>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(hash) = &self.0 else {
+            return to.write_str("-");
+        };
+        hash.iter().try_for_each(|byte| write!(to, "{byte:02x}"))
+    }
+}
+
+/// The kernel, with faults.
+#[derive(Debug)]
+pub struct Faulty<'a>(pub Kernel<'a>);
+
+impl Faulty<'_> {
+    fn hash(&mut self) -> Result<Hash, MachineError> {
+        self.0.memory(0, &MemoryRequest::Hash, |reply| match reply {
+            MemoryReply::Hash(hash) => Ok(hash),
+            _ => Err(MachineError::Failed),
+        })
+    }
+
+    /// A step that asks `memory`.
+    fn memory_step(&mut self) -> Result<(), MachineError> {
+        machine_step()?;
+        if !core::mem::take(&mut STATE.lock().end_memory) {
+            return Ok(());
+        }
+        self.0.memory(0, &MemoryRequest::EndAtNextRequest, |reply| match reply {
+            MemoryReply::Done => Ok(()),
+            _ => Err(MachineError::Failed),
+        })
+    }
+}
+
+impl Platform for Faulty<'_> {
+    fn facts(&self) -> Facts {
+        self.0.facts()
+    }
+
+    fn processor(&self) -> u32 {
+        self.0.processor()
+    }
+
+    fn read(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), MachineError> {
+        self.memory_step()?;
+        self.0.read(space, address, bytes)
+    }
+
+    fn write(
+        &mut self,
+        space: AddressSpace,
+        address: u64,
+        text: bool,
+        bytes: &[u8],
+    ) -> Result<(), MachineError> {
+        self.memory_step()?;
+        self.0.write(space, address, text, bytes)
+    }
+
+    fn time(&mut self) -> u64 {
+        self.0.time()
+    }
+
+    fn stop(&mut self) -> Result<(), MachineError> {
+        if step() {
+            return Err(MachineError::Late);
+        }
+        self.0.stop()?;
+        let hashes = STATE.lock().hashes();
+        if hashes {
+            let hash = self.hash()?;
+            STATE.lock().before.get_or_insert(hash);
+        }
+        STATE.lock().stopped = true;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), MachineError> {
+        let hashes = {
+            let mut state = STATE.lock();
+            state.stopped = false;
+            state.hashes()
+        };
+        if hashes {
+            let hash = self.hash()?;
+            STATE.lock().after = Some(hash);
+        }
+        self.0.resume()
+    }
+
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError> {
+        machine_step()?;
+        self.0.instruction_pointer(processor)
+    }
+
+    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+        machine_step()?;
+        self.0.intercept(on)
+    }
+
+    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
+        self.0.forward_kicks(on)
+    }
+
+    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError> {
+        self.0.counters()
+    }
+
+    fn retain_redirections(&mut self, count: u64) {
+        self.0.retain_redirections(count);
+    }
+
+    fn hidden_accesses(&mut self) -> Result<u64, MachineError> {
+        self.0.hidden_accesses()
+    }
+
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
+        self.0.read_log(offset, bytes)
+    }
+
+    fn log(&mut self, line: fmt::Arguments<'_>) {
+        self.0.log(line);
+    }
+}
+
+/// The journal's pages, with faults.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultyStore<S>(pub S);
+
+impl<S: Store> Store for FaultyStore<S> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
+        self.0.read(offset, bytes)
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
+        if step() {
+            return Err(StoreError);
+        }
+        self.0.write(offset, bytes)
+    }
+}

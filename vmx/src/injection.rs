@@ -1,0 +1,31 @@
+//! The end of the task, ordered by a test.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use lucos_service::LiveupdateRequest;
+use lucos_service::injection::Injection;
+
+const NONE: u32 = u32::MAX;
+
+/// Number of the hypercall after whose answer the task ends.
+static CALL: AtomicU32 = AtomicU32::new(NONE);
+
+/// Takes an order, if it is for this task.
+pub fn order(arguments: [u64; 4]) -> bool {
+    let Some(Injection::VmxEnds { call }) = Injection::from_arguments(arguments) else {
+        return false;
+    };
+    CALL.store(call.into(), Ordering::SeqCst);
+    true
+}
+
+/// `liveupdate` has answered a request.
+///
+/// # Panics
+/// When a test has ordered that.
+pub fn answered(request: &LiveupdateRequest) {
+    if let LiveupdateRequest::Hypercall { number, .. } = *request {
+        let ordered = CALL.load(Ordering::SeqCst);
+        assert_ne!(ordered, u32::from(number), "a test has ordered the end of this task");
+    }
+}
