@@ -143,6 +143,7 @@ bool lucos_report_status(struct lucos_reply *reply,
 		add_number(reply, "trapping", status->trapping);
 		add_number(reply, "jumping", status->jumping);
 		add_number(reply, "patch_capacity", status->patch_capacity);
+		add_number(reply, "restarts", status->restarts);
 		add_number(reply, "region_start", status->region_start);
 		add_number(reply, "region_size", status->region_size);
 		add_number(reply, "stops", status->stops);

@@ -173,6 +173,7 @@ fn open(path: &str) -> Result<BufReader<File>, Error> {
 fn reason(file: &PatchFile, error: io::Error) -> Result<(), Error> {
     match manager::ask_about("outcome", &file.module) {
         // The manager never saw it: the kernel refused before.
+        Ok(_) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::LoadForbidden),
         Ok(_) => Err(Error::Load(file.module.clone(), error)),
         Err(Error::Refused(refusal)) if refusal.code == "CHECK_PASSED" => Ok(()),
         Err(error) => Err(error),

@@ -56,6 +56,8 @@ pub enum Error {
     ModuleLoaded(String),
     /// The kernel does not load the module.
     Load(String, std::io::Error),
+    /// The kernel loads no modules at all.
+    LoadForbidden,
 }
 
 /// A refusal of the update manager or of LUCOS.
@@ -99,6 +101,7 @@ impl Error {
             Self::Refused(refusal) => &refusal.code,
             Self::ModuleLoaded(_) => "MODULE_LOADED",
             Self::Load(..) => "LOAD",
+            Self::LoadForbidden => "LOAD_FORBIDDEN",
         }
     }
 
@@ -187,6 +190,10 @@ impl fmt::Display for Error {
             Self::Load(name, error) => {
                 write!(formatter, "the kernel does not load {name}: {error} (see dmesg)")
             }
+            Self::LoadForbidden => write!(
+                formatter,
+                "the kernel loads no modules: it is locked down, or kernel.modules_disabled is set"
+            ),
         }
     }
 }
