@@ -11,7 +11,7 @@ use image_builder::kernel::{self, Kernel, Series, Version};
 use image_builder::tree::Tree;
 
 use crate::command;
-use crate::modules;
+use crate::modules::{self, Modules};
 use crate::packages::{self, Consent, Need};
 use crate::workspace::Workspace;
 
@@ -33,6 +33,10 @@ pub struct GuestArgs {
     /// The kernel's headers (what `make -C` wants), to build the update manager for --kernel.
     #[arg(long, value_name = "DIR", requires = "kernel")]
     pub headers: Option<PathBuf>,
+    /// Build the kernel modules in a folder (with a Kbuild) for the guest too, and put them into
+    /// /lib/lucos/modules.
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
     /// Put a file or folder into the guest's root, by default under its own name.
     #[arg(long = "add", value_name = "SRC[:DST]")]
     pub additions: Vec<String>,
@@ -81,13 +85,19 @@ pub fn prepare(
     packages::ensure(&needs, consent)?;
     let archive = Archive::new(&workspace.cache);
     let kernel = choose_kernel(&archive, args)?;
-    let parts = parts(workspace, &kernel, consent)?;
+    let modules = modules::build(workspace, &kernel, args.modules.as_deref(), consent)?;
+    let further = modules.further.clone();
+    let parts = parts(workspace, &kernel, modules)?;
 
     let recipe = workspace.root.join("guest/initramfs");
     let output = workspace.target.join("lucos/guest");
     let depmod = packages::find("depmod").context("no depmod")?;
     let builder = Builder { archive: &archive, recipe: &recipe, output: &output, depmod: &depmod };
     let mut overlay = additions(&args.additions)?;
+    for module in &further {
+        let name = module.file_name().context("a module without a name")?;
+        overlay.add_host(module, &format!("lib/lucos/modules/{}", name.to_string_lossy()))?;
+    }
     if let Some(Script(text)) = script {
         overlay.file("lucos/exec.sh", text.clone(), true)?;
     }
@@ -106,8 +116,7 @@ pub fn prepare(
 }
 
 /// Our own parts for this kernel.
-fn parts(workspace: &Workspace, kernel: &Kernel, consent: Consent) -> Result<Parts> {
-    let modules = modules::build(workspace, kernel, consent)?;
+fn parts(workspace: &Workspace, kernel: &Kernel, modules: Modules) -> Result<Parts> {
     if kernel.headers.is_none() {
         eprintln!("No headers for {}: the guest has no update manager", kernel.release);
     }

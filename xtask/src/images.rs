@@ -14,16 +14,19 @@ use crate::toolchain::{self, TARGET, Toolchain};
 use crate::workspace::Workspace;
 
 /// How the images are compiled.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone)]
 pub struct Mode {
     /// Build LUCOS with debug assertions: the checks before each guest entry among them.
     #[arg(long)]
     pub debug: bool,
+    /// A cargo feature with which the tasks are built: for tests.
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub task_feature: Option<String>,
 }
 
 impl Mode {
     /// The cargo profile.
-    pub fn profile(self) -> &'static str {
+    pub fn profile(&self) -> &'static str {
         if self.debug { "image-debug" } else { "image" }
     }
 }
@@ -102,7 +105,7 @@ impl Images {
 pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
     let default = workspace.root.join("system.toml");
     let system = args.system.as_ref().unwrap_or(&default);
-    let images = build_system(workspace, system, args.mode, Consent::new(args.yes))?;
+    let images = build_system(workspace, system, &args.mode, Consent::new(args.yes))?;
     if let Some(place) = &args.bundle {
         let bundle = images.self_contained_bundle()?;
         fs::write(place, bundle).with_context(|| place.display().to_string())?;
@@ -117,26 +120,28 @@ pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
 ///
 /// # Errors
 /// When there is no toolchain or something does not compile.
-pub fn build(workspace: &Workspace, mode: Mode, consent: Consent) -> Result<Images> {
+pub fn build(workspace: &Workspace, mode: &Mode, consent: Consent) -> Result<Images> {
     build_system(workspace, &workspace.root.join("system.toml"), mode, consent)
 }
 
 fn build_system(
     workspace: &Workspace,
     path: &Path,
-    mode: Mode,
+    mode: &Mode,
     consent: Consent,
 ) -> Result<Images> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let System { table, packages, guest } =
         system::parse(&text).with_context(|| path.display().to_string())?;
     let toolchain = toolchain::prepare(workspace, consent)?;
-    let compile = |package: &str| compile(workspace, &toolchain, mode, package);
+    let compile_task =
+        |package: &str| compile(workspace, &toolchain, mode, package, mode.task_feature.as_deref());
+    let compile = |package: &str| compile(workspace, &toolchain, mode, package, None);
     let tasks = table
         .tasks
         .iter()
         .zip(&packages)
-        .map(|(task, package)| Ok((task.name.to_string(), compile(package)?)))
+        .map(|(task, package)| Ok((task.name.to_string(), compile_task(package)?)))
         .collect::<Result<_>>()?;
     Ok(Images {
         boot: compile("lucos-boot")?,
@@ -152,8 +157,9 @@ fn build_system(
 fn compile(
     workspace: &Workspace,
     toolchain: &Toolchain,
-    mode: Mode,
+    mode: &Mode,
     package: &str,
+    feature: Option<&str>,
 ) -> Result<PathBuf> {
     let mut command = workspace.cargo();
     toolchain.apply(&mut command);
@@ -164,6 +170,9 @@ fn compile(
         "--package",
         package,
     ]);
+    if let Some(feature) = feature {
+        command.args(["--features", feature]);
+    }
     let status = command.stdout(std::io::stderr()).status().context("cargo does not start")?;
     if !status.success() {
         bail!("{package} does not build");

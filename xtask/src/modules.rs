@@ -28,50 +28,68 @@ pub struct Modules {
     pub manager: Option<PathBuf>,
     /// The sample patches, sorted by name.
     pub patches: Vec<PathBuf>,
+    /// Those of a further folder, sorted by name.
+    pub further: Vec<PathBuf>,
 }
 
-/// Builds the modules for a kernel, or finds those built from the same sources. A kernel without
-/// headers gets none.
+/// Builds the modules for a kernel, those of a `further` folder too, or finds those built from the
+/// same sources. A kernel without headers gets none.
 ///
 /// # Errors
 /// When they do not compile.
-pub fn build(workspace: &Workspace, kernel: &Kernel, consent: Consent) -> Result<Modules> {
+pub fn build(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    further: Option<&Path>,
+    consent: Consent,
+) -> Result<Modules> {
     let Some(headers) = &kernel.headers else {
         return Ok(Modules::default());
     };
     packages::ensure(&NEEDS, consent)?;
     let headers = fs::canonicalize(headers).with_context(|| headers.display().to_string())?;
-    let sources = sources(&workspace.root.join("guest"))?;
+    let guest = workspace.root.join("guest");
     let parent = workspace.target.join("lucos/modules");
-    let place = parent.join(format!("{}-{}", kernel.release, key(&sources, &headers)?));
-    if !place.is_dir() {
-        fs::create_dir_all(&parent)?;
-        let work = tempfile::Builder::new().prefix("build-").tempdir_in(&parent)?;
-        eprintln!("Building the modules for {}", kernel.release);
-        compile(&workspace.root.join("guest"), work.path(), &headers)?;
-        let built = work.path().join("built");
-        if let Err(error) = fs::rename(&built, &place)
-            && !place.is_dir()
-        {
-            return Err(error).with_context(|| place.display().to_string());
-        }
+    let mut sources = Tree::new();
+    for folder in FOLDERS.into_iter().filter(|folder| guest.join(folder).is_dir()) {
+        sources.add_host(&guest.join(folder), folder)?;
     }
-    collect(&place)
+    let place = parent.join(format!("{}-{}", kernel.release, key(&sources, &headers)?));
+    once(&parent, &place, |work| {
+        eprintln!("Building the modules for {}", kernel.release);
+        compile(&guest, work, &headers)
+    })?;
+    let mut modules = collect(&place)?;
+    if let Some(folder) = further {
+        sources.add_host(folder, "further").with_context(|| folder.display().to_string())?;
+        let name = format!("further-{}-{}", kernel.release, key(&sources, &headers)?);
+        let built = parent.join(name);
+        once(&parent, &built, |work| {
+            eprintln!("Building {} for {}", folder.display(), kernel.release);
+            compile_further(folder, work, &place, &guest.join("include"), &headers)
+        })?;
+        modules.further = modules_below(&built)?;
+    }
+    Ok(modules)
+}
+
+/// Makes `place`, unless it is there, of what `make` leaves in the folder `built` of a folder in
+/// which it may work.
+fn once(parent: &Path, place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if place.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(parent)?;
+    let work = tempfile::Builder::new().prefix("build-").tempdir_in(parent)?;
+    make(work.path())?;
+    match fs::rename(work.path().join("built"), place) {
+        Err(error) if !place.is_dir() => Err(error).with_context(|| place.display().to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// The folders of the guest's sources that the modules are made of.
 const FOLDERS: [&str; 3] = ["include", "manager", "patches"];
-
-fn sources(guest: &Path) -> Result<Tree> {
-    let mut tree = Tree::new();
-    for folder in FOLDERS {
-        let path = guest.join(folder);
-        if path.is_dir() {
-            tree.add_host(&path, folder)?;
-        }
-    }
-    Ok(tree)
-}
 
 fn key(sources: &Tree, headers: &Path) -> Result<String> {
     let compiler = Command::new(COMPILER)
@@ -97,13 +115,13 @@ fn compile(guest: &Path, work: &Path, headers: &Path) -> Result<()> {
     let built = work.join("built");
     fs::create_dir_all(built.join("patches"))?;
     if work.join("manager/Kbuild").is_file() {
-        make(&work.join("manager"), headers, None)?;
+        make(&work.join("manager"), headers, None, &[])?;
+        fs::copy(work.join("manager").join(SYMBOLS), built.join(SYMBOLS))?;
         let module = work.join("manager/lucos.ko");
         fs::copy(&module, built.join("lucos.ko")).with_context(|| module.display().to_string())?;
     }
     if work.join("patches/Kbuild").is_file() {
-        let symbols = work.join("manager/Module.symvers");
-        make(&work.join("patches"), headers, Some(&symbols))?;
+        make(&work.join("patches"), headers, Some(&built.join(SYMBOLS)), &[])?;
         for module in modules_below(&work.join("patches"))? {
             let name = module.file_name().context("a module without a name")?;
             fs::copy(&module, built.join("patches").join(name))?;
@@ -112,7 +130,32 @@ fn compile(guest: &Path, work: &Path, headers: &Path) -> Result<()> {
     Ok(())
 }
 
-fn make(folder: &Path, headers: &Path, symbols: Option<&Path>) -> Result<()> {
+/// Compiles a folder of modules that may use what the manager exports (in `place`) and include
+/// what patches include.
+fn compile_further(
+    folder: &Path,
+    work: &Path,
+    place: &Path,
+    include: &Path,
+    headers: &Path,
+) -> Result<()> {
+    let copied = work.join("further");
+    copy(folder, &copied)?;
+    let flags = format!("KCFLAGS=-I{}", include.display());
+    make(&copied, headers, Some(&place.join(SYMBOLS)), &[flags])?;
+    let built = work.join("built");
+    fs::create_dir_all(&built)?;
+    for module in modules_below(&copied)? {
+        let name = module.file_name().context("a module without a name")?;
+        fs::copy(&module, built.join(name))?;
+    }
+    Ok(())
+}
+
+/// Where the kernel's build system says what a module exports.
+const SYMBOLS: &str = "Module.symvers";
+
+fn make(folder: &Path, headers: &Path, symbols: Option<&Path>, variables: &[String]) -> Result<()> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut command = Command::new("make");
     command
@@ -128,6 +171,7 @@ fn make(folder: &Path, headers: &Path, symbols: Option<&Path>) -> Result<()> {
         // A patch may use what the kernel does not export: `lucos` resolves it when it applies.
         command.arg("KBUILD_MODPOST_WARN=1");
     }
+    command.args(variables);
     // Settings of a make around us are not for this one.
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", "ARCH"] {
         command.env_remove(name);
@@ -148,6 +192,7 @@ fn collect(place: &Path) -> Result<Modules> {
     Ok(Modules {
         manager: manager.is_file().then_some(manager),
         patches: modules_below(&place.join("patches"))?,
+        further: Vec::new(),
     })
 }
 

@@ -143,7 +143,7 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
         fs::write(&initrd, &guest.initrd)?;
         Boot::Linux { kernel: guest.kernel.image, initrd, cmdline }
     } else {
-        let images = images::build(workspace, args.mode, consent)?;
+        let images = images::build(workspace, &args.mode, consent)?;
         let bundle = files.path().join("bundle");
         fs::write(&bundle, pack(&images, &guest, &cmdline)?)?;
         Boot::Lucos { image: images.boot, bundle, options: String::from(OPTIONS) }
@@ -267,7 +267,7 @@ pub fn iso(workspace: &Workspace, args: &IsoArgs) -> Result<()> {
     packages::ensure(&needs, consent)?;
     let script = args.exec.as_deref().map(Script::of_command);
     let guest = guest::prepare(workspace, &args.guest, script.as_ref(), consent)?;
-    let images = images::build(workspace, args.mode, consent)?;
+    let images = images::build(workspace, &args.mode, consent)?;
     let append: Vec<&str> = args.append.as_deref().into_iter().collect();
     let cmdline = cmdline(&guest, &append);
     let bundle = pack(&images, &guest, &cmdline)?;

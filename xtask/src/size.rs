@@ -134,7 +134,7 @@ fn dependencies(workspace: &Workspace, package: &str) -> Result<Vec<Key>> {
 }
 
 fn print_images(workspace: &Workspace, consent: Consent) -> Result<()> {
-    let images = images::build(workspace, Mode { debug: false }, consent)?;
+    let images = images::build(workspace, &Mode { debug: false, task_feature: None }, consent)?;
     println!();
     println!("{:>7}  {:>7}  image", "bytes", "file");
     for path in images.paths() {
