@@ -149,7 +149,6 @@ bool lucos_report_status(struct lucos_reply *reply,
 		add_number(reply, "stops", status->stops);
 		add_number(reply, "longest_stop_ticks", status->longest_stop);
 		add_number(reply, "hidden_writes", status->hidden_writes);
-		add_number(reply, "restarts", status->restarts);
 		add_exits(reply, failure);
 		lucos_reply(reply, "}\n");
 	}

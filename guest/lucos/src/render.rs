@@ -92,7 +92,6 @@ pub fn status(reply: &Value) -> String {
         number(reply, "region_start")
     );
     line(&mut out, "memory", &region);
-    line(&mut out, "restarts", &number(reply, "restarts").to_string());
     line(&mut out, "hidden writes", &number(reply, "hidden_writes").to_string());
     line(&mut out, "task restarts", &number(reply, "restarts").to_string());
     line(&mut out, "INIT", contained(reply, CONTAINS_INIT));
