@@ -186,8 +186,8 @@ pub enum MachineRequest {
         /// The table, see [`CpuidRule`].
         rules: Vec<CpuidRule, 32>,
     },
-    /// Whether kicks are passed on to the guest as NMIs (see the kernel's `kick` module). Needs
-    /// `STOP`.
+    /// Whether kicks are passed on as NMIs to vCPUs with the same interrupt table as the caller's.
+    /// Needs `STOP`.
     ForwardKicks {
         /// On or off.
         on: bool,

@@ -4,7 +4,7 @@
 //! bytes and ten steps. So the block travels as one byte string inside a message.
 
 /// Number of registers in the block.
-pub const COUNT: usize = 28;
+pub const COUNT: usize = 29;
 /// Bytes of an encoded block.
 pub const SIZE: usize = COUNT * 8;
 
@@ -72,6 +72,8 @@ pub struct Registers {
     pub interrupt_shadow: u64,
     /// Base of the code segment
     pub cs_base: u64,
+    /// Base of the interrupt table
+    pub idt_base: u64,
 }
 
 impl Registers {
@@ -133,6 +135,7 @@ impl Registers {
             &mut self.code_size,
             &mut self.interrupt_shadow,
             &mut self.cs_base,
+            &mut self.idt_base,
         ]
     }
 

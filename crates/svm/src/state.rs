@@ -90,6 +90,7 @@ pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
         code_size,
         interrupt_shadow: vmcb.control().interrupt_shadow & 1,
         cs_base: save.cs.base,
+        idt_base: save.idtr.base,
         ..*general
     }
 }

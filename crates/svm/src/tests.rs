@@ -485,6 +485,7 @@ proptest! {
             cpl: before.cpl,
             code_size: before.code_size,
             cs_base: before.cs_base,
+            idt_base: before.idt_base,
             ..block
         };
         prop_assert_eq!(after, expected);

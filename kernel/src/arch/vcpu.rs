@@ -129,7 +129,7 @@ impl Vcpu {
         }
         if self.shared.kicked.swap(false, Ordering::SeqCst) {
             self.shared.counts.add(Counter::Kick);
-            if !machine::kicks_are_forwarded() {
+            if !machine::kicks_are_forwarded(self.registers().idt_base) {
                 taken -= 1;
             }
         }

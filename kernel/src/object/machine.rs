@@ -39,7 +39,7 @@ pub fn serve(
         MachineRequest::SetCpuid { rules } => {
             machine::set_cpuid(rules).ok_or(CallStatus::Refused)?;
         }
-        MachineRequest::ForwardKicks { on } => machine::forward_kicks(on),
+        MachineRequest::ForwardKicks { on } => forward_kicks(me, on)?,
         MachineRequest::Reset => arch::reset(),
         MachineRequest::Exit { status } => {
             let port = output::exit_port().ok_or(CallStatus::Refused)?;
@@ -65,6 +65,14 @@ const fn needed(request: &MachineRequest) -> Rights {
 /// The caller holds the stop; a machine with one processor needs none.
 fn held(me: u32) -> Result<(), CallStatus> {
     if stop::is_held_by(me) || local::all().len() == 1 { Ok(()) } else { Err(CallStatus::Refused) }
+}
+
+/// The caller's vCPU is one whose interrupt table can take NMIs.
+fn forward_kicks(me: u32, on: bool) -> Result<(), CallStatus> {
+    let block = local::get(me).and_then(|processor| *processor.snapshot.lock());
+    let table = block.ok_or(CallStatus::Refused)?.idt_base;
+    machine::forward_kicks(on.then_some(table));
+    Ok(())
 }
 
 fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus> {
