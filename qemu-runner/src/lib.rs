@@ -1,4 +1,4 @@
-//! Starts a machine under QEMU, collects what it says, ends it in time and returns a verdict.
+//! Starts a machine under QEMU or Bochs, collects what it says, ends it in time and returns a verdict.
 //!
 //! A [`Session`] describes the machine, what it boots and where its console goes. In a command
 //! session the guest's COM2 and COM3 carry standard output and standard error of a command, and
@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accelerator;
+pub mod bochs;
 mod channel;
 mod command_line;
 mod log;

@@ -22,6 +22,8 @@ pub enum Origin {
     Guest,
     /// QEMU's standard error.
     Qemu,
+    /// Bochs about itself.
+    Bochs,
 }
 
 impl Origin {
@@ -30,6 +32,7 @@ impl Origin {
             Self::Lucos => "lucos",
             Self::Guest => "guest",
             Self::Qemu => "qemu ",
+            Self::Bochs => "bochs",
         }
     }
 }

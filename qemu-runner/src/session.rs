@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::verdict::{Report, Verdict};
 
 /// LUCOS begins its last line with this.
-const FAULT: &str = "LUCOS FAULT: ";
+pub(crate) const FAULT: &str = "LUCOS FAULT: ";
 /// Linux writes this when it panics.
 const PANIC: &str = "Kernel panic - not syncing";
 /// The guest reports a command's status with this.
@@ -84,6 +84,12 @@ pub enum Error {
     /// QEMU is not there.
     #[error("qemu-system-x86_64 does not start: {0}")]
     Start(io::Error),
+    /// The folder in which Bochs runs cannot be filled.
+    #[error("cannot prepare the folder for Bochs: {0}")]
+    Folder(io::Error),
+    /// Bochs is not there.
+    #[error("bochs-bin does not start: {0}")]
+    Bochs(io::Error),
 }
 
 /// What a reader saw.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use lucos_tests::self_test;
+use lucos_tests::{bochs_self_test, self_test};
+use qemu_runner::bochs::Model;
 
 /// The systems, as the files that describe them.
 const SYSTEMS: [(&str, &str); 2] = [
@@ -12,8 +13,13 @@ const SYSTEMS: [(&str, &str); 2] = [
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);
+const BOCHS_LIMIT: Duration = Duration::from_secs(180);
 
-/// Each system on one, two and four processors.
+/// Assists of AMD-V that Bochs has and QEMU's TCG has not.
+const ASSISTS: [&str; 2] = ["NEXT_RIP", "FLUSH_BY_ASID"];
+
+/// Each system on one, two and four processors; that of the vCPUs on another emulator's processor
+/// too.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, system) in SYSTEMS {
@@ -22,5 +28,9 @@ pub fn trials() -> Vec<Trial> {
             trials.push(Trial::test(name, move || self_test(system, cpus, LIMIT)));
         }
     }
+    let (_, vcpu) = SYSTEMS[1];
+    trials.push(Trial::test("on_target::bochs::ryzen", move || {
+        bochs_self_test(vcpu, Model::Ryzen, &ASSISTS, BOCHS_LIMIT)
+    }));
     trials
 }

@@ -9,7 +9,7 @@ mod suite;
 
 pub use iso::boot_iso;
 pub use run::{Finished, Run};
-pub use suite::self_test;
+pub use suite::{bochs_self_test, self_test};
 
 use std::env;
 use std::process::Command;

@@ -124,7 +124,11 @@ pub fn build(workspace: &Workspace, mode: &Mode, consent: Consent) -> Result<Ima
     build_system(workspace, &workspace.root.join("system.toml"), mode, consent)
 }
 
-fn build_system(
+/// Builds the system that a file describes.
+///
+/// # Errors
+/// When there is no toolchain or something does not compile.
+pub fn build_system(
     workspace: &Workspace,
     path: &Path,
     mode: &Mode,

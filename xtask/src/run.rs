@@ -15,6 +15,7 @@ use image_builder::bundle::GuestParts;
 use image_builder::iso;
 use qemu_runner::{
     AcceleratorChoice, Boot, Console, ExtensionChoice, Machine, Output, Report, Session, Verdict,
+    bochs,
 };
 
 use crate::guest::{self, Guest, GuestArgs, Script};
@@ -249,6 +250,12 @@ pub struct IsoArgs {
     /// Run a command in the guest, as `run --exec` does, and power off.
     #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
     exec: Option<String>,
+    /// A system that only tests itself, in place of LUCOS with a Debian guest.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["GuestArgs", "append", "exec"])]
+    system: Option<PathBuf>,
+    /// Install Bochs too, for who boots the ISO there.
+    #[arg(long)]
+    bochs: bool,
     /// The ISO [default: lucos/lucos.iso in cargo's target folder]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -263,18 +270,37 @@ pub struct IsoArgs {
 /// When a part cannot be built or the ISO not be written.
 pub fn iso(workspace: &Workspace, args: &IsoArgs) -> Result<()> {
     let consent = Consent::new(args.yes);
-    let needs = iso::NEEDS.map(|(file, package)| Need { file, package });
+    let emulator: &[_] = if args.bochs { &bochs::NEEDS } else { &[] };
+    let needs: Vec<Need> =
+        iso::NEEDS.iter().chain(emulator).map(|&(file, package)| Need { file, package }).collect();
     packages::ensure(&needs, consent)?;
+    let (boot, bundle) = match &args.system {
+        Some(path) => {
+            let images = images::build_system(workspace, path, &args.mode, consent)?;
+            let bundle = images.self_contained_bundle()?;
+            (images.boot, bundle)
+        }
+        None => guest_bundle(workspace, args, consent)?,
+    };
+    let work = workspace.target.join("lucos");
+    fs::create_dir_all(&work)?;
+    let place = args.output.clone().unwrap_or_else(|| work.join("lucos.iso"));
+    iso::write(&place, &boot, &bundle, &args.options)?;
+    println!("{}", place.display());
+    Ok(())
+}
+
+/// The boot stub, and the boot bundle with a Debian guest.
+fn guest_bundle(
+    workspace: &Workspace,
+    args: &IsoArgs,
+    consent: Consent,
+) -> Result<(PathBuf, Vec<u8>)> {
     let script = args.exec.as_deref().map(Script::of_command);
     let guest = guest::prepare(workspace, &args.guest, script.as_ref(), consent)?;
     let images = images::build(workspace, &args.mode, consent)?;
     let append: Vec<&str> = args.append.as_deref().into_iter().collect();
     let cmdline = cmdline(&guest, &append);
     let bundle = pack(&images, &guest, &cmdline)?;
-    let work = workspace.target.join("lucos");
-    fs::create_dir_all(&work)?;
-    let place = args.output.clone().unwrap_or_else(|| work.join("lucos.iso"));
-    iso::write(&place, &images.boot, &bundle, &args.options)?;
-    println!("{}", place.display());
-    Ok(())
+    Ok((images.boot, bundle))
 }

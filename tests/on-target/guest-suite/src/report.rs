@@ -21,9 +21,10 @@ pub fn check<T: PartialEq + Debug>(mut thread: &mut Thread, name: &str, found: T
     }
 }
 
-/// Ends the emulator with the verdict.
-pub fn end(thread: &mut Thread) {
+/// Says that nothing more comes, and ends the emulator with the verdict.
+pub fn end(mut thread: &mut Thread) {
     let failed = FAILURES.load(Ordering::SeqCst) > 0;
+    lucos_runtime::log!(thread, "@@ {}", if failed { "failed" } else { "passed" });
     let status = if failed { FAILED } else { PASSED };
     let _: Result<MachineReply<'_>, CallError> =
         thread.call(Object::Machine, &MachineRequest::Exit { status });

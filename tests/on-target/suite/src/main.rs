@@ -29,6 +29,7 @@ fn run(thread: Thread, start: StartInfo) -> ! {
     messages::run(&mut suite);
     faults::run(&mut suite);
     others::run(&mut suite);
+    suite.close();
     let verdict = if suite.all_passed() { PASSED } else { FAILED };
     suite.end(verdict)
 }

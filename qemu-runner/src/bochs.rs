@@ -1,0 +1,230 @@
+//! A machine under Bochs, whose AMD processor has assists that QEMU's TCG lacks.
+//!
+//! It boots from a CD-ROM and speaks through the log port alone. Bochs has no port that ends it
+//! with a value, so the system says by its last line that it is done.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::channel::pump;
+use crate::log::{Lines, Log, Origin};
+use crate::process::Process;
+use crate::session::{Error, FAULT};
+
+/// Files that this needs, each with the Debian package that brings it.
+pub const NEEDS: [(&str, &str); 4] = [
+    (PROGRAM, "bochs"),
+    ("/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so", "bochs-term"),
+    (BIOS, "bochsbios"),
+    (VGA_BIOS, "vgabios"),
+];
+
+const PROGRAM: &str = "bochs-bin";
+const BIOS: &str = "/usr/share/bochs/BIOS-bochs-latest";
+const VGA_BIOS: &str = "/usr/share/vgabios/vgabios.bin";
+
+/// Names in the folder in which Bochs runs, so that no path has to be quoted.
+const CONFIGURATION: &str = "bochsrc";
+const COMMANDS: &str = "commands";
+const DISC: &str = "disc";
+const OWN_LOG: &str = "log";
+
+/// How many of Bochs's own lines about the processor a log gets.
+const OWN_LINES: usize = 40;
+const POLL: Duration = Duration::from_millis(20);
+
+/// A processor of Bochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// AMD Ryzen: AMD-V with next-RIP save and flush-by-ASID.
+    Ryzen,
+}
+
+impl Model {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ryzen => "ryzen",
+        }
+    }
+}
+
+/// A machine with one processor to be run under Bochs.
+pub struct Bochs {
+    /// Its processor.
+    pub model: Model,
+    /// RAM in MiB.
+    pub memory: u32,
+    /// The CD-ROM image that it boots.
+    pub iso: PathBuf,
+    /// A line that contains one of these is the last.
+    pub closing: Vec<String>,
+    /// The log file.
+    pub log: PathBuf,
+    /// The machine is ended after this time.
+    pub timeout: Duration,
+}
+
+/// How a machine under Bochs ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The system wrote this closing text.
+    Closed(String),
+    /// LUCOS stopped with an error of its own.
+    HypervisorFault,
+    /// The time was over.
+    Timeout,
+    /// Bochs ended on its own.
+    BochsEnded,
+}
+
+impl Bochs {
+    /// Runs the machine to its end.
+    ///
+    /// # Errors
+    /// When it cannot begin. Everything later is an [`Ending`].
+    pub fn run(self) -> Result<Ending, Error> {
+        let log = Log::create(&self.log)
+            .map_err(|source| Error::Log { path: self.log.clone(), source })?;
+        let log = Arc::new(log);
+        let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Folder)?;
+        self.prepare(folder.path()).map_err(Error::Folder)?;
+        let arguments = ["-q", "-f", CONFIGURATION, "-rc", COMMANDS];
+        let mut process =
+            Process::start_read(PROGRAM, &arguments, folder.path()).map_err(Error::Bochs)?;
+        let (sender, endings) = mpsc::channel();
+        let mut readers = Vec::new();
+        if let Some(output) = process.take_output() {
+            readers.push(read(output, Origin::Lucos, &log, self.closing, sender.clone()));
+        }
+        if let Some(errors) = process.take_errors() {
+            readers.push(read(errors, Origin::Bochs, &log, Vec::new(), sender));
+        }
+        let ending = follow(&endings, Instant::now() + self.timeout);
+        process.kill();
+        for reader in readers {
+            let _ = reader.join();
+        }
+        keep_own_lines(&folder.path().join(OWN_LOG), &log);
+        Ok(ending)
+    }
+
+    /// Fills the folder in which Bochs runs.
+    fn prepare(&self, folder: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(fs::canonicalize(&self.iso)?, folder.join(DISC))?;
+        fs::write(folder.join(CONFIGURATION), self.configuration())?;
+        // Debian's Bochs starts in its debugger: go on, and quit when it comes back there.
+        fs::write(folder.join(COMMANDS), "c\nq\n")
+    }
+
+    /// The configuration file.
+    fn configuration(&self) -> String {
+        let model = self.model.name();
+        let memory = self.memory;
+        // Without VBE GRUB stays in text mode; the text display panics in any other. The clock
+        // counts instructions from a fixed date, so that every run is the same.
+        format!(
+            "config_interface: textconfig\n\
+             display_library: term\n\
+             cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0\n\
+             memory: guest={memory}, host={memory}\n\
+             romimage: file={BIOS}, options=fastboot\n\
+             vgaromimage: file={VGA_BIOS}\n\
+             vga: extension=none\n\
+             pci: enabled=1, chipset=i440fx\n\
+             clock: sync=none, time0=1000000000\n\
+             ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+             ata0-master: type=cdrom, path={DISC}, status=inserted\n\
+             boot: cdrom\n\
+             port_e9_hack: enabled=1\n\
+             speaker: enabled=0\n\
+             sound: driver=dummy\n\
+             mouse: enabled=0\n\
+             log: {OWN_LOG}\n\
+             debugger_log: -\n\
+             panic: action=fatal\n\
+             error: action=report\n\
+             info: action=report\n\
+             debug: action=ignore\n"
+        )
+    }
+}
+
+/// Reads lines for the log, and reports those that end the machine.
+fn read(
+    source: impl io::Read + Send + 'static,
+    origin: Origin,
+    log: &Arc<Log>,
+    closing: Vec<String>,
+    sender: Sender<Ending>,
+) -> JoinHandle<()> {
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        let each = |line: &str| {
+            log.line(origin, line);
+            if let Some(ending) = ending_of(line, &closing) {
+                let _ = sender.send(ending);
+            }
+        };
+        let mut lines = Lines::default();
+        pump(source, |bytes| lines.push(bytes, each));
+        lines.finish(each);
+    })
+}
+
+fn ending_of(line: &str, closing: &[String]) -> Option<Ending> {
+    if line.contains(FAULT) {
+        return Some(Ending::HypervisorFault);
+    }
+    let text = closing.iter().find(|text| line.contains(text.as_str()))?;
+    Some(Ending::Closed(text.clone()))
+}
+
+/// Waits for the first ending. The readers' ends of the channel go when Bochs does.
+fn follow(endings: &Receiver<Ending>, deadline: Instant) -> Ending {
+    match endings.recv_timeout(deadline.saturating_duration_since(Instant::now()).max(POLL)) {
+        Ok(ending) => ending,
+        Err(RecvTimeoutError::Timeout) => Ending::Timeout,
+        Err(RecvTimeoutError::Disconnected) => Ending::BochsEnded,
+    }
+}
+
+/// Bochs names there which check of a guest entry failed, and why it panicked.
+fn keep_own_lines(path: &Path, log: &Log) {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let of_processor: Vec<&str> =
+        text.lines().filter(|line| line.contains("[CPU") || line.contains(">>PANIC<<")).collect();
+    let skipped = of_processor.len().saturating_sub(OWN_LINES);
+    for line in of_processor.iter().skip(skipped) {
+        log.line(Origin::Bochs, line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_closing_lines_and_faults_end_a_machine() {
+        let closing = ["@@ passed", "@@ failed"].map(String::from);
+        let ending = |line| ending_of(line, &closing);
+        assert_eq!(ending("[suite] @@ test a ok"), None);
+        assert_eq!(ending("[suite] @@ passed"), Some(Ending::Closed("@@ passed".into())));
+        assert_eq!(ending("[suite] @@ failed"), Some(Ending::Closed("@@ failed".into())));
+        assert_eq!(ending("LUCOS FAULT: x"), Some(Ending::HypervisorFault));
+    }
+
+    #[test]
+    fn without_an_ending_the_time_or_the_emulator_ends_it() {
+        let (sender, endings) = mpsc::channel();
+        assert_eq!(follow(&endings, Instant::now()), Ending::Timeout);
+        drop(sender);
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(follow(&endings, later), Ending::BochsEnded);
+    }
+}
