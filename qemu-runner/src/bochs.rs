@@ -34,8 +34,8 @@ const COMMANDS: &str = "commands";
 const DISC: &str = "disc";
 const OWN_LOG: &str = "log";
 
-/// How many of Bochs's own lines about the processor a log gets.
-const OWN_LINES: usize = 40;
+/// How many of Bochs's own lines about the processor a log gets: LUCOS's last lines shall stay in sight.
+const OWN_LINES: usize = 10;
 const POLL: Duration = Duration::from_millis(20);
 
 /// A processor of Bochs.
