@@ -147,7 +147,8 @@ static bool has_kprobe(unsigned long address)
 }
 
 /* Chooses the site and says what speaks against it. */
-static bool choose_site(const struct lucos_patch_function *wanted, bool at_slot,
+static bool choose_site(const struct lucos_patch_function *wanted,
+			const struct module *owner, bool at_slot,
 			struct lucos_function *function,
 			struct lucos_failure *failure)
 {
@@ -172,9 +173,11 @@ static bool choose_site(const struct lucos_patch_function *wanted, bool at_slot,
 		if (!at_slot)
 			site += SLOT_SIZE;
 	}
-	if (!at_slot && lucos_window_site_reserved(site)) {
+	if (!at_slot && (lucos_window_site_reserved(site) ||
+			 lucos_window_site_targeted(owner, site))) {
 		if (slot)
-			return choose_site(wanted, true, function, failure);
+			return choose_site(wanted, owner, true, function,
+					   failure);
 		return lucos_fail(failure, LUCOS_ERROR_SITE_RESERVED,
 				  wanted->name, site);
 	}
@@ -190,7 +193,8 @@ static bool choose_site(const struct lucos_patch_function *wanted, bool at_slot,
 	return true;
 }
 
-static void judge_window(struct lucos_function *function)
+static void judge_window(const struct module *owner,
+			 struct lucos_function *function)
 {
 	unsigned long site = function->old_start + function->site_offset;
 	bool is_slot = function->flags & LUCOS_FUNCTION_SITE_IS_SLOT;
@@ -198,7 +202,7 @@ static void judge_window(struct lucos_function *function)
 	if (function->old_size - function->site_offset < LUCOS_JUMP_SIZE)
 		function->reason = LUCOS_REASON_TOO_SHORT;
 	else
-		function->reason = lucos_window_reason(site, is_slot);
+		function->reason = lucos_window_reason(owner, site, is_slot);
 	if (function->reason != LUCOS_REASON_NONE)
 		function->flags |= LUCOS_FUNCTION_NO_JUMP;
 }
@@ -217,11 +221,11 @@ bool lucos_site_judge(const struct lucos_patch_function *wanted,
 	function->old_start = wanted->old_start;
 	memcpy(function->name, wanted->name, sizeof(function->name));
 	if (!find_size(wanted, function, failure) ||
-	    !choose_site(wanted, at_slot, function, failure)) {
+	    !choose_site(wanted, *owner, at_slot, function, failure)) {
 		module_put(*owner);
 		*owner = NULL;
 		return false;
 	}
-	judge_window(function);
+	judge_window(*owner, function);
 	return true;
 }

@@ -40,6 +40,12 @@ static const struct wanted wanted[] = {
 	WANT(jump_label_lock, jump_label_lock, FUNCTION),
 	WANT(jump_label_unlock, jump_label_unlock, FUNCTION),
 	WANT(jump_label_text_reserved, jump_label_text_reserved, FUNCTION),
+#ifdef CONFIG_JUMP_LABEL
+	WANT(__start___jump_table, jump_table, OPTIONAL_DATA),
+	WANT(__stop___jump_table, jump_table_end, OPTIONAL_DATA),
+#endif
+	WANT(__start___ex_table, exception_table, OPTIONAL_DATA),
+	WANT(__stop___ex_table, exception_table_end, OPTIONAL_DATA),
 	WANT(static_call_text_reserved, static_call_text_reserved, FUNCTION),
 	WANT(alternatives_text_reserved, alternatives_text_reserved, FUNCTION),
 	WANT(text_mutex, text_mutex, DATA),

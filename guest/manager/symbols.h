@@ -24,6 +24,10 @@ struct lucos_symbols {
 	void (*jump_label_lock)(void);
 	void (*jump_label_unlock)(void);
 	int (*jump_label_text_reserved)(void *start, void *end);
+	/* where text may lead that is switched off now; NULL: not known */
+	const struct jump_entry *jump_table, *jump_table_end;
+	const struct exception_table_entry *exception_table;
+	const struct exception_table_entry *exception_table_end;
 	int (*static_call_text_reserved)(void *start, void *end);
 	int (*alternatives_text_reserved)(void *start, void *end);
 	struct mutex *text_mutex;

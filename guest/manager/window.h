@@ -3,6 +3,7 @@
 #ifndef LUCOS_MANAGER_WINDOW_H
 #define LUCOS_MANAGER_WINDOW_H
 
+#include <linux/module.h>
 #include <linux/types.h>
 
 #include <lucos/interface.h>
@@ -14,10 +15,18 @@
 bool lucos_window_site_reserved(unsigned long site);
 
 /*
+ * Whether a jump label of the owner (NULL: the kernel) leads to the site, even
+ * when it is switched off, or the kernel goes there after a fault.
+ */
+bool lucos_window_site_targeted(const struct module *owner,
+				unsigned long site);
+
+/*
  * Why the five bytes from `site` may not become a jump, by the rules that the
  * kernel has for optimised probes; LUCOS_REASON_NONE if they may. `is_slot`:
  * they are the ftrace slot itself. Can sleep.
  */
-enum lucos_window_reason lucos_window_reason(unsigned long site, bool is_slot);
+enum lucos_window_reason lucos_window_reason(const struct module *owner,
+					     unsigned long site, bool is_slot);
 
 #endif

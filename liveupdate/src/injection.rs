@@ -111,8 +111,8 @@ pub fn begin(request: &LiveupdateRequest) {
     }
 }
 
-/// A request was served.
-pub fn end(platform: &mut impl Platform) {
+/// A request was served with this reply.
+pub fn end(platform: &mut impl Platform, reply: &LiveupdateReply) {
     let mut state = STATE.lock();
     let Some(step) = state.step().filter(|_| state.serving) else {
         return;
@@ -120,9 +120,14 @@ pub fn end(platform: &mut impl Platform) {
     let State { steps, fired, before, after, .. } = *state;
     *state = State::NEW;
     drop(state);
+    let result = match reply {
+        LiveupdateReply::Results([rax, ..]) => rax.cast_signed(),
+        _ => 0,
+    };
     let (call, before, after) = (step.call, Shown(before), Shown(after));
     platform.log(format_args!(
-        "injection: call {call} steps {steps} fired {fired} before {before} after {after}"
+        "injection: call {call} steps {steps} fired {fired} result {result} \
+         before {before} after {after}"
     ));
 }
 

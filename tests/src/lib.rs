@@ -5,10 +5,12 @@
 
 mod iso;
 mod run;
+mod script;
 mod suite;
 
 pub use iso::boot_iso;
 pub use run::{Finished, Run};
+pub use script::{Results, Script, Shared, Step};
 pub use suite::{bochs_self_test, self_test};
 
 use std::env;

@@ -57,7 +57,7 @@ pub fn apply(path: &Path) -> Result<Applied, Error> {
                 return Ok(Applied { name: file.name, functions, again });
             }
             Err(error) if is_passing(&error) && Instant::now() < end => thread::sleep(PAUSE),
-            Err(error) => return Err(error),
+            Err(error) => return Err(manager::name_what_is_in_the_way(error)),
         }
     }
 }
@@ -90,7 +90,7 @@ pub struct RolledBack {
 /// # Errors
 /// Any; the patch is in force as before then.
 pub fn rollback(name: &str) -> Result<RolledBack, Error> {
-    manager::ask_about("rollback", name)?;
+    manager::ask_about("rollback", name).map_err(manager::name_what_is_in_the_way)?;
     let end = Instant::now() + UNLOAD_WAIT;
     let is_loaded =
         || -> Result<bool, Error> { Ok(manager::list()?.iter().any(|patch| patch.name == name)) };

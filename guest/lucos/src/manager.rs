@@ -21,6 +21,8 @@ pub struct ListedPatch {
     pub module: String,
     /// `applied`, `draining` or `unused`.
     pub state: String,
+    /// What LUCOS calls it; 0 when it was never in force.
+    pub number: u32,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +85,27 @@ fn parse_list(reply: Value) -> Result<Vec<ListedPatch>, Error> {
     Ok(list.patches)
 }
 
+/// Replaces the number of the patch that is in the way by its name.
+#[must_use]
+pub fn name_what_is_in_the_way(error: Error) -> Error {
+    const WITH_A_NUMBER: [&str; 3] = ["STACKED", "DEPENDENCY_IN_USE", "SITE_OWNED"];
+    let Error::Refused(mut refusal) = error else {
+        return error;
+    };
+    if WITH_A_NUMBER.contains(&refusal.code.as_str())
+        && let Some(name) = list().ok().and_then(|patches| name_of(&patches, &refusal.detail))
+    {
+        refusal.detail = name;
+    }
+    Error::Refused(refusal)
+}
+
+fn name_of(patches: &[ListedPatch], number: &str) -> Option<String> {
+    let number = u32::from_str_radix(number.strip_prefix("0x")?, 16).ok()?;
+    let patch = patches.iter().find(|patch| patch.number == number)?;
+    Some(patch.name.clone())
+}
+
 fn absent(error: &std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::PermissionDenied => Error::NotRoot,
@@ -110,7 +133,7 @@ fn parse_reply(text: &str) -> Result<Value, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ListedPatch, ask_about, parse_list, parse_reply};
+    use super::{ListedPatch, ask_about, name_of, parse_list, parse_reply};
     use crate::error::Error;
 
     #[test]
@@ -128,8 +151,19 @@ mod tests {
             name: "fix".to_owned(),
             module: "fix_ko".to_owned(),
             state: "applied".to_owned(),
+            number: 3,
         };
         assert_eq!(parse_list(parse_reply(reply).unwrap()).unwrap(), [patch]);
+    }
+
+    #[test]
+    fn a_number_becomes_a_name() {
+        let reply = r#"{"patches": [{"name": "fix", "module": "fix_ko", "state": "applied", "number": 10}]}"#;
+        let patches = parse_list(parse_reply(reply).unwrap()).unwrap();
+        assert_eq!(name_of(&patches, "0xa").as_deref(), Some("fix"));
+        for number in ["0xb", "10", "", "0xfffffffff"] {
+            assert_eq!(name_of(&patches, number), None, "{number}");
+        }
     }
 
     #[test]
