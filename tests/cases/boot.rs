@@ -1,33 +1,74 @@
 //! A Debian guest under LUCOS.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use image_builder::debian::Archive;
+use image_builder::kernel::{Kernel, Series};
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Run, boot_iso, equal};
+use lucos_tests::{Run, SharedBoot, boot_iso, equal};
+
+use crate::{confinement, devices, nmi, steady};
 
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("boot::iso::bios", iso),
+        Trial::test("boot::foreign_kernel", foreign_kernel),
         Trial::test("boot::reboot", || reboot(Run::lucos())),
         Trial::test("bare::reboot", || reboot(Run::bare())),
     ];
     for series in ["debian-6.1", "debian-6.12"] {
         for cpus in [1, 2, 4] {
-            let name = format!("boot::{series}::{cpus}_processors");
-            trials.push(Trial::test(name, move || processors(series, cpus)));
+            trials.extend(shared(series, cpus).trials());
         }
+        trials.extend(crate::processors::shared(series).trials());
     }
+    let control = SharedBoot::new("bare::control", || Ok(Run::bare().cpus(1)));
+    trials.extend(confinement::add_control(control).trials());
     trials
 }
 
-fn processors(series: &str, cpus: u32) -> Result<(), Failed> {
-    let text = Run::lucos()
-        .guest(series)
-        .cpus(cpus)
-        .exec("nproc; grep -c '^lucos ' /proc/modules")?
-        .success()?;
-    equal("processors, manager", text, format!("{cpus}\n1\n"))
+/// Tests by the number of processors that they want.
+fn shared(series: &'static str, cpus: u32) -> SharedBoot {
+    let name = format!("boot::{series}::{cpus}_processors");
+    let run = move || Run::lucos().guest(series).cpus(cpus);
+    match cpus {
+        1 => {
+            let shared = processors(SharedBoot::new(name, move || Ok(run())), cpus);
+            let shared = steady::add(confinement::add(shared));
+            shared.ending("kernel_panic", "echo c >/proc/sysrq-trigger", 121)
+        }
+        2 => steady::add(processors(devices::shared(name, run), cpus)),
+        _ => nmi::add(processors(SharedBoot::new(name, move || Ok(run().timeout(300))), cpus), 300),
+    }
+}
+
+fn processors(shared: SharedBoot, cpus: u32) -> SharedBoot {
+    let script = "echo processors $(nproc); echo manager $(grep -c '^lucos ' /proc/modules)";
+    shared.test("processors", script, move |report| {
+        report.expect("processors", cpus)?;
+        report.expect("manager", 1)
+    })
+}
+
+/// A kernel for which there are no headers runs under LUCOS too, without the manager.
+fn foreign_kernel() -> Result<(), Failed> {
+    let archive = Archive::new(cache_folder().ok_or("no home folder")?.join("lucos"));
+    let kernel = Kernel::newest(&archive, Series::Debian6_1)?;
+    let end = Run::lucos().argument("--kernel").argument(kernel.image).exec(
+        "nproc; grep -c '^lucos ' /proc/modules; lucos status; echo $?; cat /proc/sys/kernel/tainted",
+    )?;
+    let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
+    equal("it says so", stderr.contains("the guest has no update manager"), true)?;
+    equal("the command says why", stderr.contains("manager"), true)?;
+    equal("stdout", end.success()?.as_str(), "2\n0\n1\n0\n")
+}
+
+/// Where `cargo xtask run` keeps the kernels that it fetches.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from);
+    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
 }
 
 fn iso() -> Result<(), Failed> {

@@ -4,26 +4,47 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod confinement;
+mod devices;
+mod mappings;
+mod nmi;
 mod on_target;
+mod processors;
 mod runner;
+mod steady;
 mod update;
 mod update_faults;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
-    let mut arguments = Arguments::from_args();
+    // The library takes one filter, ordinary tests and `cargo xtask test` take several. So the
+    // value of an option must be joined to it: `--skip=name`.
+    let (options, filters): (Vec<_>, Vec<_>) = std::env::args()
+        .enumerate()
+        .partition(|(index, word)| *index == 0 || word.starts_with('-'));
+    let mut arguments = Arguments::from_iter(options.into_iter().map(|(_, word)| word));
     // A machine with two processors keeps a small host busy.
     arguments.test_threads.get_or_insert(1);
+    let is_wanted = |trial: &Trial| {
+        let is_it = |filter: &str| match arguments.exact {
+            true => trial.name() == filter,
+            false => trial.name().contains(filter),
+        };
+        filters.is_empty() || filters.iter().any(|(_, filter)| is_it(filter))
+    };
     let trials: Vec<Trial> = [
         on_target::trials(),
+        mappings::trials(),
         boot::trials(),
+        nmi::trials(),
         runner::trials(),
         update::trials(),
         update_faults::trials(),
     ]
     .into_iter()
     .flatten()
+    .filter(is_wanted)
     .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -4,14 +4,20 @@
 #![forbid(unsafe_code)]
 
 mod iso;
+mod monitor;
+mod report;
 mod run;
 mod script;
+mod shared_boot;
 mod suite;
 
 pub use iso::boot_iso;
+pub use monitor::{Mapping, Monitor, Processor};
+pub use report::{Report, number_at};
 pub use run::{Finished, Run};
 pub use script::{Results, Script, Shared, Step};
-pub use suite::{bochs_self_test, self_test};
+pub use shared_boot::SharedBoot;
+pub use suite::{bochs_self_test, self_test, watched_self_test};
 
 use std::env;
 use std::process::Command;

@@ -1,12 +1,16 @@
 //! Systems without a guest that test themselves: they print a line for each test on the log port
 //! and end the emulator with the verdict.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
 use qemu_runner::bochs::{Bochs, Ending, Model};
-use qemu_runner::{Accelerator, Boot, Console, Machine, Session, Verdict};
+use qemu_runner::{Accelerator, Boot, Console, Machine, Report, Session, Verdict};
+
+use crate::monitor::Monitor;
 
 /// What such a system writes to the exit port when every test passed.
 const PASSED: u8 = 0x10;
@@ -23,6 +27,54 @@ const MARK: &str = "@@ test ";
 /// # Errors
 /// When it does not build or boot, a test failed, or none ran.
 pub fn self_test(system: &str, cpus: u32, limit: Duration) -> Result<(), Failed> {
+    let prepared = prepare(system, cpus, limit, Vec::new())?;
+    let report = prepared.session.run()?;
+    judge_report(&report, &prepared.log)
+}
+
+/// The same, with somebody who watches the machine through its monitor. `watch` also gets the
+/// log's path; it goes on until the monitor has gone.
+///
+/// # Errors
+/// Those of [`self_test`] and of `watch`.
+pub fn watched_self_test(
+    system: &str,
+    cpus: u32,
+    limit: Duration,
+    watch: impl FnOnce(&mut Monitor, &Path) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("monitor");
+    let option = format!("unix:{},server=on,wait=on", socket.display());
+    let extra = vec!["-qmp".into(), option.into()];
+    let Prepared { session, log, _folder } = prepare(system, cpus, limit, extra)?;
+    let running = thread::spawn(move || session.run());
+    let watched = Monitor::connect(&socket)
+        .map_err(Failed::from)
+        .and_then(|mut monitor| watch(&mut monitor, &log));
+    let report = running.join().map_err(|_| "the session panicked")??;
+    judge_report(&report, &log)?;
+    watched
+}
+
+fn judge_report(report: &Report, log: &Path) -> Result<(), Failed> {
+    let passed = report.verdict == Verdict::DebugExit(PASSED);
+    judge(passed, &report.verdict.to_string(), &std::fs::read_to_string(log)?)
+}
+
+struct Prepared {
+    session: Session,
+    log: PathBuf,
+    /// Removed when the session is over.
+    _folder: tempfile::TempDir,
+}
+
+fn prepare(
+    system: &str,
+    cpus: u32,
+    limit: Duration,
+    extra: Vec<OsString>,
+) -> Result<Prepared, Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = tempfile::tempdir()?;
     let bundle = folder.path().join("bundle");
@@ -35,7 +87,7 @@ pub fn self_test(system: &str, cpus: u32, limit: Duration) -> Result<(), Failed>
             accelerator: Accelerator::Tcg,
             disks: Vec::new(),
             network: false,
-            extra: Vec::new(),
+            extra,
         },
         boot: Boot::Lucos { image, bundle, options: String::from("debugcon=0xe9 exit=0xf4") },
         console: Console::Log,
@@ -44,10 +96,7 @@ pub fn self_test(system: &str, cpus: u32, limit: Duration) -> Result<(), Failed>
         timeout: Some(limit),
         stop: None,
     };
-    let report = session.run()?;
-    let text = std::fs::read_to_string(&log)?;
-    let passed = report.verdict == Verdict::DebugExit(PASSED);
-    judge(passed, &report.verdict.to_string(), &text)
+    Ok(Prepared { session, log, _folder: folder })
 }
 
 /// The same under Bochs, from a CD-ROM, on one processor. The log must name every one of `assists`:

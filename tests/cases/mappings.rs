@@ -1,0 +1,127 @@
+//! The address spaces of kernel and tasks, seen from outside while they run.
+//!
+//! The kernel walks its own tables when it starts. Here it is QEMU that walks them, at many
+//! moments of a run in which tasks call each other, fault and start again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+use lucos_tests::{Mapping, Monitor, Processor, equal, watched_self_test};
+
+const SYSTEM: &str = "tests/on-target/system.toml";
+const CPUS: u32 = 2;
+const LIMIT: Duration = Duration::from_secs(240);
+/// The machine runs this long between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The kernel's half of every address space.
+const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+
+const CR0_WRITE_PROTECT: u64 = 1 << 16;
+const CR4_SMEP: u64 = 1 << 20;
+const CR4_SMAP: u64 = 1 << 21;
+const EFER_NO_EXECUTE: u64 = 1 << 11;
+
+/// All tests of this file.
+pub fn trials() -> Vec<Trial> {
+    let test = || watched_self_test(SYSTEM, CPUS, LIMIT, watch);
+    vec![Trial::test("mappings::written_or_executed", test)]
+}
+
+/// What has been looked at.
+#[derive(Default)]
+struct Seen {
+    looks: u32,
+    /// Page-table roots: each task has one, and so has the kernel.
+    roots: BTreeSet<u64>,
+    kernel_code: u32,
+    kernel_data: u32,
+    task_code: u32,
+    task_data: u32,
+}
+
+fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
+    while !fs::read_to_string(log).is_ok_and(|log| log.contains("@@ test ")) {
+        thread::sleep(PAUSE);
+        // An error when the machine has ended without a test.
+        monitor.processor(0)?;
+    }
+    let mut seen = Seen::default();
+    let mut wrong = Ok(());
+    while wrong.is_ok() {
+        match look(monitor) {
+            Ok(states) => {
+                wrong = states.iter().try_for_each(|state| judge(&mut seen, state));
+            }
+            // The system has ended.
+            Err(error) if is_end(&error) => break,
+            Err(error) => return Err(error.into()),
+        }
+        thread::sleep(PAUSE);
+    }
+    wrong?;
+    // A task that calls and one that is called at the least.
+    equal("enough looks", seen.looks >= 20 && seen.roots.len() >= 2, true)?;
+    for (what, count) in [
+        ("code of the kernel", seen.kernel_code),
+        ("data of the kernel", seen.kernel_data),
+        ("code of tasks", seen.task_code),
+        ("data of tasks", seen.task_data),
+    ] {
+        equal(&format!("{what} was seen"), count > 0, true)?;
+    }
+    Ok(())
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+type State = (Processor, Vec<Mapping>);
+
+/// All processors at one moment.
+fn look(monitor: &mut Monitor) -> io::Result<Vec<State>> {
+    monitor.pause()?;
+    let states = (0..CPUS)
+        .map(|cpu| Ok((monitor.processor(cpu)?, monitor.mappings(cpu)?)))
+        .collect::<io::Result<_>>()?;
+    monitor.resume()?;
+    Ok(states)
+}
+
+fn judge(seen: &mut Seen, (processor, mappings): &State) -> Result<(), Failed> {
+    let Processor { rip, cr0, cr3, cr4, efer } = *processor;
+    equal("CR0.WP", cr0 & CR0_WRITE_PROTECT, CR0_WRITE_PROTECT)?;
+    equal("CR4.SMEP, CR4.SMAP", cr4 & (CR4_SMEP | CR4_SMAP), CR4_SMEP | CR4_SMAP)?;
+    equal("EFER.NXE", efer & EFER_NO_EXECUTE, EFER_NO_EXECUTE)?;
+    seen.looks += 1;
+    seen.roots.insert(cr3);
+    let mut current = None;
+    for mapping in mappings {
+        let kernel = mapping.virt >= KERNEL_HALF;
+        if mapping.write && mapping.execute {
+            return Err(format!("written and executed: {mapping:x?} under CR3 {cr3:#x}").into());
+        }
+        if mapping.user == kernel {
+            return Err(format!("wrong half for its ring: {mapping:x?} under CR3 {cr3:#x}").into());
+        }
+        if mapping.virt <= rip {
+            current = Some(mapping);
+        }
+        *match (kernel, mapping.execute) {
+            (true, true) => &mut seen.kernel_code,
+            (true, false) => &mut seen.kernel_data,
+            (false, true) => &mut seen.task_code,
+            (false, false) => &mut seen.task_data,
+        } += 1;
+    }
+    // The tables that were looked at are those in use: what is executed now is executable there.
+    let executable = current.is_some_and(|mapping| mapping.execute);
+    equal(&format!("the page of RIP {rip:#x} is executable"), executable, true)
+}

@@ -1,0 +1,165 @@
+//! QEMU's monitor: what a machine looks like from outside while it stands still.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// QEMU makes its socket soon after it starts.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// A connection to the monitor of a machine (QMP).
+pub struct Monitor {
+    reader: BufReader<UnixStream>,
+}
+
+/// A page of an address space, as its last table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The virtual address.
+    pub virt: u64,
+    /// The physical address.
+    pub phys: u64,
+    /// Stores are allowed.
+    pub write: bool,
+    /// Execution is allowed.
+    pub execute: bool,
+    /// Ring 3 may use it.
+    pub user: bool,
+}
+
+/// Registers of a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the processor's")]
+pub struct Processor {
+    pub rip: u64,
+    pub cr0: u64,
+    pub cr3: u64,
+    pub cr4: u64,
+    pub efer: u64,
+}
+
+impl Monitor {
+    /// Connects to a socket that QEMU makes.
+    ///
+    /// # Errors
+    /// When it does not, or does not speak QMP.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let deadline = Instant::now() + CONNECT_LIMIT;
+        let stream = loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let mut monitor = Self { reader: BufReader::new(stream) };
+        monitor.message()?;
+        monitor.execute("qmp_capabilities", json!({}))?;
+        Ok(monitor)
+    }
+
+    /// Has the machine stand still.
+    ///
+    /// # Errors
+    /// When QEMU has ended.
+    pub fn pause(&mut self) -> io::Result<()> {
+        self.execute("stop", json!({})).map(|_| ())
+    }
+
+    /// Lets it run on.
+    ///
+    /// # Errors
+    /// When QEMU has ended.
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.execute("cont", json!({})).map(|_| ())
+    }
+
+    /// Everything that a processor's page tables map.
+    ///
+    /// # Errors
+    /// When QEMU has ended or prints something else.
+    pub fn mappings(&mut self, cpu: u32) -> io::Result<Vec<Mapping>> {
+        let text = self.human(cpu, "info tlb")?;
+        text.lines()
+            .filter(|line| !line.trim().is_empty() && !line.contains("PG disabled"))
+            .map(|line| mapping(line).ok_or_else(|| unexpected(line)))
+            .collect()
+    }
+
+    /// Registers of a processor.
+    ///
+    /// # Errors
+    /// When QEMU has ended or prints something else.
+    pub fn processor(&mut self, cpu: u32) -> io::Result<Processor> {
+        let text = self.human(cpu, "info registers")?;
+        let register = |name: &str| {
+            let rest = text.split_once(name).map(|(_, rest)| rest.trim_start());
+            let digits = rest.and_then(|rest| rest.split_whitespace().next());
+            let value = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            value.ok_or_else(|| unexpected(&text))
+        };
+        Ok(Processor {
+            // A processor in 32-bit code shows EIP.
+            rip: register("RIP=").or_else(|_| register("EIP="))?,
+            cr0: register("CR0=")?,
+            cr3: register("CR3=")?,
+            cr4: register("CR4=")?,
+            efer: register("EFER=")?,
+        })
+    }
+
+    /// A command of the monitor for people.
+    fn human(&mut self, cpu: u32, line: &str) -> io::Result<String> {
+        let arguments = json!({ "command-line": line, "cpu-index": cpu });
+        let answer = self.execute("human-monitor-command", arguments)?;
+        Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
+    fn execute(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+        let request = json!({ "execute": command, "arguments": arguments });
+        self.reader.get_mut().write_all(format!("{request}\n").as_bytes())?;
+        loop {
+            let mut message = self.message()?;
+            // Others are events.
+            if let Some(answer) = message.get_mut("return") {
+                return Ok(answer.take());
+            }
+            if message.get("error").is_some() {
+                return Err(io::Error::other(format!("{command}: {message}")));
+            }
+        }
+    }
+
+    fn message(&mut self) -> io::Result<Value> {
+        let mut line = String::new();
+        if self.reader.read_line(&mut line)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+fn unexpected(text: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("unexpected answer of the monitor: {text}"))
+}
+
+/// A line such as `ffff800000001000: 0000000000001000 XG-DA---W`.
+fn mapping(line: &str) -> Option<Mapping> {
+    let (virt, rest) = line.split_once(": ")?;
+    let (phys, flags) = rest.trim_end().split_once(' ')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let [no_execute, .., user, write] = flags.as_bytes() else {
+        return None;
+    };
+    Some(Mapping {
+        virt: number(virt)?,
+        phys: number(phys)?,
+        write: *write == b'W',
+        execute: *no_execute != b'X',
+        user: *user == b'U',
+    })
+}
