@@ -6,11 +6,11 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use crate::debian::{self, Archive};
-use crate::kernel::Kernel;
 use crate::libraries;
 use crate::modules;
 use crate::tree::{self, Tree};
+use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::kernel::Kernel;
 
 /// Raised when the way the initramfs is made changes, so that no older file is taken for it.
 const RECIPE: &str = "1";
@@ -28,7 +28,7 @@ const MOUNT_POINTS: [&str; 9] =
 pub enum Error {
     /// A package is missing or broken.
     #[error(transparent)]
-    Package(#[from] debian::Error),
+    Package(#[from] archive::Error),
     /// A program's libraries are not known.
     #[error(transparent)]
     Library(#[from] libraries::Error),

@@ -3,10 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
-pub mod debian;
 pub mod initramfs;
 pub mod iso;
-pub mod kernel;
 pub mod libraries;
 pub mod modules;
 pub mod system;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use image_builder::debian::Archive;
-use image_builder::kernel::{Kernel, Series};
 use libtest_mimic::{Failed, Trial};
+use lucos_debian_archive::archive::Archive;
+use lucos_debian_archive::kernel::{Kernel, Series};
 use lucos_tests::{Run, SharedBoot, boot_iso, equal};
 
 use crate::{confinement, devices, nmi, steady};

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use image_builder::debian::{self, Archive};
 use image_builder::initramfs::{Builder, Parts};
-use image_builder::kernel::{self, Kernel, Series, Version};
 use image_builder::tree::Tree;
+use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::kernel::{self, Kernel, Series, Version};
 
 use crate::command;
 use crate::modules::{self, Modules};
-use crate::packages::{self, Consent, Need};
 use crate::workspace::Workspace;
+use lucos_debian_archive::packages::{self, Consent, Need};
 
 /// Which guest, and what is put into it.
 #[derive(Args)]
@@ -145,7 +145,7 @@ fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<Kernel> {
         // The lists are missing, or older than the archive.
         Err(
             kernel::Error::NoneOffered(_)
-            | kernel::Error::Package(debian::Error::Gone { .. } | debian::Error::Download { .. }),
+            | kernel::Error::Package(archive::Error::Gone { .. } | archive::Error::Download { .. }),
         ) => {
             packages::update_lists()?;
             archive.forget();

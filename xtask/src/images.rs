@@ -9,9 +9,9 @@ use image_builder::bundle::{Bundle, GuestParts};
 use image_builder::system::{self, System};
 use lucos_abi::manifest::SystemTable;
 
-use crate::packages::Consent;
 use crate::toolchain::{self, TARGET, Toolchain};
 use crate::workspace::Workspace;
+use lucos_debian_archive::packages::Consent;
 
 /// How the images are compiled.
 #[derive(Args, Clone)]

@@ -7,7 +7,6 @@ mod command;
 mod guest;
 mod images;
 mod modules;
-mod packages;
 mod run;
 mod size;
 mod toolchain;
@@ -65,7 +64,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let workspace = Workspace::locate()?;
     match cli.verb {
         Verb::Env { yes } => {
-            let consent = packages::Consent::new(yes);
+            let consent = lucos_debian_archive::packages::Consent::new(yes);
             let toolchain = toolchain::prepare(&workspace, consent)?;
             print!("{}", toolchain.shell_exports());
         }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use image_builder::kernel::Kernel;
 use image_builder::tree::Tree;
+use lucos_debian_archive::kernel::Kernel;
 use sha2::{Digest, Sha256};
 
-use crate::packages::{self, Consent, Need};
 use crate::workspace::Workspace;
+use lucos_debian_archive::packages::{self, Consent, Need};
 
 /// What the kernels of both series were built with.
 const COMPILER: &str = "gcc-12";

@@ -20,8 +20,8 @@ use qemu_runner::{
 
 use crate::guest::{self, Guest, GuestArgs, Script};
 use crate::images::{self, Images, Mode};
-use crate::packages::{self, Consent, Need};
 use crate::workspace::Workspace;
+use lucos_debian_archive::packages::{self, Consent, Need};
 
 /// Exit statuses for what is not the command's own end.
 mod status {

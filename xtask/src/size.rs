@@ -14,9 +14,9 @@ use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
 use crate::images::{self, Mode};
-use crate::packages::Consent;
 use crate::toolchain::TARGET;
 use crate::workspace::Workspace;
+use lucos_debian_archive::packages::Consent;
 
 /// Most lines of ours that may be linked into the ring-0 image.
 const LIMIT: usize = 6000;

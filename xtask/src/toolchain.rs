@@ -15,8 +15,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use wait_timeout::ChildExt;
 
-use crate::packages::{self, Consent};
 use crate::workspace::Workspace;
+use lucos_debian_archive::packages::{self, Consent};
 
 /// The target of everything that runs on the bare machine.
 pub const TARGET: &str = "x86_64-unknown-none";

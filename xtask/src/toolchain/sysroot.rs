@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::{Compiler, TARGET, without_rustup_leaks};
-use crate::packages;
+use lucos_debian_archive::packages;
 
 /// Raised when the way these sysroots are built changes, so that none built before is used.
 const RECIPE: &str = "2";

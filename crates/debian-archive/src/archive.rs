@@ -32,6 +32,16 @@ pub enum Error {
         /// Names that the archive has in its place, newest last.
         others: Vec<String>,
     },
+    /// The archive has the package, but not this version of it.
+    #[error("the package archive has no {name} {version}{}", alternatives(.others))]
+    VersionGone {
+        /// The package.
+        name: String,
+        /// The version asked for.
+        version: String,
+        /// The versions that it has, newest first.
+        others: Vec<String>,
+    },
     /// apt could not download.
     #[error("apt-get could not download {names}:\n{message}")]
     Download {
@@ -138,6 +148,46 @@ impl Archive {
             known.insert(name.to_owned(), package);
         }
         Ok(())
+    }
+
+    /// Every version of a package that apt can download, newest first.
+    ///
+    /// # Errors
+    /// When apt-cache does not start.
+    pub fn versions(&self, name: &str) -> Result<Vec<Package>, Error> {
+        let output = self.apt_cache(&["show", "--all-versions", name])?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.split("\n\n").filter_map(|paragraph| read_paragraph(name, paragraph)).collect())
+    }
+
+    /// The package file of exactly this version, from the cache or downloaded.
+    ///
+    /// # Errors
+    /// [`Error::VersionGone`] when neither apt nor the cache has that version, or when it cannot
+    /// be downloaded.
+    pub fn file_of_version(&self, name: &str, version: &str) -> Result<PathBuf, Error> {
+        let start = format!("{name}_{}_", escape(version));
+        if let Some(file) = self.cached_files(&start).pop() {
+            return Ok(file);
+        }
+        let versions = self.versions(name)?;
+        let Some(package) = versions.iter().find(|package| package.version == version) else {
+            return Err(Error::VersionGone {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                others: versions.into_iter().map(|package| package.version).collect(),
+            });
+        };
+        self.download(std::slice::from_ref(package))?.pop().ok_or_else(|| Error::Download {
+            names: name.to_owned(),
+            message: String::from("apt-get left no file"),
+        })
+    }
+
+    /// The folder that holds everything this archive keeps.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        &self.cache
     }
 
     /// Forgets what apt has told: its lists have changed.

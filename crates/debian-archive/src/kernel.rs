@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::debian::{self, Archive};
+use crate::archive::{self, Archive};
 
 const IMAGE: &str = "linux-image-";
 const HEADERS: &str = "linux-headers-";
@@ -116,7 +116,7 @@ pub struct Kernel {
 pub enum Error {
     /// A package is missing or broken.
     #[error(transparent)]
-    Package(#[from] debian::Error),
+    Package(#[from] archive::Error),
     /// No kernel of the series is offered.
     #[error("the package archive offers no kernel of the series {0}; `apt-get update` may help")]
     NoneOffered(Series),
@@ -186,7 +186,7 @@ impl Kernel {
                 Some(series) => offered(archive, series)?,
                 None => Vec::new(),
             };
-            return Err(Error::Package(debian::Error::Gone {
+            return Err(Error::Package(archive::Error::Gone {
                 name: package,
                 others: others.iter().map(Version::to_string).collect(),
             }));
@@ -272,7 +272,7 @@ fn headers(archive: &Archive, release: &str) -> Result<Option<PathBuf>, Error> {
     archive.unpack_together(&files, &place, |tree| {
         let makefile = tree.join("usr/src").join(&package).join("Makefile");
         relocate(&makefile, &place)
-            .map_err(|source| debian::Error::Cache { path: makefile, source })
+            .map_err(|source| archive::Error::Cache { path: makefile, source })
     })?;
     Ok(Some(build))
 }

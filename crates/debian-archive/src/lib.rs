@@ -1,0 +1,9 @@
+//! Debian's packages as the host's tools need them: fetched into a cache and unpacked there
+//! ([`archive`]), or installed on this machine ([`packages`]); and the kernels among them
+//! ([`kernel`]).
+
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod kernel;
+pub mod packages;
