@@ -1,0 +1,97 @@
+//! The result of a cut-out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+/// What an extraction knows of the rest of the patch. Empty for a patch of one object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Global functions that other objects of this patch replace or supersede: direct calls to them
+    /// lead to their new versions (`lucos_new_NAME`).
+    pub replaced: BTreeSet<String>,
+    /// Other names for undefined symbols, for those that are not unique in the kernel.
+    pub renamed: BTreeMap<String, String>,
+}
+
+/// A cut-out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extract {
+    /// A relocatable ELF object.
+    pub elf: Vec<u8>,
+    /// Functions to redirect.
+    pub replacements: Vec<Replacement>,
+    /// Functions that have a new version which only new code calls, directly: their old versions
+    /// stay as they are for the threads that are in their old callers, because the calling
+    /// convention differs.
+    pub superseded: Vec<Superseded>,
+    /// Every undefined symbol of the object.
+    pub references: Vec<Reference>,
+}
+
+/// A function to redirect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Replacement {
+    /// Name of the old function as the kernel shows it.
+    pub name: String,
+    /// It is local to its object, so other objects may have one of the same name.
+    pub is_static: bool,
+    /// Place among the functions of that name in the original object, by order of address, from 0.
+    pub nth_in_object: usize,
+    /// Bytes of the old function.
+    pub size: u64,
+    /// Global symbol of the new function, defined in [`Extract::elf`].
+    pub new_symbol: String,
+    /// The patched object takes the address of the function, or may.
+    pub address_taken: bool,
+}
+
+/// A function with a new version that needs no redirection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Superseded {
+    /// Name of the old function.
+    pub name: String,
+    /// Global symbol of the new version.
+    pub new_symbol: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An undefined symbol of a cut-out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    /// Name in [`Extract::elf`].
+    pub symbol: String,
+    /// Name as the kernel shows it.
+    pub name: String,
+    /// Defined in the original object; otherwise in another object of the kernel.
+    pub in_object: bool,
+    /// Local to the original object.
+    pub is_static: bool,
+    /// Place among the symbols of that name in the original object, from 0; 0 if it is not there.
+    pub nth_in_object: usize,
+    /// Bytes, if it is defined in the original object.
+    pub size: u64,
+    /// Section in the original object; empty if it is not there.
+    pub section: String,
+    /// New code takes its address, rather than only calling or reading it.
+    pub address_taken: bool,
+    /// The original object takes its address too.
+    pub address_was_taken: bool,
+    /// Places of the original object that refer to it, so that its address can be read out of the
+    /// kernel that runs.
+    pub sites: Vec<Site>,
+}
+
+/// A place in the original object that refers to a symbol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Site {
+    /// The function the place is in.
+    pub function: String,
+    /// Offset of the relocated field from the start of the function, in bytes.
+    pub offset: u64,
+    /// ELF relocation type (R_X86_64_*).
+    pub relocation: u32,
+    /// Addend, with the symbol's own address as base.
+    pub addend: i64,
+}

@@ -1,0 +1,25 @@
+//! What changed between two builds of one kernel object, and the cut-out of it.
+//!
+//! * `compare` tells which functions differ and why, which are new, and which data differs.
+//! * `extract` cuts the changed and new functions out of the patched object, with all they need
+//!   of their own, as a relocatable object whose other references are undefined symbols.
+//!
+//! Both builds come from the same compiler with `-ffunction-sections -fdata-sections`; `objtool`
+//! may have been over them. Code is compared by what it does: bytes, and what every relocation
+//! means. Names that a compiler numbers anew with every build count for nothing.
+//!
+//! Objects are read as hostile input: any bytes whatever end in an error at worst.
+
+#![forbid(unsafe_code)]
+
+mod comparison;
+mod extraction;
+mod input;
+mod refusal;
+
+pub use comparison::{
+    Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, Note,
+};
+pub use extraction::{Extract, Links, Reference, Replacement, Site, Superseded};
+pub use input::{Input, SpecialSizes};
+pub use refusal::{Reason, Refusal};

@@ -1,0 +1,116 @@
+//! Why something cannot be compared, or no patch can be made of it.
+
+use core::fmt;
+
+use serde::Serialize;
+
+use crate::comparison::{DataChange, DataDifference, DataKind};
+
+/// Why there is no patch of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{object}: {}", Reasons(.reasons))]
+pub struct Refusal {
+    /// Path of the object.
+    pub object: String,
+    /// At least one.
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason, with what the author can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The file is not what it should be.
+    #[error("not an x86-64 object as the kernel's build makes it: {0}")]
+    Malformed(String),
+    /// The builds are not comparable.
+    #[error("built without -ffunction-sections -fdata-sections: {0} shares a section")]
+    SharedSection(String),
+    /// Data differs.
+    #[error("{}", Changed(.0))]
+    Data(DataChange),
+    /// A structure's layout differs.
+    #[error("struct {name} changes: {}; objects of the old layout exist already", .fields.join(", "))]
+    Layout {
+        /// Name of the structure.
+        name: String,
+        /// What differs, field by field.
+        fields: Vec<String>,
+    },
+    /// A function that runs during boot only differs.
+    #[error("{0} runs during boot only (__init), so a change to it does nothing: leave it out")]
+    InitFunction(String),
+    /// Code outside any function differs.
+    #[error("code in {section} that belongs to no C function changes: assembly is not patched")]
+    Assembly {
+        /// The section.
+        section: String,
+    },
+    /// A table differs whose entries the kernel reads during boot or loading only.
+    #[error("{section} changes: {what}; the kernel has read it already")]
+    Table {
+        /// The section.
+        section: String,
+        /// What is in it.
+        what: String,
+    },
+    /// The same name stands for several things, and nothing tells which one is meant.
+    #[error("{name} is there {before} times, after the change {after} times: which is which?")]
+    Ambiguous {
+        /// Name without what compilers number.
+        name: String,
+        /// How many in the original.
+        before: usize,
+        /// How many in the patched object.
+        after: usize,
+    },
+    /// The code of a function uses something that has no counterpart in a module.
+    #[error("{function}: {what}")]
+    Unsupported {
+        /// The function.
+        function: String,
+        /// What, and what the author can do.
+        what: String,
+    },
+}
+
+struct Reasons<'a>(&'a [Reason]);
+
+impl fmt::Display for Reasons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, reason) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{reason}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Changed<'a>(&'a DataChange);
+
+impl fmt::Display for Changed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DataChange { name, section, kind, difference } = self.0;
+        let kind = match kind {
+            DataKind::Variable => "variable",
+            DataKind::ReadOnly => "constant",
+            DataKind::ReadOnlyAfterInit => "variable (read-only after boot)",
+            DataKind::PerCpu => "per-CPU variable",
+            DataKind::Init => "boot-time data",
+        };
+        write!(f, "{kind} {name} ({section}) changes: ")?;
+        match difference {
+            DataDifference::Size { before, after } => {
+                write!(f, "{before} bytes become {after}")?;
+            }
+            DataDifference::Value { offset, before, after } => {
+                write!(f, "byte {offset} from {before:#04x} to {after:#04x}")?;
+            }
+            DataDifference::Pointer { offset, before, after } => {
+                write!(f, "the pointer at byte {offset} from {before} to {after}")?;
+            }
+            DataDifference::Section { after } => write!(f, "it moves to {after}")?,
+        }
+        write!(f, "; only code is patched: leave this part out, or set it from a function")
+    }
+}
