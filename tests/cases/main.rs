@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bad_input;
 mod boot;
 mod confinement;
 mod devices;
@@ -41,6 +42,7 @@ fn main() {
         runner::trials(),
         update::trials(),
         update_faults::trials(),
+        bad_input::trials(),
     ]
     .into_iter()
     .flatten()

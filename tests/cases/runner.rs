@@ -28,29 +28,29 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn boots(series: &str, cpus: u32) -> Result<(), Failed> {
-    let text = Run::bare()
-        .guest(series)
-        .cpus(cpus)
-        .exec("uname -r; nproc; cat /proc/sys/kernel/tainted")?
-        .success()?;
-    let number = series.trim_start_matches("debian-");
-    let mut lines = text.lines();
-    let release = lines.next().unwrap_or("");
-    if !release.starts_with(&format!("{number}.")) || !release.ends_with("-cloud-amd64") {
-        return Err(format!("the kernel is {release}").into());
-    }
-    equal("processors", lines.next(), Some(cpus.to_string().as_str()))?;
-    equal("taint", lines.next(), Some("0"))
+    let command = "uname -r; nproc; cat /proc/sys/kernel/tainted";
+    Run::bare().guest(series).cpus(cpus).check(command, |end| {
+        equal("status", end.status, Some(0))?;
+        let text = String::from_utf8_lossy(&end.stdout);
+        let number = series.trim_start_matches("debian-");
+        let mut lines = text.lines();
+        let release = lines.next().unwrap_or("");
+        if !release.starts_with(&format!("{number}.")) || !release.ends_with("-cloud-amd64") {
+            return Err(format!("the kernel is {release}").into());
+        }
+        equal("processors", lines.next(), Some(cpus.to_string().as_str()))?;
+        equal("taint", lines.next(), Some("0"))
+    })
 }
 
 fn status_and_streams() -> Result<(), Failed> {
-    let end = Run::bare().exec("echo out; echo err >&2; exit 42")?;
-    equal("status", end.status, Some(42))?;
-    equal("stdout", end.stdout.as_slice(), b"out\n")?;
-    let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
-    equal("end of stderr", stderr.ends_with("err\n"), true)?;
-    equal("log in stderr", stderr.contains("Linux version"), false)?;
-    equal("kernel in log", end.log.contains("Linux version"), true)
+    Run::bare().check("echo out; echo err >&2; exit 42", |end| {
+        equal("status", end.status, Some(42))?;
+        equal("stdout", end.stdout.as_slice(), b"out\n")?;
+        equal("end of stderr", end.errors().ends_with("err\n"), true)?;
+        equal("log in stderr", end.errors().contains("Linux version"), false)?;
+        equal("kernel in log", end.log.contains("Linux version"), true)
+    })
 }
 
 /// Every byte value, more than a pipe or a port can hold, and no line end at the end.
@@ -58,53 +58,52 @@ fn output_is_byte_exact() -> Result<(), Failed> {
     let command = "i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done >/tmp/all; \
         for n in 1 2 3 4 5 6 7 8; do cat /tmp/all; done >/tmp/2k; \
         for n in 1 2 3 4 5 6 7 8; do cat /tmp/2k /tmp/2k /tmp/2k /tmp/2k /tmp/2k; done; printf end";
-    let end = Run::bare().exec(command)?;
-    equal("status", end.status, Some(0))?;
     let all: Vec<u8> = (0..=255).collect();
     let mut expected = all.repeat(8 * 8 * 5);
     expected.extend(b"end");
-    equal("length", end.stdout.len(), expected.len())?;
-    let difference = end.stdout.iter().zip(&expected).position(|(a, b)| a != b);
-    equal("first difference", difference, None)
+    Run::bare().check(command, |end| {
+        equal("status", end.status, Some(0))?;
+        equal("length", end.stdout.len(), expected.len())?;
+        let difference = end.stdout.iter().zip(&expected).position(|(a, b)| a != b);
+        equal("first difference", difference, None)
+    })
 }
 
 fn background() -> Result<(), Failed> {
-    let text = Run::bare().exec("sleep 1000 & setsid sleep 1000 & echo started")?.success()?;
-    equal("stdout", text.as_str(), "started\n")
+    Run::bare().exec("sleep 1000 & setsid sleep 1000 & echo started")?.printed("started\n")
 }
 
 fn timeout() -> Result<(), Failed> {
-    let end = Run::bare().timeout(20).exec("echo begun; sleep 1000")?;
-    equal("status", end.status, Some(124))?;
-    equal("stdout", end.stdout.as_slice(), b"begun\n")?;
-    let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
-    equal("last lines", stderr.contains("guest| "), true)
+    Run::bare().until_timeout(20).check("echo begun; sleep 1000", |end| {
+        equal("status", end.status, Some(124))?;
+        equal("stdout", end.stdout.as_slice(), b"begun\n")?;
+        equal("last lines", end.errors().contains("guest| "), true)
+    })
 }
 
 fn panic() -> Result<(), Failed> {
-    let end = Run::bare().exec("echo c >/proc/sysrq-trigger")?;
-    equal("status", end.status, Some(121))?;
-    let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
-    equal("last lines", stderr.contains("end Kernel panic"), true)
+    Run::bare().check("echo c >/proc/sysrq-trigger", |end| {
+        equal("status", end.status, Some(121))?;
+        equal("last lines", end.errors().contains("end Kernel panic"), true)
+    })
 }
 
 fn power_off() -> Result<(), Failed> {
-    let end = Run::bare().exec("poweroff -f")?;
-    equal("status", end.status, Some(125))
+    Run::bare().check("poweroff -f", |end| equal("status", end.status, Some(125)))
 }
 
 fn qemu_refuses() -> Result<(), Failed> {
-    let end = Run::bare().argument("--qemu-arg").argument("-no-such-option").exec("true")?;
-    equal("status", end.status, Some(123))?;
-    let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
-    equal("reason", stderr.contains("-no-such-option"), true)
+    Run::bare().argument("--qemu-arg").argument("-no-such-option").check("true", |end| {
+        equal("status", end.status, Some(123))?;
+        equal("reason", end.errors().contains("-no-such-option"), true)
+    })
 }
 
 fn version_is_gone() -> Result<(), Failed> {
-    let end = Run::bare().argument("--guest-version").argument("6.1.0-1").exec("true")?;
-    equal("status", end.status, Some(123))?;
-    let stderr = String::from_utf8_lossy(&end.stderr).into_owned();
-    equal("alternatives", stderr.contains("; it has 6.1.0-"), true)
+    Run::bare().argument("--guest-version").argument("6.1.0-1").check("true", |end| {
+        equal("status", end.status, Some(123))?;
+        equal("alternatives", end.errors().contains("; it has 6.1.0-"), true)
+    })
 }
 
 fn added_files() -> Result<(), Failed> {
@@ -114,14 +113,13 @@ fn added_files() -> Result<(), Failed> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&program, mode)?;
     std::fs::write(folder.path().join("data"), "text")?;
-    let text = Run::bare()
+    Run::bare()
         .argument("--add")
         .argument(format!("{}:/opt/tools", folder.path().display()))
         .argument("--add")
         .argument(&program)
         .exec("/opt/tools/program; /program; cat /opt/tools/data; [ ! -x /opt/tools/data ]")?
-        .success()?;
-    equal("stdout", text.as_str(), "added\nadded\ntext")
+        .printed("added\nadded\ntext")
 }
 
 /// An initramfs that has nothing of ours: an empty archive.
@@ -145,7 +143,7 @@ fn disk_and_network() -> Result<(), Failed> {
         start.copy_from_slice(b"hello");
     }
     std::fs::write(&disk, content)?;
-    let text = Run::bare()
+    Run::bare()
         .argument("--disk")
         .argument(&disk)
         .argument("--net")
@@ -153,8 +151,7 @@ fn disk_and_network() -> Result<(), Failed> {
             "head -c 5 /dev/vda; echo; printf world | dd of=/dev/vda bs=1 seek=512 conv=fsync 2>/dev/null; \
              ping -c 1 -W 5 10.0.2.2 >/dev/null && echo reached",
         )?
-        .success()?;
-    equal("stdout", text.as_str(), "hello\nreached\n")?;
+        .printed("hello\nreached\n")?;
     let after = std::fs::read(&disk)?;
     equal("written", after.get(512..517), Some(&b"world"[..]))
 }

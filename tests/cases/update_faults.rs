@@ -6,42 +6,30 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, Shared, equal};
+use lucos_tests::{Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
 
-static STEPS: Shared = Shared::new();
-static TASKS: Shared = Shared::new();
-
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
-    let steps = |check: fn(&Results) -> Result<(), Failed>| {
-        move || check(STEPS.results(|| steps_script(Hashes::Last).run(run(900)))?)
-    };
-    let tasks = |check: fn(&Results) -> Result<(), Failed>| {
-        move || check(TASKS.results(|| tasks_script().run(run(300)))?)
-    };
-    vec![
-        Trial::test(
-            "update_faults::every_step_of_apply",
-            steps(|results| every_step(results, APPLY)),
-        ),
-        Trial::test(
-            "update_faults::every_step_of_jump",
-            steps(|results| every_step(results, JUMP)),
-        ),
-        Trial::test(
-            "update_faults::every_step_of_rollback",
-            steps(|results| every_step(results, ROLLBACK)),
-        ),
-        Trial::test("update_faults::memory_is_as_it_was", steps(last_steps_hashed)),
-        Trial::test("update_faults::memory_is_as_it_was_after_every_step", every_step_hashed)
-            .with_ignored_flag(true),
-        Trial::test("update_faults::liveupdate_ends", tasks(liveupdate_ends)),
-        Trial::test("update_faults::memory_ends", tasks(memory_ends)),
-        Trial::test("update_faults::vmx_ends", tasks(vmx_ends)),
-    ]
+    let steps = SharedBoot::new("update_faults", || Ok(run(900)))
+        .steps(&steps_script(Hashes::Last))
+        .check("every_step_of_apply", |results| every_step(results, APPLY))
+        .check("every_step_of_jump", |results| every_step(results, JUMP))
+        .check("every_step_of_rollback", |results| every_step(results, ROLLBACK))
+        .check("memory_is_as_it_was", last_steps_hashed);
+    let tasks = SharedBoot::new("update_faults", || Ok(run(300)))
+        .steps(&tasks_script())
+        .check("liveupdate_ends", liveupdate_ends)
+        .check("memory_ends", memory_ends)
+        .check("vmx_ends", vmx_ends);
+    let long =
+        Trial::test("update_faults::memory_is_as_it_was_after_every_step", every_step_hashed);
+    let mut trials = vec![long.with_ignored_flag(true)];
+    trials.extend(steps.trials());
+    trials.extend(tasks.trials());
+    trials
 }
 
 /// A small guest: hashing its memory takes time.
@@ -264,14 +252,15 @@ fn last_steps_hashed(results: &Results) -> Result<(), Failed> {
 }
 
 fn every_step_hashed() -> Result<(), Failed> {
-    let results = steps_script(Hashes::All).run(run(3600))?;
-    for call in [APPLY, JUMP, ROLLBACK] {
-        every_step(&results, call)?;
-        let reports = reports(&results, call.name, call)?;
-        // Failures before the stop and in asking for it are not framed.
-        equal(call.name, check_hashes(&reports)? > call.least / 2, true)?;
-    }
-    Ok(())
+    steps_script(Hashes::All).check(run(3600), |results| {
+        for call in [APPLY, JUMP, ROLLBACK] {
+            every_step(results, call)?;
+            let reports = reports(results, call.name, call)?;
+            // Failures before the stop and in asking for it are not framed.
+            equal(call.name, check_hashes(&reports)? > call.least / 2, true)?;
+        }
+        Ok(())
+    })
 }
 
 /// Each task ends in the middle of an update, of a jump, and of a rollback. What was applied before

@@ -1,5 +1,6 @@
 //! One `cargo xtask run` without a person.
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
@@ -13,10 +14,18 @@ use wait_timeout::ChildExt;
 /// Time for builds and downloads before the machine starts.
 const PREPARATION: Duration = Duration::from_secs(900);
 
+/// The exit status of a run whose time was over.
+const TIMEOUT: i32 = 124;
+
+/// Lines of standard error and of the log in the message of a failed test.
+const LINES_SHOWN: usize = 40;
+
 /// A run to be started.
 pub struct Run {
     arguments: Vec<OsString>,
     timeout: u64,
+    once_more: bool,
+    kept: Vec<Box<dyn Any + Send>>,
 }
 
 /// A run that has ended.
@@ -35,12 +44,24 @@ pub struct Finished {
 impl Run {
     /// A guest under LUCOS.
     pub fn lucos() -> Self {
-        Self { arguments: Vec::new(), timeout: 120 }.argument("--debug")
+        let run = Self { arguments: Vec::new(), timeout: 120, once_more: false, kept: Vec::new() };
+        run.argument("--debug")
     }
 
     /// A guest without LUCOS.
+    ///
+    /// Nothing of ours runs in such a machine. On a busy host the emulator, or Linux in it, hangs
+    /// once in a great while; so a machine that hung is started once more.
     pub fn bare() -> Self {
-        Self { arguments: Vec::new(), timeout: 120 }.argument("--bare")
+        let run = Self { arguments: Vec::new(), timeout: 120, once_more: true, kept: Vec::new() };
+        run.argument("--bare")
+    }
+
+    /// Says that the end of its time is the end that the test wants.
+    #[must_use]
+    pub fn until_timeout(mut self, seconds: u64) -> Self {
+        self.once_more = false;
+        self.timeout(seconds)
     }
 
     /// Adds one argument of `cargo xtask run`.
@@ -69,11 +90,42 @@ impl Run {
         self
     }
 
+    /// Keeps something until the machine has ended: a folder with files that its arguments name.
+    #[must_use]
+    pub fn keep(mut self, thing: impl Any + Send) -> Self {
+        self.kept.push(Box::new(thing));
+        self
+    }
+
     /// Runs a shell command in the guest.
     ///
     /// # Errors
     /// When the run does not start, or does not even end by its own time limit.
     pub fn exec(self, command: &str) -> Result<Finished, Failed> {
+        let finished = self.start(command)?;
+        if !self.once_more || finished.status != Some(TIMEOUT) {
+            return Ok(finished);
+        }
+        let hung =
+            finished.explain(&"a machine without LUCOS hung; it is started once more".into());
+        eprintln!("{}", hung.message().unwrap_or_default());
+        self.start(command)
+    }
+
+    /// Runs a shell command in the guest and looks at what came of it.
+    ///
+    /// # Errors
+    /// Those of [`Run::exec`], and that of `check`, with the ends of standard error and of the log.
+    pub fn check(
+        self,
+        command: &str,
+        check: impl FnOnce(&Finished) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let finished = self.exec(command)?;
+        check(&finished).map_err(|failed| finished.explain(&failed))
+    }
+
+    fn start(&self, command: &str) -> Result<Finished, Failed> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
         let mut child = crate::xtask()
@@ -109,17 +161,45 @@ impl Finished {
     /// # Errors
     /// When it ended otherwise; the message has what it printed.
     pub fn success(self) -> Result<String, Failed> {
+        let stdout = String::from_utf8_lossy(&self.stdout).into_owned();
         if self.status == Some(0) {
-            return Ok(String::from_utf8_lossy(&self.stdout).into_owned());
+            return Ok(stdout);
         }
-        Err(format!(
-            "status {:?}\nstdout:\n{}\nstderr:\n{}",
-            self.status,
-            String::from_utf8_lossy(&self.stdout),
-            String::from_utf8_lossy(&self.stderr)
-        )
-        .into())
+        Err(self.explain(&format!("status {:?}\nstdout:\n{stdout}", self.status).into()))
     }
+
+    /// Fails unless the command ended with status 0 and printed exactly this.
+    ///
+    /// # Errors
+    /// When it did not, with the ends of standard error and of the log.
+    pub fn printed(&self, expected: &str) -> Result<(), Failed> {
+        let end = (self.status, String::from_utf8_lossy(&self.stdout));
+        crate::equal("status and output", end, (Some(0), expected.into()))
+            .map_err(|failed| self.explain(&failed))
+    }
+
+    /// Standard error as text.
+    pub fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// The reason with the ends of standard error and of the log.
+    #[must_use]
+    pub fn explain(&self, failed: &Failed) -> Failed {
+        format!(
+            "{}\n(status {:?})\nend of standard error:\n{}\nend of the log:\n{}",
+            failed.message().unwrap_or("no reason given"),
+            self.status,
+            last_lines(&self.errors()),
+            last_lines(&self.log)
+        )
+        .into()
+    }
+}
+
+fn last_lines(text: &str) -> &str {
+    let start = text.trim_end().rmatch_indices('\n').nth(LINES_SHOWN - 1);
+    text.get(start.map_or(0, |(index, _)| index + 1)..).unwrap_or_default()
 }
 
 fn collect(mut source: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {

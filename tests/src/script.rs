@@ -7,9 +7,12 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::Run;
+use crate::run::Finished;
 
-/// How a result begins on the guest's standard output; lengths follow.
-const MARK: &str = "@@ step ";
+/// Begins the line before a step's standard output.
+const BEGIN: &str = "@@ begin ";
+/// Begins the line after it: the status and the length of standard error, which follows.
+const END: &str = "\n@@ end ";
 
 /// Commands for the guest's shell.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Step {
 #[derive(Clone, Debug, Default)]
 pub struct Results {
     steps: BTreeMap<String, Step>,
+    /// The step that had not ended when the machine did, and what it had written.
+    open: Option<(String, String)>,
 }
 
 impl Script {
@@ -52,13 +57,25 @@ impl Script {
     /// sets are gone afterwards.
     #[must_use]
     pub fn step(mut self, name: &str, command: &str) -> Self {
-        // With the lengths in front, output can be any text.
+        // The output goes out as it comes: when the machine hangs, it tells how far it got.
         self.text += &format!(
-            "({command}\n) >/tmp/step.out 2>/tmp/step.err; status=$?\n\
-             echo \"{MARK}{name} $status $(wc -c </tmp/step.out) $(wc -c </tmp/step.err)\"\n\
-             cat /tmp/step.out /tmp/step.err; echo\n"
+            "echo '{BEGIN}{name}'\n({command}\n) 2>/tmp/step.err; status=$?\n\
+             printf '{}%d %d\\n' $status $(wc -c </tmp/step.err)\ncat /tmp/step.err; echo\n",
+            END.replace('\n', "\\n")
         );
         self
+    }
+
+    /// Adds all of another script.
+    #[must_use]
+    pub fn then(mut self, other: &Self) -> Self {
+        self.text += &other.text;
+        self
+    }
+
+    /// The text for the shell.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Runs it all in one boot.
@@ -68,31 +85,48 @@ impl Script {
     pub fn run(&self, run: Run) -> Result<Results, Failed> {
         Results::parse(&run.exec(&self.text)?.success()?)
     }
+
+    /// Runs it all in one boot and looks at the results.
+    ///
+    /// # Errors
+    /// When the boot or the script does not end as it should, and that of `check`, with the ends
+    /// of standard error and of the log.
+    pub fn check(
+        &self,
+        run: Run,
+        check: impl FnOnce(&Results) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        run.check(&self.text, |finished| {
+            let results = Results::of(finished)?;
+            crate::equal("status", finished.status, Some(0))?;
+            check(&results)
+        })
+    }
 }
 
 impl Results {
+    /// The results of all steps that ended before the machine did.
+    ///
+    /// # Errors
+    /// When the output cannot be read.
+    pub(crate) fn of(finished: &Finished) -> Result<Self, Failed> {
+        Self::parse(&String::from_utf8_lossy(&finished.stdout))
+    }
+
     fn parse(mut text: &str) -> Result<Self, Failed> {
-        let mut steps = BTreeMap::new();
-        while let Some(start) = text.find(MARK) {
-            let rest = text.get(start + MARK.len()..).unwrap_or_default();
-            let (head, rest) = rest.split_once('\n').ok_or("a step without its output")?;
-            let words: Vec<&str> = head.split_whitespace().collect();
-            let &[name, status, out, err] = words.as_slice() else {
-                return Err(format!("not the result of a step: {head:?}").into());
+        let mut results = Self::default();
+        while let Some((_, rest)) = text.split_once(BEGIN) {
+            let (name, output) = rest.split_once('\n').unwrap_or((rest, ""));
+            let Some((step, rest)) = parse_step(output)? else {
+                results.open = Some((name.to_owned(), output.to_owned()));
+                break;
             };
-            let (out, err): (usize, usize) = (out.parse()?, err.parse()?);
-            let short = "a step's output is shorter than it says";
-            let step = Step {
-                status: status.parse()?,
-                stdout: rest.get(..out).ok_or(short)?.to_owned(),
-                stderr: rest.get(out..out + err).ok_or(short)?.to_owned(),
-            };
-            text = rest.get(out + err..).unwrap_or_default();
-            if steps.insert(name.to_owned(), step).is_some() {
+            text = rest;
+            if results.steps.insert(name.to_owned(), step).is_some() {
                 return Err(format!("two steps are called {name}").into());
             }
         }
-        Ok(Self { steps })
+        Ok(results)
     }
 
     /// The result of a step, however it ended.
@@ -100,7 +134,16 @@ impl Results {
     /// # Errors
     /// When there is no such step.
     pub fn step(&self, name: &str) -> Result<&Step, Failed> {
-        self.steps.get(name).ok_or_else(|| format!("there is no step {name}").into())
+        self.steps.get(name).ok_or_else(|| match &self.open {
+            Some((open, output)) if open == name => {
+                format!("the machine ended before step {name} did, which had written:\n{output}")
+                    .into()
+            }
+            Some((open, _)) => {
+                format!("no result of step {name}: the machine ended in step {open}").into()
+            }
+            None => format!("there is no step {name}").into(),
+        })
     }
 
     /// The standard output of a step that ended with status 0.
@@ -137,7 +180,22 @@ impl Results {
     }
 }
 
-/// A boot whose results several tests look at. The first of them runs it.
+/// A step from its output on, and the text behind it. `None` when it is not all there.
+fn parse_step(text: &str) -> Result<Option<(Step, &str)>, Failed> {
+    // With nothing printed, the end stands at the beginning of a line all the same.
+    let Some((stdout, rest)) = text.split_once(END) else { return Ok(None) };
+    let Some((head, rest)) = rest.split_once('\n') else { return Ok(None) };
+    let (status, length) =
+        head.split_once(' ').ok_or_else(|| format!("not the end of a step: {head:?}"))?;
+    let length: usize = length.parse()?;
+    let Some(stderr) = rest.get(..length) else { return Ok(None) };
+    let step =
+        Step { status: status.parse()?, stdout: stdout.to_owned(), stderr: stderr.to_owned() };
+    Ok(Some((step, rest.get(length..).unwrap_or_default())))
+}
+
+/// A boot whose results several tests look at, for tests that are listed one by one; see also
+/// [`crate::SharedBoot`]. The first of them runs it.
 #[derive(Debug, Default)]
 pub struct Shared(OnceLock<Result<Results, String>>);
 

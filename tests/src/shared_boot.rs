@@ -1,8 +1,8 @@
 //! Several tests that share one boot.
 //!
-//! A machine takes seconds to boot, most tests take less. So the scripts of several tests run in
-//! the guest one after the other, and each test looks at its own part of the output. The machine
-//! runs when the first of them is asked for its result.
+//! A machine takes seconds to boot, most tests take less. So one script with the steps of several
+//! tests runs in the guest, and each test looks at the results of its steps. The machine runs when
+//! the first of them is asked for its result.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -10,26 +10,22 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::report::Report;
 use crate::run::{Finished, Run};
-
-/// Begins the line before a test's output.
-const BEGIN: &str = "@@ begin ";
-/// Begins the line after it.
-const END: &str = "@@ end ";
+use crate::script::{Results, Script};
 
 type Prepare = Box<dyn FnOnce() -> Result<Run, Failed> + Send>;
-type Check = Box<dyn FnOnce(&Report) -> Result<(), Failed> + Send>;
+type Check = Box<dyn FnOnce(&Results) -> Result<(), Failed> + Send>;
 
 /// Tests that share a boot.
 pub struct SharedBoot {
     name: String,
     prepare: Prepare,
+    script: Script,
     status: i32,
-    parts: Vec<Part>,
+    tests: Vec<Test>,
 }
 
-struct Part {
-    name: &'static str,
-    script: String,
+struct Test {
+    name: String,
     check: Check,
 }
 
@@ -40,7 +36,13 @@ impl SharedBoot {
         name: impl Into<String>,
         prepare: impl FnOnce() -> Result<Run, Failed> + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), prepare: Box::new(prepare), status: 0, parts: Vec::new() }
+        Self {
+            name: name.into(),
+            prepare: Box::new(prepare),
+            script: Script::new(),
+            status: 0,
+            tests: Vec::new(),
+        }
     }
 
     /// Adds a test: a script for the guest's shell, and what its output must be. What the script
@@ -52,7 +54,31 @@ impl SharedBoot {
         script: impl Into<String>,
         check: impl FnOnce(&Report) -> Result<(), Failed> + Send + 'static,
     ) -> Self {
-        self.parts.push(Part { name, script: script.into(), check: Box::new(check) });
+        self.script = self.script.step(name, &format!("exec 2>&1\n{}", script.into()));
+        self.check(name, move |results| {
+            let step = results.step(name)?;
+            let report = Report::new(&step.stdout);
+            crate::equal("the script's status", step.status, 0)
+                .and_then(|()| check(&report))
+                .map_err(|failed| format!("{}\noutput:\n{}", message(&failed), step.stdout).into())
+        })
+    }
+
+    /// Adds steps, whose results all tests of [`SharedBoot::check`] can look at.
+    #[must_use]
+    pub fn steps(mut self, script: &Script) -> Self {
+        self.script = self.script.then(script);
+        self
+    }
+
+    /// Adds a test that looks at steps.
+    #[must_use]
+    pub fn check(
+        mut self,
+        name: impl Into<String>,
+        check: impl FnOnce(&Results) -> Result<(), Failed> + Send + 'static,
+    ) -> Self {
+        self.tests.push(Test { name: name.into(), check: Box::new(check) });
         self
     }
 
@@ -62,104 +88,54 @@ impl SharedBoot {
     pub fn ending(mut self, name: &'static str, script: &str, status: i32) -> Self {
         self.status = status;
         // What the tests before it wrote must have left the machine.
-        let script = format!("sleep 5; {script}; sleep 1000");
-        self.parts.push(Part { name, script, check: Box::new(|_| Ok(())) });
-        self
+        self.script = self.script.step(name, &format!("sleep 5; {script}; sleep 1000"));
+        self.check(name, |_| Ok(()))
     }
 
-    /// The tests.
+    /// The tests. The last one also fails when the machine did not end as it should.
     pub fn trials(self) -> Vec<Trial> {
-        let script = self.parts.iter().map(script_of).collect();
-        let status = self.status;
         let boot = Arc::new(Boot {
-            start: Mutex::new(Some((self.prepare, script))),
-            finished: OnceLock::new(),
+            start: Mutex::new(Some((self.prepare, self.script))),
+            ended: OnceLock::new(),
         });
-        let count = self.parts.len();
-        let trial = |(index, part): (usize, Part)| {
+        let (count, status) = (self.tests.len(), self.status);
+        let trial = |(index, test): (usize, Test)| {
             let boot = Arc::clone(&boot);
-            let ends = status != 0 && index + 1 == count;
-            Trial::test(format!("{}::{}", self.name, part.name), move || {
-                let finished = boot.finished()?;
-                if ends {
-                    return judge_end(finished, status);
-                }
-                let report = find(finished, part.name)?;
-                (part.check)(&report).map_err(|failed| explain(&failed, &report, finished))
+            let is_last = index + 1 == count;
+            Trial::test(format!("{}::{}", self.name, test.name), move || {
+                let (finished, results) = boot.ended()?;
+                let checked = (test.check)(results).and_then(|()| match is_last {
+                    true => crate::equal("status of the run", finished.status, Some(status)),
+                    false => Ok(()),
+                });
+                checked.map_err(|failed| finished.explain(&failed))
             })
         };
-        self.parts.into_iter().enumerate().map(trial).collect()
+        self.tests.into_iter().enumerate().map(trial).collect()
     }
-}
-
-fn script_of(part: &Part) -> String {
-    // A shell of its own, so that `exit` and variables concern one test only.
-    format!(
-        "echo '{BEGIN}{name}'\n(\n{script}\n) 2>&1\nstatus=$?\necho; echo \"{END}$status\"\n",
-        name = part.name,
-        script = part.script
-    )
 }
 
 /// The machine that the tests share.
 struct Boot {
-    start: Mutex<Option<(Prepare, String)>>,
-    finished: OnceLock<Result<Finished, String>>,
+    start: Mutex<Option<(Prepare, Script)>>,
+    ended: OnceLock<Result<(Finished, Results), String>>,
 }
 
 impl Boot {
-    fn finished(&self) -> Result<&Finished, Failed> {
-        let finished = self.finished.get_or_init(|| {
-            let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let (prepare, script) = start.ok_or("the machine was started before")?;
-            prepare().and_then(|run| run.exec(&script)).map_err(|failed| message(&failed))
-        });
-        finished.as_ref().map_err(|error| error.as_str().into())
+    fn ended(&self) -> Result<&(Finished, Results), Failed> {
+        let ended = self.ended.get_or_init(|| self.run().map_err(|failed| message(&failed)));
+        ended.as_ref().map_err(|error| error.as_str().into())
+    }
+
+    fn run(&self) -> Result<(Finished, Results), Failed> {
+        let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (prepare, script) = start.ok_or("the machine was started before")?;
+        let finished = prepare()?.exec(script.text())?;
+        let results = Results::of(&finished).map_err(|failed| finished.explain(&failed))?;
+        Ok((finished, results))
     }
 }
 
 fn message(failed: &Failed) -> String {
     failed.message().unwrap_or("no reason given").to_owned()
-}
-
-fn judge_end(finished: &Finished, status: i32) -> Result<(), Failed> {
-    if finished.status == Some(status) {
-        return Ok(());
-    }
-    Err(format!(
-        "exit status {:?} instead of {status}\n{}",
-        finished.status,
-        String::from_utf8_lossy(&finished.stderr)
-    )
-    .into())
-}
-
-/// A test's part of the output.
-fn find(finished: &Finished, name: &str) -> Result<Report, Failed> {
-    let stdout = String::from_utf8_lossy(&finished.stdout);
-    let begin = format!("{BEGIN}{name}\n");
-    let rest = stdout.split_once(&begin).map(|(_, rest)| rest);
-    let (text, end) = rest.and_then(|rest| rest.split_once(&format!("\n{END}"))).ok_or_else(|| {
-        format!(
-            "the machine ended with status {:?} before the test did, which had written:\n{}\n{}",
-            finished.status,
-            rest.unwrap_or("nothing"),
-            String::from_utf8_lossy(&finished.stderr)
-        )
-    })?;
-    let report = Report::new(text);
-    match end.lines().next() {
-        Some("0") => Ok(report),
-        status => {
-            let failed = Failed::from(format!("the script's status is {}", status.unwrap_or("?")));
-            Err(explain(&failed, &report, finished))
-        }
-    }
-}
-
-fn explain(failed: &Failed, report: &Report, finished: &Finished) -> Failed {
-    let log: Vec<&str> = finished.log.lines().collect();
-    let tail = log.get(log.len().saturating_sub(30)..).unwrap_or_default();
-    format!("{}\noutput:\n{}\nend of the log:\n{}", message(failed), report.text(), tail.join("\n"))
-        .into()
 }

@@ -169,7 +169,7 @@ impl fmt::Display for Error {
             Self::NotRoot => write!(formatter, "this needs root"),
             Self::Lockdown(degree) => write!(
                 formatter,
-                "the kernel is locked down ({degree}): it loads no patches and shows no addresses"
+                "the kernel is locked down ({degree}): it loads no module that is not signed"
             ),
             Self::NotUnderneath => write!(
                 formatter,

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
 
+use lucos_guest_interface::name::NAME_SIZE;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -60,7 +61,9 @@ pub fn ask(command: &str) -> Result<Value, Error> {
 /// # Errors
 /// Those of [`ask`], and a refusal when the name could not be a name.
 pub fn ask_about(command: &str, name: &str) -> Result<Value, Error> {
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    // Names end with a zero byte in their fields.
+    let is_name = (1..NAME_SIZE).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_name {
         return Err(Error::Refused(Refusal {
             code: "UNKNOWN_PATCH".to_owned(),
@@ -176,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_never_reaches_the_manager() {
-        for name in ["", "two words", "line\nfeed"] {
+        for name in ["", "two words", "line\nfeed", &"x".repeat(64)] {
             assert_eq!(ask_about("show", name).unwrap_err().code(), "UNKNOWN_PATCH");
         }
     }
