@@ -62,8 +62,8 @@ pub fn ask(command: &str) -> Result<Value, Error> {
 /// Those of [`ask`], and a refusal when the name could not be a name.
 pub fn ask_about(command: &str, name: &str) -> Result<Value, Error> {
     // Names end with a zero byte in their fields.
-    let is_name = (1..NAME_SIZE).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_name =
+        (1..NAME_SIZE).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_name {
         return Err(Error::Refused(Refusal {
             code: "UNKNOWN_PATCH".to_owned(),
