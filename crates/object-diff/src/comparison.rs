@@ -49,7 +49,7 @@ pub struct FunctionChange {
     /// Why it differs.
     pub cause: Cause,
     /// The first place that differs, for a person.
-    pub where_: String,
+    pub first_difference: String,
 }
 
 /// Why a function differs.

@@ -1,7 +1,7 @@
 //! What changed between two builds of one kernel object, and the cut-out of it.
 //!
-//! * `compare` tells which functions differ and why, which are new, and which data differs.
-//! * `extract` cuts the changed and new functions out of the patched object, with all they need
+//! * [`compare`] tells which functions differ and why, which are new, and which data differs.
+//! * [`extract`] cuts the changed and new functions out of the patched object, with all they need
 //!   of their own, as a relocatable object whose other references are undefined symbols.
 //!
 //! Both builds come from the same compiler with `-ffunction-sections -fdata-sections`; `objtool`
@@ -12,14 +12,26 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod comparison;
+mod correlation;
+mod extract;
 mod extraction;
 mod input;
+mod instructions;
+mod matching;
+mod naming;
+mod object_file;
 mod refusal;
+mod tables;
+mod view;
+mod writer;
 
+pub use compare::compare;
 pub use comparison::{
     Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, Note,
 };
+pub use extract::extract;
 pub use extraction::{Extract, Links, Reference, Replacement, Site, Superseded};
 pub use input::{Input, SpecialSizes};
 pub use refusal::{Reason, Refusal};

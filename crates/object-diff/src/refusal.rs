@@ -64,6 +64,9 @@ pub enum Reason {
         /// How many in the patched object.
         after: usize,
     },
+    /// The object is not part of the kernel that runs.
+    #[error("{0} is not part of the running kernel's code: leave it out")]
+    Outside(&'static str),
     /// The code of a function uses something that has no counterpart in a module.
     #[error("{function}: {what}")]
     Unsupported {

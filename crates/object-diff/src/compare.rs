@@ -1,0 +1,312 @@
+//! The comparison of two builds of an object.
+
+use std::collections::BTreeMap;
+
+use crate::comparison::{
+    Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, Note,
+};
+use crate::correlation::Correlation;
+use crate::input::Input;
+use crate::matching::{Difference, Matcher};
+use crate::naming;
+use crate::object_file::Section;
+use crate::refusal::{Reason, Refusal};
+use crate::tables;
+use crate::view::{Entity, Role, Target, View};
+
+/// Places whose objects are built with the kernel and are no part of what runs in it.
+const OUTSIDE: [(&str, &str); 7] = [
+    ("arch/x86/entry/vdso/", "the vDSO, which programs have mapped already,"),
+    ("arch/x86/boot/", "boot code"),
+    ("arch/x86/realmode/", "real-mode code"),
+    ("arch/x86/purgatory/", "the purgatory"),
+    ("drivers/firmware/efi/libstub/", "the EFI stub"),
+    ("scripts/", "a build program"),
+    ("tools/", "a program"),
+];
+
+/// Tells what differs between two builds of an object.
+///
+/// # Errors
+/// [`Refusal`] when the objects cannot be compared at all. What can be compared and not be made a
+/// patch of is in [`Comparison::refusals`].
+pub fn compare(input: &Input<'_>) -> Result<Comparison, Refusal> {
+    Subject::new(input).map(|subject| subject.compare())
+}
+
+/// Both objects with all that is known of them.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) input: Input<'a>,
+    pub(crate) original: View<'a>,
+    pub(crate) patched: View<'a>,
+    pub(crate) correlation: Correlation,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(input: &Input<'a>) -> Result<Self, Refusal> {
+        let refuse = |reason| Refusal { object: input.name.to_owned(), reasons: vec![reason] };
+        let original = View::new(input.original, &input.sizes).map_err(refuse)?;
+        let patched = View::new(input.patched, &input.sizes).map_err(refuse)?;
+        let correlation = Correlation::new(&original, &patched);
+        let mut subject = Self { input: *input, original, patched, correlation };
+        subject.part_changed_expendables();
+        Ok(subject)
+    }
+
+    pub(crate) fn matcher(&self) -> Matcher<'_, 'a> {
+        let Self { original, patched, correlation, .. } = self;
+        Matcher { original, patched, correlation }
+    }
+
+    /// The functions that differ, split parts counted to their parents: entities of the original
+    /// and of the patched object, with the first difference.
+    pub(crate) fn changed_functions(&self) -> BTreeMap<usize, (usize, Difference)> {
+        let mut changed = BTreeMap::new();
+        for (before, after) in self.correlation.pairs() {
+            if !self.original.entity(before).is_some_and(|entity| entity.is_code) {
+                continue;
+            }
+            let Some(difference) = self.matcher().difference(before, after) else { continue };
+            let parent = self.parent(before);
+            let whole = parent.and_then(|parent| Some((parent, self.correlation.patched(parent)?)));
+            let (before, after) = whole.unwrap_or((before, after));
+            changed.entry(before).or_insert((after, difference));
+        }
+        changed
+    }
+
+    /// Functions that only the patched object has, without split parts.
+    pub(crate) fn new_functions(&self) -> Vec<usize> {
+        let is_new = |(index, entity): &(usize, &Entity<'_>)| {
+            entity.is_code
+                && self.correlation.original(*index).is_none()
+                && naming::parent_of_split_part(entity.name).is_none()
+        };
+        let list = self.patched.entities.iter().enumerate().filter(is_new);
+        list.map(|(index, _)| index).collect()
+    }
+
+    fn parent(&self, before: usize) -> Option<usize> {
+        let name = self.original.entity(before)?.name;
+        self.original.named(naming::parent_of_split_part(name)?)
+    }
+
+    /// A warning's memory whose content differs is another one's.
+    fn part_changed_expendables(&mut self) {
+        let matcher = self.matcher();
+        let is_other = |(before, after): &(usize, usize)| {
+            let Some(entity) = self.original.entity(*before) else { return false };
+            if entity.is_code || !naming::is_expendable(entity.name) {
+                return false;
+            }
+            match matcher.difference(*before, *after) {
+                None => false,
+                // Line numbers of debug messages.
+                Some(Difference::Byte(..)) => !entity.name.starts_with("__UNIQUE_ID_ddebug"),
+                Some(_) => true,
+            }
+        };
+        let parted: Vec<_> = self.correlation.pairs().filter(is_other).collect();
+        for (before, _) in parted {
+            self.correlation.part(before);
+        }
+    }
+
+    fn compare(&self) -> Comparison {
+        let mut result = Comparison::default();
+        self.compare_functions(&mut result);
+        self.compare_data(&mut result);
+        self.compare_assembly(&mut result);
+        self.compare_exports(&mut result);
+        self.find_ambiguous(&mut result);
+        let outside = OUTSIDE.iter().find(|(folder, _)| self.input.name.contains(folder));
+        if let Some((_, what)) = outside.filter(|_| !result.is_empty()) {
+            result.refusals.push(Reason::Outside(what));
+        }
+        result
+    }
+
+    fn compare_functions(&self, result: &mut Comparison) {
+        for (before, (after, difference)) in self.changed_functions() {
+            let (Some(old), Some(new)) = (self.original.entity(before), self.patched.entity(after))
+            else {
+                continue;
+            };
+            let section = self.original.section_name(old);
+            let cause = self.cause(old);
+            if tables::is_boot_only(section) {
+                match cause {
+                    Cause::Direct => {
+                        result.refusals.push(Reason::InitFunction(old.name.to_owned()));
+                    }
+                    _ => result.notes.push(Note::InitFunction(old.name.to_owned())),
+                }
+                continue;
+            }
+            if tables::is_exit_only(section) && !self.input.module {
+                result.notes.push(Note::ExitFunction(old.name.to_owned()));
+                continue;
+            }
+            result.functions.push(FunctionChange {
+                name: old.name.to_owned(),
+                patched_name: new.name.to_owned(),
+                is_static: old.is_local,
+                section: section.to_owned(),
+                size: old.end - old.entry,
+                patched_size: new.end - new.entry,
+                cause,
+                first_difference: difference.to_string(),
+            });
+        }
+        for index in self.new_functions() {
+            let Some(entity) = self.patched.entity(index) else { continue };
+            let list = &mut result.new_functions;
+            if !tables::is_boot_only(self.patched.section_name(entity)) {
+                list.push(entity.name.to_owned());
+            }
+        }
+        let gone = self.original.entities.iter().enumerate().filter(|(index, entity)| {
+            entity.is_code
+                && self.correlation.patched(*index).is_none()
+                && naming::parent_of_split_part(entity.name).is_none()
+        });
+        result.removed_functions = gone.map(|(_, entity)| entity.name.to_owned()).collect();
+    }
+
+    fn cause(&self, function: &Entity<'_>) -> Cause {
+        let source_name = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
+        let is_edited = |name: &&str| self.input.edited.contains(&source_name(name));
+        if self.input.edited.is_empty() || function.names.iter().any(|name| is_edited(name)) {
+            return Cause::Direct;
+        }
+        Cause::Indirect
+    }
+
+    fn compare_data(&self, result: &mut Comparison) {
+        for (before, after) in self.correlation.pairs() {
+            let (Some(old), Some(new)) = (self.original.entity(before), self.patched.entity(after))
+            else {
+                continue;
+            };
+            if old.is_code || naming::is_expendable(old.name) {
+                continue;
+            }
+            let section = self.original.section_name(old);
+            let now = self.patched.section_name(new);
+            let kind = self.original.section(old.section).map_or(DataKind::Variable, data_kind);
+            let moved = self.patched.section(new.section).is_none_or(|now| data_kind(now) != kind);
+            let difference = if moved {
+                Some(DataDifference::Section { after: now.to_owned() })
+            } else {
+                self.matcher().difference(before, after).and_then(data_difference)
+            };
+            let Some(difference) = difference else { continue };
+            let (name, section) = (old.name.to_owned(), section.to_owned());
+            let change = DataChange { name, section, kind, difference };
+            result.refusals.push(Reason::Data(change.clone()));
+            result.data.push(change);
+        }
+        for (index, entity) in self.patched.entities.iter().enumerate() {
+            let is_new = !entity.is_code && self.correlation.original(index).is_none();
+            if !is_new || naming::is_content_only(entity.name) || naming::is_expendable(entity.name)
+            {
+                continue;
+            }
+            let section = self.patched.section_name(entity);
+            if tables::is_boot_only(section) {
+                result.notes.push(Note::Table(section.to_owned()));
+            } else if is_ordinary_data(section) {
+                result.new_data.push(entity.name.to_owned());
+            } else {
+                let (section, what) = (section.to_owned(), format!("{} is new", entity.name));
+                result.refusals.push(Reason::Table { section, what });
+            }
+        }
+    }
+
+    /// Code that belongs to no function: whole sections of it, written in assembly.
+    fn compare_assembly(&self, result: &mut Comparison) {
+        let nameless = |view: &View<'_>| -> BTreeMap<String, Vec<u8>> {
+            let sections = view.file.sections.iter().enumerate();
+            let wanted = sections.filter(|(index, section)| {
+                view.roles.get(*index) == Some(&Role::Code)
+                    && view.entities_in(*index).is_empty()
+                    && section.size > 0
+                    && !section.name.starts_with(".altinstr_")
+                    && !tables::is_boot_only(section.name)
+            });
+            wanted.map(|(_, section)| (section.name.to_owned(), section.data.to_vec())).collect()
+        };
+        let (before, after) = (nameless(&self.original), nameless(&self.patched));
+        for (section, code) in &after {
+            if before.get(section) != Some(code) {
+                result.refusals.push(Reason::Assembly { section: section.clone() });
+            }
+        }
+    }
+
+    fn compare_exports(&self, result: &mut Comparison) {
+        let exports = |view: &View<'_>| -> Vec<String> {
+            let names = view.file.symbols.iter().map(|symbol| symbol.name);
+            names.filter_map(|name| name.strip_prefix("__ksymtab_")).map(str::to_owned).collect()
+        };
+        let before = exports(&self.original);
+        let new = exports(&self.patched).into_iter().filter(|name| !before.contains(name));
+        result.notes.extend(new.map(Note::NewExport));
+    }
+
+    /// Names of which nobody knows which is which matter when changed code uses them.
+    fn find_ambiguous(&self, result: &mut Comparison) {
+        let changed = self.changed_functions().into_values().map(|(after, _)| after);
+        let functions: Vec<usize> = changed.chain(self.new_functions()).collect();
+        let mut found = BTreeMap::new();
+        for function in functions.iter().filter_map(|index| self.patched.entity(*index)) {
+            for link in self.patched.links_of(function) {
+                let Target::Entity(index, _) = link.target else { continue };
+                let Some(entity) = self.patched.entity(index) else { continue };
+                let name = naming::without_numbers(entity.name);
+                let is_open = self.correlation.original(index).is_none();
+                if let Some(reason) = self.correlation.ambiguous.get(&name).filter(|_| is_open) {
+                    found.insert(name, reason.clone());
+                }
+            }
+        }
+        result.refusals.extend(found.into_values());
+    }
+}
+
+fn data_difference(difference: Difference) -> Option<DataDifference> {
+    let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
+    Some(match difference {
+        Difference::Size(before, after) => DataDifference::Size { before, after },
+        Difference::Byte(offset, before, after) => {
+            DataDifference::Value { offset: unsigned(offset), before, after }
+        }
+        Difference::Reference(offset, before, after) => {
+            DataDifference::Pointer { offset: unsigned(offset), before, after }
+        }
+        Difference::Table(_) => return None,
+    })
+}
+
+fn data_kind(section: &Section<'_>) -> DataKind {
+    let name = section.name;
+    if tables::is_boot_only(name) {
+        DataKind::Init
+    } else if name.starts_with(".data..percpu") {
+        DataKind::PerCpu
+    } else if name.starts_with(".data..ro_after_init") {
+        DataKind::ReadOnlyAfterInit
+    } else if !section.has(object::elf::SHF_WRITE) || name.starts_with(".rodata") {
+        DataKind::ReadOnly
+    } else {
+        DataKind::Variable
+    }
+}
+
+/// Data that means nothing to the kernel by being where it is.
+pub(crate) fn is_ordinary_data(section: &str) -> bool {
+    let families = [".data", ".bss", ".rodata", "__dyndbg", ".tbss"];
+    families.iter().any(|family| section.starts_with(family))
+}

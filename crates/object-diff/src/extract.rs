@@ -1,0 +1,201 @@
+//! The cut-out: changed and new functions with what belongs to them.
+
+mod boot_constant;
+mod cutter;
+mod origin;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::compare::Subject;
+use crate::comparison::Comparison;
+use crate::extraction::{Extract, Links, Replacement, Superseded};
+use crate::input::Input;
+use crate::naming;
+use crate::refusal::Refusal;
+use crate::tables;
+use crate::view::{Target, View};
+
+use cutter::Cutter;
+
+/// What new versions of functions are called, in front of their old names.
+const NEW: &str = "lucos_new_";
+
+/// What becomes of a function of the patched object that goes into the patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Included {
+    /// Symbol in the cut-out.
+    pub(crate) symbol: String,
+    pub(crate) is_local: bool,
+    pub(crate) fate: Fate,
+}
+
+/// How a function of the cut-out is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The old one, this entity of the original, is redirected to it.
+    Replaces(usize),
+    /// New code calls it; the old one stays as it is.
+    Supersedes(usize),
+    /// There is no old one.
+    New,
+    /// It is jumped to from the function it was split off.
+    Part,
+}
+
+/// Cuts the changed and new functions out of the patched object.
+///
+/// # Errors
+/// [`Refusal`] with all reasons why that cannot be, those of the comparison included.
+pub fn extract(
+    input: &Input<'_>,
+    comparison: &Comparison,
+    links: &Links,
+) -> Result<Extract, Refusal> {
+    let refuse = |reasons| Refusal { object: input.name.to_owned(), reasons };
+    if !comparison.refusals.is_empty() {
+        return Err(refuse(comparison.refusals.clone()));
+    }
+    let subject = Subject::new(input)?;
+    let included = included(&subject, comparison);
+    let replacements = replacements(&subject, &included);
+    let superseded = superseded(&subject, &included);
+    let (elf, references) = Cutter::new(&subject, links, included).cut().map_err(refuse)?;
+    Ok(Extract { elf, replacements, superseded, references })
+}
+
+/// The changed functions, with the parts split off them, and the new ones that others may call.
+fn included(subject: &Subject<'_>, comparison: &Comparison) -> BTreeMap<usize, Included> {
+    let mut included = BTreeMap::new();
+    let names: BTreeSet<&str> =
+        comparison.functions.iter().map(|function| function.name.as_str()).collect();
+    let mut changed = BTreeMap::new();
+    for (before, (after, _)) in subject.changed_functions() {
+        let name = subject.original.entity(before).map_or("", |entity| entity.name);
+        if names.contains(name) {
+            changed.insert(before, after);
+        }
+    }
+    for (before, after) in &changed {
+        let Some(entity) = subject.original.entity(*before) else { continue };
+        let tag = if entity.is_local { object_tag(subject.input.name) } else { String::new() };
+        let symbol = format!("{NEW}{}{tag}", entity.name);
+        let is_superseded = is_superseded(subject, &changed, *before, *after);
+        let fate = if is_superseded { Fate::Supersedes(*before) } else { Fate::Replaces(*before) };
+        included.insert(*after, Included { symbol, is_local: false, fate });
+    }
+    for index in subject.new_functions() {
+        let Some(entity) = subject.patched.entity(index) else { continue };
+        if !entity.is_local && !tables::is_boot_only(subject.patched.section_name(entity)) {
+            included.insert(index, new_function(&subject.patched, index));
+        }
+    }
+    include_parts(&subject.patched, &mut included);
+    included
+}
+
+/// How a function that has no old version goes into the patch.
+pub(crate) fn new_function(patched: &View<'_>, index: usize) -> Included {
+    let entity = patched.entity(index);
+    let symbol = entity.map_or("", |entity| entity.name).to_owned();
+    let is_local = entity.is_none_or(|entity| entity.is_local);
+    Included { symbol, is_local, fate: Fate::New }
+}
+
+/// Adds the parts that were split off functions that go into the patch.
+pub(crate) fn include_parts(patched: &View<'_>, included: &mut BTreeMap<usize, Included>) {
+    for (index, entity) in patched.entities.iter().enumerate() {
+        if !entity.is_code || included.contains_key(&index) {
+            continue;
+        }
+        let Some(parent) = naming::parent_of_split_part(entity.name) else { continue };
+        let parent = patched.named(parent).and_then(|parent| included.get(&parent));
+        if let Some(parent) = parent {
+            let symbol = format!("{}.cold", parent.symbol);
+            included.insert(index, Included { symbol, is_local: true, fate: Fate::Part });
+        }
+    }
+}
+
+/// A clone may be called in another way than before. If only changed functions call it, the old
+/// one can stay for threads that are in their old versions.
+fn is_superseded(
+    subject: &Subject<'_>,
+    changed: &BTreeMap<usize, usize>,
+    before: usize,
+    after: usize,
+) -> bool {
+    let (Some(old), Some(new)) = (subject.original.entity(before), subject.patched.entity(after))
+    else {
+        return false;
+    };
+    if !old.is_local || !new.is_local || !naming::is_clone(old.name) {
+        return false;
+    }
+    let is_changed_caller = |caller: usize| {
+        let entity = subject.original.entity(caller);
+        let parent = entity.and_then(|entity| naming::parent_of_split_part(entity.name));
+        let caller = parent.and_then(|name| subject.original.named(name)).unwrap_or(caller);
+        let is_gone = subject.correlation.patched(caller).is_none();
+        caller == before || is_gone || changed.contains_key(&caller)
+    };
+    let callers = callers(&subject.original, before);
+    callers.is_some_and(|callers| callers.into_iter().all(is_changed_caller))
+}
+
+/// The functions that call a function; `None` when its address is taken.
+fn callers(view: &View<'_>, function: usize) -> Option<BTreeSet<usize>> {
+    let mut callers = BTreeSet::new();
+    for (index, entity) in view.entities.iter().enumerate() {
+        for link in view.links_of(entity) {
+            if !matches!(link.target, Target::Entity(target, 0) if target == function) {
+                continue;
+            }
+            if !entity.is_code || !link.is_branch {
+                return None;
+            }
+            callers.insert(index);
+        }
+    }
+    Some(callers)
+}
+
+fn replacements(subject: &Subject<'_>, included: &BTreeMap<usize, Included>) -> Vec<Replacement> {
+    let mut list = Vec::new();
+    for (after, function) in included {
+        let Fate::Replaces(before) = function.fate else { continue };
+        let Some(old) = subject.original.entity(before) else { continue };
+        let same_name = subject.original.entities.iter().take(before);
+        let nth = same_name.filter(|other| other.is_code && other.name == old.name).count();
+        list.push(Replacement {
+            name: old.name.to_owned(),
+            is_static: old.is_local,
+            nth_in_object: nth,
+            size: old.end - old.entry,
+            new_symbol: function.symbol.clone(),
+            address_taken: !old.is_local || callers(&subject.patched, *after).is_none(),
+        });
+    }
+    list
+}
+
+fn superseded(subject: &Subject<'_>, included: &BTreeMap<usize, Included>) -> Vec<Superseded> {
+    let mut list = Vec::new();
+    for function in included.values() {
+        let Fate::Supersedes(before) = function.fate else { continue };
+        let Some(old) = subject.original.entity(before) else { continue };
+        list.push(Superseded {
+            name: old.name.to_owned(),
+            new_symbol: function.symbol.clone(),
+            reason: "only changed functions call it, each version in its own way".to_owned(),
+        });
+    }
+    list
+}
+
+/// Tells static functions of one name in several objects of a patch apart (FNV-1a of the path).
+fn object_tag(name: &str) -> String {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!(".{hash:08x}")
+}

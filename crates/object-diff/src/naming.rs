@@ -1,0 +1,94 @@
+//! Names that compilers number anew with every build.
+
+/// Suffixes of functions that the compiler made of another.
+const CLONES: [&str; 3] = ["constprop", "isra", "part"];
+
+/// A name without the numbers that the compiler or the kernel's macros put into it:
+/// `count.12` -> `count.`, `foo.isra.3.cold` -> `foo.isra..cold`, `__UNIQUE_ID_ddebug277.4` ->
+/// `__UNIQUE_ID_ddebug.`.
+pub(crate) fn without_numbers(name: &str) -> String {
+    let mut parts = name.split('.');
+    let first = parts.next().unwrap_or_default();
+    let is_counted = first.starts_with("__UNIQUE_ID_");
+    let first =
+        if is_counted { first.trim_end_matches(|c: char| c.is_ascii_digit()) } else { first };
+    let mut result = first.to_owned();
+    for part in parts {
+        result.push('.');
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number {
+            result.push_str(part);
+        }
+    }
+    result
+}
+
+/// Part of a function that is never called, only jumped to: `foo.cold`, `foo.cold.3`.
+pub(crate) fn parent_of_split_part(name: &str) -> Option<&str> {
+    let (parent, rest) = name.split_once(".cold")?;
+    let rest = rest.strip_prefix('.').unwrap_or(rest);
+    rest.bytes().all(|byte| byte.is_ascii_digit()).then_some(parent)
+}
+
+/// A copy that the compiler made for some callers; they know how to call it, nobody else does.
+pub(crate) fn is_clone(name: &str) -> bool {
+    name.split('.').skip(1).any(|part| CLONES.contains(&part))
+}
+
+/// The name counts nothing: it stands for its content.
+pub(crate) fn is_content_only(name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or_default();
+    name.contains('.')
+        && ["__func__", "__FUNCTION__", "__PRETTY_FUNCTION__", "CSWTCH", "C"].contains(&first)
+}
+
+/// Memory of a macro: has this warning been shown, how often a message may come. A new copy of it
+/// does no harm.
+pub(crate) fn is_expendable(name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or_default();
+    let known = [
+        "__key",
+        "__warned",
+        "__already_done",
+        "__print_once",
+        "_rs",
+        "___once_key",
+        "___done",
+        "descriptor",
+        "_entry",
+        "_entry_ptr",
+        "__mptr",
+    ];
+    first.starts_with("__UNIQUE_ID_ddebug") || (name.contains('.') && known.contains(&first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_clone, is_content_only, is_expendable, parent_of_split_part, without_numbers};
+
+    #[test]
+    fn numbers_of_compilers_and_macros_go() {
+        assert_eq!(without_numbers("count.12"), "count.");
+        assert_eq!(without_numbers("foo.isra.3.cold"), "foo.isra..cold");
+        assert_eq!(without_numbers("__UNIQUE_ID_ddebug277.4"), "__UNIQUE_ID_ddebug.");
+        assert_eq!(without_numbers("x86_64_start"), "x86_64_start");
+        assert_eq!(without_numbers("md5"), "md5");
+    }
+
+    #[test]
+    fn split_parts_have_parents() {
+        assert_eq!(parent_of_split_part("foo.cold"), Some("foo"));
+        assert_eq!(parent_of_split_part("foo.part.0.cold.7"), Some("foo.part.0"));
+        assert_eq!(parent_of_split_part("foo.colder"), None);
+        assert_eq!(parent_of_split_part("foo"), None);
+    }
+
+    #[test]
+    fn kinds_of_names() {
+        assert!(is_clone("foo.constprop.0") && is_clone("foo.part.1") && !is_clone("isra"));
+        assert!(is_content_only("__func__.3") && is_content_only("CSWTCH.40"));
+        assert!(!is_content_only("C") && !is_content_only("CSWTCH"));
+        assert!(is_expendable("__already_done.0") && is_expendable("__UNIQUE_ID_ddebug2.1"));
+        assert!(!is_expendable("count.1") && !is_expendable("_rs"));
+    }
+}
