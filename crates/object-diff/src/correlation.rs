@@ -237,7 +237,8 @@ fn variables_used(view: &View<'_>, user: usize) -> BTreeMap<String, Vec<usize>> 
     for (_, link) in links {
         let Target::Entity(index, _) = link.target else { continue };
         let Some(found) = view.entity(index).filter(|found| !found.is_code) else { continue };
-        if is_numbered(found.name) && seen.insert(index) {
+        let is_wanted = is_numbered(found.name) && !naming::is_content_only(found.name);
+        if is_wanted && seen.insert(index) {
             used.entry(naming::without_numbers(found.name)).or_default().push(index);
         }
     }

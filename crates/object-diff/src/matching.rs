@@ -4,12 +4,16 @@ use core::fmt;
 
 use crate::correlation::{Correlation, blank_links};
 use crate::naming;
+use crate::tables;
 use crate::view::{Entity, Entry, Link, Role, Target, View, text_at};
 
 /// How deep nameless data may refer to nameless data.
 const DEEPEST: u32 = 16;
 /// Most bytes of padding behind nameless data.
 const MOST_PADDING: usize = 64;
+
+/// Where struct bug_entry has the number of the line: behind two distances.
+const BUG_LINE: core::ops::Range<i64> = 8..10;
 
 /// The first difference of two pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,8 +164,16 @@ impl Matcher<'_, '_> {
             end: entry.end,
             base: 0,
         };
-        if table != crate::tables::ALTERNATIVES {
-            return self.piece_difference(piece(old), piece(new), 0).is_none();
+        if table != tables::ALTERNATIVES {
+            return match self.piece_difference(piece(old), piece(new), 0) {
+                None => true,
+                // Of a warning: the number of its line may move, its flags may not.
+                Some(Difference::Byte(at, ..)) if table == tables::BUGS => {
+                    let in_entry = at - old.start as i64;
+                    BUG_LINE.contains(&in_entry) && self.same_behind_line(old, new)
+                }
+                Some(_) => false,
+            };
         }
         // The place of the replacement counts for nothing, its code does.
         let bytes = |view: &View<'_>, entry: &Entry| {
@@ -179,6 +191,24 @@ impl Matcher<'_, '_> {
             (Some(old), Some(new)) => self.piece_difference(old, new, 0).is_none(),
             (old, new) => old.is_none() && new.is_none(),
         }
+    }
+
+    /// Two entries about warnings are alike in all that comes behind the number of the line.
+    fn same_behind_line(&self, old: &Entry, new: &Entry) -> bool {
+        let rest = |entry: &Entry| Piece {
+            section: entry.section,
+            start: entry.start + BUG_LINE.end as u64,
+            end: entry.end,
+            base: 0,
+        };
+        let references = |entry: &Entry| Piece {
+            section: entry.section,
+            start: entry.start,
+            end: entry.start + BUG_LINE.start as u64,
+            base: 0,
+        };
+        self.piece_difference(references(old), references(new), 0).is_none()
+            && self.piece_difference(rest(old), rest(new), 0).is_none()
     }
 
     /// Do two references mean the same?

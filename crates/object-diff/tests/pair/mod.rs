@@ -64,7 +64,11 @@ impl Pair {
     }
 
     pub fn compare(&self) -> Comparison {
-        compare(&self.input()).expect("comparable objects")
+        self.try_compare().expect("comparable objects")
+    }
+
+    pub fn try_compare(&self) -> Result<Comparison, Refusal> {
+        compare(&self.input())
     }
 
     pub fn extract(&self) -> Extract {

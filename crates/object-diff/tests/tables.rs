@@ -1,0 +1,221 @@
+//! The kernel's tables about code: what they say belongs to the function, and goes along with it.
+
+mod pair;
+
+use pair::{Pair, relocations, section};
+
+/// A warning as the kernel's `WARN_ON` makes one.
+const WARNING: &str = "
+    static inline __attribute__((always_inline)) void warn(int flags) {
+        asm volatile(\"1: ud2\\n\"
+            \".pushsection __bug_table,\\\"aw\\\"\\n\"
+            \".long 1b - .\\n.long %c0 - .\\n.word %c1\\n.word %c2\\n.org .-12+12\\n\"
+            \".popsection\" : : \"i\" (\"file.c\"), \"i\" (LINE), \"i\" (flags));
+    }
+    int other(int x) { if (x == 1) warn(7); return x; }
+    int user(int x) { if (x == 3) warn(2); return x; }
+";
+
+fn warning(line: u32) -> String {
+    WARNING.replace("LINE", &line.to_string())
+}
+
+#[test]
+fn a_warning_whose_line_moves_is_the_same_warning() {
+    assert_eq!(Pair::of(&warning(10), &warning(11)).changed(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_warning_with_other_flags_is_another_one() {
+    let pair = Pair::of(&warning(10), &warning(12).replace("warn(2)", "warn(4)"));
+    assert_eq!(pair.changed(), ["user"]);
+    let elf = pair.extract().elf;
+    let table = section(&elf, "__bug_table").unwrap();
+    assert_eq!(table.len(), 12, "the entry of the other function stays behind");
+    assert_eq!(table[8..], [12, 0, 4, 0]);
+    let list = relocations(&elf);
+    let names: Vec<_> = list.iter().filter(|found| found.0.ends_with("__bug_table")).collect();
+    assert_eq!(names[0].2, "lucos_new_user");
+    assert_eq!(names[1].2, ".rodata");
+    assert_eq!(section(&elf, ".rodata").unwrap(), b"file.c\0");
+}
+
+#[test]
+fn a_fault_handler_belongs_to_its_instruction() {
+    let before = "
+        int user(int *from) {
+            int value = 0;
+            asm volatile(\"1: movl %1, %0\\n2:\\n\"
+                \".pushsection __ex_table,\\\"a\\\"\\n.long 1b - .\\n.long 2b - .\\n.long KIND\\n\"
+                \".popsection\" : \"+r\" (value) : \"m\" (*from));
+            return value;
+        }
+        int other(int *from) { return user(from) + 1; }
+    ";
+    let kind = |kind: &str| before.replace("KIND", kind);
+    assert_eq!(Pair::of(&kind("3"), &kind("3")).changed(), [] as [&str; 0]);
+    let pair = Pair::with_flags(&kind("3"), &kind("5"), &["-fno-inline"]);
+    assert_eq!(pair.changed(), ["user"]);
+    let elf = pair.extract().elf;
+    assert_eq!(section(&elf, "__ex_table").unwrap()[8..], [5, 0, 0, 0]);
+    let list = relocations(&elf);
+    let own: Vec<_> = list.iter().filter(|found| found.0.ends_with("__ex_table")).collect();
+    assert_eq!(own.len(), 2);
+    assert!(own.iter().all(|found| found.2 == "lucos_new_user"), "{own:?}");
+    assert_eq!(own[1].3 - own[0].3, 2, "the handler is behind the instruction of two bytes");
+}
+
+/// An alternative with a replacement that calls, and a detour through `.altinstr_aux`.
+const ALTERNATIVE: &str = "
+    int calls;
+    __attribute__((noinline)) void slow(void) { calls++; }
+    int user(int x) {
+        asm volatile(\"661: .byte 0x0f,0x1f,0x44,0,0\\n662:\\n\"
+            \".pushsection .altinstructions,\\\"a\\\"\\n\"
+            \".long 661b - .\\n.long 663f - .\\n.word FEATURE\\n.byte 662b-661b\\n.byte 664f-663f\\n\"
+            \".popsection\\n\"
+            \".pushsection .altinstr_replacement,\\\"ax\\\"\\n663: call slow\\n664:\\n.popsection\"
+            : : : \"memory\", \"rax\");
+        asm goto(\"jmp 6f\\n\"
+            \".pushsection .altinstr_aux,\\\"ax\\\"\\n\"
+            \"6: testb $1, calls(%%rip)\\njnz %l[yes]\\njmp %l[no]\\n.popsection\" : : : \"cc\" : yes, no);
+    yes: return x + MORE;
+    no: return x;
+    }
+";
+
+#[test]
+fn an_alternative_goes_along_with_its_replacement() {
+    let text =
+        |feature: &str, more: &str| ALTERNATIVE.replace("FEATURE", feature).replace("MORE", more);
+    assert_eq!(Pair::of(&text("3", "1"), &text("3", "1")).changed(), [] as [&str; 0]);
+    assert_eq!(Pair::of(&text("3", "1"), &text("4", "1")).changed(), ["user"]);
+    let pair = Pair::of(&text("3", "1"), &text("3", "200"));
+    assert_eq!(pair.changed(), ["user"]);
+    let elf = pair.extract().elf;
+    assert_eq!(section(&elf, ".altinstructions").unwrap()[8..], [3, 0, 5, 5]);
+    assert_eq!(section(&elf, ".altinstr_replacement").unwrap(), [0xe8, 0, 0, 0, 0]);
+    let list = relocations(&elf);
+    let of = |name: &str| list.iter().filter(|found| found.0 == name).count();
+    assert_eq!((of(".altinstructions"), of(".altinstr_replacement")), (2, 1));
+    let main = "
+        extern int calls; int lucos_new_user(int);
+        int main(void) {
+            int first = lucos_new_user(1);
+            calls = 1;
+            return first == 1 && lucos_new_user(1) == 201 ? 42 : 1;
+        }";
+    assert_eq!(pair.run(main), 42);
+}
+
+#[test]
+fn another_replacement_is_a_change() {
+    let before = ALTERNATIVE.replace("FEATURE", "3").replace("MORE", "1");
+    let after = before.replace("663: call slow", "663: jmp slow");
+    assert_eq!(Pair::of(&before, &after).changed(), ["user"]);
+}
+
+/// A jump label as the kernel makes one, with its NOP in place already.
+const LABEL: &str = "
+    struct key { int enabled; long type; } key, other;
+    static inline __attribute__((always_inline)) int branch(struct key *key) {
+        asm goto(\"1: .byte 0x0f,0x1f,0x44,0,0\\n\"
+            \".pushsection __jump_table,\\\"aw\\\"\\n.balign 8\\n.long 1b - .\\n\"
+            \".long %l[yes] - .\\n.quad %c0 + 1 - .\\n.popsection\" : : \"i\" (key) : : yes);
+        return 0;
+    yes: return 1;
+    }
+    int user(int x) { return branch(&key) ? x : x + 1; }
+    int neighbour(int x) { return branch(&other) ? x : x + 2; }
+";
+
+#[test]
+fn a_jump_label_keeps_its_key() {
+    let pair = Pair::of(LABEL, &LABEL.replace("x : x + 1", "x : x + 3"));
+    assert_eq!(pair.changed(), ["user"]);
+    let elf = pair.extract().elf;
+    let list = relocations(&elf);
+    let table: Vec<_> = list.iter().filter(|found| found.0 == "__jump_table").collect();
+    assert_eq!(section(&elf, "__jump_table").unwrap().len(), 16);
+    let names: Vec<_> = table.iter().map(|found| (found.2.as_str(), found.1)).collect();
+    assert_eq!(names, [("lucos_new_user", 0), ("lucos_new_user", 4), ("key", 8)]);
+    assert_eq!(table[2].3, 1, "the low bits tell which way the branch goes");
+}
+
+#[test]
+fn another_key_is_a_change() {
+    let pair = Pair::of(LABEL, &LABEL.replace("branch(&key)", "branch(&other)"));
+    assert_eq!(pair.changed(), ["user"]);
+}
+
+#[test]
+fn tables_of_places_are_cut_by_function() {
+    let before = "
+        #define MARK asm volatile(\"1: nop\\n\" \
+            \".pushsection .return_sites,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection __mcount_loc,\\\"a\\\"\\n.quad 1b\\n.popsection\\n\" \
+            \".pushsection .static_call_sites,\\\"aw\\\"\\n.long 1b - .\\n.long key - .\\n.popsection\\n\" \
+            \".pushsection .parainstructions,\\\"a\\\"\\n.quad 1b\\n.byte 3,5\\n.balign 8\\n.popsection\\n\" \
+            \".pushsection .discard.reachable\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection .smp_locks,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection .orc_unwind_ip,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection .orc_unwind,\\\"a\\\"\\n.word SITE,0,0\\n.popsection\\n\")
+        int key;
+        int first(int x) { MARK; return x; }
+        int user(int x) { MARK; return x + 1; }
+    ";
+    let source = before.replace("SITE", "17");
+    let pair = Pair::of(&source, &source.replace("x + 1", "x + 2"));
+    assert_eq!(pair.changed(), ["user"]);
+    let elf = pair.extract().elf;
+    let length = |name: &str| section(&elf, name).map(|bytes| bytes.len());
+    assert_eq!(length(".return_sites"), Some(4));
+    assert_eq!(length("__mcount_loc"), Some(8));
+    assert_eq!(length(".static_call_sites"), Some(8));
+    assert_eq!(length(".parainstructions"), Some(16));
+    assert_eq!(length(".discard.reachable"), Some(4));
+    assert_eq!(length(".smp_locks"), None, "an optimisation for one processor");
+    assert_eq!(length(".orc_unwind_ip"), Some(4));
+    assert_eq!(section(&elf, ".orc_unwind").unwrap(), [17, 0, 0, 0, 0, 0]);
+    let sections = [".return_sites", "__mcount_loc", ".orc_unwind_ip", ".discard.reachable"];
+    for name in sections {
+        let list = relocations(&elf);
+        let own: Vec<_> = list.iter().filter(|found| found.0 == name).collect();
+        assert_eq!(own.len(), 1, "{name}");
+        assert_eq!(own[0].2, "lucos_new_user", "{name}");
+    }
+}
+
+#[test]
+fn a_table_of_the_wrong_size_is_an_error() {
+    let source = "
+        asm(\".pushsection __bug_table,\\\"aw\\\"\\n.long 0,0,0,0\\n.popsection\");
+        int user(int x) { return x; }
+    ";
+    let pair = Pair::of(source, source);
+    let error = pair.try_compare().unwrap_err().to_string();
+    assert!(error.contains("__bug_table has no whole number of entries of 12 bytes"), "{error}");
+}
+
+#[test]
+fn a_constant_filled_in_during_boot_becomes_a_load() {
+    let before = "
+        unsigned long LIMIT = 77;
+        int user(unsigned long x) {
+            unsigned long limit;
+            asm(\"mov %1,%0\\n1:\\n.pushsection runtime_ptr_LIMIT,\\\"a\\\"\\n\"
+                \".long 1b - 8 - .\\n.popsection\" : \"=r\" (limit) : \"i\" (0x0123456789abcdefUL));
+            return x > limit ? 1 : 0;
+        }
+    ";
+    let pair = Pair::of(before, &before.replace("? 1 : 0", "? 3 : 5"));
+    assert_eq!(pair.changed(), ["user"]);
+    let elf = pair.extract().elf;
+    assert_eq!(section(&elf, "runtime_ptr_LIMIT"), None);
+    let main = "
+        int lucos_new_user(unsigned long);
+        int main(void) {
+            return lucos_new_user(78) == 3 && lucos_new_user(77) == 5 ? 42 : 1;
+        }";
+    assert_eq!(pair.run(main), 42);
+}
