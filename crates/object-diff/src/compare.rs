@@ -1,12 +1,14 @@
 //! The comparison of two builds of an object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::comparison::{
     Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, Note,
 };
 use crate::correlation::Correlation;
+use crate::debug_info::DebugInfo;
 use crate::input::Input;
+use crate::layouts;
 use crate::matching::{Difference, Matcher};
 use crate::naming;
 use crate::object_file::Section;
@@ -41,6 +43,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) original: View<'a>,
     pub(crate) patched: View<'a>,
     pub(crate) correlation: Correlation,
+    pub(crate) original_debug: DebugInfo,
+    pub(crate) patched_debug: DebugInfo,
 }
 
 impl<'a> Subject<'a> {
@@ -49,7 +53,11 @@ impl<'a> Subject<'a> {
         let original = View::new(input.original, &input.sizes).map_err(refuse)?;
         let patched = View::new(input.patched, &input.sizes).map_err(refuse)?;
         let correlation = Correlation::new(&original, &patched);
-        let mut subject = Self { input: *input, original, patched, correlation };
+        let original_debug = DebugInfo::read(&original.file);
+        let patched_debug = DebugInfo::read(&patched.file);
+        let input = *input;
+        let mut subject =
+            Self { input, original, patched, correlation, original_debug, patched_debug };
         subject.part_changed_expendables();
         Ok(subject)
     }
@@ -120,6 +128,10 @@ impl<'a> Subject<'a> {
         self.compare_assembly(&mut result);
         self.compare_exports(&mut result);
         self.find_ambiguous(&mut result);
+        result.layouts = layouts::changes(&self.original_debug, &self.patched_debug);
+        if !result.functions.is_empty() {
+            result.refusals.extend(result.layouts.iter().cloned().map(Reason::Layout));
+        }
         let outside = OUTSIDE.iter().find(|(folder, _)| self.input.name.contains(folder));
         if let Some((_, what)) = outside.filter(|_| !result.is_empty()) {
             result.refusals.push(Reason::Outside(what));
@@ -175,12 +187,20 @@ impl<'a> Subject<'a> {
     }
 
     fn cause(&self, function: &Entity<'_>) -> Cause {
-        let source_name = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
-        let is_edited = |name: &&str| self.input.edited.contains(&source_name(name));
-        if self.input.edited.is_empty() || function.names.iter().any(|name| is_edited(name)) {
+        let edited = self.input.edited;
+        let names = || function.names.iter().map(|name| naming::source_name(name));
+        if edited.is_empty() || names().any(|name| edited.iter().any(|edited| edited == name)) {
             return Cause::Direct;
         }
-        Cause::Indirect
+        let debug = [&self.original_debug, &self.patched_debug];
+        let inlined: BTreeSet<&String> = names()
+            .flat_map(|name| debug.map(|debug| debug.inlined.get(name)))
+            .flatten()
+            .flatten()
+            .collect();
+        let from: Vec<String> =
+            inlined.into_iter().filter(|name| edited.contains(name)).cloned().collect();
+        if from.is_empty() { Cause::Indirect } else { Cause::Inlined(from) }
     }
 
     fn compare_data(&self, result: &mut Comparison) {

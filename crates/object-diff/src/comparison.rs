@@ -15,6 +15,8 @@ pub struct Comparison {
     pub removed_functions: Vec<String>,
     /// Data that is in both and differs.
     pub data: Vec<DataChange>,
+    /// Structures whose layout differs, as far as both objects have debug information.
+    pub layouts: Vec<LayoutChange>,
     /// Named data that only the patched object has.
     pub new_data: Vec<String>,
     /// What is worth knowing and changes nothing.
@@ -75,6 +77,15 @@ pub struct DataChange {
     pub kind: DataKind,
     /// How it differs.
     pub difference: DataDifference,
+}
+
+/// A structure or union whose layout differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayoutChange {
+    /// Name, with `struct` or `union` in front.
+    pub name: String,
+    /// What differs, for a person.
+    pub fields: Vec<String>,
 }
 
 /// Sorts of data.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::Subject;
 use crate::comparison::Comparison;
+use crate::debug_info::Signature;
 use crate::extraction::{Extract, Links, Replacement, Superseded};
 use crate::input::Input;
 use crate::naming;
@@ -116,8 +117,8 @@ pub(crate) fn include_parts(patched: &View<'_>, included: &mut BTreeMap<usize, I
     }
 }
 
-/// A clone may be called in another way than before. If only changed functions call it, the old
-/// one can stay for threads that are in their old versions.
+/// A function that is called in another way than before: the old one stays as it is for threads
+/// that are in its old callers, if all callers are changed.
 fn is_superseded(
     subject: &Subject<'_>,
     changed: &BTreeMap<usize, usize>,
@@ -128,8 +129,11 @@ fn is_superseded(
     else {
         return false;
     };
-    if !old.is_local || !new.is_local || !naming::is_clone(old.name) {
-        return false;
+    let Some(callers) = callers(&subject.original, before) else { return false };
+    let signatures = signatures(subject, old.name);
+    if !old.is_local || !new.is_local {
+        // Nobody can call it as before who is not compiled anew.
+        return signatures.is_some_and(|(old, new)| !takes_calls_of(&new, &old));
     }
     let is_changed_caller = |caller: usize| {
         let entity = subject.original.entity(caller);
@@ -138,8 +142,20 @@ fn is_superseded(
         let is_gone = subject.correlation.patched(caller).is_none();
         caller == before || is_gone || changed.contains_key(&caller)
     };
-    let callers = callers(&subject.original, before);
-    callers.is_some_and(|callers| callers.into_iter().all(is_changed_caller))
+    let may_differ = naming::is_clone(old.name) || signatures.is_some_and(|(old, new)| old != new);
+    may_differ && callers.into_iter().all(is_changed_caller)
+}
+
+/// The parameters of a function before and after.
+fn signatures(subject: &Subject<'_>, name: &str) -> Option<(Signature, Signature)> {
+    let name = naming::source_name(name);
+    let before = subject.original_debug.signatures.get(name)?.clone();
+    Some((before, subject.patched_debug.signatures.get(name)?.clone()))
+}
+
+/// A function does with the arguments that callers of another one pass: it has no parameter more.
+fn takes_calls_of(new: &Signature, old: &Signature) -> bool {
+    old.parameters.starts_with(&new.parameters)
 }
 
 /// The functions that call a function; `None` when its address is taken.
@@ -186,7 +202,7 @@ fn superseded(subject: &Subject<'_>, included: &BTreeMap<usize, Included>) -> Ve
         list.push(Superseded {
             name: old.name.to_owned(),
             new_symbol: function.symbol.clone(),
-            reason: "only changed functions call it, each version in its own way".to_owned(),
+            reason: "its callers change with it, so each version keeps its own".to_owned(),
         });
     }
     list

@@ -15,10 +15,12 @@
 mod compare;
 mod comparison;
 mod correlation;
+mod debug_info;
 mod extract;
 mod extraction;
 mod input;
 mod instructions;
+mod layouts;
 mod matching;
 mod naming;
 mod object_file;
@@ -29,7 +31,7 @@ mod writer;
 
 pub use compare::compare;
 pub use comparison::{
-    Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, Note,
+    Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, LayoutChange, Note,
 };
 pub use extract::extract;
 pub use extraction::{Extract, Links, Reference, Replacement, Site, Superseded};

@@ -23,6 +23,11 @@ pub(crate) fn without_numbers(name: &str) -> String {
     result
 }
 
+/// A function's name in the source.
+pub(crate) fn source_name(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
 /// Part of a function that is never called, only jumped to: `foo.cold`, `foo.cold.3`.
 pub(crate) fn parent_of_split_part(name: &str) -> Option<&str> {
     let (parent, rest) = name.split_once(".cold")?;

@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::Serialize;
 
-use crate::comparison::{DataChange, DataDifference, DataKind};
+use crate::comparison::{DataChange, DataDifference, DataKind, LayoutChange};
 
 /// Why there is no patch of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -30,13 +30,11 @@ pub enum Reason {
     #[error("{}", Changed(.0))]
     Data(DataChange),
     /// A structure's layout differs.
-    #[error("struct {name} changes: {}; objects of the old layout exist already", .fields.join(", "))]
-    Layout {
-        /// Name of the structure.
-        name: String,
-        /// What differs, field by field.
-        fields: Vec<String>,
-    },
+    #[error(
+        "{} changes: {}; objects of the old layout exist already, and only code is patched: leave \
+         the field out, or keep what it holds elsewhere", .0.name, .0.fields.join(", ")
+    )]
+    Layout(LayoutChange),
     /// A function that runs during boot only differs.
     #[error("{0} runs during boot only (__init), so a change to it does nothing: leave it out")]
     InitFunction(String),

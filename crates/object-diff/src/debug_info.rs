@@ -1,0 +1,292 @@
+//! What the debug information of an object tells: layouts of structures, parameters of functions,
+//! and what was inlined where.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use gimli::{
+    AttributeValue, DebuggingInformationEntry, Dwarf, EndianReader, EntriesTreeNode, LittleEndian,
+    Reader as _, Unit, UnitOffset,
+};
+use object::elf;
+
+use crate::object_file::{ObjectFile, Place, Section};
+
+type Reader = EndianReader<LittleEndian, Rc<[u8]>>;
+type Die<'abbrev, 'unit> = DebuggingInformationEntry<'abbrev, 'unit, Reader>;
+
+/// How deep types may be nested.
+const DEEPEST: u32 = 32;
+
+/// A structure or union.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// In bytes.
+    pub(crate) size: u64,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field, those of nameless parts included. Offsets and sizes in bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
+/// What a parameter is passed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// In a register, as far as there are any.
+    Scalar,
+    /// A structure of this many bytes.
+    Aggregate(u64),
+}
+
+/// A function as its callers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signature {
+    pub(crate) parameters: Vec<Passed>,
+    pub(crate) has_result: bool,
+}
+
+/// What an object's debug information tells; nothing when there is none.
+#[derive(Debug, Default)]
+pub(crate) struct DebugInfo {
+    /// By name, with `struct` or `union` in front.
+    pub(crate) layouts: BTreeMap<String, Layout>,
+    /// By the function's name in the source.
+    pub(crate) signatures: BTreeMap<String, Signature>,
+    /// The functions that are inlined into a function, by names in the source.
+    pub(crate) inlined: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl DebugInfo {
+    /// Reads it; what cannot be read is left out.
+    pub(crate) fn read(file: &ObjectFile<'_>) -> Self {
+        let load = |id: gimli::SectionId| -> Result<Reader, gimli::Error> {
+            let section = file.sections.iter().find(|section| section.name == id.name());
+            let bytes = section.map_or_else(Vec::new, |section| relocated(file, section));
+            Ok(EndianReader::new(bytes.into(), LittleEndian))
+        };
+        let mut info = Self::default();
+        let Ok(dwarf) = Dwarf::load(load) else { return info };
+        let mut units = dwarf.units();
+        while let Ok(Some(header)) = units.next() {
+            let Ok(unit) = dwarf.unit(header) else { continue };
+            Walk { dwarf: &dwarf, unit: &unit }.unit(&mut info);
+        }
+        info
+    }
+}
+
+/// The bytes of a debug section with its references to others filled in.
+fn relocated(file: &ObjectFile<'_>, section: &Section<'_>) -> Vec<u8> {
+    if section.has(elf::SHF_COMPRESSED) {
+        return Vec::new();
+    }
+    let mut bytes = section.data.to_vec();
+    for relocation in &section.relocations {
+        let Some(symbol) = file.symbol(relocation) else { continue };
+        let base = if symbol.place == Place::Undefined { 0 } else { symbol.value as i64 };
+        let value = base.wrapping_add(relocation.addend).to_le_bytes();
+        let width = relocation.width().unwrap_or(0) as usize;
+        let start = relocation.offset as usize;
+        let field = start.checked_add(width).and_then(|end| bytes.get_mut(start..end));
+        if let (Some(field), Some(value)) = (field, value.get(..width)) {
+            field.copy_from_slice(value);
+        }
+    }
+    bytes
+}
+
+struct Walk<'d> {
+    dwarf: &'d Dwarf<Reader>,
+    unit: &'d Unit<Reader>,
+}
+
+impl Walk<'_> {
+    fn unit(&self, info: &mut DebugInfo) {
+        let Ok(mut tree) = self.unit.entries_tree(None) else { return };
+        let Ok(root) = tree.root() else { return };
+        let mut children = root.children();
+        while let Ok(Some(child)) = children.next() {
+            self.top_level(child, info);
+        }
+    }
+
+    fn top_level(&self, node: EntriesTreeNode<'_, '_, '_, Reader>, info: &mut DebugInfo) {
+        let die = node.entry();
+        match die.tag() {
+            gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type => {
+                let kind = if die.tag() == gimli::DW_TAG_union_type { "union" } else { "struct" };
+                if let Some(name) = self.name(die)
+                    && let Some(layout) = self.layout(die.offset())
+                {
+                    info.layouts.entry(format!("{kind} {name}")).or_insert(layout);
+                }
+            }
+            gimli::DW_TAG_subprogram => self.function(node, info),
+            _ => {}
+        }
+    }
+
+    fn function(&self, node: EntriesTreeNode<'_, '_, '_, Reader>, info: &mut DebugInfo) {
+        let die = node.entry();
+        let origin = self.reference(die, gimli::DW_AT_abstract_origin);
+        let Some(name) = self.name(die).or_else(|| self.name_at(origin?)) else { return };
+        if origin.is_none() {
+            let signature = self.signature(die);
+            info.signatures.entry(name.clone()).or_insert(signature);
+        }
+        let inlined = info.inlined.entry(name).or_default();
+        self.find_inlined(node, inlined, 0);
+    }
+
+    fn find_inlined(
+        &self,
+        node: EntriesTreeNode<'_, '_, '_, Reader>,
+        found: &mut BTreeSet<String>,
+        depth: u32,
+    ) {
+        if depth > DEEPEST {
+            return;
+        }
+        let mut children = node.children();
+        while let Ok(Some(child)) = children.next() {
+            let die = child.entry();
+            if die.tag() == gimli::DW_TAG_inlined_subroutine {
+                let origin = self.reference(die, gimli::DW_AT_abstract_origin);
+                found.extend(origin.and_then(|origin| self.name_at(origin)));
+            }
+            self.find_inlined(child, found, depth + 1);
+        }
+    }
+
+    fn signature(&self, die: &Die<'_, '_>) -> Signature {
+        let has_result = self.reference(die, gimli::DW_AT_type).is_some();
+        let mut parameters = Vec::new();
+        self.for_children(die.offset(), |child| {
+            if child.tag() == gimli::DW_TAG_formal_parameter {
+                let kind =
+                    self.reference(child, gimli::DW_AT_type).map(|kind| self.passed(kind, 0));
+                parameters.push(kind.unwrap_or(Passed::Scalar));
+            }
+        });
+        Signature { parameters, has_result }
+    }
+
+    fn passed(&self, kind: UnitOffset, depth: u32) -> Passed {
+        let Ok(die) = self.unit.entry(kind) else { return Passed::Scalar };
+        match die.tag() {
+            gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type => {
+                Passed::Aggregate(self.number(&die, gimli::DW_AT_byte_size).unwrap_or(0))
+            }
+            gimli::DW_TAG_typedef
+            | gimli::DW_TAG_const_type
+            | gimli::DW_TAG_volatile_type
+            | gimli::DW_TAG_restrict_type
+                if depth < DEEPEST =>
+            {
+                let inner = self.reference(&die, gimli::DW_AT_type);
+                inner.map_or(Passed::Scalar, |inner| self.passed(inner, depth + 1))
+            }
+            _ => Passed::Scalar,
+        }
+    }
+
+    fn layout(&self, offset: UnitOffset) -> Option<Layout> {
+        let die = self.unit.entry(offset).ok()?;
+        // A declaration has no size.
+        let size = self.number(&die, gimli::DW_AT_byte_size)?;
+        let mut layout = Layout { size, fields: Vec::new() };
+        self.fields(offset, 0, &mut layout.fields, 0);
+        Some(layout)
+    }
+
+    fn fields(&self, offset: UnitOffset, base: u64, fields: &mut Vec<Field>, depth: u32) {
+        let mut nameless = Vec::new();
+        self.for_children(offset, |member| {
+            if member.tag() != gimli::DW_TAG_member {
+                return;
+            }
+            let byte = self.number(member, gimli::DW_AT_data_member_location).unwrap_or(0);
+            let bit = self.number(member, gimli::DW_AT_data_bit_offset);
+            let offset = base.wrapping_add(bit.unwrap_or(byte.wrapping_mul(8)));
+            let kind = self.reference(member, gimli::DW_AT_type);
+            match (self.name(member), kind) {
+                (Some(name), kind) => {
+                    let bits = self.number(member, gimli::DW_AT_bit_size);
+                    let whole = || kind.map_or(0, |kind| self.size(kind, 0).wrapping_mul(8));
+                    fields.push(Field { name, offset, size: bits.unwrap_or_else(whole) });
+                }
+                (None, Some(kind)) => nameless.push((kind, offset)),
+                (None, None) => {}
+            }
+        });
+        for (kind, offset) in nameless.into_iter().filter(|_| depth < DEEPEST) {
+            self.fields(kind, offset, fields, depth + 1);
+        }
+    }
+
+    /// Bytes of a type.
+    fn size(&self, kind: UnitOffset, depth: u32) -> u64 {
+        let Ok(die) = self.unit.entry(kind) else { return 0 };
+        if let Some(size) = self.number(&die, gimli::DW_AT_byte_size) {
+            return size;
+        }
+        let inner = self.reference(&die, gimli::DW_AT_type).filter(|_| depth < DEEPEST);
+        let size = inner.map_or(0, |inner| self.size(inner, depth + 1));
+        if die.tag() != gimli::DW_TAG_array_type {
+            return size;
+        }
+        let mut count = 1_u64;
+        self.for_children(kind, |range| {
+            if range.tag() != gimli::DW_TAG_subrange_type {
+                return;
+            }
+            let last =
+                self.number(range, gimli::DW_AT_upper_bound).map(|last| last.wrapping_add(1));
+            let elements = last.or_else(|| self.number(range, gimli::DW_AT_count));
+            count = count.wrapping_mul(elements.unwrap_or(0));
+        });
+        size.wrapping_mul(count)
+    }
+
+    fn for_children(&self, offset: UnitOffset, mut work: impl FnMut(&Die<'_, '_>)) {
+        let Ok(mut tree) = self.unit.entries_tree(Some(offset)) else { return };
+        let Ok(root) = tree.root() else { return };
+        let mut children = root.children();
+        while let Ok(Some(child)) = children.next() {
+            work(child.entry());
+        }
+    }
+
+    fn name(&self, die: &Die<'_, '_>) -> Option<String> {
+        let value = die.attr_value(gimli::DW_AT_name).ok()??;
+        let text = self.dwarf.attr_string(self.unit, value).ok()?;
+        Some(text.to_string_lossy().ok()?.into_owned())
+    }
+
+    fn name_at(&self, offset: UnitOffset) -> Option<String> {
+        let die = self.unit.entry(offset).ok()?;
+        // A copy of a function may refer to the function by way of another copy.
+        let name = self.name(&die);
+        name.or_else(|| {
+            let origin = self.reference(&die, gimli::DW_AT_abstract_origin)?;
+            self.name(&self.unit.entry(origin).ok()?)
+        })
+    }
+
+    fn number(&self, die: &Die<'_, '_>, attribute: gimli::DwAt) -> Option<u64> {
+        die.attr_value(attribute).ok()??.udata_value()
+    }
+
+    fn reference(&self, die: &Die<'_, '_>, attribute: gimli::DwAt) -> Option<UnitOffset> {
+        match die.attr_value(attribute).ok()?? {
+            AttributeValue::UnitRef(offset) => Some(offset),
+            AttributeValue::DebugInfoRef(offset) => offset.to_unit_offset(&self.unit.header),
+            _ => None,
+        }
+    }
+}
