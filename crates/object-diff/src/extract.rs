@@ -2,6 +2,7 @@
 
 mod boot_constant;
 mod cutter;
+mod jump_label;
 mod origin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +61,9 @@ pub fn extract(
     let included = included(&subject, comparison);
     let replacements = replacements(&subject, &included);
     let superseded = superseded(&subject, &included);
-    let (elf, references) = Cutter::new(&subject, links, included).cut().map_err(refuse)?;
-    Ok(Extract { elf, replacements, superseded, references })
+    let cut = Cutter::new(&subject, links, included).cut().map_err(refuse)?;
+    let (elf, references, copied_keys) = (cut.elf, cut.references, cut.copied_keys);
+    Ok(Extract { elf, replacements, superseded, copied_keys, references })
 }
 
 /// The changed functions, with the parts split off them, and the new ones that others may call.

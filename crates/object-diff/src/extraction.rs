@@ -10,6 +10,10 @@ pub struct Links {
     /// Global functions that other objects of this patch replace or supersede: direct calls to them
     /// lead to their new versions (`lucos_new_NAME`).
     pub replaced: BTreeSet<String>,
+    /// Keys of jump labels that the kernel makes read-only after boot, for kernels whose loader
+    /// writes to the key of every jump label that a module brings (those before 6.10). Such labels
+    /// get a key of their own, see [`CopiedKey`].
+    pub read_only_keys: BTreeSet<String>,
     /// Other names for undefined symbols, for those that are not unique in the kernel.
     pub renamed: BTreeMap<String, String>,
 }
@@ -25,8 +29,21 @@ pub struct Extract {
     /// stay as they are for the threads that are in their old callers, because the calling
     /// convention differs.
     pub superseded: Vec<Superseded>,
+    /// Keys of jump labels that are there a second time.
+    pub copied_keys: Vec<CopiedKey>,
     /// Every undefined symbol of the object.
     pub references: Vec<Reference>,
+}
+
+/// A `struct static_key` of the kernel that never changes again, and one in [`Extract::elf`] that
+/// stands for it. Before the patch is applied, the module must enable the copy if the original is
+/// enabled, and disable it otherwise (`static_key_enable`, `static_key_disable`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CopiedKey {
+    /// Undefined symbol of the original.
+    pub original: String,
+    /// Global symbol of the copy.
+    pub copy: String,
 }
 
 /// A function to redirect.

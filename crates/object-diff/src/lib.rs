@@ -34,6 +34,6 @@ pub use comparison::{
     Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, LayoutChange, Note,
 };
 pub use extract::extract;
-pub use extraction::{Extract, Links, Reference, Replacement, Site, Superseded};
+pub use extraction::{CopiedKey, Extract, Links, Reference, Replacement, Site, Superseded};
 pub use input::{Input, SpecialSizes};
 pub use refusal::{Reason, Refusal};

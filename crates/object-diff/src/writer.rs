@@ -83,6 +83,11 @@ impl Writer {
         self.object.section_symbol(section)
     }
 
+    /// The name of a symbol.
+    pub(crate) fn name(&self, symbol: SymbolId) -> String {
+        self.object.symbol(symbol).name().unwrap_or_default().to_owned()
+    }
+
     /// A symbol that another object defines.
     pub(crate) fn undefined(&mut self, name: &str) -> SymbolId {
         if let Some(symbol) = self.undefined.get(name) {

@@ -143,6 +143,25 @@ fn a_jump_label_keeps_its_key() {
 }
 
 #[test]
+fn a_key_that_is_read_only_is_copied() {
+    let pair = Pair::of(LABEL, &LABEL.replace("x : x + 1", "x : x + 3"));
+    let links = lucos_object_diff::Links {
+        read_only_keys: ["key".to_owned()].into(),
+        ..Default::default()
+    };
+    let extract = pair.try_extract(&links).unwrap();
+    let [copied] = extract.copied_keys.as_slice() else { panic!("{extract:?}") };
+    assert_eq!(copied.original, "key");
+    let list = relocations(&extract.elf);
+    let table: Vec<_> = list.iter().filter(|found| found.0 == "__jump_table").collect();
+    assert_eq!((table[2].2.as_str(), table[2].3), (copied.copy.as_str(), 1));
+    // A NOP where the branch is likely: the key is defined as true.
+    let data = section(&extract.elf, ".data").unwrap();
+    assert_eq!(data, [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(extract.references.iter().any(|reference| reference.name == "key"));
+}
+
+#[test]
 fn another_key_is_a_change() {
     let pair = Pair::of(LABEL, &LABEL.replace("branch(&key)", "branch(&other)"));
     assert_eq!(pair.changed(), ["user"]);

@@ -21,7 +21,7 @@ fn fields(after: &str) -> Vec<String> {
     let comparison = debug(TYPES, after).compare();
     let [Reason::Layout(change)] = comparison.refusals.as_slice() else { panic!("{comparison:?}") };
     assert_eq!(change.name, "struct thing");
-    assert_eq!(comparison.layouts, [change.clone()]);
+    assert_eq!(comparison.layouts, std::slice::from_ref(change));
     change.fields.clone()
 }
 

@@ -6,11 +6,12 @@ use object::elf;
 use object::write::SymbolId;
 
 use super::boot_constant;
+use super::jump_label::{self, KeyBits};
 use super::origin::Origins;
 use super::{Fate, Included, include_parts, new_function};
 use crate::compare::Subject;
 use crate::correlation::blank_links;
-use crate::extraction::{Links, Reference};
+use crate::extraction::{CopiedKey, Links, Reference};
 use crate::matching::fragment_end;
 use crate::naming;
 use crate::refusal::Reason;
@@ -46,6 +47,13 @@ struct Moved {
     placed: Placed,
 }
 
+/// What comes out.
+pub(super) struct Cut {
+    pub(super) elf: Vec<u8>,
+    pub(super) references: Vec<Reference>,
+    pub(super) copied_keys: Vec<CopiedKey>,
+}
+
 pub(super) struct Cutter<'s, 'a> {
     subject: &'s Subject<'a>,
     links: &'s Links,
@@ -57,6 +65,8 @@ pub(super) struct Cutter<'s, 'a> {
     /// Nameless bytes by section and start.
     nameless: BTreeMap<(usize, u64), Moved>,
     references: BTreeMap<String, Reference>,
+    /// Copies of keys of jump labels, by the original's symbol.
+    keys: BTreeMap<String, (SymbolId, CopiedKey)>,
     /// Functions and data whose links are to be done.
     open: VecDeque<(usize, Placed)>,
     /// Nameless bytes whose links are to be done.
@@ -81,6 +91,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
             symbols: BTreeMap::new(),
             nameless: BTreeMap::new(),
             references: BTreeMap::new(),
+            keys: BTreeMap::new(),
             open: VecDeque::new(),
             open_nameless: VecDeque::new(),
             failures: Vec::new(),
@@ -88,7 +99,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
         }
     }
 
-    pub(super) fn cut(mut self) -> Result<(Vec<u8>, Vec<Reference>), Vec<Reason>> {
+    pub(super) fn cut(mut self) -> Result<Cut, Vec<Reason>> {
         let functions: Vec<usize> = self.included.keys().copied().collect();
         for function in functions {
             self.symbol_of(function);
@@ -106,8 +117,9 @@ impl<'s, 'a> Cutter<'s, 'a> {
             return Err(self.failures);
         }
         let references = self.references.into_values().collect();
+        let copied_keys = self.keys.into_values().map(|(_, key)| key).collect();
         let elf = self.writer.finish();
-        elf.map(|elf| (elf, references))
+        elf.map(|elf| Cut { elf, references, copied_keys })
             .map_err(|error| vec![Reason::Malformed(format!("cannot be written: {error}"))])
     }
 
@@ -374,10 +386,72 @@ impl<'s, 'a> Cutter<'s, 'a> {
             let at = link.offset - entry.start;
             if home.name == tables::ALTERNATIVES && position == 1 {
                 self.carry_replacement(entry, link, at, placed);
+            } else if home.name == tables::JUMP_LABELS && self.has_read_only_key(link) {
+                self.copy_key(entry, link, at, placed);
             } else {
                 self.relocate_link(link, at, placed, Use::Table);
             }
         }
+    }
+
+    fn has_read_only_key(&self, link: &Link) -> bool {
+        self.key_name(link).is_some_and(|name| self.links.read_only_keys.contains(name))
+    }
+
+    /// The variable that a field of a table refers to.
+    fn key_name(&self, link: &Link) -> Option<&'s str> {
+        let patched = &self.subject.patched;
+        match link.target {
+            Target::External(symbol, _) => patched.file.symbols.get(symbol).map(|found| found.name),
+            Target::Entity(index, _) => {
+                patched.entity(index).filter(|found| !found.is_code).map(|found| found.name)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives a jump label a key of the patch's own instead of one that must not be written to.
+    fn copy_key(&mut self, entry: &Entry, link: &Link, at: u64, placed: Placed) {
+        let (Target::External(_, distance) | Target::Entity(_, distance)) = link.target else {
+            return;
+        };
+        let Some(name) = self.key_name(link) else { return };
+        let bits = KeyBits::of(distance);
+        let Some(is_true) = bits.and_then(|bits| Some(bits.is_true_at_first(self.code_at(entry)?)))
+        else {
+            self.fail(format!("has a jump label that depends on a part of {name}"));
+            return;
+        };
+        let tag = super::object_tag(self.subject.input.name);
+        let copy = match self.keys.get(name) {
+            Some((copy, _)) => *copy,
+            None => {
+                let Some((symbol, _)) = self.destination(link.target, Use::Address) else { return };
+                let original = self.writer.name(symbol);
+                let new = format!("lucos_key_{name}{tag}");
+                let flags = elf::SHF_ALLOC.0 | elf::SHF_WRITE.0;
+                let bytes = jump_label::key(is_true);
+                let placed = self.writer.place(".data", flags, &bytes, 8);
+                let size = bytes.len() as u64;
+                let copy = self.writer.define(&new, placed, size, Naming::Data, false);
+                self.keys.insert(name.to_owned(), (copy, CopiedKey { original, copy: new }));
+                copy
+            }
+        };
+        let addend = distance.wrapping_sub(link.bias);
+        if let Err(error) = self.writer.relocate(placed, at, link.kind, copy, addend) {
+            self.fail(error.to_string());
+        }
+    }
+
+    /// The first byte of the instruction that an entry of a table is about.
+    fn code_at(&self, entry: &Entry) -> Option<u8> {
+        let patched = &self.subject.patched;
+        let link = patched.links(entry.section, entry.start, entry.end).first()?;
+        let Target::Entity(index, distance) = link.target else { return None };
+        let entity = patched.entity(index)?;
+        let start = entity.entry.checked_add_signed(distance)?;
+        patched.section(entity.section)?.bytes(start, start + 1).first().copied()
     }
 
     fn carry_replacement(&mut self, entry: &Entry, link: &Link, at: u64, placed: Placed) {
