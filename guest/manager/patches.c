@@ -18,6 +18,7 @@
 #include "registration.h"
 #include "settle.h"
 #include "site.h"
+#include "slot.h"
 #include "symbols.h"
 
 /* How often, and how many milliseconds apart, a busy LUCOS is asked again. */
@@ -81,12 +82,39 @@ struct attempt {
 	unsigned int count;
 	struct lucos_function functions[LUCOS_MAX_FUNCTIONS];
 	struct module *owners[LUCOS_MAX_FUNCTIONS];
+	struct lucos_fence *fences[LUCOS_MAX_FUNCTIONS];
+	bool holds_slot[LUCOS_MAX_FUNCTIONS];
 };
+
+static unsigned long site_of(const struct lucos_function *function)
+{
+	return function->old_start + function->site_offset;
+}
 
 static void drop_owner(struct attempt *attempt, unsigned int index)
 {
 	module_put(attempt->owners[index]);
 	attempt->owners[index] = NULL;
+}
+
+/* Makes sure that nobody else changes a site once it is in force. */
+static bool reserve(struct attempt *attempt, unsigned int index,
+		    struct lucos_failure *failure)
+{
+	const struct lucos_function *function = &attempt->functions[index];
+	unsigned long site = site_of(function);
+
+	if (!attempt->fences[index])
+		attempt->fences[index] = lucos_fence_make();
+	if (!attempt->fences[index])
+		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
+	/* The patch below keeps the slot for the one that stands on it. */
+	if (!(function->flags & LUCOS_FUNCTION_SITE_IS_SLOT) ||
+	    lucos_patches_own_site(site))
+		return true;
+	attempt->holds_slot[index] =
+		lucos_slot_hold(function->name, site, failure);
+	return attempt->holds_slot[index];
 }
 
 static bool judge(struct attempt *attempt, unsigned int index, bool at_slot,
@@ -110,7 +138,8 @@ static bool judge(struct attempt *attempt, unsigned int index, bool at_slot,
 				  wanted->name, wanted->new_entry);
 	function->new_entry = wanted->new_entry;
 	function->new_size = size;
-	return lucos_descriptor_expect(patch, function, failure);
+	return lucos_descriptor_expect(patch, function, failure) &&
+	       reserve(attempt, index, failure);
 }
 
 static s64 ask(struct attempt *attempt, struct lucos_registers *registers,
@@ -131,7 +160,10 @@ static s64 ask(struct attempt *attempt, struct lucos_registers *registers,
 		.rcx = (unsigned long)descriptor,
 		.rdx = descriptor->total_length,
 	};
+	/* LUCOS shall not meet code that the kernel is half-way through changing. */
+	mutex_lock(lucos_symbols.text_mutex);
 	result = lucos_patient_hypercall(LUCOS_CALL_APPLY, registers, failure);
+	mutex_unlock(lucos_symbols.text_mutex);
 	kvfree(descriptor);
 	return result;
 }
@@ -176,7 +208,7 @@ static bool ask_until_settled(struct attempt *attempt,
 	return false;
 }
 
-/* Keeps what is needed later; the references on owners go over. */
+/* Keeps what is needed later; what was taken for each function goes over. */
 static void keep(struct attempt *attempt)
 {
 	struct loaded_patch *loaded = attempt->loaded;
@@ -192,10 +224,30 @@ static void keep(struct attempt *attempt)
 		else
 			function->owner = attempt->owners[i];
 		attempt->owners[i] = NULL;
-		function->site = judged->old_start + judged->site_offset;
+		function->site = site_of(judged);
+		function->holds_slot = attempt->holds_slot[i];
+		attempt->holds_slot[i] = false;
+		function->fence = attempt->fences[i];
+		attempt->fences[i] = NULL;
+		lucos_fence_put_up(function->fence, function->site,
+				   judged->old_start + judged->old_size);
 		function->no_jump = judged->flags & LUCOS_FUNCTION_NO_JUMP;
 		function->settled = function->no_jump;
 	}
+}
+
+/* Gives back what was taken for an attempt and is not kept. */
+static void drop(struct attempt *attempt)
+{
+	unsigned int i;
+
+	for (i = 0; i < attempt->count; i++) {
+		drop_owner(attempt, i);
+		lucos_fence_remove(attempt->fences[i]);
+		if (attempt->holds_slot[i])
+			lucos_slot_release(site_of(&attempt->functions[i]));
+	}
+	kvfree(attempt);
 }
 
 /* Checks a patch and puts it in force, or only checks it. */
@@ -212,6 +264,7 @@ static bool arm(struct loaded_patch *loaded, bool check_only,
 	attempt->loaded = loaded;
 	attempt->flags = check_only ? LUCOS_FLAG_CHECK_ONLY : 0;
 	attempt->count = lucos_patch_functions(loaded->patch);
+	lucos_kprobes_lock();
 	for (i = 0; armed && i < attempt->count; i++)
 		armed = judge(attempt, i, false, failure);
 	armed = armed && ask_until_settled(attempt, failure);
@@ -221,9 +274,8 @@ static bool arm(struct loaded_patch *loaded, bool check_only,
 		loaded->one_by_one = false;
 		keep(attempt);
 	}
-	for (i = 0; i < attempt->count; i++)
-		drop_owner(attempt, i);
-	kvfree(attempt);
+	drop(attempt);
+	lucos_kprobes_unlock();
 	return armed;
 }
 
@@ -359,6 +411,24 @@ static void uncover(const struct loaded_patch *gone)
 						loaded->functions[i].no_jump;
 }
 
+/* The sites of a patch are the kernel's again. */
+static void give_back(struct loaded_patch *loaded)
+{
+	unsigned int i;
+
+	lucos_kprobes_lock();
+	for (i = 0; i < loaded->count; i++) {
+		struct loaded_function *function = &loaded->functions[i];
+
+		lucos_fence_remove(function->fence);
+		function->fence = NULL;
+		if (function->holds_slot)
+			lucos_slot_release(function->site);
+		function->holds_slot = false;
+	}
+	lucos_kprobes_unlock();
+}
+
 static bool roll_back(struct loaded_patch *loaded,
 		      struct lucos_failure *failure)
 {
@@ -374,6 +444,7 @@ static bool roll_back(struct loaded_patch *loaded,
 		return false;
 	}
 	loaded->state = LOADED_DRAINING;
+	give_back(loaded);
 	uncover(loaded);
 	return true;
 }

@@ -8,6 +8,7 @@
 #include <linux/mutex.h>
 
 #include "failure.h"
+#include "fence.h"
 #include "hypercall.h"
 
 /* Most modules whose symbols one patch uses. */
@@ -23,6 +24,8 @@ struct loaded_function {
 	unsigned long site;
 	bool no_jump;		/* keeps its trap for good */
 	bool settled;		/* has its jump, or no chance of one */
+	bool holds_slot;	/* the site is the slot, and kept from ftrace */
+	struct lucos_fence *fence;	/* while applied */
 	struct module *owner;	/* with a reference; NULL: the kernel */
 };
 

@@ -8,6 +8,7 @@
 #include "hypercall.h"
 #include "patches.h"
 #include "report.h"
+#include "slot.h"
 
 #define LOG_PIECE 4096
 
@@ -95,6 +96,47 @@ static bool find_patch(u32 number, u32 *position, struct lucos_failure *failure)
 	return false;
 }
 
+static bool read_function(u32 position, unsigned int index,
+			  struct lucos_failure *failure)
+{
+	return read_record(LUCOS_QUERY_FUNCTION, (u64)position << 32 | index,
+			   sizeof(struct lucos_function_status), failure);
+}
+
+const struct lucos_function_status *
+lucos_report_function(const struct loaded_patch *loaded, unsigned int index,
+		      struct lucos_failure *failure)
+{
+	u32 position;
+
+	if (!find_patch(loaded->number, &position, failure) ||
+	    !read_function(position, index, failure))
+		return NULL;
+	return &buffer.function;
+}
+
+/* Functions whose calls are led elsewhere before they get to LUCOS's site. */
+static unsigned int count_overridden(const struct loaded_patch *loaded)
+{
+	unsigned int i, count = 0;
+
+	if (loaded->state != LOADED_APPLIED)
+		return 0;
+	for (i = 0; i < loaded->count; i++)
+		count += lucos_slot_overrides(loaded->functions[i].site);
+	return count;
+}
+
+static unsigned int count_all_overridden(void)
+{
+	struct loaded_patch *loaded;
+	unsigned int count = 0;
+
+	list_for_each_entry(loaded, &lucos_patches, link)
+		count += count_overridden(loaded);
+	return count;
+}
+
 static void add_number(struct lucos_reply *reply, const char *name, u64 value)
 {
 	lucos_reply(reply, ", \"%s\": %llu", name, value);
@@ -142,6 +184,7 @@ bool lucos_report_status(struct lucos_reply *reply,
 		add_number(reply, "applied", status->applied);
 		add_number(reply, "trapping", status->trapping);
 		add_number(reply, "jumping", status->jumping);
+		add_number(reply, "overridden", count_all_overridden());
 		add_number(reply, "patch_capacity", status->patch_capacity);
 		add_number(reply, "restarts", status->restarts);
 		add_number(reply, "region_start", status->region_start);
@@ -172,6 +215,7 @@ static void add_patch(struct lucos_reply *reply,
 		    loaded->module->name, state_names[loaded->state]);
 	add_number(reply, "number", loaded->number);
 	add_number(reply, "functions", loaded->count);
+	add_number(reply, "overridden", count_overridden(loaded));
 	if (!find_patch(loaded->number, &position, &failure))
 		return;
 	add_number(reply, "trapping", buffer.patch.trapping);
@@ -204,11 +248,14 @@ static void add_function(struct lucos_reply *reply,
 			 const struct loaded_patch *loaded, unsigned int index)
 {
 	const struct lucos_function_status *status = &buffer.function;
-	const struct module *owner = loaded->functions[index].owner;
+	const struct loaded_function *function = &loaded->functions[index];
+	bool overridden = loaded->state == LOADED_APPLIED &&
+			  lucos_slot_overrides(function->site);
 
 	lucos_reply(reply, "{\"name\": ");
 	lucos_reply_string(reply, status->name, sizeof(status->name));
-	lucos_reply(reply, ", \"module\": \"%s\"", owner ? owner->name : "");
+	lucos_reply(reply, ", \"module\": \"%s\"",
+		    function->owner ? function->owner->name : "");
 	lucos_reply(reply, ", \"old\": \"0x%llx\", \"site\": \"0x%llx\"",
 		    status->old_start, status->site);
 	lucos_reply(reply, ", \"new\": \"0x%llx\", \"state\": \"%s\"",
@@ -217,6 +264,8 @@ static void add_function(struct lucos_reply *reply,
 	add_number(reply, "trap_calls", status->trap_calls);
 	add_number(reply, "window", status->window);
 	add_number(reply, "below", status->below);
+	lucos_reply(reply, ", \"overridden\": %s",
+		    overridden ? "true" : "false");
 	lucos_reply(reply, "}");
 }
 
@@ -232,10 +281,7 @@ static bool report_loaded(struct lucos_reply *reply,
 	if (!find_patch(loaded->number, &position, failure))
 		return false;
 	for (i = 0; i < loaded->count; i++) {
-		u64 selector = (u64)position << 32 | i;
-
-		if (!read_record(LUCOS_QUERY_FUNCTION, selector,
-				 sizeof(struct lucos_function_status), failure))
+		if (!read_function(position, i, failure))
 			return false;
 		if (i)
 			lucos_reply(reply, ", ");

@@ -4,6 +4,7 @@
 #define LUCOS_MANAGER_REPORT_H
 
 #include "failure.h"
+#include "patches.h"
 #include "reply.h"
 
 /* Each appends one JSON object and a line feed, or fills `failure`. */
@@ -14,5 +15,13 @@ bool lucos_report_list(struct lucos_reply *reply,
 bool lucos_report_patch(struct lucos_reply *reply, const char *name,
 			struct lucos_failure *failure);
 bool lucos_report_log(struct lucos_reply *reply, struct lucos_failure *failure);
+
+/*
+ * What LUCOS says of a function of a patch, or NULL after filling `failure`.
+ * The patch lock is held, and guards what is returned.
+ */
+const struct lucos_function_status *
+lucos_report_function(const struct loaded_patch *loaded, unsigned int index,
+		      struct lucos_failure *failure);
 
 #endif

@@ -19,6 +19,7 @@
 #include "load.h"
 #include "patches.h"
 #include "registration.h"
+#include "report.h"
 #include "settle.h"
 #include "threads.h"
 
@@ -123,6 +124,19 @@ static s64 ask_for_jump(const struct loaded_patch *loaded, u32 function)
 	return result < 0 ? result : (s64)registers.rbx;
 }
 
+/* A function with a jump takes kprobes behind its window again. */
+static void shorten_fence(const struct loaded_patch *loaded, unsigned int index)
+{
+	const struct loaded_function *function = &loaded->functions[index];
+	const struct lucos_function_status *status;
+	struct lucos_failure failure;
+
+	status = lucos_report_function(loaded, index, &failure);
+	if (status && status->state == LUCOS_SITE_JUMP)
+		lucos_fence_shorten(function->fence,
+				    function->site + status->window);
+}
+
 /* Whether every function that waits for its jump has a free window. */
 static bool all_free(const struct round *round, const struct aim *aim)
 {
@@ -147,8 +161,10 @@ static bool settle_together(struct loaded_patch *loaded)
 	result = ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS);
 	if (result < (s64)possible)
 		return result < 0 && is_temporary(-result);
-	for (i = 0; i < loaded->count; i++)
+	for (i = 0; i < loaded->count; i++) {
 		loaded->functions[i].settled = true;
+		shorten_fence(loaded, i);
+	}
 	return true;
 }
 
@@ -169,6 +185,8 @@ static void settle_function(const struct round *round, const struct aim *aim)
 	/* What is not temporary is for good; `lucos show` says why. */
 	loaded->functions[aim->function].settled =
 		result >= 0 || !is_temporary(-result);
+	if (result >= 0)
+		shorten_fence(loaded, aim->function);
 }
 
 /* Gives the module's name to `unload` when the patch is not used any more. */

@@ -6,11 +6,12 @@
  * behind the ENDBR; without either, the entry.
  */
 #include <linux/kallsyms.h>
-#include <linux/mutex.h>
 #include <linux/string.h>
 
+#include "fence.h"
 #include "patches.h"
 #include "site.h"
+#include "slot.h"
 #include "symbols.h"
 #include "window.h"
 
@@ -21,8 +22,6 @@ static const u8 endbr64[ENDBR_SIZE] = { 0xf3, 0x0f, 0x1e, 0xfa };
 #ifdef CONFIG_X86_KERNEL_IBT
 static const u8 sealed_endbr[ENDBR_SIZE] = { 0x66, 0x0f, 0x1f, 0x00 };
 #endif
-static const u8 empty_slot[SLOT_SIZE] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
-static const u8 call_opcode = 0xe8;
 
 /* Takes a reference on the module that a function belongs to, if it does. */
 static bool take_owner(const struct lucos_patch_function *wanted,
@@ -93,59 +92,6 @@ static unsigned int endbr_size(unsigned long address)
 	return 0;
 }
 
-/* Whether an ftrace user moves the instruction pointer at this slot. */
-static bool slot_redirects(unsigned long slot)
-{
-	struct ftrace_rec_iter *iter;
-	bool redirects = false;
-
-	mutex_lock(lucos_symbols.ftrace_lock);
-	for (iter = lucos_symbols.ftrace_rec_iter_start(); iter;
-	     iter = lucos_symbols.ftrace_rec_iter_next(iter)) {
-		struct dyn_ftrace *record =
-			lucos_symbols.ftrace_rec_iter_record(iter);
-
-		if (record->ip != slot)
-			continue;
-		redirects = record->flags & FTRACE_FL_IPMODIFY;
-		break;
-	}
-	mutex_unlock(lucos_symbols.ftrace_lock);
-	return redirects;
-}
-
-static bool check_slot(const struct lucos_patch_function *wanted,
-		       unsigned long slot, bool at_slot,
-		       struct lucos_failure *failure)
-{
-	const u8 *bytes = (const u8 *)slot;
-
-	if (lucos_patches_own_site(slot))
-		return true;
-	if (!memcmp(bytes, empty_slot, SLOT_SIZE))
-		return true;
-	if (bytes[0] != call_opcode)
-		return lucos_fail(failure, LUCOS_ERROR_SITE_FOREIGN,
-				  wanted->name, slot);
-	if (slot_redirects(slot))
-		return lucos_fail(failure, LUCOS_ERROR_FTRACE_REDIRECTED,
-				  wanted->name, slot);
-	if (at_slot)
-		return lucos_fail(failure, LUCOS_ERROR_FTRACE_ACTIVE,
-				  wanted->name, slot);
-	return true;
-}
-
-static bool has_kprobe(unsigned long address)
-{
-	bool found;
-
-	preempt_disable();
-	found = lucos_symbols.get_kprobe((void *)address);
-	preempt_enable();
-	return found;
-}
-
 /* Chooses the site and says what speaks against it. */
 static bool choose_site(const struct lucos_patch_function *wanted,
 			const struct module *owner, bool at_slot,
@@ -167,7 +113,8 @@ static bool choose_site(const struct lucos_patch_function *wanted,
 		return lucos_fail(failure, LUCOS_ERROR_BRANCH_TO_SITE,
 				  wanted->name, site);
 	if (slot) {
-		if (!check_slot(wanted, slot, at_slot, failure))
+		if (!lucos_patches_own_site(slot) &&
+		    !lucos_slot_check(wanted->name, slot, at_slot, failure))
 			return false;
 		function->flags |= LUCOS_FUNCTION_FENTRY_SLOT;
 		if (!at_slot)
@@ -181,7 +128,7 @@ static bool choose_site(const struct lucos_patch_function *wanted,
 		return lucos_fail(failure, LUCOS_ERROR_SITE_RESERVED,
 				  wanted->name, site);
 	}
-	if (has_kprobe(site))
+	if (lucos_kprobe_at(site))
 		return lucos_fail(failure, LUCOS_ERROR_KPROBE_AT_SITE,
 				  wanted->name, site);
 	if (site - start >= function->old_size)

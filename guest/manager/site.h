@@ -11,7 +11,8 @@
  * Judges the old function that a patch names and fills `function` but for the
  * new function and the expected bytes. `at_slot` asks for the ftrace slot
  * itself as the site. A reference is taken on the module that the function
- * belongs to, if it does to one, and left in `owner`. Can sleep.
+ * belongs to, if it does to one, and left in `owner`. Can sleep. The kprobe lock
+ * is held, so that what is said of kprobes stays true.
  */
 bool lucos_site_judge(const struct lucos_patch_function *wanted,
 		      const struct module *patch_module, bool at_slot,

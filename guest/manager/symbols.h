@@ -35,9 +35,13 @@ struct lucos_symbols {
 		(*search_exception_tables)(unsigned long address);
 	struct bug_entry *(*find_bug)(unsigned long address);
 	struct kprobe *(*get_kprobe)(void *address);
+	struct mutex *kprobe_mutex;
+	struct list_head *kprobe_blacklist;
 	unsigned long (*ftrace_location)(unsigned long address);
 	int (*ftrace_text_reserved)(const void *start, const void *end);
 	struct mutex *ftrace_lock;
+	struct ftrace_ops **ftrace_ops_list;	/* every active one, and */
+	struct ftrace_ops *ftrace_list_end;	/* what ends the list */
 	struct ftrace_rec_iter *(*ftrace_rec_iter_start)(void);
 	struct ftrace_rec_iter *
 		(*ftrace_rec_iter_next)(struct ftrace_rec_iter *iter);

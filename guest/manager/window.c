@@ -6,6 +6,7 @@
 #include <linux/mutex.h>
 #include <linux/preempt.h>
 
+#include "fence.h"
 #include "symbols.h"
 #include "window.h"
 
@@ -58,7 +59,7 @@ static enum lucos_window_reason table_reason(unsigned long address)
 		reason = LUCOS_REASON_EXCEPTION_TABLE;
 	else if (lucos_symbols.find_bug(address))
 		reason = LUCOS_REASON_BUG;
-	else if (lucos_symbols.get_kprobe((void *)address))
+	else if (lucos_kprobe_at(address))
 		reason = LUCOS_REASON_KPROBE;
 	preempt_enable();
 	return reason;

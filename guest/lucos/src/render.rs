@@ -16,7 +16,7 @@ pub fn list(reply: &Value) -> String {
     for patch in reply["patches"].as_array().into_iter().flatten() {
         rows.push([
             text(patch, "name"),
-            text(patch, "state"),
+            state(patch),
             number(patch, "functions").to_string(),
             number(patch, "trapping").to_string(),
             number(patch, "jumping").to_string(),
@@ -29,13 +29,21 @@ pub fn list(reply: &Value) -> String {
     table(&rows)
 }
 
+/// A patch some of whose functions are led elsewhere is not in force as it looks.
+fn state(patch: &Value) -> String {
+    match number(patch, "overridden") {
+        0 => text(patch, "state"),
+        _ => "overridden".to_owned(),
+    }
+}
+
 /// One patch with its functions.
 #[must_use]
 pub fn show(reply: &Value) -> String {
     let mut out = String::new();
     line(&mut out, "name", &text(reply, "name"));
     line(&mut out, "description", &text(reply, "description"));
-    line(&mut out, "state", &text(reply, "state"));
+    line(&mut out, "state", &state(reply));
     line(&mut out, "module", &text(reply, "module"));
     line(&mut out, "number", &number(reply, "number").to_string());
     for function in reply["function"].as_array().into_iter().flatten() {
@@ -53,6 +61,9 @@ fn show_function(out: &mut String, function: &Value) {
     line(out, "  new", &text(function, "new"));
     let site = format!("{} {}", text(function, "site"), text(function, "state").to_lowercase());
     line(out, "  site", &site);
+    if function["overridden"] == true {
+        line(out, "  overridden", "by the kernel's own livepatch or tracer, which is asked first");
+    }
     line(out, "  trap calls", &number(function, "trap_calls").to_string());
     let reason = text(function, "reason");
     let known = WindowReason::ALL.iter().find(|known| known.c_name() == reason);
@@ -80,6 +91,11 @@ pub fn status(reply: &Value) -> String {
     let redirections =
         format!("{} traps, {} jumps", number(reply, "trapping"), number(reply, "jumping"));
     line(&mut out, "redirections", &redirections);
+    let overridden = number(reply, "overridden");
+    if overridden != 0 {
+        let who = "by the kernel's own livepatch or tracer";
+        line(&mut out, "overridden", &format!("{overridden} {who}"));
+    }
     let stops = format!(
         "{}, the longest {} ticks",
         number(reply, "stops"),
@@ -213,6 +229,23 @@ mod tests {
         for part in ["f [loop]", "0x3 trap", "a jump label lies in the window", "trap calls  7"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn what_overrides_a_patch_is_shown() {
+        let patch = json!({
+            "name": "fix", "state": "applied", "functions": 1, "jumping": 1, "overridden": 1,
+            "description": "",
+            "function": [{ "name": "f", "site": "0x3", "state": "JUMP", "overridden": true }],
+        });
+        let text = list(&json!({ "patches": [patch] }));
+        assert!(text.contains("fix   overridden  1          0      1\n"), "{text}");
+        let text = show(&patch);
+        for part in ["state         overridden\n", "  overridden  by the kernel's own livepatch"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let text = status(&json!({ "overridden": 2 }));
+        assert!(text.contains("overridden    2 by the kernel's own livepatch"), "{text}");
     }
 
     #[test]
