@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod company;
 mod confinement;
 mod devices;
 mod mappings;
@@ -43,6 +44,7 @@ fn main() {
         update::trials(),
         update_faults::trials(),
         bad_input::trials(),
+        company::trials(),
     ]
     .into_iter()
     .flatten()
