@@ -209,10 +209,11 @@ impl<'a> Subject<'a> {
             else {
                 continue;
             };
-            if old.is_code || naming::is_expendable(old.name) {
+            let section = self.original.section_name(old);
+            let is_counted = section != tables::TYPE_NUMBERS && !naming::is_expendable(old.name);
+            if old.is_code || !is_counted {
                 continue;
             }
-            let section = self.original.section_name(old);
             let now = self.patched.section_name(new);
             let kind = self.original.section(old.section).map_or(DataKind::Variable, data_kind);
             let moved = self.patched.section(new.section).is_none_or(|now| data_kind(now) != kind);
@@ -234,7 +235,7 @@ impl<'a> Subject<'a> {
                 continue;
             }
             let section = self.patched.section_name(entity);
-            if tables::is_boot_only(section) {
+            if tables::is_boot_only(section) || section == tables::TYPE_NUMBERS {
                 result.notes.push(Note::Table(section.to_owned()));
             } else if is_ordinary_data(section) {
                 result.new_data.push(entity.name.to_owned());

@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::correlation::{Correlation, blank_links};
 use crate::naming;
+use crate::object_file::Section;
 use crate::tables;
 use crate::view::{Entity, Entry, Link, Role, Target, View, text_at};
 
@@ -273,7 +274,10 @@ impl Matcher<'_, '_> {
                 && after.is_text()
                 && text_at(before, old.1) == text_at(after, new.1);
         }
-        let (Ok(one), Ok(other)) = (u64::try_from(old.1), u64::try_from(new.1)) else {
+        let inside = |offset: i64, section: &Section<'_>| {
+            u64::try_from(offset).ok().filter(|offset| *offset < section.size)
+        };
+        let (Some(one), Some(other)) = (inside(old.1, before), inside(new.1, after)) else {
             return before.name == after.name && old.1 == new.1;
         };
         if depth >= DEEPEST {

@@ -8,7 +8,10 @@ use object::{Endianness, RelocationFlags, SectionFlags, SymbolFlags};
 use crate::refusal::Reason;
 
 /// Most bytes of a section; the largest of a kernel object has a few MB.
-const LARGEST_SECTION: u64 = 1 << 30;
+const LARGEST_SECTION: u64 = 64 << 20;
+
+/// Largest alignment of a section in bytes: that of a large page.
+const LARGEST_ALIGN: u64 = 2 << 20;
 
 /// Where a symbol is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,8 +181,11 @@ impl<'a> Section<'a> {
         let header = section.elf_section_header();
         let has_bytes = sh_type != elf::SHT_NOBITS;
         let data = if has_bytes { section.data().map_err(malformed)? } else { &[] };
-        if section.size() > LARGEST_SECTION {
-            return Err(Reason::Malformed("section too large".into()));
+        let align = section.align().max(1);
+        let is_sound =
+            section.size() <= LARGEST_SECTION && align.is_power_of_two() && align <= LARGEST_ALIGN;
+        if !is_sound {
+            return Err(Reason::Malformed("section of an impossible size or alignment".into()));
         }
         let mut relocations = Vec::new();
         for (offset, relocation) in section.relocations() {
@@ -198,7 +204,7 @@ impl<'a> Section<'a> {
         Ok(Self {
             name: section.name().map_err(malformed)?,
             flags: sh_flags.0,
-            align: section.align().max(1),
+            align,
             entry_size: header.sh_entsize.get(Endianness::Little),
             size: section.size(),
             data,

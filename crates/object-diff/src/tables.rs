@@ -30,6 +30,8 @@ pub(crate) enum Carry {
 pub(crate) const ORC_IP: &str = ".orc_unwind_ip";
 pub(crate) const ORC: &str = ".orc_unwind";
 pub(crate) const ALTERNATIVES: &str = ".altinstructions";
+/// Numbers of types, which the last step of the kernel's build fills in.
+pub(crate) const TYPE_NUMBERS: &str = ".BTF_ids";
 pub(crate) const BUGS: &str = "__bug_table";
 pub(crate) const JUMP_LABELS: &str = "__jump_table";
 pub(crate) const BOOT_POINTER: &str = "runtime_ptr_";
@@ -76,7 +78,6 @@ pub(crate) fn is_read_once(name: &str) -> bool {
         "_error_injection_whitelist",
         ".printk_index",
         ".export_symbol",
-        ".BTF_ids",
     ];
     let families = [
         "___ksymtab",

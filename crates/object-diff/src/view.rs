@@ -520,7 +520,9 @@ fn role(section: &Section<'_>, sizes: &SpecialSizes) -> Role {
 }
 
 fn makes_entity(symbol: &Symbol<'_>, role: Role) -> bool {
-    if symbol.name.is_empty() || symbol.name.starts_with(".L") {
+    // The latter are entries of lists that have names themselves.
+    let is_label = [".L", "__BTF_ID__"].iter().any(|start| symbol.name.starts_with(start));
+    if symbol.name.is_empty() || is_label {
         return false;
     }
     match role {

@@ -298,6 +298,13 @@ impl<'s, 'a> Cutter<'s, 'a> {
             self.fail(format!("uses {}, which is gone after boot ({section})", entity.name));
             return None;
         }
+        if section == tables::TYPE_NUMBERS {
+            self.fail(format!(
+                "uses {}, a new list of BTF numbers, which no module can have",
+                entity.name
+            ));
+            return None;
+        }
         self.symbol_of(index)
     }
 
