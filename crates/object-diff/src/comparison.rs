@@ -31,6 +31,37 @@ impl Comparison {
     pub fn is_empty(&self) -> bool {
         self.functions.is_empty() && self.data.is_empty() && self.refusals.is_empty()
     }
+
+    /// What can be done about the change.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        let is_data = |reason: &Reason| {
+            matches!(reason, Reason::Data(_) | Reason::Layout(_) | Reason::Table { .. })
+        };
+        if self.is_empty() {
+            Class::NoEffect
+        } else if self.refusals.iter().any(is_data) {
+            Class::Data
+        } else if self.refusals.is_empty() {
+            Class::Code
+        } else {
+            Class::Refused
+        }
+    }
+}
+
+/// What can be done about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Nothing: the kernel does not change by it.
+    NoEffect,
+    /// A patch of code.
+    Code,
+    /// Data that exists already would have to change with the code.
+    Data,
+    /// No patch, for other reasons.
+    Refused,
 }
 
 /// A function that differs.

@@ -2,6 +2,7 @@
 
 mod boot_constant;
 mod cutter;
+mod entries;
 mod jump_label;
 mod origin;
 
@@ -203,6 +204,7 @@ fn superseded(subject: &Subject<'_>, included: &BTreeMap<usize, Included>) -> Ve
         let Some(old) = subject.original.entity(before) else { continue };
         list.push(Superseded {
             name: old.name.to_owned(),
+            is_static: old.is_local,
             new_symbol: function.symbol.clone(),
             reason: "its callers change with it, so each version keeps its own".to_owned(),
         });

@@ -68,6 +68,8 @@ pub struct Replacement {
 pub struct Superseded {
     /// Name of the old function.
     pub name: String,
+    /// It is local to its object.
+    pub is_static: bool,
     /// Global symbol of the new version.
     pub new_symbol: String,
     /// Why.

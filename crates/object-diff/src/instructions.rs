@@ -1,6 +1,6 @@
 //! Where the instructions of a section begin and end, and where branches lead.
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 
 /// An instruction, by offsets in its section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,7 @@ pub(crate) fn decode(code: &[u8], start: u64) -> Vec<Place> {
                 width: fields.immediate_size() as u64,
             }
         });
-        let flow = instruction.flow_control();
-        let is_last = matches!(flow, FlowControl::UnconditionalBranch | FlowControl::Return);
+        let is_last = matches!(instruction.mnemonic(), Mnemonic::Jmp | Mnemonic::Ret);
         places.push(Place { start: from, end: from.wrapping_add(length as u64), branch, is_last });
         offset += length;
     }

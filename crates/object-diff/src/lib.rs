@@ -31,7 +31,8 @@ mod writer;
 
 pub use compare::compare;
 pub use comparison::{
-    Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, LayoutChange, Note,
+    Cause, Class, Comparison, DataChange, DataDifference, DataKind, FunctionChange, LayoutChange,
+    Note,
 };
 pub use extract::extract;
 pub use extraction::{CopiedKey, Extract, Links, Reference, Replacement, Site, Superseded};

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use object::elf;
 use object::write::SymbolId;
 
-use super::boot_constant;
-use super::jump_label::{self, KeyBits};
 use super::origin::Origins;
 use super::{Fate, Included, include_parts, new_function};
 use crate::compare::Subject;
@@ -15,8 +13,8 @@ use crate::extraction::{CopiedKey, Links, Reference};
 use crate::matching::fragment_end;
 use crate::naming;
 use crate::refusal::Reason;
-use crate::tables::{self, Carry};
-use crate::view::{Entity, Entry, Link, Role, Target};
+use crate::tables;
+use crate::view::{Entity, Link, Role, Target};
 use crate::writer::{Naming, Placed, Writer};
 
 /// Alignment of functions in bytes.
@@ -26,7 +24,7 @@ const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// From where something is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     /// A call or a jump.
     Branch,
     /// An entry of a table about the code.
@@ -36,7 +34,7 @@ enum Use {
 }
 
 /// A place in the new object: symbol and distance.
-type Destination = (SymbolId, i64);
+pub(super) type Destination = (SymbolId, i64);
 
 /// Bytes of the patched object that have been put into the new one.
 #[derive(Debug, Clone, Copy)]
@@ -55,18 +53,18 @@ pub(super) struct Cut {
 }
 
 pub(super) struct Cutter<'s, 'a> {
-    subject: &'s Subject<'a>,
-    links: &'s Links,
+    pub(super) subject: &'s Subject<'a>,
+    pub(super) links: &'s Links,
     included: BTreeMap<usize, Included>,
     origins: Origins,
-    writer: Writer,
+    pub(super) writer: Writer,
     /// Symbols of functions and data that have been put somewhere.
     symbols: BTreeMap<usize, SymbolId>,
     /// Nameless bytes by section and start.
     nameless: BTreeMap<(usize, u64), Moved>,
     references: BTreeMap<String, Reference>,
     /// Copies of keys of jump labels, by the original's symbol.
-    keys: BTreeMap<String, (SymbolId, CopiedKey)>,
+    pub(super) keys: BTreeMap<String, (SymbolId, CopiedKey)>,
     /// Functions and data whose links are to be done.
     open: VecDeque<(usize, Placed)>,
     /// Nameless bytes whose links are to be done.
@@ -123,7 +121,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
             .map_err(|error| vec![Reason::Malformed(format!("cannot be written: {error}"))])
     }
 
-    fn fail(&mut self, what: impl Into<String>) {
+    pub(super) fn fail(&mut self, what: impl Into<String>) {
         let reason = Reason::Unsupported { function: self.current.clone(), what: what.into() };
         if !self.failures.contains(&reason) {
             self.failures.push(reason);
@@ -187,7 +185,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
         }
     }
 
-    fn relocate_link(&mut self, link: &Link, at: u64, placed: Placed, usage: Use) {
+    pub(super) fn relocate_link(&mut self, link: &Link, at: u64, placed: Placed, usage: Use) {
         let Some((symbol, distance)) = self.destination(link.target, usage) else { return };
         let addend = distance.wrapping_sub(link.bias);
         if let Err(error) = self.writer.relocate(placed, at, link.kind, symbol, addend) {
@@ -196,7 +194,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
     }
 
     /// Where something of the patched object is for new code.
-    fn destination(&mut self, target: Target, usage: Use) -> Option<Destination> {
+    pub(super) fn destination(&mut self, target: Target, usage: Use) -> Option<Destination> {
         match target {
             Target::External(symbol, distance) => {
                 let name = self.subject.patched.file.symbols.get(symbol)?.name;
@@ -216,7 +214,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
         }
     }
 
-    fn external(&mut self, name: &str, usage: Use) -> SymbolId {
+    pub(super) fn external(&mut self, name: &str, usage: Use) -> SymbolId {
         if usage == Use::Branch && self.links.replaced.contains(name) {
             return self.writer.undefined(&format!("{}{name}", super::NEW));
         }
@@ -284,7 +282,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
         !self.subject.input.ibt || has_mark
     }
 
-    fn data(&mut self, index: usize) -> Option<SymbolId> {
+    pub(super) fn data(&mut self, index: usize) -> Option<SymbolId> {
         let subject = self.subject;
         let entity = subject.patched.entity(index)?;
         if naming::is_content_only(entity.name) {
@@ -353,7 +351,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
         gap
     }
 
-    fn copy_nameless(&mut self, section: usize, start: u64, end: u64) -> Option<Placed> {
+    pub(super) fn copy_nameless(&mut self, section: usize, start: u64, end: u64) -> Option<Placed> {
         if let Some(moved) = self.nameless.get(&(section, start)).filter(|moved| moved.end == end) {
             return Some(moved.placed);
         }
@@ -374,178 +372,10 @@ impl<'s, 'a> Cutter<'s, 'a> {
         self.open_nameless.push_back(moved);
         Some(placed)
     }
-
-    /// Takes an entry of a table along.
-    fn carry(&mut self, entry: &Entry) {
-        let subject = self.subject;
-        let Some(Role::Table(table)) = subject.patched.roles.get(entry.section) else { return };
-        let Some(home) = subject.patched.section(entry.section) else { return };
-        match table.carry {
-            Carry::No | Carry::BootConstant => return,
-            Carry::Orc => self.carry_orc(entry),
-            Carry::Yes => {}
-        }
-        let links = subject.patched.links(entry.section, entry.start, entry.end);
-        let mut bytes = home.bytes(entry.start, entry.end).to_vec();
-        blank_links(&mut bytes, entry.start, links);
-        let placed = self.writer.place(home.name, home.flags & KEPT_FLAGS, &bytes, home.align);
-        for (position, link) in links.iter().enumerate() {
-            let at = link.offset - entry.start;
-            if home.name == tables::ALTERNATIVES && position == 1 {
-                self.carry_replacement(entry, link, at, placed);
-            } else if home.name == tables::JUMP_LABELS && self.has_read_only_key(link) {
-                self.copy_key(entry, link, at, placed);
-            } else {
-                self.relocate_link(link, at, placed, Use::Table);
-            }
-        }
-    }
-
-    fn has_read_only_key(&self, link: &Link) -> bool {
-        self.key_name(link).is_some_and(|name| self.links.read_only_keys.contains(name))
-    }
-
-    /// The variable that a field of a table refers to.
-    fn key_name(&self, link: &Link) -> Option<&'s str> {
-        let patched = &self.subject.patched;
-        match link.target {
-            Target::External(symbol, _) => patched.file.symbols.get(symbol).map(|found| found.name),
-            Target::Entity(index, _) => {
-                patched.entity(index).filter(|found| !found.is_code).map(|found| found.name)
-            }
-            _ => None,
-        }
-    }
-
-    /// Gives a jump label a key of the patch's own instead of one that must not be written to.
-    fn copy_key(&mut self, entry: &Entry, link: &Link, at: u64, placed: Placed) {
-        let (Target::External(_, distance) | Target::Entity(_, distance)) = link.target else {
-            return;
-        };
-        let Some(name) = self.key_name(link) else { return };
-        let bits = KeyBits::of(distance);
-        let Some(is_true) = bits.and_then(|bits| Some(bits.is_true_at_first(self.code_at(entry)?)))
-        else {
-            self.fail(format!("has a jump label that depends on a part of {name}"));
-            return;
-        };
-        let tag = super::object_tag(self.subject.input.name);
-        let copy = match self.keys.get(name) {
-            Some((copy, _)) => *copy,
-            None => {
-                let Some((symbol, _)) = self.destination(link.target, Use::Address) else { return };
-                let original = self.writer.name(symbol);
-                let new = format!("lucos_key_{name}{tag}");
-                let flags = elf::SHF_ALLOC.0 | elf::SHF_WRITE.0;
-                let bytes = jump_label::key(is_true);
-                let placed = self.writer.place(".data", flags, &bytes, 8);
-                let size = bytes.len() as u64;
-                let copy = self.writer.define(&new, placed, size, Naming::Data, false);
-                self.keys.insert(name.to_owned(), (copy, CopiedKey { original, copy: new }));
-                copy
-            }
-        };
-        let addend = distance.wrapping_sub(link.bias);
-        if let Err(error) = self.writer.relocate(placed, at, link.kind, copy, addend) {
-            self.fail(error.to_string());
-        }
-    }
-
-    /// The first byte of the instruction that an entry of a table is about.
-    fn code_at(&self, entry: &Entry) -> Option<u8> {
-        let patched = &self.subject.patched;
-        let link = patched.links(entry.section, entry.start, entry.end).first()?;
-        let Target::Entity(index, distance) = link.target else { return None };
-        let entity = patched.entity(index)?;
-        let start = entity.entry.checked_add_signed(distance)?;
-        patched.section(entity.section)?.bytes(start, start + 1).first().copied()
-    }
-
-    fn carry_replacement(&mut self, entry: &Entry, link: &Link, at: u64, placed: Placed) {
-        let found = self.subject.patched.replacement(entry.section, entry.start, entry.end);
-        let Some((section, start, end)) = found else {
-            self.fail("has an alternative without a replacement");
-            return;
-        };
-        let Some(code) = self.copy_nameless(section, start, end) else { return };
-        let symbol = self.writer.section_symbol(code.section);
-        let addend = (code.offset as i64).wrapping_sub(link.bias);
-        if let Err(error) = self.writer.relocate(placed, at, link.kind, symbol, addend) {
-            self.fail(error.to_string());
-        }
-    }
-
-    /// The unwind table has its addresses in one section and the rest in another.
-    fn carry_orc(&mut self, entry: &Entry) {
-        let size = self.subject.input.sizes.orc_entry;
-        let sections = &self.subject.patched.file.sections;
-        let Some(home) = sections.iter().find(|section| section.name == tables::ORC) else {
-            self.fail("has addresses to unwind from and no table of how");
-            return;
-        };
-        let index = entry.start / (entry.end - entry.start).max(1);
-        let bytes = home.bytes(index * size, (index + 1) * size).to_vec();
-        if bytes.len() as u64 != size {
-            self.fail("has an unwind table that is too short");
-            return;
-        }
-        self.writer.place(home.name, home.flags & KEPT_FLAGS, &bytes, 1);
-    }
-
-    /// Turns constants that the kernel fills in during boot into loads.
-    fn boot_constants(&mut self, index: usize, entity: &Entity<'_>, placed: Placed) {
-        let subject = self.subject;
-        for entry in subject.patched.entries_of(index) {
-            let Some(Role::Table(table)) = subject.patched.roles.get(entry.section) else {
-                continue;
-            };
-            if table.carry != Carry::BootConstant {
-                continue;
-            }
-            let Some(home) = subject.patched.section(entry.section) else { continue };
-            let Some(variable) = home.name.strip_prefix(tables::BOOT_POINTER) else {
-                self.fail(format!(
-                    "shifts by a number that the kernel fills in during boot ({}): put the change \
-                     where this is not inlined",
-                    home.name
-                ));
-                continue;
-            };
-            if !self.load_variable(entity, entry, variable, placed) {
-                self.fail(format!("{} marks an unknown instruction", home.name));
-            }
-        }
-    }
-
-    fn load_variable(
-        &mut self,
-        entity: &Entity<'_>,
-        entry: &Entry,
-        variable: &str,
-        placed: Placed,
-    ) -> bool {
-        let patched = &self.subject.patched;
-        let start = u64::try_from(entry.at).ok().and_then(|at| (entity.entry + at).checked_sub(2));
-        let Some(start) = start.filter(|start| *start >= entity.start) else { return false };
-        let Some(home) = patched.section(entity.section) else { return false };
-        let Some(load) = boot_constant::load_instead(home.bytes(start, start + 10)) else {
-            return false;
-        };
-        let symbol = match patched.named(variable) {
-            Some(own) => self.data(own),
-            None => Some(self.external(variable, Use::Address)),
-        };
-        let Some(symbol) = symbol else { return false };
-        let at = start - entity.start;
-        let addend = load.field as i64 - load.end as i64;
-        let field = at + load.field;
-        self.writer.overwrite(placed, at, &load.code)
-            && self.writer.relocate(placed, field, elf::R_X86_64_PC32, symbol, addend).is_ok()
-    }
 }
 
 /// Flags that mean the same in the new object.
-const KEPT_FLAGS: u64 = elf::SHF_ALLOC.0 | elf::SHF_WRITE.0 | elf::SHF_EXECINSTR.0;
+pub(super) const KEPT_FLAGS: u64 = elf::SHF_ALLOC.0 | elf::SHF_WRITE.0 | elf::SHF_EXECINSTR.0;
 
 /// The section of the new object: those with a section of their own go together again.
 fn new_section<'n>(name: &'n str, entity: &Entity<'_>) -> &'n str {

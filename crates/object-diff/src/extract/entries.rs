@@ -1,0 +1,120 @@
+//! The entries of the kernel's tables about functions that go along.
+
+use object::elf;
+
+use super::boot_constant;
+use super::cutter::{Cutter, KEPT_FLAGS, Use};
+use crate::correlation::blank_links;
+use crate::tables::{self, Carry};
+use crate::view::{Entity, Entry, Link, Role};
+use crate::writer::Placed;
+
+impl Cutter<'_, '_> {
+    /// Takes an entry of a table along.
+    pub(super) fn carry(&mut self, entry: &Entry) {
+        let subject = self.subject;
+        let Some(Role::Table(table)) = subject.patched.roles.get(entry.section) else { return };
+        let Some(home) = subject.patched.section(entry.section) else { return };
+        match table.carry {
+            Carry::No | Carry::BootConstant => return,
+            Carry::Orc => self.carry_orc(entry),
+            Carry::Yes => {}
+        }
+        let links = subject.patched.links(entry.section, entry.start, entry.end);
+        let mut bytes = home.bytes(entry.start, entry.end).to_vec();
+        blank_links(&mut bytes, entry.start, links);
+        let placed = self.writer.place(home.name, home.flags & KEPT_FLAGS, &bytes, home.align);
+        for (position, link) in links.iter().enumerate() {
+            let at = link.offset - entry.start;
+            if home.name == tables::ALTERNATIVES && position == 1 {
+                self.carry_replacement(entry, link, at, placed);
+            } else if home.name == tables::JUMP_LABELS && self.has_read_only_key(link) {
+                self.copy_key(entry, link, at, placed);
+            } else {
+                self.relocate_link(link, at, placed, Use::Table);
+            }
+        }
+    }
+
+    fn carry_replacement(&mut self, entry: &Entry, link: &Link, at: u64, placed: Placed) {
+        let found = self.subject.patched.replacement(entry.section, entry.start, entry.end);
+        let Some((section, start, end)) = found else {
+            self.fail("has an alternative without a replacement");
+            return;
+        };
+        let Some(code) = self.copy_nameless(section, start, end) else { return };
+        let symbol = self.writer.section_symbol(code.section);
+        let addend = (code.offset as i64).wrapping_sub(link.bias);
+        if let Err(error) = self.writer.relocate(placed, at, link.kind, symbol, addend) {
+            self.fail(error.to_string());
+        }
+    }
+
+    /// The unwind table has its addresses in one section and the rest in another.
+    fn carry_orc(&mut self, entry: &Entry) {
+        let size = self.subject.input.sizes.orc_entry;
+        let sections = &self.subject.patched.file.sections;
+        let Some(home) = sections.iter().find(|section| section.name == tables::ORC) else {
+            self.fail("has addresses to unwind from and no table of how");
+            return;
+        };
+        let index = entry.start / (entry.end - entry.start).max(1);
+        let bytes = home.bytes(index * size, (index + 1) * size).to_vec();
+        if bytes.len() as u64 != size {
+            self.fail("has an unwind table that is too short");
+            return;
+        }
+        self.writer.place(home.name, home.flags & KEPT_FLAGS, &bytes, 1);
+    }
+
+    /// Turns constants that the kernel fills in during boot into loads.
+    pub(super) fn boot_constants(&mut self, index: usize, entity: &Entity<'_>, placed: Placed) {
+        let subject = self.subject;
+        for entry in subject.patched.entries_of(index) {
+            let Some(Role::Table(table)) = subject.patched.roles.get(entry.section) else {
+                continue;
+            };
+            if table.carry != Carry::BootConstant {
+                continue;
+            }
+            let Some(home) = subject.patched.section(entry.section) else { continue };
+            let Some(variable) = home.name.strip_prefix(tables::BOOT_POINTER) else {
+                self.fail(format!(
+                    "shifts by a number that the kernel fills in during boot ({}): put the change \
+                     where this is not inlined",
+                    home.name
+                ));
+                continue;
+            };
+            if !self.load_variable(entity, entry, variable, placed) {
+                self.fail(format!("{} marks an unknown instruction", home.name));
+            }
+        }
+    }
+
+    fn load_variable(
+        &mut self,
+        entity: &Entity<'_>,
+        entry: &Entry,
+        variable: &str,
+        placed: Placed,
+    ) -> bool {
+        let patched = &self.subject.patched;
+        let start = u64::try_from(entry.at).ok().and_then(|at| (entity.entry + at).checked_sub(2));
+        let Some(start) = start.filter(|start| *start >= entity.start) else { return false };
+        let Some(home) = patched.section(entity.section) else { return false };
+        let Some(load) = boot_constant::load_instead(home.bytes(start, start + 10)) else {
+            return false;
+        };
+        let symbol = match patched.named(variable) {
+            Some(own) => self.data(own),
+            None => Some(self.external(variable, Use::Address)),
+        };
+        let Some(symbol) = symbol else { return false };
+        let at = start - entity.start;
+        let addend = load.field as i64 - load.end as i64;
+        let field = at + load.field;
+        self.writer.overwrite(placed, at, &load.code)
+            && self.writer.relocate(placed, field, elf::R_X86_64_PC32, symbol, addend).is_ok()
+    }
+}
