@@ -8,6 +8,7 @@ mod boot;
 mod company;
 mod confinement;
 mod devices;
+mod hostile;
 mod mappings;
 mod nmi;
 mod on_target;
@@ -45,6 +46,7 @@ fn main() {
         update_faults::trials(),
         bad_input::trials(),
         company::trials(),
+        hostile::trials(),
     ]
     .into_iter()
     .flatten()

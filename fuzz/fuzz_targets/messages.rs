@@ -1,0 +1,6 @@
+//! See `lucos_hostile_input::messages`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = lucos_hostile_input::messages::check(data);
+});
