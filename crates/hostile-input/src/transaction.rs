@@ -230,7 +230,7 @@ fn plan(shared: &Shared, input: &mut Input<'_>) -> FunctionPlan {
     let jumps = usize::from(input.u8() % 32);
     let memory = &shared.0.borrow().memory;
     let mut found: Vec<u8> = memory.iter().skip(offset).take(length).copied().collect();
-    if input.u8() % 16 == 0
+    if input.u8().is_multiple_of(16)
         && let Some(last) = found.last_mut()
     {
         *last ^= 1;
