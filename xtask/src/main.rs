@@ -7,6 +7,7 @@ mod command;
 mod guest;
 mod images;
 mod modules;
+mod patch;
 mod run;
 mod size;
 mod toolchain;
@@ -46,6 +47,8 @@ enum Verb {
     Lint,
     /// Print how many lines of code each part has, and how large the images are.
     Size(size::SizeArgs),
+    /// Make a live patch of a diff, or of a fix in a newer version of Debian's source.
+    Patch(lucos_patch_builder::arguments::BuildArgs),
     /// Write an ISO that boots LUCOS with a Debian guest from BIOS or UEFI.
     Iso(run::IsoArgs),
 }
@@ -73,6 +76,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Test(args) => return check::test(&workspace, &args),
         Verb::Lint => check::lint(&workspace)?,
         Verb::Size(args) => return size::run(&workspace, &args),
+        Verb::Patch(args) if !patch::run(&workspace, &args) => return Ok(ExitCode::FAILURE),
+        Verb::Patch(_) => {}
         Verb::Iso(args) => run::iso(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)

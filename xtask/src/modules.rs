@@ -153,7 +153,7 @@ fn compile_further(
 }
 
 /// Where the kernel's build system says what a module exports.
-const SYMBOLS: &str = "Module.symvers";
+pub const SYMBOLS: &str = "Module.symvers";
 
 fn make(folder: &Path, headers: &Path, symbols: Option<&Path>, variables: &[String]) -> Result<()> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,0 +1,450 @@
+//! From a change to a module.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lucos_debian_archive::archive::Archive;
+use lucos_debian_archive::kernel::Version;
+use lucos_debian_archive::packages::Consent;
+use lucos_object_diff::{Comparison, Extract, Input, Links, compare, extract};
+
+use crate::change::debian::Cut;
+use crate::change::{self, FileChange};
+use crate::compile::{self, Object};
+use crate::error::{Error, at};
+use crate::explanation::{Explanation, ObjectExplanation};
+use crate::image::{self, Vmlinux};
+use crate::kernel_tree::{self, KernelTree};
+use crate::module_image::ModuleImage;
+use crate::patch_module::{self, PatchModule, Replaced};
+use crate::progress::Progress;
+use crate::references::{Exports, Resolver, Used};
+use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
+use crate::touched::Touched;
+
+/// Where a change comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A unified diff.
+    Diff(PathBuf),
+    /// The difference to a newer version of the distribution's source package.
+    Debian {
+        /// The version that has the fix.
+        version: String,
+        /// Files in the source.
+        files: Vec<String>,
+        /// Functions; none for all that changed in the files.
+        functions: Vec<String>,
+    },
+}
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The kernel that the patch is for.
+    pub kernel: Version,
+    /// The change.
+    pub origin: Origin,
+    /// The module to write.
+    pub output: PathBuf,
+    /// What the patch does, for `lucos show`; where it comes from is added.
+    pub description: Option<String>,
+    /// `Module.symvers` of an update manager built for this kernel.
+    pub manager_symbols: Option<PathBuf>,
+}
+
+/// Builds a patch.
+///
+/// # Errors
+/// When anything is missing, does not fit together, or cannot be patched.
+pub fn build(
+    archive: &Archive,
+    request: &Request,
+    consent: Consent,
+    mut progress: Progress,
+) -> Result<Explanation, Error> {
+    let tree = KernelTree::open(archive, &request.kernel, consent, &mut progress)?;
+    let kernel = progress.stage("Kernel image", || image::read(&tree.kernel.image))?;
+    let changes = changes(archive, &tree, &request.origin, &mut progress)?;
+    let touched =
+        progress.stage("Touched objects", || Touched::find(&tree.pristine(), &changes))?;
+    let pairs = compile_both(&tree, &touched, &changes, &mut progress)?;
+    let edited: Vec<String> = changes.iter().flat_map(FileChange::edited_functions).collect();
+    let compared =
+        progress.stage("Comparing", || compare_all(&pairs, &kernel, &request.kernel, &edited))?;
+    let origin = request.origin.describe();
+    let mut explanation = Explanation {
+        kernel: tree.kernel.release.clone(),
+        version: tree.version.clone(),
+        build_id: kernel.build_id().iter().map(|byte| format!("{byte:02x}")).collect(),
+        origin: origin.clone(),
+        files: changes.iter().map(|change| change.path.clone()).collect(),
+        objects: Vec::new(),
+        module: None,
+        stages: Vec::new(),
+    };
+    if compared.iter().all(|one| one.comparison.is_empty()) {
+        explanation.objects = compared.into_iter().map(Compared::without_effect).collect();
+        explanation.stages = progress.into_stages();
+        return Ok(explanation);
+    }
+    let headers = tree.kernel.headers.clone().unwrap_or_default();
+    let exports = Exports::read(&headers)?;
+    let made = progress.stage("Matching with the kernel", || {
+        Assembly { tree: &tree, kernel: &kernel, exports: &exports }.make(compared)
+    })?;
+    progress.stage("Module", || {
+        let name = patch_module::name_of_file(&request.output);
+        let text = match &request.description {
+            Some(text) => format!("{text} ({origin})"),
+            None => origin.clone(),
+        };
+        let module = PatchModule {
+            name: &name,
+            description: &text,
+            build_id: kernel.build_id(),
+            payloads: &made.payloads,
+            functions: &made.functions,
+            spaces: &made.spaces,
+        };
+        module.build(&headers, request.manager_symbols.as_deref(), &request.output)
+    })?;
+    explanation.objects = made.objects;
+    explanation.module = Some(request.output.clone());
+    explanation.stages = progress.into_stages();
+    Ok(explanation)
+}
+
+impl Origin {
+    fn describe(&self) -> String {
+        match self {
+            Self::Diff(path) => {
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
+            Self::Debian { version, files, functions } => {
+                let what = if functions.is_empty() { files } else { functions };
+                format!("{} of Debian {version}", what.join(", "))
+            }
+        }
+    }
+}
+
+fn changes(
+    archive: &Archive,
+    tree: &KernelTree,
+    origin: &Origin,
+    progress: &mut Progress,
+) -> Result<Vec<FileChange>, Error> {
+    let pristine = tree.pristine();
+    match origin {
+        Origin::Diff(path) => {
+            let text = fs::read_to_string(path).map_err(at(path))?;
+            let diffs = change::parse(&text)?;
+            let fitted = diffs.iter().map(|diff| {
+                let file = pristine.join(&diff.path);
+                match fs::read_to_string(&file) {
+                    Ok(before) => Ok(diff.fit(&before)?),
+                    Err(_) if diff.is_new => Ok(diff.fit("")?),
+                    Err(_) => Err(change::Error::NoFile(diff.path.clone()).into()),
+                }
+            });
+            fitted.collect()
+        }
+        Origin::Debian { version, files, functions } => {
+            let newer = archive.cache().join("sources").join(version);
+            if !newer.exists() {
+                progress.stage("Newer sources", || {
+                    kernel_tree::unpack_source(archive, version, &newer)
+                })?;
+            }
+            let cut = Cut {
+                from: (&pristine, &tree.version),
+                to: (&newer, version),
+                files,
+                functions,
+            };
+            Ok(cut.changes()?)
+        }
+    }
+}
+
+/// An object without and with the change.
+struct Pair {
+    original: Object,
+    patched: Object,
+}
+
+fn compile_both(
+    tree: &KernelTree,
+    touched: &Touched,
+    changes: &[FileChange],
+    progress: &mut Progress,
+) -> Result<Vec<Pair>, Error> {
+    let work = WorkTree { tree };
+    work.restore()?;
+    let paths = touched.all();
+    let mut originals =
+        progress.stage("Compiling without the change", || compile::original(tree, &paths))?;
+    if let Some(path) = touched.direct.iter().find(|path| !originals.contains_key(*path)) {
+        return Err(Error::NotCompiled { file: path.clone() });
+    }
+    let paths: BTreeSet<String> = originals.keys().cloned().collect();
+    let patched = progress.stage("Compiling with the change", || {
+        work.apply(changes)?;
+        let patched = compile::changed(tree, &paths);
+        work.restore()?;
+        patched
+    })?;
+    Ok(patched
+        .into_iter()
+        .filter_map(|(path, patched)| {
+            let original = originals.remove(&path)?;
+            Some(Pair { original, patched })
+        })
+        .collect())
+}
+
+/// The source tree while a change is in it.
+struct WorkTree<'a> {
+    tree: &'a KernelTree,
+}
+
+impl WorkTree<'_> {
+    /// Puts the changed files in place of their links. What changes is noted first, so that the
+    /// next build can put it back if this one does not.
+    fn apply(&self, changes: &[FileChange]) -> Result<(), Error> {
+        let list: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+        let note = self.tree.changed_list();
+        fs::write(&note, list.join("\n")).map_err(at(&note))?;
+        for change in changes {
+            let file = self.tree.root().join(&change.path);
+            if file.exists() {
+                fs::remove_file(&file).map_err(at(&file))?;
+            }
+            fs::write(&file, change.after()).map_err(at(&file))?;
+        }
+        Ok(())
+    }
+
+    fn restore(&self) -> Result<(), Error> {
+        let note = self.tree.changed_list();
+        let Ok(list) = fs::read_to_string(&note) else {
+            return Ok(());
+        };
+        for path in list.lines() {
+            let (file, pristine) = (self.tree.root().join(path), self.tree.pristine().join(path));
+            if file.exists() {
+                fs::remove_file(&file).map_err(at(&file))?;
+            }
+            if pristine.exists() {
+                fs::hard_link(&pristine, &file).map_err(at(&file))?;
+            }
+        }
+        fs::remove_file(&note).map_err(at(&note))
+    }
+}
+
+/// A pair and what differs.
+struct Compared<'a> {
+    pair: &'a Pair,
+    comparison: Comparison,
+    ibt: bool,
+    edited: &'a [String],
+}
+
+impl Compared<'_> {
+    fn input<'a>(&'a self, kernel: &Vmlinux) -> Input<'a> {
+        input(self.pair, kernel, self.ibt, self.edited)
+    }
+
+    fn part_of(&self) -> String {
+        part_of(&self.pair.original)
+    }
+
+    fn without_effect(self) -> ObjectExplanation {
+        ObjectExplanation {
+            object: self.pair.original.path.clone(),
+            part_of: self.part_of(),
+            comparison: self.comparison,
+            matched: 0,
+            superseded: Vec::new(),
+            uses: Vec::new(),
+        }
+    }
+}
+
+fn input<'a>(pair: &'a Pair, kernel: &Vmlinux, ibt: bool, edited: &'a [String]) -> Input<'a> {
+    Input {
+        original: &pair.original.bytes,
+        patched: &pair.patched.bytes,
+        sizes: kernel.sizes(),
+        ibt,
+        module: pair.original.module.is_some(),
+        name: &pair.original.path,
+        edited,
+    }
+}
+
+fn part_of(object: &Object) -> String {
+    match &object.module {
+        None => KERNEL_OBJECT.to_owned(),
+        Some(path) => path.rsplit('/').next().unwrap_or(path).replace('-', "_"),
+    }
+}
+
+fn compare_all<'a>(
+    pairs: &'a [Pair],
+    kernel: &Vmlinux,
+    version: &Version,
+    edited: &'a [String],
+) -> Result<Vec<Compared<'a>>, Error> {
+    // Only the newer series is built for indirect branch tracking.
+    let ibt = lucos_debian_archive::kernel::Series::of(version)
+        == Some(lucos_debian_archive::kernel::Series::Debian6_12);
+    let mut all = Vec::new();
+    for pair in pairs {
+        let comparison = compare(&input(pair, kernel, ibt, edited))?;
+        if !comparison.refusals.is_empty() {
+            return Err(Error::Refused(lucos_object_diff::Refusal {
+                object: pair.original.path.clone(),
+                reasons: comparison.refusals,
+            }));
+        }
+        all.push(Compared { pair, comparison, ibt, edited });
+    }
+    Ok(all)
+}
+
+/// What becomes the module.
+struct Made {
+    payloads: Vec<Vec<u8>>,
+    functions: Vec<Replaced>,
+    spaces: BTreeSet<String>,
+    objects: Vec<ObjectExplanation>,
+}
+
+struct Assembly<'a> {
+    tree: &'a KernelTree,
+    kernel: &'a Vmlinux,
+    exports: &'a Exports,
+}
+
+impl Assembly<'_> {
+    fn make(&self, compared: Vec<Compared<'_>>) -> Result<Made, Error> {
+        let (changed, same): (Vec<_>, Vec<_>) =
+            compared.into_iter().partition(|one| !one.comparison.is_empty());
+        let mut made = Made {
+            payloads: Vec::new(),
+            functions: Vec::new(),
+            spaces: BTreeSet::new(),
+            objects: same.into_iter().map(Compared::without_effect).collect(),
+        };
+        let links = self.links(&changed)?;
+        for one in changed {
+            self.add(one, &links, &mut made)?;
+        }
+        made.objects.sort_by(|a, b| a.object.cmp(&b.object));
+        Ok(made)
+    }
+
+    /// The global functions that the patch has new versions of.
+    fn links(&self, changed: &[Compared<'_>]) -> Result<Links, Error> {
+        let mut links = Links::default();
+        for one in changed {
+            let first = extract(&one.input(self.kernel), &one.comparison, &Links::default())?;
+            let global = first.replacements.iter().filter(|replacement| !replacement.is_static);
+            links.replaced.extend(global.map(|replacement| replacement.name.clone()));
+            links
+                .replaced
+                .extend(first.superseded.iter().map(|superseded| superseded.name.clone()));
+        }
+        Ok(links)
+    }
+
+    fn add(&self, one: Compared<'_>, links: &Links, made: &mut Made) -> Result<(), Error> {
+        let object = &one.pair.original;
+        let module = match &object.module {
+            None => None,
+            Some(path) => {
+                let modules = self.tree.kernel.modules.clone().unwrap_or_default();
+                Some(ModuleImage::read(&modules, path)?)
+            }
+        };
+        let running: &dyn Running = match &module {
+            None => self.kernel,
+            Some(module) => module,
+        };
+        let code = ObjectCode::read(&object.path, &object.bytes, &self.kernel.sizes())?;
+        let matched = Matched::find(&object.path, &code, running)?;
+        let first = extract(&one.input(self.kernel), &one.comparison, links)?;
+        let ours = links.replaced.iter().map(|name| format!("lucos_new_{name}")).collect();
+        let resolver = Resolver {
+            object: &object.path,
+            matched: &matched,
+            running,
+            kernel: self.kernel,
+            exports: self.exports,
+            ours: &ours,
+        };
+        let (uses, renamed) = self.resolve(&resolver, &first, made)?;
+        let links = Links { renamed, ..links.clone() };
+        let last = extract(&one.input(self.kernel), &one.comparison, &links)?;
+        for replacement in &last.replacements {
+            let old = resolver.function(&replacement.name)?;
+            let expected = code
+                .functions
+                .get(&replacement.name)
+                .zip(matched.functions.get(&replacement.name))
+                .and_then(|(code, found)| run_pre::at_site(code, found, running));
+            let new_symbol = replacement.new_symbol.clone();
+            made.functions.push(Replaced { old, new_symbol, expected });
+        }
+        made.payloads.push(last.elf);
+        made.objects.push(ObjectExplanation {
+            object: object.path.clone(),
+            part_of: one.part_of(),
+            matched: matched.functions.len(),
+            superseded: last.superseded,
+            uses,
+            comparison: one.comparison,
+        });
+        Ok(())
+    }
+
+    /// What the undefined symbols mean, and the names that they get.
+    fn resolve(
+        &self,
+        resolver: &Resolver<'_>,
+        extract: &Extract,
+        made: &mut Made,
+    ) -> Result<(Vec<Used>, BTreeMap<String, String>), Error> {
+        let mut uses = Vec::new();
+        let mut renamed = BTreeMap::new();
+        for reference in &extract.references {
+            let Some(used) = resolver.resolve(reference)? else {
+                continue;
+            };
+            if used.object.is_empty() {
+                let space = self.exports.space(&used.name).unwrap_or_default();
+                if !space.is_empty() {
+                    made.spaces.insert(space.to_owned());
+                }
+            }
+            renamed.insert(reference.symbol.clone(), used.symbol());
+            uses.push(used);
+        }
+        Ok((uses, renamed))
+    }
+}
+
+/// Where packages, sources and objects are kept unless told otherwise.
+#[must_use]
+pub fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    };
+    let cache = absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(Path::new(".cache"))))?;
+    Some(cache.join("lucos"))
+}

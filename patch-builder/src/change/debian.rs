@@ -1,0 +1,214 @@
+//! The distribution's own fix, cut from the difference of two source packages.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::c_source::{Function, functions, words};
+use super::{Edit, Error, FileChange, between, check_path};
+
+/// What is wanted of the difference between two versions of a source.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut<'a> {
+    /// The source of the kernel that runs, and its version.
+    pub from: (&'a Path, &'a str),
+    /// The source that has the fix, and its version.
+    pub to: (&'a Path, &'a str),
+    /// The files, by their paths in the source.
+    pub files: &'a [String],
+    /// The functions; none for all that changed in the files.
+    pub functions: &'a [String],
+}
+
+impl Cut<'_> {
+    /// The changes of the files.
+    ///
+    /// # Errors
+    /// When a file is missing or does not differ, or a function does not.
+    pub fn changes(&self) -> Result<Vec<FileChange>, Error> {
+        let mut changes = Vec::new();
+        let mut found = BTreeSet::new();
+        let mut others = Vec::new();
+        for path in self.files {
+            check_path(path)?;
+            let (before, after) = (read(self.from.0, path)?, read(self.to.0, path)?);
+            let edits = between(&before, &after);
+            if edits.is_empty() {
+                return Err(Error::Same {
+                    path: path.clone(),
+                    from: self.from.1.to_owned(),
+                    to: self.to.1.to_owned(),
+                });
+            }
+            let all = Located::all(&before, &after, edits);
+            others.extend(all.iter().filter_map(|located| located.function.clone()));
+            let chosen = self.choose(all, &mut found);
+            if !chosen.is_empty() {
+                changes.push(FileChange { path: path.clone(), before, edits: chosen });
+            }
+        }
+        others.sort();
+        others.dedup();
+        match self.functions.iter().find(|name| !found.contains(*name)) {
+            Some(name) => Err(Error::NoFunction { function: name.clone(), others }),
+            None => Ok(changes),
+        }
+    }
+
+    /// The edits that are wanted: those in the wanted functions, and those that define what the
+    /// former use. In a header nothing is in a function, so all of its edits that name a wanted
+    /// function count.
+    fn choose(&self, all: Vec<Located>, found: &mut BTreeSet<String>) -> Vec<Edit> {
+        if self.functions.is_empty() {
+            return all.into_iter().map(|located| located.edit).collect();
+        }
+        let mut used: BTreeSet<String> = BTreeSet::new();
+        let (mut chosen, mut rest): (Vec<Located>, Vec<Located>) =
+            all.into_iter().partition(|located| {
+                let wanted = self.functions.iter().find(|name| located.is_in(name));
+                found.extend(wanted.cloned());
+                wanted.is_some()
+            });
+        used.extend(chosen.iter().flat_map(Located::words));
+        used.extend(self.functions.iter().cloned());
+        loop {
+            let (more, others): (Vec<Located>, Vec<Located>) = rest
+                .into_iter()
+                .partition(|located| located.defines.iter().any(|name| used.contains(name)));
+            rest = others;
+            if more.is_empty() {
+                break;
+            }
+            used.extend(more.iter().flat_map(Located::words));
+            chosen.extend(more);
+        }
+        chosen.sort_by_key(|located| located.edit.start);
+        chosen.into_iter().map(|located| located.edit).collect()
+    }
+}
+
+/// An edit and where it is.
+struct Located {
+    edit: Edit,
+    /// The function that it changes.
+    function: Option<String>,
+    /// What it defines or declares, outside all functions.
+    defines: Vec<String>,
+}
+
+impl Located {
+    fn all(before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
+        let (old, new) = (functions(before), functions(after));
+        let new_lines: Vec<&str> = after.lines().collect();
+        let mut shift: isize = 0;
+        edits
+            .into_iter()
+            .map(|edit| {
+                let start = edit.start.saturating_add_signed(shift);
+                let end = start + edit.lines.len();
+                shift += edit.lines.len().cast_signed() - (edit.end - edit.start).cast_signed();
+                let function = within(&old, edit.start, edit.end)
+                    .filter(|_| edit.end > edit.start || inside(&old, edit.start))
+                    .map(|function| function.name.clone());
+                let mut defines = Vec::new();
+                if function.is_none() {
+                    let new = new
+                        .iter()
+                        .filter(|function| function.start < end && function.end > start)
+                        .map(|function| function.name.clone());
+                    defines.extend(new);
+                    defines.extend(declared(new_lines.get(start..end).unwrap_or_default()));
+                }
+                Self { edit, function, defines }
+            })
+            .collect()
+    }
+
+    fn is_in(&self, name: &str) -> bool {
+        let matches = |function: &str| {
+            function == name || function.strip_prefix("__do_sys_") == Some(name)
+        };
+        self.function.as_deref().is_some_and(matches)
+    }
+
+    fn words(&self) -> Vec<String> {
+        self.edit.lines.iter().flat_map(|line| words(line)).map(str::to_owned).collect()
+    }
+}
+
+/// The function that the lines from `start` to `end` touch.
+fn within(functions: &[Function], start: usize, end: usize) -> Option<&Function> {
+    functions.iter().find(|function| start < function.end && end.max(start + 1) > function.start)
+}
+
+/// Whether something put in before the line `at` is in a function, not in front of it.
+fn inside(functions: &[Function], at: usize) -> bool {
+    functions.iter().any(|function| function.start < at && at < function.end)
+}
+
+/// What lines outside functions define: macros, and what stands before a parenthesis.
+fn declared(lines: &[&str]) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in lines {
+        if let Some(macro_text) = line.trim_start().strip_prefix("#define") {
+            names.extend(words(macro_text).next().map(str::to_owned));
+        } else if line.starts_with(['\t', ' ']) {
+            // In a body, or a declaration's further line.
+        } else if let Some((before, _)) = line.split_once('(') {
+            names.extend(words(before).last().map(str::to_owned));
+        } else if line.starts_with("#include") {
+            names.extend(words(line).map(str::to_owned));
+        }
+    }
+    names
+}
+
+fn read(root: &Path, path: &str) -> Result<String, Error> {
+    let file = root.join(path);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::NoFile(path.to_owned()))
+        }
+        Err(source) => Err(Error::File { path: file, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(before: &str, after: &str, functions: &[&str]) -> Result<Vec<FileChange>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for (place, text) in [(&from, before), (&to, after)] {
+            fs::create_dir(place).unwrap();
+            fs::write(place.join("x.c"), text).unwrap();
+        }
+        let functions: Vec<String> = functions.iter().map(|name| (*name).to_owned()).collect();
+        let files = ["x.c".to_owned()];
+        Cut { from: (&from, "1"), to: (&to, "2"), files: &files, functions: &functions }.changes()
+    }
+
+    const BEFORE: &str = "int f(void)\n{\n\treturn 1;\n}\n\nint g(void)\n{\n\treturn 2;\n}\n";
+    const AFTER: &str = "static int limit(void)\n{\n\treturn 9;\n}\n\nint f(void)\n{\n\treturn limit();\n}\n\n\
+        int g(void)\n{\n\treturn 3;\n}\n";
+
+    #[test]
+    fn a_function_comes_with_what_it_uses() {
+        let changes = cut(BEFORE, AFTER, &["f"]).unwrap();
+        let text = changes[0].after();
+        assert!(text.contains("static int limit"), "{text}");
+        assert!(text.contains("return limit();"), "{text}");
+        assert!(text.contains("return 2;"), "{text}");
+        let changes = cut(BEFORE, AFTER, &["g"]).unwrap();
+        assert_eq!(changes[0].after(), BEFORE.replace("return 2", "return 3"));
+    }
+
+    #[test]
+    fn what_does_not_change_is_an_error() {
+        assert!(matches!(cut(BEFORE, BEFORE, &[]), Err(Error::Same { .. })));
+        let error = cut(BEFORE, AFTER, &["h"]).unwrap_err();
+        assert!(error.to_string().ends_with("these do: f, g"), "{error}");
+    }
+}

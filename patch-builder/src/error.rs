@@ -1,0 +1,94 @@
+//! Why there is no patch.
+
+use std::path::{Path, PathBuf};
+
+use lucos_debian_archive::{archive, kernel};
+use lucos_object_diff::Refusal;
+
+use crate::{change, image, patch_module, run_pre};
+
+/// Why a patch was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A package cannot be had.
+    #[error(transparent)]
+    Package(#[from] archive::Error),
+    /// The kernel cannot be had.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A program that is needed is not there and could not be installed.
+    #[error("{0:#}")]
+    Needs(anyhow::Error),
+    /// The compiler is not the one that built the kernel.
+    #[error(
+        "the kernel was built with gcc {wanted}, this machine's gcc-12 is {found}; code made by \
+         another compiler cannot be compared"
+    )]
+    Compiler {
+        /// The version that built the kernel.
+        wanted: String,
+        /// The version that is here.
+        found: String,
+    },
+    /// A file of ours cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A program does not start or fails.
+    #[error("{program} failed: {message}")]
+    Program {
+        /// What was run.
+        program: String,
+        /// What it said.
+        message: String,
+    },
+    /// The source does not compile.
+    #[error("{object} does not compile {with}:\n{message}")]
+    Compile {
+        /// The object.
+        object: String,
+        /// With or without the change.
+        with: &'static str,
+        /// The compiler's messages.
+        message: String,
+    },
+    /// The kernel image cannot be read.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The change cannot be found or applied.
+    #[error(transparent)]
+    Change(#[from] change::Error),
+    /// A file changes that this kernel does not compile.
+    #[error("{file} changes, but this kernel's configuration does not compile it")]
+    NotCompiled {
+        /// The file.
+        file: String,
+    },
+    /// A file changes that is no C source or header.
+    #[error("{file} changes: {why}")]
+    NotPatchable {
+        /// The file.
+        file: String,
+        /// Why, and what the author can do.
+        why: String,
+    },
+    /// The differ refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What was compiled is not what runs.
+    #[error(transparent)]
+    RunPre(#[from] run_pre::Error),
+    /// The module cannot be made.
+    #[error(transparent)]
+    Module(#[from] patch_module::Error),
+}
+
+/// Adds a path to what the system says.
+pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
+}

@@ -1,0 +1,131 @@
+//! What was found and made, for a person and for machines.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use lucos_object_diff::{Cause, Comparison, Superseded};
+use serde::Serialize;
+
+use crate::progress::Stage;
+use crate::references::Used;
+
+/// The result of a build.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The kernel's release.
+    pub kernel: String,
+    /// Version of the kernel's source package.
+    pub version: String,
+    /// The kernel's build id, in hexadecimal digits.
+    pub build_id: String,
+    /// Where the change comes from.
+    pub origin: String,
+    /// The changed files.
+    pub files: Vec<String>,
+    /// The objects.
+    pub objects: Vec<ObjectExplanation>,
+    /// The module; `None` when the change has no effect on this kernel.
+    pub module: Option<PathBuf>,
+    /// How long each stage took.
+    pub stages: Vec<Stage>,
+}
+
+/// What was found in one object.
+#[derive(Debug, Serialize)]
+pub struct ObjectExplanation {
+    /// Its path in the source tree.
+    pub object: String,
+    /// `vmlinux` or the module it is part of.
+    pub part_of: String,
+    /// What differs.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+    /// How many functions were compared with the code that runs.
+    pub matched: usize,
+    /// Functions with new versions that need no redirection.
+    pub superseded: Vec<Superseded>,
+    /// What the new code uses.
+    pub uses: Vec<Used>,
+}
+
+impl Explanation {
+    /// The functions that change, in all objects.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.objects.iter().map(|object| object.comparison.functions.len()).sum()
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Kernel    {} ({}), build id {}", self.kernel, self.version, self.build_id)?;
+        writeln!(f, "Change    {}", self.origin)?;
+        writeln!(f, "Files     {}", self.files.join(", "))?;
+        for object in &self.objects {
+            write!(f, "{object}")?;
+        }
+        match &self.module {
+            Some(path) => writeln!(f, "Module    {}", path.display())?,
+            None => writeln!(f, "No module: the change has no effect on this kernel")?,
+        }
+        let stages: Vec<String> = self
+            .stages
+            .iter()
+            .map(|stage| format!("{} {:.1} s", stage.name, stage.time.as_secs_f64()))
+            .collect();
+        writeln!(f, "Time      {}", stages.join(", "))
+    }
+}
+
+impl fmt::Display for ObjectExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison { functions, new_functions, removed_functions, new_data, notes, .. } =
+            &self.comparison;
+        if self.comparison.is_empty() {
+            return writeln!(f, "Object    {} ({}): nothing differs", self.object, self.part_of);
+        }
+        writeln!(
+            f,
+            "Object    {} ({}); {} functions are those that run",
+            self.object, self.part_of, self.matched
+        )?;
+        for function in functions {
+            let kind = if function.is_static { "static " } else { "" };
+            writeln!(
+                f,
+                "  changed   {kind}{} ({} -> {} bytes): {}, first at {}",
+                function.name,
+                function.size,
+                function.patched_size,
+                cause(&function.cause),
+                function.first_difference
+            )?;
+        }
+        for (what, names) in
+            [("new", new_functions), ("gone", removed_functions), ("new data", new_data)]
+        {
+            for name in names {
+                writeln!(f, "  {what:<9} {name}")?;
+            }
+        }
+        for superseded in &self.superseded {
+            writeln!(f, "  beside    {}: {}", superseded.name, superseded.reason)?;
+        }
+        for note in notes {
+            writeln!(f, "  note      {note:?}")?;
+        }
+        let names: Vec<&str> = self.uses.iter().map(|used| used.name.as_str()).collect();
+        if !names.is_empty() {
+            writeln!(f, "  uses      {}", names.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
+fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::Direct => String::from("its source changes"),
+        Cause::Inlined(names) => format!("{} changes, inlined into it", names.join(", ")),
+        Cause::Indirect => String::from("something that it uses changes"),
+    }
+}

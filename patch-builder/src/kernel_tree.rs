@@ -1,0 +1,239 @@
+//! A kernel's own source tree, configured and prepared as its package was, in a cache.
+//!
+//! `kernels/RELEASE_VERSION/` holds `pristine` (the source package as it is), `tree` (hard links to
+//! it, with what the kernel's build system adds) and `objects` (what was compiled without a
+//! change). A changed file replaces its link in `tree` while a build goes on.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lucos_debian_archive::archive::Archive;
+use lucos_debian_archive::kernel::{Kernel, Version};
+use lucos_debian_archive::packages::{self, Consent, Need};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, at};
+use crate::make::Make;
+use crate::progress::Progress;
+
+/// What the kernels of both series were built with.
+pub const COMPILER: &str = "gcc-12";
+
+const NEEDS: [Need; 11] = [
+    Need { file: "make", package: "make" },
+    Need { file: COMPILER, package: "gcc-12" },
+    Need { file: "ld", package: "binutils" },
+    Need { file: "flex", package: "flex" },
+    Need { file: "bison", package: "bison" },
+    Need { file: "bc", package: "bc" },
+    Need { file: "pahole", package: "pahole" },
+    Need { file: "xz", package: "xz-utils" },
+    Need { file: "perl", package: "perl" },
+    Need { file: "/usr/include/libelf.h", package: "libelf-dev" },
+    Need { file: "/usr/include/openssl/ssl.h", package: "libssl-dev" },
+];
+
+/// A prepared source tree. Nobody else builds in it while this exists.
+pub struct KernelTree {
+    /// The kernel's packages.
+    pub kernel: Kernel,
+    /// Version of the source package.
+    pub version: String,
+    place: PathBuf,
+    _lock: File,
+}
+
+impl KernelTree {
+    /// The tree of a kernel version, made when it is not in the cache.
+    ///
+    /// # Errors
+    /// When a package is gone, a program is missing, the compiler is another one than the
+    /// kernel's, or the kernel's build system fails.
+    pub fn open(
+        archive: &Archive,
+        version: &Version,
+        consent: Consent,
+        progress: &mut Progress,
+    ) -> Result<Self, Error> {
+        packages::ensure(&NEEDS, consent).map_err(Error::Needs)?;
+        let kernel = progress.stage("Packages of the kernel", || Kernel::fetch(archive, version))?;
+        if kernel.headers.is_none() {
+            return Err(Error::Package(lucos_debian_archive::archive::Error::Gone {
+                name: format!("linux-headers-{}", kernel.release),
+                others: Vec::new(),
+            }));
+        }
+        check_compiler(&kernel)?;
+        let version = package_version(archive, &kernel)?;
+        let place = archive.cache().join("kernels").join(format!("{}_{version}", kernel.release));
+        fs::create_dir_all(&place).map_err(at(&place))?;
+        let lock = lock(&place.join("lock"))?;
+        let tree = Self { kernel, version, place, _lock: lock };
+        if !tree.marker().exists() {
+            tree.prepare(archive, progress)?;
+        }
+        Ok(tree)
+    }
+
+    /// The tree that objects are built in.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.place.join("tree")
+    }
+
+    /// The source package as it is.
+    #[must_use]
+    pub fn pristine(&self) -> PathBuf {
+        self.place.join("pristine")
+    }
+
+    /// Where objects without a change are kept.
+    #[must_use]
+    pub fn objects(&self) -> PathBuf {
+        self.place.join("objects")
+    }
+
+    /// The note of the files that differ from the source package.
+    #[must_use]
+    pub fn changed_list(&self) -> PathBuf {
+        self.place.join("changed")
+    }
+
+    /// A `make` of the kernel in this tree.
+    #[must_use]
+    pub fn make(&self) -> Make {
+        Make::new(&self.root()).variable("KERNELRELEASE", &self.kernel.release)
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.place.join("prepared")
+    }
+
+    fn prepare(&self, archive: &Archive, progress: &mut Progress) -> Result<(), Error> {
+        let (root, pristine) = (self.root(), self.pristine());
+        for folder in [&root, &pristine, &self.objects()] {
+            if folder.exists() {
+                fs::remove_dir_all(folder).map_err(at(folder))?;
+            }
+        }
+        progress.stage("Sources", || unpack_source(archive, &self.version, &pristine))?;
+        progress.stage("Preparing the source tree", || {
+            run(Command::new("cp").arg("-al").args([&pristine, &root]))?;
+            let config = self.image_file("config");
+            fs::copy(&config, root.join(".config")).map_err(at(&config))?;
+            self.make().run(&["olddefconfig"])?;
+            self.make().run(&["modules_prepare"])?;
+            let marker = self.marker();
+            fs::write(&marker, "").map_err(at(&marker))
+        })
+    }
+
+    /// A file of the image's package in `/boot`.
+    fn image_file(&self, kind: &str) -> PathBuf {
+        self.kernel.image.with_file_name(format!("{kind}-{}", self.kernel.release))
+    }
+}
+
+/// The source package of a version, unpacked: `linux-source-6.1` for 6.1.170-3.
+///
+/// # Errors
+/// When it is gone or cannot be unpacked.
+pub fn unpack_source(archive: &Archive, version: &str, place: &Path) -> Result<(), Error> {
+    let package = source_package(version);
+    let file = archive.file_of_version(&package, version)?;
+    let parent = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(at(parent))?;
+    let work = tempfile::Builder::new().prefix("unpack-").tempdir_in(parent).map_err(at(parent))?;
+    run(Command::new("dpkg-deb").arg("--extract").args([file.as_path(), work.path()]))?;
+    let packed = work.path().join("usr/src").join(format!("{package}.tar.xz"));
+    let unpacked = work.path().join("source");
+    fs::create_dir(&unpacked).map_err(at(&unpacked))?;
+    run(Command::new("tar")
+        .arg("--extract")
+        .arg("--file")
+        .arg(&packed)
+        .arg("--directory")
+        .arg(&unpacked)
+        .arg("--strip-components=1"))?;
+    fs::rename(&unpacked, place).map_err(at(place))
+}
+
+/// The name of the source package of a version.
+#[must_use]
+pub fn source_package(version: &str) -> String {
+    let series: Vec<&str> = version.split(['.', '-', '~']).take(2).collect();
+    format!("linux-source-{}", series.join("."))
+}
+
+/// The version of the image's package, which is that of its source: in the name of the file.
+fn package_version(archive: &Archive, kernel: &Kernel) -> Result<String, Error> {
+    let name = format!("linux-image-{}", kernel.release);
+    let file = archive.files(&[&name])?.pop().unwrap_or_default();
+    let stem = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    let version = stem.split('_').nth(1).unwrap_or_default();
+    Ok(version.replace("%3a", ":"))
+}
+
+/// Only the compiler that built the kernel makes the same code.
+fn check_compiler(kernel: &Kernel) -> Result<(), Error> {
+    let config = kernel.image.with_file_name(format!("config-{}", kernel.release));
+    let text = fs::read_to_string(&config).map_err(at(&config))?;
+    let key = "CONFIG_CC_VERSION_TEXT=";
+    let wanted = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    let wanted = last_word(wanted.trim_matches('"'));
+    let output = Command::new(COMPILER)
+        .arg("-dumpfullversion")
+        .output()
+        .map_err(|error| Error::Program { program: COMPILER.into(), message: error.to_string() })?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if wanted == found {
+        return Ok(());
+    }
+    Err(Error::Compiler { wanted, found })
+}
+
+fn last_word(text: &str) -> String {
+    text.rsplit(' ').next().unwrap_or_default().to_owned()
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let file = File::create(path).map_err(at(path))?;
+    if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
+        eprintln!("Waiting for another build for this kernel");
+        flock(file.as_fd(), FlockOperation::LockExclusive)
+            .map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?;
+    }
+    Ok(file)
+}
+
+/// Runs a program that has nothing to say.
+pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|error| Error::Program { program: program.clone(), message: error.to_string() })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::Program { program, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_packages_have_the_series_in_their_names() {
+        assert_eq!(source_package("6.1.170-3"), "linux-source-6.1");
+        assert_eq!(source_package("6.12.117-1~deb12u1"), "linux-source-6.12");
+    }
+
+    #[test]
+    fn the_compilers_version_is_the_last_word() {
+        assert_eq!(last_word("gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0"), "12.2.0");
+    }
+}

@@ -1,0 +1,25 @@
+//! Makes a live patch of a source change, for Debian's kernels.
+//!
+//! Only the files that a change touches are compiled, without it and with it, by the kernel's own
+//! build system. What differs between the objects becomes the module; what was compiled without
+//! the change must be what runs, byte for byte.
+
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod builder;
+pub mod change;
+pub mod compile;
+mod error;
+pub mod explanation;
+pub mod image;
+pub mod kernel_tree;
+pub mod make;
+pub mod module_image;
+pub mod patch_module;
+pub mod progress;
+pub mod references;
+pub mod run_pre;
+pub mod touched;
+
+pub use error::Error;

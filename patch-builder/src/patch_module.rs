@@ -1,0 +1,265 @@
+//! Makes the module: the new code, and the tables that `guest/include/lucos/patch.h` defines,
+//! linked by the kernel's build system.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::at;
+use crate::kernel_tree::run;
+use crate::make::Make;
+use crate::references::Used;
+use crate::run_pre::Expected;
+
+const PATCH_HEADER: &str = include_str!("../../guest/include/lucos/patch.h");
+const INTERFACE_HEADER: &str = include_str!("../../guest/include/lucos/interface.h");
+
+/// Most functions of a patch.
+const FUNCTIONS: usize = 64;
+/// Most bytes of a name, its terminator left out.
+const NAME: usize = 63;
+/// Most bytes of a description, its terminator left out.
+const DESCRIPTION: usize = 127;
+
+/// Why no module can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name cannot be that of a module.
+    #[error("{0:?} is no name for a patch: 1 to 55 letters, digits, - or _")]
+    Name(String),
+    /// Too many functions.
+    #[error("{0} functions change, a patch has at most {FUNCTIONS}: split it")]
+    TooMany(usize),
+    /// A function's name is too long.
+    #[error("the name of {0} is longer than {NAME} bytes")]
+    LongName(String),
+    /// The kernel's build system refuses.
+    #[error("the module does not link:\n{0}")]
+    Link(String),
+}
+
+/// A function to redirect.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// The old one.
+    pub old: Used,
+    /// Global symbol of the new one.
+    pub new_symbol: String,
+    /// What must stand at the site.
+    pub expected: Option<Expected>,
+}
+
+/// What becomes a module.
+#[derive(Debug)]
+pub struct PatchModule<'a> {
+    /// Name of the patch, and of the module with `_` for `-`.
+    pub name: &'a str,
+    /// What it does and where it comes from.
+    pub description: &'a str,
+    /// The kernel's build id.
+    pub build_id: &'a [u8],
+    /// Cut-outs of the patched objects.
+    pub payloads: &'a [Vec<u8>],
+    /// The functions.
+    pub functions: &'a [Replaced],
+    /// Name spaces of exported symbols that it uses.
+    pub spaces: &'a BTreeSet<String>,
+}
+
+impl PatchModule<'_> {
+    /// Builds the module against a kernel's headers and writes it to `output`. `symbols` is the
+    /// `Module.symvers` of an update manager built for that kernel; without it the `lucos` command
+    /// finds the manager by its symbols.
+    ///
+    /// # Errors
+    /// When a name is not allowed, there are too many functions, or the module does not link.
+    pub fn build(
+        &self,
+        headers: &Path,
+        symbols: Option<&Path>,
+        output: &Path,
+    ) -> Result<(), crate::Error> {
+        check_name(self.name)?;
+        let source = self.source()?;
+        let work = tempfile::tempdir().map_err(at(Path::new("the folder for temporary files")))?;
+        let folder = work.path();
+        let module = self.name.replace('-', "_");
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            fs::write(&path, bytes).map_err(at(&path))
+        };
+        fs::create_dir(folder.join("lucos")).map_err(at(folder))?;
+        write("lucos/patch.h", PATCH_HEADER.as_bytes())?;
+        write("lucos/interface.h", INTERFACE_HEADER.as_bytes())?;
+        write("lucos_tables.c", source.as_bytes())?;
+        let mut parts = String::from("lucos_tables.o");
+        for (number, payload) in self.payloads.iter().enumerate() {
+            let name = format!("lucos_code{number}.o");
+            write(&format!("{name}_shipped"), payload)?;
+            // The build system reads the note of how each part was made.
+            write(&format!(".{name}.cmd"), format!("cmd_{name} := shipped\n").as_bytes())?;
+            let _ = write!(parts, " {name}");
+        }
+        let makefile = format!("obj-m := {module}.o\n{module}-y := {parts}\nccflags-y := -I$(src)\n");
+        write("Kbuild", makefile.as_bytes())?;
+        self.link(folder, headers, symbols)?;
+        let built = folder.join(format!("{module}.ko"));
+        run(Command::new("strip").arg("--strip-debug").arg(&built))?;
+        fs::copy(&built, output).map(|_| ()).map_err(at(output))
+    }
+
+    fn link(
+        &self,
+        folder: &Path,
+        headers: &Path,
+        symbols: Option<&Path>,
+    ) -> Result<(), crate::Error> {
+        let mut make = Make::new(headers)
+            .variable("M", &folder.to_string_lossy())
+            // What nobody reads here.
+            .variable("CONFIG_DEBUG_INFO_BTF_MODULES", "")
+            // A patch uses what the kernel does not export: `lucos` resolves it.
+            .variable("KBUILD_MODPOST_WARN", "1");
+        if let Some(symbols) = symbols {
+            make = make.variable("KBUILD_EXTRA_SYMBOLS", &symbols.to_string_lossy());
+        }
+        let output = make.output(&["modules"])?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Error::Link(message).into())
+    }
+
+    /// The C file with the tables.
+    fn source(&self) -> Result<String, Error> {
+        if self.functions.len() > FUNCTIONS {
+            return Err(Error::TooMany(self.functions.len()));
+        }
+        let mut text = String::from("// SPDX-License-Identifier: GPL-2.0\n#include <lucos/patch.h>\n");
+        for function in self.functions {
+            if function.old.name.len() > NAME || function.old.object.len() > NAME {
+                return Err(Error::LongName(function.old.name.clone()));
+            }
+            function.write_entry(&mut text);
+        }
+        for function in self.functions.iter().filter(|function| self.is_unique(function)) {
+            if let Some(expected) = &function.expected {
+                write_expected(&mut text, &function.old.name, expected);
+            }
+        }
+        for space in self.spaces {
+            let _ = writeln!(text, "MODULE_IMPORT_NS({space});");
+        }
+        let id: Vec<String> = self.build_id.iter().map(|byte| format!("{byte:#04x}")).collect();
+        let _ = writeln!(
+            text,
+            "LUCOS_PATCH_FOR_KERNEL(\"{}\", \"{}\", {}, {});",
+            self.name,
+            description(self.description),
+            self.build_id.len(),
+            id.join(", ")
+        );
+        Ok(text)
+    }
+
+    /// The table of expected bytes knows functions by their names only.
+    fn is_unique(&self, function: &Replaced) -> bool {
+        self.functions.iter().filter(|other| other.old.name == function.old.name).count() == 1
+    }
+}
+
+impl Replaced {
+    /// One `struct lucos_patch_function`.
+    fn write_entry(&self, text: &mut String) {
+        let symbol = self.old.symbol();
+        let _ = write!(
+            text,
+            "asm(\".pushsection .lucos.functions, \\\"aw\\\", @progbits\\n\"\n\
+             \x20   \".weak {symbol}\\n.quad {symbol}\\n.quad {}\\n.long 0, {}\\n\"\n\
+             \x20   LUCOS_NAME_FIELD(\"{}\") LUCOS_NAME_FIELD(\"{}\")\n\
+             \x20   \".quad 0\\n.popsection\\n\");\n",
+            self.new_symbol, self.old.nth, self.old.name, self.old.object
+        );
+    }
+}
+
+/// One `struct lucos_patch_expected`.
+fn write_expected(text: &mut String, name: &str, expected: &Expected) {
+    let list = |bytes: &[u8]| -> String {
+        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:#04x}")).collect();
+        bytes.join(", ")
+    };
+    let _ = write!(
+        text,
+        "asm(\".pushsection .lucos.expected, \\\"aw\\\", @progbits\\n\"\n\
+         \x20   LUCOS_NAME_FIELD(\"{name}\")\n\
+         \x20   \".long {}, 0\\n.byte {}\\n.byte {}\\n.popsection\\n\");\n",
+        expected.length,
+        list(&expected.bytes),
+        list(&expected.mask)
+    );
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if (1..=55).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(Error::Name(name.to_owned()))
+}
+
+/// A text that can stand in a C string and in the record.
+fn description(text: &str) -> String {
+    let plain = |c: char| match c {
+        '"' => '\'',
+        '\\' => '/',
+        ' '..='~' => c,
+        _ => '?',
+    };
+    text.chars().map(plain).take(DESCRIPTION).collect()
+}
+
+/// The name that a patch gets from the file it is written to.
+#[must_use]
+pub fn name_of_file(output: &Path) -> String {
+    let output = PathBuf::from(output);
+    output.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_descriptions_cannot_leave_their_strings() {
+        assert!(check_name("fix-1_a").is_ok());
+        for name in ["", "a b", "a\"", "../a"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        assert_eq!(description("a \"b\" \\ \n\u{e9}"), "a 'b' / ??");
+        assert_eq!(description(&"x".repeat(500)).len(), DESCRIPTION);
+    }
+
+    #[test]
+    fn functions_of_one_name_are_told_apart_by_their_symbols() {
+        let replaced = |nth| Replaced {
+            old: Used { name: "f".into(), object: "vmlinux".into(), nth },
+            new_symbol: format!("lucos_new_f{nth}"),
+            expected: Some(Expected { length: 1, bytes: [0x55; 16], mask: [0xff; 16] }),
+        };
+        let module = PatchModule {
+            name: "p",
+            description: "",
+            build_id: &[1, 2],
+            payloads: &[],
+            functions: &[replaced(1), replaced(2)],
+            spaces: &BTreeSet::new(),
+        };
+        let text = module.source().unwrap();
+        assert!(text.contains(".quad lucos.select.vmlinux.2.f\\n.quad lucos_new_f2"));
+        assert!(!text.contains(".lucos.expected"), "one name cannot have two entries");
+    }
+}

@@ -1,0 +1,172 @@
+//! What the undefined symbols of new code are called for the `lucos` command.
+//!
+//! What the kernel exports keeps its name: the kernel's loader checks its version. All else names
+//! its object and, where several symbols have the name, which of them it is in the order of their
+//! addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use lucos_object_diff::Reference;
+use serde::Serialize;
+
+use crate::error::{self, at};
+use crate::image::Vmlinux;
+use crate::run_pre::{Error, Matched, Running};
+
+/// What the kernel and its modules export.
+#[derive(Debug, Default)]
+pub struct Exports {
+    /// The name space of each symbol, possibly empty.
+    spaces: BTreeMap<String, String>,
+}
+
+impl Exports {
+    /// Reads `Module.symvers` of a kernel's headers.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(headers: &Path) -> Result<Self, error::Error> {
+        let file = headers.join("Module.symvers");
+        let text = fs::read_to_string(&file).map_err(at(&file))?;
+        let spaces = text.lines().filter_map(|line| {
+            // Checksum, symbol, module, kind, name space.
+            let mut fields = line.split('\t').skip(1);
+            let name = fields.next()?.to_owned();
+            Some((name, fields.nth(2).unwrap_or_default().to_owned()))
+        });
+        Ok(Self { spaces: spaces.collect() })
+    }
+
+    /// The name space of an exported symbol.
+    #[must_use]
+    pub fn space(&self, name: &str) -> Option<&str> {
+        self.spaces.get(name).map(String::as_str)
+    }
+}
+
+/// A symbol that new code uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Used {
+    /// Name as the kernel shows it.
+    pub name: String,
+    /// `vmlinux` or a module; empty for one that is exported.
+    pub object: String,
+    /// Which of the symbols of that name in the object, from 1 by address; 0: the only one.
+    pub nth: usize,
+}
+
+impl Used {
+    /// The name of the undefined symbol in the module.
+    #[must_use]
+    pub fn symbol(&self) -> String {
+        if self.object.is_empty() {
+            return self.name.clone();
+        }
+        format!("lucos.select.{}.{}.{}", self.object, self.nth, self.name)
+    }
+}
+
+/// Finds out which symbols are meant.
+pub struct Resolver<'a> {
+    /// The object, for messages.
+    pub object: &'a str,
+    /// What was found of it.
+    pub matched: &'a Matched<'a>,
+    /// What it is part of.
+    pub running: &'a dyn Running,
+    /// The kernel.
+    pub kernel: &'a Vmlinux,
+    /// What is exported.
+    pub exports: &'a Exports,
+    /// Defined by other objects of the patch.
+    pub ours: &'a BTreeSet<String>,
+}
+
+impl Resolver<'_> {
+    /// What a reference means; `None` when the patch itself defines it.
+    ///
+    /// # Errors
+    /// When the kernel has no such symbol, or several and nothing tells which is meant.
+    pub fn resolve(&self, reference: &Reference) -> Result<Option<Used>, Error> {
+        if self.ours.contains(&reference.symbol) {
+            return Ok(None);
+        }
+        if !reference.is_static && self.exports.space(&reference.name).is_some() {
+            let (name, object) = (reference.name.clone(), String::new());
+            return Ok(Some(Used { name, object, nth: 0 }));
+        }
+        if let Some(address) = self.address(reference) {
+            return self.at(&reference.name, address, self.running).map(Some);
+        }
+        self.by_name(reference).map(Some)
+    }
+
+    /// The old function of a name.
+    ///
+    /// # Errors
+    /// When it is not there or not certain.
+    pub fn function(&self, name: &str) -> Result<Used, Error> {
+        let address = self.matched.function(name, self.running)?.address;
+        self.at(name, address, self.running)
+    }
+
+    /// Where the code that runs refers to in the places that the differ names.
+    fn address(&self, reference: &Reference) -> Option<u64> {
+        let read = reference.sites.iter().find_map(|site| {
+            let found = self.matched.functions.get(&site.function)?;
+            let (value, addend) = found.value(site.offset)?;
+            // The differ counts the addend from the symbol, the field perhaps from its section.
+            Some(value.wrapping_add_signed(addend).wrapping_sub(site.addend.cast_unsigned()))
+        });
+        let own = || {
+            let found = self.matched.functions.get(&reference.name)?;
+            reference.in_object.then_some(found.address)
+        };
+        let address = read.or_else(own)?;
+        // What a module takes from elsewhere has no address there that means anything.
+        self.running.symbols().names_at(address).next().map(|_| address)
+    }
+
+    fn at(&self, name: &str, address: u64, running: &dyn Running) -> Result<Used, Error> {
+        let addresses = running.symbols().addresses(name);
+        let nth = match addresses.iter().position(|known| *known == address) {
+            None => {
+                return Err(Error::NotASymbol {
+                    object: self.object.to_owned(),
+                    name: name.to_owned(),
+                    address,
+                });
+            }
+            Some(_) if addresses.len() == 1 => 0,
+            Some(index) => index + 1,
+        };
+        Ok(Used { name: name.to_owned(), object: running.name().to_owned(), nth })
+    }
+
+    fn by_name(&self, reference: &Reference) -> Result<Used, Error> {
+        let name = &reference.name;
+        let inside = self.running.symbols().addresses(name);
+        let (running, addresses): (&dyn Running, &[u64]) = match inside {
+            [] if !reference.in_object => (self.kernel, self.kernel.symbols().addresses(name)),
+            _ => (self.running, inside),
+        };
+        match addresses {
+            [] => Err(Error::Absent { object: self.object.to_owned(), function: name.clone() }),
+            [only] => self.at(name, *only, running),
+            several => {
+                let mut global =
+                    several.iter().filter(|address| running.symbols().is_global(name, **address));
+                match (global.next(), global.next()) {
+                    (Some(only), None) if !reference.is_static => self.at(name, *only, running),
+                    _ => Err(Error::Ambiguous {
+                        object: self.object.to_owned(),
+                        name: name.clone(),
+                        count: several.len(),
+                    }),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Compares an object without the change with the kernel that will run.
+//!
+//! When every instruction is the same, the object was made of the same source with the same
+//! settings by the same compiler. The fields that a linker filled in then tell where the object's
+//! functions and variables are, static ones of the same name too.
+
+mod expected;
+mod instructions;
+mod object_code;
+mod matching;
+
+pub use expected::{Expected, at_site};
+pub use matching::{Match, Matched};
+pub use object_code::{Code, ObjectCode};
+
+use crate::image::{Symbols, Vmlinux};
+use crate::module_image::ModuleImage;
+
+/// The object that the kernel itself is, in the names that patches use.
+pub const KERNEL_OBJECT: &str = "vmlinux";
+
+/// Why an object is not the one that runs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The compiled object is malformed.
+    #[error("{object} is malformed: {reason}")]
+    Malformed {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Code differs.
+    #[error(
+        "{object} is not what runs: {function} differs at byte {offset:#x} ({compiled} was \
+         compiled, {running} runs); source, configuration or compiler are not this kernel's"
+    )]
+    Differs {
+        /// The object.
+        object: String,
+        /// The function.
+        function: String,
+        /// Where, in bytes from its start.
+        offset: u64,
+        /// The instruction that was compiled.
+        compiled: String,
+        /// The one that runs.
+        running: String,
+    },
+    /// The kernel has no such function.
+    #[error("{object}: the kernel that runs has no function {function}")]
+    Absent {
+        /// The object.
+        object: String,
+        /// The function.
+        function: String,
+    },
+    /// Several symbols have the name.
+    #[error("{object}: {name} is ambiguous: the kernel has {count} of that name, and nothing tells which one is meant")]
+    Ambiguous {
+        /// The object.
+        object: String,
+        /// The symbol.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// A symbol is where it should not be.
+    #[error("{object}: {name} is at {address:#x} in the code that runs, where the kernel's table has no such symbol")]
+    NotASymbol {
+        /// The object.
+        object: String,
+        /// The symbol.
+        name: String,
+        /// Its address.
+        address: u64,
+    },
+}
+
+/// Code that will run: the kernel's or a module's.
+pub trait Running {
+    /// `vmlinux` or the module's name.
+    fn name(&self) -> &str;
+    /// Its symbols.
+    fn symbols(&self) -> &Symbols;
+    /// The bytes from an address to the end of its section.
+    fn bytes_at(&self, address: u64) -> Option<&[u8]>;
+}
+
+impl Running for Vmlinux {
+    fn name(&self) -> &str {
+        KERNEL_OBJECT
+    }
+
+    fn symbols(&self) -> &Symbols {
+        self.symbols()
+    }
+
+    fn bytes_at(&self, address: u64) -> Option<&[u8]> {
+        self.bytes_at(address)
+    }
+}
+
+impl Running for ModuleImage {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn symbols(&self) -> &Symbols {
+        self.symbols()
+    }
+
+    fn bytes_at(&self, address: u64) -> Option<&[u8]> {
+        self.bytes_at(address)
+    }
+}

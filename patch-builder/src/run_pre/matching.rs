@@ -1,0 +1,299 @@
+//! One object against the code that runs.
+
+use std::collections::BTreeMap;
+
+use iced_x86::{Instruction, Mnemonic};
+use object::elf::{
+    R_X86_64_16, R_X86_64_32, R_X86_64_32S, R_X86_64_64, R_X86_64_8, R_X86_64_PC8,
+    R_X86_64_PC16, R_X86_64_PC32, R_X86_64_PC64, R_X86_64_PLT32,
+};
+
+use super::instructions::{branch_target, decode, text};
+use super::object_code::{Code, Field, ObjectCode};
+use super::{Error, Running};
+
+/// Bytes of a near branch's field.
+const BRANCH_FIELD: u64 = 4;
+
+/// A function that was found.
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// Its address in the code that runs.
+    pub address: u64,
+    /// By offset in the compiled function: the address that a field refers to, without its addend,
+    /// and that addend.
+    values: BTreeMap<u64, (u64, i64)>,
+}
+
+impl Match {
+    /// The address that a field of the compiled function refers to, and its addend, which is not
+    /// part of it.
+    #[must_use]
+    pub fn value(&self, offset: u64) -> Option<(u64, i64)> {
+        self.values.get(&offset).copied()
+    }
+}
+
+/// What was found of an object.
+#[derive(Debug)]
+pub struct Matched<'a> {
+    object: &'a str,
+    /// The functions, by name.
+    pub functions: BTreeMap<String, Match>,
+    /// Functions that are not in the code that runs: another object's won, or they are dropped.
+    pub absent: Vec<String>,
+}
+
+impl<'a> Matched<'a> {
+    /// Compares every function of an object.
+    ///
+    /// # Errors
+    /// [`Error::Differs`] for the first that is there and differs.
+    pub fn find(
+        object: &'a str,
+        code: &ObjectCode,
+        running: &dyn Running,
+    ) -> Result<Self, Error> {
+        let mut matched = Self { object, functions: BTreeMap::new(), absent: Vec::new() };
+        let mut several: Vec<(&str, Vec<Match>)> = Vec::new();
+        for (name, code) in &code.functions {
+            let addresses = running.symbols().addresses(name);
+            let mut matches = Vec::new();
+            let mut difference = None;
+            for address in addresses {
+                match compare(code, *address, running) {
+                    Ok(found) => matches.push(found),
+                    Err(found) => difference = Some(found),
+                }
+            }
+            match (matches.len(), difference) {
+                (1, _) => {
+                    matched.functions.extend(matches.pop().map(|found| (name.clone(), found)));
+                }
+                (0, Some(difference)) if !code.is_weak && !is_boot_only(code) => {
+                    return Err(difference.into_error(object, name));
+                }
+                (0, _) => matched.absent.push(name.clone()),
+                _ => several.push((name, matches)),
+            }
+        }
+        matched.settle(several, code);
+        Ok(matched)
+    }
+
+    /// Of several functions with the same name and code the object's is the one that stands among
+    /// its other functions.
+    fn settle(&mut self, several: Vec<(&str, Vec<Match>)>, code: &ObjectCode) {
+        let kind = |name: &str| {
+            code.functions.get(name).is_some_and(|code| code.section.starts_with(".text.unlikely"))
+        };
+        for (name, matches) in several {
+            let known: Vec<u64> = self
+                .functions
+                .iter()
+                .filter(|(other, _)| kind(other) == kind(name))
+                .map(|(_, found)| found.address)
+                .collect();
+            let (Some(&first), Some(&last)) = (known.iter().min(), known.iter().max()) else {
+                continue;
+            };
+            let mut inside: Vec<Match> = matches
+                .into_iter()
+                .filter(|found| (first..=last).contains(&found.address))
+                .collect();
+            if inside.len() == 1 {
+                self.functions.extend(inside.pop().map(|found| (name.to_owned(), found)));
+            }
+        }
+    }
+
+    /// The function of a name.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] or [`Error::Ambiguous`].
+    pub fn function(&self, name: &str, running: &dyn Running) -> Result<&Match, Error> {
+        if let Some(found) = self.functions.get(name) {
+            return Ok(found);
+        }
+        let (object, name) = (self.object.to_owned(), name.to_owned());
+        let count = running.symbols().addresses(&name).len();
+        if count == 0 || self.absent.contains(&name) {
+            return Err(Error::Absent { object, function: name });
+        }
+        Err(Error::Ambiguous { object, name, count })
+    }
+}
+
+/// Code that is gone after boot: a patch does not touch it, and its tables may differ.
+fn is_boot_only(code: &Code) -> bool {
+    [".init", ".exit", ".meminit", ".cpuinit"].iter().any(|start| code.section.starts_with(start))
+}
+
+/// The first place where code differs.
+struct Difference {
+    offset: u64,
+    compiled: String,
+    running: String,
+}
+
+impl Difference {
+    fn into_error(self, object: &str, function: &str) -> Error {
+        Error::Differs {
+            object: object.to_owned(),
+            function: function.to_owned(),
+            offset: self.offset,
+            compiled: self.compiled,
+            running: self.running,
+        }
+    }
+}
+
+fn compare(code: &Code, address: u64, running: &dyn Running) -> Result<Match, Difference> {
+    let bytes = running.bytes_at(address).unwrap_or_default();
+    let compiled = decode(&code.bytes, 0, usize::MAX);
+    let there = decode(bytes, address, compiled.len());
+    let index: BTreeMap<u64, usize> =
+        compiled.iter().enumerate().map(|(index, one)| (one.ip(), index)).collect();
+    let mut found = Match { address, values: BTreeMap::new() };
+    let function = Function { code, address, bytes, there: &there, index: &index };
+    for (number, one) in compiled.iter().enumerate() {
+        let other = there.get(number);
+        let same = other.and_then(|other| function.same(one, other, &mut found.values));
+        if same.is_none() {
+            return Err(Difference {
+                offset: one.ip(),
+                compiled: text(one),
+                running: other.map_or_else(|| String::from("nothing"), text),
+            });
+        }
+    }
+    let decoded = compiled.last().map_or(0, Instruction::next_ip);
+    if decoded != code.bytes.len() as u64 {
+        return Err(Difference {
+            offset: decoded,
+            compiled: String::from("no instruction"),
+            running: String::from("something"),
+        });
+    }
+    Ok(found)
+}
+
+/// A compiled function and its counterpart.
+struct Function<'a> {
+    code: &'a Code,
+    address: u64,
+    /// The running code from its start on.
+    bytes: &'a [u8],
+    there: &'a [Instruction],
+    /// The compiled instructions' numbers, by offset.
+    index: &'a BTreeMap<u64, usize>,
+}
+
+impl Function<'_> {
+    /// Whether two instructions are the same; notes what their fields refer to.
+    fn same(
+        &self,
+        one: &Instruction,
+        other: &Instruction,
+        values: &mut BTreeMap<u64, (u64, i64)>,
+    ) -> Option<()> {
+        match branch_target(one) {
+            Some(target) => self.same_branch(one, target, other, values),
+            None => self.same_bytes(one, other, values),
+        }
+    }
+
+    /// A linker or assembler may have chosen a shorter form of a branch.
+    fn same_branch(
+        &self,
+        one: &Instruction,
+        target: u64,
+        other: &Instruction,
+        values: &mut BTreeMap<u64, (u64, i64)>,
+    ) -> Option<()> {
+        let field = self.code.fields.range(one.ip()..one.next_ip()).next();
+        let Some(there) = branch_target(other) else {
+            // A static branch whose jump was taken out when the kernel was linked, or a tracer's
+            // call.
+            let is_tracer = field.is_some_and(|(_, field)| field.symbol == "__fentry__");
+            let may_be_nop = is_tracer || self.code.rewritten.contains_key(&one.ip());
+            return (may_be_nop && other.mnemonic() == Mnemonic::Nop && one.len() == other.len())
+                .then_some(());
+        };
+        if one.mnemonic() != other.mnemonic() {
+            return None;
+        }
+        match field {
+            Some((offset, field)) => {
+                let end = i64::try_from(BRANCH_FIELD).ok()?;
+                let value = there.wrapping_sub(field.addend.wrapping_add(end).cast_unsigned());
+                values.insert(*offset, (value, field.addend));
+                Some(())
+            }
+            None => {
+                let number = *self.index.get(&target)?;
+                (self.there.get(number)?.ip() == there).then_some(())
+            }
+        }
+    }
+
+    fn same_bytes(
+        &self,
+        one: &Instruction,
+        other: &Instruction,
+        values: &mut BTreeMap<u64, (u64, i64)>,
+    ) -> Option<()> {
+        if one.len() != other.len() {
+            return None;
+        }
+        let mut compiled = slice(&self.code.bytes, one.ip(), one.len())?.to_vec();
+        let start = other.ip().checked_sub(self.address)?;
+        let there = slice(self.bytes, start, other.len())?;
+        for (offset, field) in self.code.fields.range(one.ip()..one.next_ip()) {
+            let at = usize::try_from(offset - one.ip()).ok()?;
+            let width = width(field.kind)?;
+            let filled = there.get(at..at + width)?;
+            let place = other.ip() + at as u64;
+            values.insert(*offset, (symbol_address(field, filled, place)?, field.addend));
+            compiled.get_mut(at..at + width)?.copy_from_slice(filled);
+        }
+        (compiled == there).then_some(())
+    }
+}
+
+fn slice(bytes: &[u8], start: u64, length: usize) -> Option<&[u8]> {
+    let start = usize::try_from(start).ok()?;
+    bytes.get(start..start.checked_add(length)?)
+}
+
+/// Bytes of a field.
+fn width(kind: u32) -> Option<usize> {
+    const FIELDS: [(u32, usize); 10] = [
+        (R_X86_64_64.0, 8),
+        (R_X86_64_PC64.0, 8),
+        (R_X86_64_32.0, 4),
+        (R_X86_64_32S.0, 4),
+        (R_X86_64_PC32.0, 4),
+        (R_X86_64_PLT32.0, 4),
+        (R_X86_64_16.0, 2),
+        (R_X86_64_PC16.0, 2),
+        (R_X86_64_8.0, 1),
+        (R_X86_64_PC8.0, 1),
+    ];
+    FIELDS.iter().find(|(known, _)| *known == kind).map(|(_, width)| *width)
+}
+
+/// The symbol's address, from the value that a linker put into a field at `place`.
+fn symbol_address(field: &Field, filled: &[u8], place: u64) -> Option<u64> {
+    let value = match filled {
+        &[byte] => i64::from(byte.cast_signed()).cast_unsigned(),
+        &[a, b] => i64::from(i16::from_le_bytes([a, b])).cast_unsigned(),
+        &[a, b, c, d] if field.kind == R_X86_64_32.0 => u64::from(u32::from_le_bytes([a, b, c, d])),
+        &[a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])).cast_unsigned(),
+        other => u64::from_le_bytes(other.try_into().ok()?),
+    };
+    let relative =
+        [R_X86_64_PC8.0, R_X86_64_PC16.0, R_X86_64_PC32.0, R_X86_64_PC64.0, R_X86_64_PLT32.0];
+    let base = if relative.contains(&field.kind) { place } else { 0 };
+    Some(value.wrapping_add(base).wrapping_sub(field.addend.cast_unsigned()))
+}

@@ -1,0 +1,186 @@
+//! The functions of a compiled object, with what its tables say about their bytes.
+
+use std::collections::BTreeMap;
+
+use lucos_object_diff::SpecialSizes;
+use object::read::elf::ElfFile64;
+use object::{
+    LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
+    SectionIndex, SymbolKind,
+};
+
+use super::Error;
+
+/// Tables whose entries name places that the kernel rewrites during boot or later.
+const REWRITTEN: [&str; 9] = [
+    "__jump_table",
+    ".static_call_sites",
+    ".smp_locks",
+    ".retpoline_sites",
+    ".return_sites",
+    ".call_sites",
+    ".ibt_endbr_seal",
+    ".altinstructions",
+    ".parainstructions",
+];
+/// The same for values that are known after boot; the rest of the name is the variable's.
+const RUNTIME_CONSTANTS: &str = "runtime_";
+
+/// A field that a linker fills in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// ELF relocation type.
+    pub kind: u32,
+    /// What it refers to; empty for a section.
+    pub symbol: String,
+    /// What is added to the symbol's address.
+    pub addend: i64,
+}
+
+/// A function of an object.
+#[derive(Debug, Clone, Default)]
+pub struct Code {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The fields in it, by offset.
+    pub fields: BTreeMap<u64, Field>,
+    /// Places that the kernel rewrites, by offset, with the number of bytes; 0: one instruction.
+    pub rewritten: BTreeMap<u64, u64>,
+    /// Another object may define it too, and win.
+    pub is_weak: bool,
+    /// The name of its section.
+    pub section: String,
+}
+
+/// The functions of an object.
+#[derive(Debug, Default)]
+pub struct ObjectCode {
+    /// By name.
+    pub functions: BTreeMap<String, Code>,
+}
+
+impl ObjectCode {
+    /// Reads an object that has a section for each function.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn read(name: &str, bytes: &[u8], sizes: &SpecialSizes) -> Result<Self, Error> {
+        let malformed = |reason: String| Error::Malformed { object: name.to_owned(), reason };
+        let file: ElfFile64<'_, LittleEndian> =
+            ElfFile64::parse(bytes).map_err(|error| malformed(error.to_string()))?;
+        let mut functions = BTreeMap::new();
+        let mut places: Vec<(SectionIndex, u64, u64, String)> = Vec::new();
+        for symbol in file.symbols() {
+            let (Ok(function), Some(index)) = (symbol.name(), symbol.section_index()) else {
+                continue;
+            };
+            if symbol.kind() != SymbolKind::Text || symbol.size() == 0 {
+                continue;
+            }
+            let section =
+                file.section_by_index(index).map_err(|error| malformed(error.to_string()))?;
+            let (start, end) = (symbol.address(), symbol.address() + symbol.size());
+            let data = section.data().map_err(|error| malformed(error.to_string()))?;
+            let bytes = range(data, start, end)
+                .ok_or_else(|| malformed(format!("{function} ends behind its section")))?;
+            let fields = section
+                .relocations()
+                .filter(|(offset, _)| (start..end).contains(offset))
+                .map(|(offset, relocation)| (offset - start, field(&file, &relocation)))
+                .collect();
+            let code = Code {
+                bytes: bytes.to_vec(),
+                fields,
+                rewritten: BTreeMap::new(),
+                is_weak: symbol.is_weak(),
+                section: section.name().unwrap_or_default().to_owned(),
+            };
+            places.push((index, start, end, function.to_owned()));
+            functions.insert(function.to_owned(), code);
+        }
+        let mut code = Self { functions };
+        code.add_rewritten(&file, &places, sizes);
+        Ok(code)
+    }
+
+    fn add_rewritten(
+        &mut self,
+        file: &ElfFile64<'_, LittleEndian>,
+        places: &[(SectionIndex, u64, u64, String)],
+        sizes: &SpecialSizes,
+    ) {
+        for section in file.sections() {
+            let name = section.name().unwrap_or_default();
+            if !REWRITTEN.contains(&name) && !name.starts_with(RUNTIME_CONSTANTS) {
+                continue;
+            }
+            let data = section.data().unwrap_or_default();
+            for (offset, relocation) in section.relocations() {
+                let Some((index, at)) = place_of(file, &relocation) else {
+                    continue;
+                };
+                let length = length_of_site(name, data, offset, sizes);
+                let function = places
+                    .iter()
+                    .find(|(section, start, end, _)| *section == index && (*start..*end).contains(&at));
+                if let Some((_, start, _, function)) = function
+                    && let Some(code) = self.functions.get_mut(function)
+                {
+                    let known = code.rewritten.entry(at - start).or_default();
+                    *known = length.max(*known);
+                }
+            }
+        }
+    }
+}
+
+fn range(data: &[u8], start: u64, end: u64) -> Option<&[u8]> {
+    data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+}
+
+fn field(file: &ElfFile64<'_, LittleEndian>, relocation: &object::Relocation) -> Field {
+    let RelocationFlags::Elf { r_type } = relocation.flags() else {
+        return Field { kind: 0, symbol: String::new(), addend: 0 };
+    };
+    let symbol = match relocation.target() {
+        RelocationTarget::Symbol(index) => file
+            .symbol_by_index(index)
+            .ok()
+            .filter(|symbol| symbol.kind() != SymbolKind::Section)
+            .and_then(|symbol| symbol.name().ok())
+            .unwrap_or_default(),
+        _ => "",
+    };
+    Field { kind: r_type.0, symbol: symbol.to_owned(), addend: relocation.addend() }
+}
+
+/// The section and offset that an entry's relocation refers to.
+fn place_of(
+    file: &ElfFile64<'_, LittleEndian>,
+    relocation: &object::Relocation,
+) -> Option<(SectionIndex, u64)> {
+    let RelocationTarget::Symbol(index) = relocation.target() else {
+        return None;
+    };
+    let symbol = file.symbol_by_index(index).ok()?;
+    let at = symbol.address().checked_add_signed(relocation.addend())?;
+    Some((symbol.section_index()?, at))
+}
+
+/// How many bytes of the code an entry is about, as far as the entry says.
+fn length_of_site(table: &str, data: &[u8], offset: u64, sizes: &SpecialSizes) -> u64 {
+    let (entry, length_at) = match table {
+        // struct alt_instr ends with the length of the site and that of the replacement.
+        ".altinstructions" => (sizes.alt_instr, sizes.alt_instr.saturating_sub(2)),
+        // struct paravirt_patch_site: the address, a type, the length.
+        ".parainstructions" => (sizes.paravirt_site, 9),
+        ".smp_locks" => return 1,
+        _ => return 0,
+    };
+    // Only the first field of an entry is the site.
+    if entry == 0 || !offset.is_multiple_of(entry) {
+        return 0;
+    }
+    let at = usize::try_from(offset + length_at).ok();
+    at.and_then(|at| data.get(at)).map_or(0, |length| u64::from(*length))
+}

@@ -1,0 +1,338 @@
+//! Which objects a change of some files touches.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::change::{FileChange, words};
+use crate::error::{Error, at};
+
+/// Objects to compile, and why.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Objects of changed C files: each has to be part of the kernel.
+    pub direct: BTreeSet<String>,
+    /// Objects of C files that name something a changed header declares; one that is not part of
+    /// the kernel does not matter.
+    pub dependants: BTreeSet<String>,
+    /// What changed headers declare on the changed lines.
+    pub declared: BTreeSet<String>,
+}
+
+impl Touched {
+    /// Finds the objects in a source tree without the change.
+    ///
+    /// # Errors
+    /// [`Error::NotPatchable`] for a file that is no C source or header.
+    pub fn find(root: &Path, changes: &[FileChange]) -> Result<Self, Error> {
+        let mut touched = Self::default();
+        for change in changes {
+            check_kind(&change.path)?;
+            if change.path.ends_with(".h") {
+                touched.declared.extend(declared_on_changed_lines(change));
+            } else {
+                touched.direct.extend(objects_of(root, &change.path)?);
+            }
+        }
+        if !touched.declared.is_empty() {
+            let names = closure(root, touched.declared.clone())?;
+            for file in files_naming(root, &names, "*.c")? {
+                for object in objects_of(root, &file)? {
+                    if !touched.direct.contains(&object) {
+                        touched.dependants.insert(object);
+                    }
+                }
+            }
+        }
+        Ok(touched)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> BTreeSet<String> {
+        self.direct.union(&self.dependants).cloned().collect()
+    }
+}
+
+fn check_kind(path: &str) -> Result<(), Error> {
+    let refuse = |why: &str| Err(Error::NotPatchable { file: path.into(), why: why.into() });
+    let part = |name: &str| path.split('/').any(|part| part == name);
+    if part("vdso") {
+        return refuse("the vDSO is mapped into processes as it was at boot; leave this part out");
+    }
+    if path.starts_with("arch/x86/boot/") || part("realmode") || part("purgatory") {
+        return refuse("boot code has run already; leave this part out");
+    }
+    if path.starts_with("arch/") && !path.starts_with("arch/x86/") {
+        return refuse("it belongs to another architecture; leave this part out");
+    }
+    match Path::new(path).extension().and_then(|extension| extension.to_str()) {
+        Some("c" | "h") => Ok(()),
+        Some("S") => refuse("assembly is not patched; replace the C functions that call it"),
+        _ => refuse("only C sources and headers are patched; leave this part out"),
+    }
+}
+
+/// The objects that a C file is compiled into: its own, or those of the files that include it.
+fn objects_of(root: &Path, file: &str) -> Result<BTreeSet<String>, Error> {
+    let mut objects = BTreeSet::new();
+    let mut waiting = vec![file.to_owned()];
+    let mut seen = BTreeSet::new();
+    while let Some(file) = waiting.pop() {
+        if !seen.insert(file.clone()) {
+            continue;
+        }
+        let object = format!("{}.o", file.strip_suffix(".c").unwrap_or(&file));
+        if is_named_by_makefile(root, &object) {
+            objects.insert(object);
+            continue;
+        }
+        let includers = includers(root, &file)?;
+        if includers.is_empty() {
+            objects.insert(object);
+        }
+        waiting.extend(includers);
+    }
+    Ok(objects)
+}
+
+/// Whether a makefile of the object's folder or one above names it.
+fn is_named_by_makefile(root: &Path, object: &str) -> bool {
+    let path = Path::new(object);
+    path.ancestors().skip(1).take(3).any(|folder| {
+        let Ok(inside) = path.strip_prefix(folder) else {
+            return false;
+        };
+        let inside = inside.to_string_lossy();
+        ["Kbuild", "Makefile"].iter().any(|name| {
+            let text = fs::read_to_string(root.join(folder).join(name)).unwrap_or_default();
+            text.split(|c: char| c.is_whitespace() || c == '=').any(|word| word == inside)
+        })
+    })
+}
+
+/// The C files of the same folder and the one above that include a C file.
+fn includers(root: &Path, file: &str) -> Result<Vec<String>, Error> {
+    let path = Path::new(file);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for folder in path.ancestors().skip(1).take(2) {
+        let place = root.join(folder);
+        for entry in fs::read_dir(&place).map_err(at(&place))?.flatten() {
+            let includer = entry.path();
+            if includer.extension().is_none_or(|extension| extension != "c") {
+                continue;
+            }
+            let text = fs::read(&includer).map_err(at(&includer))?;
+            let text = String::from_utf8_lossy(&text);
+            let includes = text.lines().any(|line| {
+                let target = line.strip_prefix("#include").map(str::trim).unwrap_or_default();
+                target
+                    .trim_matches(['"', '<', '>'])
+                    .strip_suffix(name.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+            });
+            if includes {
+                let inside = folder.join(includer.file_name().unwrap_or_default());
+                found.push(inside.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The names that a changed header declares on the changed lines: macros, functions, types. A
+/// declaration may span lines, so the lines around count up to its ends.
+fn declared_on_changed_lines(change: &FileChange) -> BTreeSet<String> {
+    let after = change.after();
+    let mut names = BTreeSet::new();
+    let before: Vec<&str> = change.before.lines().collect();
+    for edit in &change.edits {
+        names.extend(declarations(&before, edit.start, edit.end.max(edit.start + 1)));
+    }
+    let lines: Vec<&str> = after.lines().filter(|line| !line.starts_with("#line")).collect();
+    let mut shift: isize = 0;
+    for edit in &change.edits {
+        let start = edit.start.saturating_add_signed(shift);
+        shift += edit.lines.len().cast_signed() - (edit.end - edit.start).cast_signed();
+        if !edit.lines.is_empty() {
+            names.extend(declarations(&lines, start, start + edit.lines.len()));
+        }
+    }
+    names
+}
+
+/// What the declarations name that cover the lines from `start` to `end`.
+fn declarations(lines: &[&str], start: usize, end: usize) -> BTreeSet<String> {
+    let ends = |line: &&str| {
+        line.trim().is_empty()
+            || line.starts_with('}')
+            || line.ends_with(';') && !line.starts_with(['\t', ' '])
+            || line.starts_with('#') && !line.ends_with('\\')
+    };
+    let from = (0..start).rev().find(|at| lines.get(*at).is_none_or(ends)).map_or(0, |at| at + 1);
+    let to = (end.saturating_sub(1)..lines.len())
+        .find(|at| lines.get(*at).is_none_or(ends))
+        .map_or(lines.len(), |at| at + 1);
+    let mut names = BTreeSet::new();
+    for line in lines.get(from..to).unwrap_or_default() {
+        names.extend(declared_name(line));
+    }
+    names
+}
+
+fn declared_name(line: &str) -> Option<String> {
+    if let Some(rest) = line.strip_prefix("#define") {
+        return words(rest).next().map(str::to_owned);
+    }
+    if line.starts_with(['\t', ' ', '#', '*', '/']) {
+        return None;
+    }
+    if let Some(tag) = ["struct ", "union ", "enum "]
+        .iter()
+        .find_map(|keyword| line.strip_prefix(keyword))
+        .filter(|rest| rest.ends_with('{'))
+    {
+        return words(tag).next().map(str::to_owned);
+    }
+    let (before, _) = line.split_once('(').unwrap_or((line.trim_end_matches(';'), ""));
+    words(before).last().filter(|name| !is_keyword(name)).map(str::to_owned)
+}
+
+fn is_keyword(word: &str) -> bool {
+    const KEYWORDS: [&str; 14] = [
+        "int", "long", "void", "char", "short", "unsigned", "bool", "struct", "static", "inline",
+        "extern", "const", "typedef", "return",
+    ];
+    KEYWORDS.contains(&word)
+}
+
+/// The names and those of the headers' macros and inline functions that use them.
+fn closure(root: &Path, mut names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+    let mut new = names.clone();
+    while !new.is_empty() {
+        let mut found = BTreeSet::new();
+        for header in files_naming(root, &new, "*.h")? {
+            let file = root.join(&header);
+            let text = fs::read(&file).map_err(at(&file))?;
+            found.extend(users(&String::from_utf8_lossy(&text), &new));
+        }
+        new = found.difference(&names).cloned().collect();
+        names.extend(new.iter().cloned());
+    }
+    Ok(names)
+}
+
+/// The macros and inline functions of a header in whose text one of the names stands.
+fn users(text: &str, names: &BTreeSet<String>) -> BTreeSet<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut users = BTreeSet::new();
+    for function in crate::change::functions(text) {
+        let body = lines.get(function.start..function.end).unwrap_or_default();
+        if body.iter().any(|line| words(line).any(|word| names.contains(word))) {
+            users.insert(function.name);
+        }
+    }
+    let mut current: Option<String> = None;
+    for line in &lines {
+        if let Some(rest) = line.trim_start().strip_prefix("#define") {
+            current = words(rest).next().map(str::to_owned);
+        }
+        if let Some(name) = &current
+            && words(line).any(|word| word != name && names.contains(word))
+        {
+            users.insert(name.clone());
+        }
+        if !line.ends_with('\\') {
+            current = None;
+        }
+    }
+    users
+}
+
+/// The files of the parts that this architecture compiles in which one of the names stands.
+fn files_naming(
+    root: &Path,
+    names: &BTreeSet<String>,
+    pattern: &str,
+) -> Result<Vec<String>, Error> {
+    let mut command = Command::new("grep");
+    command
+        .current_dir(root)
+        .args(["-rlwFI", "--include", pattern])
+        .args(["--exclude-dir=Documentation", "--exclude-dir=tools", "--exclude-dir=samples"])
+        .args(["--exclude-dir=scripts", "--exclude-dir=.git"]);
+    for name in names {
+        command.arg("-e").arg(name);
+    }
+    let folders = folders(root)?;
+    let output = command
+        .args(&folders)
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|error| Error::Program { program: "grep".into(), message: error.to_string() })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The top-level folders, of the architectures only x86.
+fn folders(root: &Path) -> Result<Vec<String>, Error> {
+    let mut folders = vec![String::from("arch/x86")];
+    for entry in fs::read_dir(root).map_err(at(root))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && name != "arch" {
+            folders.push(name);
+        }
+    }
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::between;
+
+    #[test]
+    fn a_prototype_over_several_lines_names_its_function() {
+        let before = "int before(void);\n\nextern struct vma *copy_vma(struct vma **,\n\
+                      \tunsigned long addr,\n\tbool *need);\nint after(void);\n";
+        let after = before.replace("\tbool *need);", "\tbool *need, int more);");
+        let change = FileChange {
+            path: "include/linux/mm.h".into(),
+            before: before.into(),
+            edits: between(before, &after),
+        };
+        let names: Vec<String> = declared_on_changed_lines(&change).into_iter().collect();
+        assert_eq!(names, ["copy_vma"]);
+    }
+
+    #[test]
+    fn macros_and_inline_functions_spread_a_name() {
+        let text = "#define A(x) \\\n\tb(x)\n#define C 1\nstatic inline int d(void)\n{\n\treturn b();\n}\n";
+        let users = users(text, &BTreeSet::from(["b".to_owned()]));
+        assert_eq!(users.into_iter().collect::<Vec<_>>(), ["A", "d"]);
+    }
+
+    #[test]
+    fn what_is_no_c_is_refused_with_a_reason() {
+        for path in ["arch/x86/entry/entry_64.S", "arch/x86/entry/vdso/vma.c", "mm/Kconfig",
+            "arch/x86/boot/main.c", "arch/arm64/mm/fault.c"]
+        {
+            assert!(check_kind(path).is_err(), "{path}");
+        }
+        assert!(check_kind("mm/mremap.c").is_ok());
+    }
+
+    #[test]
+    fn an_included_file_leads_to_its_includer() {
+        let folder = tempfile::tempdir().unwrap();
+        let sched = folder.path().join("kernel/sched");
+        fs::create_dir_all(&sched).unwrap();
+        fs::write(sched.join("Makefile"), "obj-y += build_policy.o\n").unwrap();
+        fs::write(sched.join("build_policy.c"), "#include \"rt.c\"\n").unwrap();
+        fs::write(sched.join("rt.c"), "").unwrap();
+        let objects = objects_of(folder.path(), "kernel/sched/rt.c").unwrap();
+        assert_eq!(objects.into_iter().collect::<Vec<_>>(), ["kernel/sched/build_policy.o"]);
+    }
+}
