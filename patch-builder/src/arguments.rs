@@ -1,5 +1,6 @@
 //! The command line that `lucos-build` and `cargo xtask patch` share.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -7,24 +8,30 @@ use clap::Args;
 use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
+use serde::Serialize;
 
 use crate::builder::{Origin, Request, build};
+use crate::cve::{Report, look_up};
 use crate::progress::Progress;
 
 /// What is to be built.
 #[derive(Args)]
 pub struct BuildArgs {
     /// A unified diff against the kernel's source.
-    #[arg(value_name = "DIFF", conflicts_with = "from_debian")]
+    #[arg(value_name = "DIFF", conflicts_with_all = ["from_debian", "cve", "files"])]
     pub diff: Option<PathBuf>,
     /// The version of the distribution's source package that has the fix, such as 6.1.192-2.
-    #[arg(long, value_name = "VERSION", requires = "files")]
+    #[arg(long, value_name = "VERSION")]
     pub from_debian: Option<String>,
+    /// A CVE that the changelog of the distribution's source package names. Without --file it is
+    /// only looked up.
+    #[arg(long, value_name = "CVE")]
+    pub cve: Option<String>,
     /// A file whose difference is the fix; may be given several times.
-    #[arg(long = "file", value_name = "FILE", requires = "from_debian")]
+    #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<String>,
     /// Only what differs in this function, and what it newly uses; may be given several times.
-    #[arg(long = "function", value_name = "NAME", requires = "from_debian")]
+    #[arg(long = "function", value_name = "NAME", requires = "files")]
     pub functions: Vec<String>,
     /// The kernel that the patch is for, such as 6.1.0-47.
     #[arg(long, value_name = "VERSION")]
@@ -54,32 +61,55 @@ impl BuildArgs {
         archive: &Archive,
         manager_symbols: impl FnOnce(&Version) -> Result<Option<PathBuf>>,
     ) -> Result<()> {
+        let mut progress = Progress::new(self.json);
+        let consent = Consent::new(self.yes);
+        let found = match &self.cve {
+            None => None,
+            Some(cve) => {
+                let version = self.from_debian.as_deref();
+                let kernel = &self.guest_version;
+                Some(look_up(archive, kernel, cve, version, consent, &mut progress)?)
+            }
+        };
+        if let Some(report) = &found
+            && self.files.is_empty()
+        {
+            self.print(report)?;
+            bail!("the changelog names no files: choose with --file, and --function if need be");
+        }
         let request = Request {
             kernel: self.guest_version.clone(),
-            origin: self.origin()?,
+            origin: self.origin(found.as_ref())?,
             output: self.output.clone(),
-            description: self.description.clone(),
+            description: match (&self.description, &found) {
+                (None, Some(report)) => Some(report.entry.text.clone()),
+                (description, _) => description.clone(),
+            },
             manager_symbols: manager_symbols(&self.guest_version)?,
         };
-        let consent = Consent::new(self.yes);
-        let explanation = build(archive, &request, consent, Progress::new(self.json))?;
+        let explanation = build(archive, &request, consent, progress)?;
+        self.print(&explanation)
+    }
+
+    fn print<T: Serialize + Display>(&self, what: &T) -> Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&explanation)?);
+            println!("{}", serde_json::to_string_pretty(what)?);
         } else {
-            print!("{explanation}");
+            print!("{what}");
         }
         Ok(())
     }
 
-    fn origin(&self) -> Result<Origin> {
-        match (&self.diff, &self.from_debian) {
+    fn origin(&self, found: Option<&Report>) -> Result<Origin> {
+        let version = found.map(|report| report.to.clone()).or_else(|| self.from_debian.clone());
+        match (&self.diff, version) {
             (Some(path), _) => Ok(Origin::Diff(path.clone())),
-            (None, Some(version)) => Ok(Origin::Debian {
-                version: version.clone(),
+            (None, Some(version)) if !self.files.is_empty() => Ok(Origin::Debian {
+                version,
                 files: self.files.clone(),
                 functions: self.functions.clone(),
             }),
-            (None, None) => bail!("give a diff, or --from-debian with --file"),
+            _ => bail!("give a diff, --from-debian with --file, or --cve"),
         }
     }
 }

@@ -152,12 +152,7 @@ fn changes(
             fitted.collect()
         }
         Origin::Debian { version, files, functions } => {
-            let newer = archive.cache().join("sources").join(version);
-            if !newer.exists() {
-                progress.stage("Newer sources", || {
-                    kernel_tree::unpack_source(archive, version, &newer)
-                })?;
-            }
+            let newer = kernel_tree::newer_source(archive, version, progress)?;
             let cut = Cut {
                 from: (&pristine, &tree.version),
                 to: (&newer, version),

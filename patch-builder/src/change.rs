@@ -1,6 +1,7 @@
 //! A source change: where it comes from, and what it makes of each file.
 
 mod c_source;
+pub mod changelog;
 pub mod debian;
 mod edits;
 mod unified;

@@ -62,6 +62,16 @@ pub enum Error {
     /// The change cannot be found or applied.
     #[error(transparent)]
     Change(#[from] change::Error),
+    /// The changelog does not name a CVE.
+    #[error("the changelog of {package} {version} names no {cve}")]
+    UnknownCve {
+        /// The CVE.
+        cve: String,
+        /// The source package.
+        package: String,
+        /// Its version.
+        version: String,
+    },
     /// A file changes that this kernel does not compile.
     #[error("{file} changes, but this kernel's configuration does not compile it")]
     NotCompiled {

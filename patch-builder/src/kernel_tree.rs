@@ -6,10 +6,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use flate2::read::GzDecoder;
 use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Kernel, Version};
 use lucos_debian_archive::packages::{self, Consent, Need};
@@ -159,6 +161,58 @@ pub fn unpack_source(archive: &Archive, version: &str, place: &Path) -> Result<(
         .arg(&unpacked)
         .arg("--strip-components=1"))?;
     fs::rename(&unpacked, place).map_err(at(place))
+}
+
+/// The changelog of a source package.
+///
+/// # Errors
+/// When the package is gone or has no changelog.
+pub fn changelog(archive: &Archive, version: &str) -> Result<String, Error> {
+    let package = source_package(version);
+    let file = archive.file_of_version(&package, version)?;
+    let failed = |message: String| Error::Program { program: "dpkg-deb".into(), message };
+    let mut child = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let mut text = None;
+    if let Some(output) = child.stdout.take() {
+        let mut files = tar::Archive::new(output);
+        let entries = files.entries().map_err(|error| failed(error.to_string()))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| failed(error.to_string()))?;
+            if entry.path_bytes().ends_with(b"/changelog.Debian.gz") {
+                let mut unpacked = String::new();
+                GzDecoder::new(entry)
+                    .read_to_string(&mut unpacked)
+                    .map_err(|error| failed(error.to_string()))?;
+                text = Some(unpacked);
+                break;
+            }
+        }
+    }
+    // It may still want to write the rest.
+    let _ = child.kill();
+    let _ = child.wait();
+    text.ok_or_else(|| failed(format!("{} has no changelog", file.display())))
+}
+
+/// The newer source that a fix is taken from, unpacked in the cache.
+///
+/// # Errors
+/// When it is gone or cannot be unpacked.
+pub fn newer_source(
+    archive: &Archive,
+    version: &str,
+    progress: &mut Progress,
+) -> Result<PathBuf, Error> {
+    let place = archive.cache().join("sources").join(version);
+    if !place.exists() {
+        progress.stage("Newer sources", || unpack_source(archive, version, &place))?;
+    }
+    Ok(place)
 }
 
 /// The name of the source package of a version.

@@ -10,6 +10,7 @@ pub mod arguments;
 pub mod builder;
 pub mod change;
 pub mod compile;
+pub mod cve;
 mod error;
 pub mod explanation;
 pub mod image;

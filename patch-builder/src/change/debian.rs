@@ -26,10 +26,9 @@ impl Cut<'_> {
     /// # Errors
     /// When a file is missing or does not differ, or a function does not.
     pub fn changes(&self) -> Result<Vec<FileChange>, Error> {
-        let mut changes = Vec::new();
-        let mut found = BTreeSet::new();
-        let mut others = Vec::new();
-        for path in self.files {
+        let mut texts = Vec::new();
+        let mut all = Vec::new();
+        for (file, path) in self.files.iter().enumerate() {
             check_path(path)?;
             let (before, after) = (read(self.from.0, path)?, read(self.to.0, path)?);
             let edits = between(&before, &after);
@@ -40,36 +39,43 @@ impl Cut<'_> {
                     to: self.to.1.to_owned(),
                 });
             }
-            let all = Located::all(&before, &after, edits);
-            others.extend(all.iter().filter_map(|located| located.function.clone()));
-            let chosen = self.choose(all, &mut found);
-            if !chosen.is_empty() {
-                changes.push(FileChange { path: path.clone(), before, edits: chosen });
+            all.extend(Located::all(file, &before, &after, edits));
+            texts.push((path, before));
+        }
+        self.check_functions(&all)?;
+        let chosen = self.choose(all);
+        let changes = texts.into_iter().enumerate().map(|(file, (path, before))| {
+            let edits = chosen.iter().filter(|located| located.file == file);
+            FileChange {
+                path: path.clone(),
+                before,
+                edits: edits.map(|located| located.edit.clone()).collect(),
             }
-        }
-        others.sort();
-        others.dedup();
-        match self.functions.iter().find(|name| !found.contains(*name)) {
-            Some(name) => Err(Error::NoFunction { function: name.clone(), others }),
-            None => Ok(changes),
-        }
+        });
+        Ok(changes.filter(|change| !change.edits.is_empty()).collect())
     }
 
-    /// The edits that are wanted: those in the wanted functions, and those that define what the
-    /// former use. In a header nothing is in a function, so all of its edits that name a wanted
-    /// function count.
-    fn choose(&self, all: Vec<Located>, found: &mut BTreeSet<String>) -> Vec<Edit> {
+    fn check_functions(&self, all: &[Located]) -> Result<(), Error> {
+        let missing = |name: &&String| !all.iter().any(|located| located.is_in(name));
+        let Some(function) = self.functions.iter().find(missing) else {
+            return Ok(());
+        };
+        let others: BTreeSet<String> =
+            all.iter().filter_map(|located| located.function.clone()).collect();
+        let others = others.into_iter().collect();
+        Err(Error::NoFunction { function: function.clone(), others })
+    }
+
+    /// The edits that are wanted: those in the wanted functions, and those that define or declare
+    /// what the former name.
+    fn choose(&self, all: Vec<Located>) -> Vec<Located> {
         if self.functions.is_empty() {
-            return all.into_iter().map(|located| located.edit).collect();
+            return all;
         }
-        let mut used: BTreeSet<String> = BTreeSet::new();
-        let (mut chosen, mut rest): (Vec<Located>, Vec<Located>) =
-            all.into_iter().partition(|located| {
-                let wanted = self.functions.iter().find(|name| located.is_in(name));
-                found.extend(wanted.cloned());
-                wanted.is_some()
-            });
-        used.extend(chosen.iter().flat_map(Located::words));
+        let (mut chosen, mut rest): (Vec<Located>, Vec<Located>) = all
+            .into_iter()
+            .partition(|located| self.functions.iter().any(|name| located.is_in(name)));
+        let mut used: BTreeSet<String> = chosen.iter().flat_map(Located::words).collect();
         used.extend(self.functions.iter().cloned());
         loop {
             let (more, others): (Vec<Located>, Vec<Located>) = rest
@@ -77,18 +83,19 @@ impl Cut<'_> {
                 .partition(|located| located.defines.iter().any(|name| used.contains(name)));
             rest = others;
             if more.is_empty() {
-                break;
+                chosen.sort_by_key(|located| (located.file, located.edit.start));
+                return chosen;
             }
             used.extend(more.iter().flat_map(Located::words));
             chosen.extend(more);
         }
-        chosen.sort_by_key(|located| located.edit.start);
-        chosen.into_iter().map(|located| located.edit).collect()
     }
 }
 
 /// An edit and where it is.
 struct Located {
+    /// Which of the files.
+    file: usize,
     edit: Edit,
     /// The function that it changes.
     function: Option<String>,
@@ -97,7 +104,7 @@ struct Located {
 }
 
 impl Located {
-    fn all(before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
+    fn all(file: usize, before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
         let (old, new) = (functions(before), functions(after));
         let new_lines: Vec<&str> = after.lines().collect();
         let mut shift: isize = 0;
@@ -119,7 +126,7 @@ impl Located {
                     defines.extend(new);
                     defines.extend(declared(new_lines.get(start..end).unwrap_or_default()));
                 }
-                Self { edit, function, defines }
+                Self { file, edit, function, defines }
             })
             .collect()
     }
@@ -203,6 +210,27 @@ mod tests {
         assert!(text.contains("return 2;"), "{text}");
         let changes = cut(BEFORE, AFTER, &["g"]).unwrap();
         assert_eq!(changes[0].after(), BEFORE.replace("return 2", "return 3"));
+    }
+
+    #[test]
+    fn a_header_among_the_files_gives_what_a_function_newly_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for (place, limit, define) in [(&from, "1", ""), (&to, "MOST", "#define MOST 9\n")] {
+            fs::create_dir(place).unwrap();
+            fs::write(place.join("x.c"), format!("int f(void)\n{{\n\treturn {limit};\n}}\n"))
+                .unwrap();
+            let other = if define.is_empty() { "int other;" } else { "long other;" };
+            fs::write(place.join("x.h"), format!("{define}\nint same;\n{other}\n")).unwrap();
+        }
+        let files = ["x.c".to_owned(), "x.h".to_owned()];
+        let functions = ["f".to_owned()];
+        let cut =
+            Cut { from: (&from, "1"), to: (&to, "2"), files: &files, functions: &functions };
+        let changes = cut.changes().unwrap();
+        assert_eq!(changes.len(), 2);
+        assert!(changes[1].after().starts_with("#define MOST 9\n"), "{}", changes[1].after());
+        assert!(changes[1].after().ends_with("int other;\n"));
     }
 
     #[test]

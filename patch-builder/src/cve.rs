@@ -1,0 +1,82 @@
+//! What the distribution's changelog says about a CVE, and which files its fix may be in.
+
+use std::fmt;
+
+use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::kernel::Version;
+use lucos_debian_archive::packages::Consent;
+use serde::Serialize;
+
+use crate::change::changelog::{self, Candidate, Entry};
+use crate::error::Error;
+use crate::kernel_tree::{self, KernelTree, source_package};
+use crate::progress::Progress;
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The version of the running kernel's source.
+    pub from: String,
+    /// The version whose difference to the former was searched.
+    pub to: String,
+    /// The entry of the changelog.
+    pub entry: Entry,
+    /// Files that fit, best first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Looks a CVE up in a version of the source package, by default the newest.
+///
+/// # Errors
+/// When there is no such version or no such entry, or the sources cannot be read.
+pub fn look_up(
+    archive: &Archive,
+    kernel: &Version,
+    cve: &str,
+    version: Option<&str>,
+    consent: Consent,
+    progress: &mut Progress,
+) -> Result<Report, Error> {
+    let tree = KernelTree::open(archive, kernel, consent, progress)?;
+    let package = source_package(&tree.version);
+    let to = match version {
+        Some(version) => version.to_owned(),
+        None => newest(archive, &package)?,
+    };
+    let text = progress.stage("Changelog", || kernel_tree::changelog(archive, &to))?;
+    let entry = changelog::find(&text, cve).into_iter().next().ok_or_else(|| {
+        Error::UnknownCve { cve: cve.to_owned(), package, version: to.clone() }
+    })?;
+    let newer = kernel_tree::newer_source(archive, &to, progress)?;
+    let pristine = tree.pristine();
+    let candidates = progress.stage("Searching the differences", || {
+        let files = changelog::changed_files(&pristine, &newer)?;
+        changelog::candidates(&entry, &pristine, &newer, &files)
+    })?;
+    Ok(Report { from: tree.version.clone(), to, entry, candidates })
+}
+
+fn newest(archive: &Archive, package: &str) -> Result<String, Error> {
+    let newest = archive.versions(package)?.into_iter().next();
+    newest.map(|package| package.version).ok_or_else(|| {
+        Error::Package(archive::Error::Gone { name: package.to_owned(), others: Vec::new() })
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} in {}", self.entry.text, self.entry.version)?;
+        writeln!(f, "Files that differ between {} and {} and fit:", self.from, self.to)?;
+        for candidate in &self.candidates {
+            writeln!(
+                f,
+                "  {:3.0} %  {}: {} ({})",
+                candidate.likelihood * 100.0,
+                candidate.file,
+                candidate.functions.join(", "),
+                candidate.words.join(" ")
+            )?;
+        }
+        Ok(())
+    }
+}
