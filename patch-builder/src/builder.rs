@@ -119,9 +119,7 @@ pub fn build(
 impl Origin {
     fn describe(&self) -> String {
         match self {
-            Self::Diff(path) => {
-                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-            }
+            Self::Diff(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             Self::Debian { version, files, functions } => {
                 let what = if functions.is_empty() { files } else { functions };
                 format!("{} of Debian {version}", what.join(", "))
@@ -153,12 +151,8 @@ fn changes(
         }
         Origin::Debian { version, files, functions } => {
             let newer = kernel_tree::newer_source(archive, version, progress)?;
-            let cut = Cut {
-                from: (&pristine, &tree.version),
-                to: (&newer, version),
-                files,
-                functions,
-            };
+            let cut =
+                Cut { from: (&pristine, &tree.version), to: (&newer, version), files, functions };
             Ok(cut.changes()?)
         }
     }
@@ -436,9 +430,8 @@ impl Assembly<'_> {
 /// Where packages, sources and objects are kept unless told otherwise.
 #[must_use]
 pub fn cache_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(Path::new(".cache"))))?;
     Some(cache.join("lucos"))

@@ -6,7 +6,7 @@ pub mod debian;
 mod edits;
 mod unified;
 
-pub use c_source::{Function, functions, words};
+pub use c_source::{Function, declarations, functions, words};
 pub use edits::{Edit, apply, between};
 pub use unified::{FileDiff, parse};
 

@@ -44,9 +44,10 @@ pub fn look_up(
         None => newest(archive, &package)?,
     };
     let text = progress.stage("Changelog", || kernel_tree::changelog(archive, &to))?;
-    let entry = changelog::find(&text, cve).into_iter().next().ok_or_else(|| {
-        Error::UnknownCve { cve: cve.to_owned(), package, version: to.clone() }
-    })?;
+    let entry = changelog::find(&text, cve)
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::UnknownCve { cve: cve.to_owned(), package, version: to.clone() })?;
     let newer = kernel_tree::newer_source(archive, &to, progress)?;
     let pristine = tree.pristine();
     let candidates = progress.stage("Searching the differences", || {

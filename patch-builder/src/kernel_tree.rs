@@ -61,7 +61,8 @@ impl KernelTree {
         progress: &mut Progress,
     ) -> Result<Self, Error> {
         packages::ensure(&NEEDS, consent).map_err(Error::Needs)?;
-        let kernel = progress.stage("Packages of the kernel", || Kernel::fetch(archive, version))?;
+        let kernel =
+            progress.stage("Packages of the kernel", || Kernel::fetch(archive, version))?;
         if kernel.headers.is_none() {
             return Err(Error::Package(lucos_debian_archive::archive::Error::Gone {
                 name: format!("linux-headers-{}", kernel.release),

@@ -79,14 +79,12 @@ impl ModuleImage {
                 next = (next + section.size()).next_multiple_of(0x1000) + 0x1000;
             }
         }
-        let address = |symbol: &object::read::elf::ElfSymbol64<'_, '_, LittleEndian>| {
-            match symbol.section_index() {
-                Some(section) => places.get(&section.0).map(|start| start + symbol.address()),
-                None if symbol.is_undefined() => {
-                    Some(OTHERS + symbol.index().0 as u64 * OTHERS_STEP)
-                }
-                None => None,
-            }
+        let address = |symbol: &object::read::elf::ElfSymbol64<'_, '_, LittleEndian>| match symbol
+            .section_index()
+        {
+            Some(section) => places.get(&section.0).map(|start| start + symbol.address()),
+            None if symbol.is_undefined() => Some(OTHERS + symbol.index().0 as u64 * OTHERS_STEP),
+            None => None,
         };
         let symbols = file
             .symbols()

@@ -102,7 +102,8 @@ impl PatchModule<'_> {
             write(&format!(".{name}.cmd"), format!("cmd_{name} := shipped\n").as_bytes())?;
             let _ = write!(parts, " {name}");
         }
-        let makefile = format!("obj-m := {module}.o\n{module}-y := {parts}\nccflags-y := -I$(src)\n");
+        let makefile =
+            format!("obj-m := {module}.o\n{module}-y := {parts}\nccflags-y := -I$(src)\n");
         write("Kbuild", makefile.as_bytes())?;
         self.link(folder, headers, symbols)?;
         let built = folder.join(format!("{module}.ko"));
@@ -138,7 +139,8 @@ impl PatchModule<'_> {
         if self.functions.len() > FUNCTIONS {
             return Err(Error::TooMany(self.functions.len()));
         }
-        let mut text = String::from("// SPDX-License-Identifier: GPL-2.0\n#include <lucos/patch.h>\n");
+        let mut text =
+            String::from("// SPDX-License-Identifier: GPL-2.0\n#include <lucos/patch.h>\n");
         for function in self.functions {
             if function.old.name.len() > NAME || function.old.object.len() > NAME {
                 return Err(Error::LongName(function.old.name.clone()));

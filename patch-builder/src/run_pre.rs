@@ -6,8 +6,8 @@
 
 mod expected;
 mod instructions;
-mod object_code;
 mod matching;
+mod object_code;
 
 pub use expected::{Expected, at_site};
 pub use matching::{Match, Matched};
@@ -56,7 +56,9 @@ pub enum Error {
         function: String,
     },
     /// Several symbols have the name.
-    #[error("{object}: {name} is ambiguous: the kernel has {count} of that name, and nothing tells which one is meant")]
+    #[error(
+        "{object}: {name} is ambiguous: the kernel has {count} of that name, and nothing tells which one is meant"
+    )]
     Ambiguous {
         /// The object.
         object: String,
@@ -66,7 +68,9 @@ pub enum Error {
         count: usize,
     },
     /// A symbol is where it should not be.
-    #[error("{object}: {name} is at {address:#x} in the code that runs, where the kernel's table has no such symbol")]
+    #[error(
+        "{object}: {name} is at {address:#x} in the code that runs, where the kernel's table has no such symbol"
+    )]
     NotASymbol {
         /// The object.
         object: String,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::change::{FileChange, words};
+use crate::change::{FileChange, declarations, words};
 use crate::error::{Error, at};
 
 /// Objects to compile, and why.
@@ -163,51 +163,6 @@ fn declared_on_changed_lines(change: &FileChange) -> BTreeSet<String> {
     names
 }
 
-/// What the declarations name that cover the lines from `start` to `end`.
-fn declarations(lines: &[&str], start: usize, end: usize) -> BTreeSet<String> {
-    let ends = |line: &&str| {
-        line.trim().is_empty()
-            || line.starts_with('}')
-            || line.ends_with(';') && !line.starts_with(['\t', ' '])
-            || line.starts_with('#') && !line.ends_with('\\')
-    };
-    let from = (0..start).rev().find(|at| lines.get(*at).is_none_or(ends)).map_or(0, |at| at + 1);
-    let to = (end.saturating_sub(1)..lines.len())
-        .find(|at| lines.get(*at).is_none_or(ends))
-        .map_or(lines.len(), |at| at + 1);
-    let mut names = BTreeSet::new();
-    for line in lines.get(from..to).unwrap_or_default() {
-        names.extend(declared_name(line));
-    }
-    names
-}
-
-fn declared_name(line: &str) -> Option<String> {
-    if let Some(rest) = line.strip_prefix("#define") {
-        return words(rest).next().map(str::to_owned);
-    }
-    if line.starts_with(['\t', ' ', '#', '*', '/']) {
-        return None;
-    }
-    if let Some(tag) = ["struct ", "union ", "enum "]
-        .iter()
-        .find_map(|keyword| line.strip_prefix(keyword))
-        .filter(|rest| rest.ends_with('{'))
-    {
-        return words(tag).next().map(str::to_owned);
-    }
-    let (before, _) = line.split_once('(').unwrap_or((line.trim_end_matches(';'), ""));
-    words(before).last().filter(|name| !is_keyword(name)).map(str::to_owned)
-}
-
-fn is_keyword(word: &str) -> bool {
-    const KEYWORDS: [&str; 14] = [
-        "int", "long", "void", "char", "short", "unsigned", "bool", "struct", "static", "inline",
-        "extern", "const", "typedef", "return",
-    ];
-    KEYWORDS.contains(&word)
-}
-
 /// The names and those of the headers' macros and inline functions that use them.
 fn closure(root: &Path, mut names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
     let mut new = names.clone();
@@ -316,9 +271,13 @@ mod tests {
 
     #[test]
     fn what_is_no_c_is_refused_with_a_reason() {
-        for path in ["arch/x86/entry/entry_64.S", "arch/x86/entry/vdso/vma.c", "mm/Kconfig",
-            "arch/x86/boot/main.c", "arch/arm64/mm/fault.c"]
-        {
+        for path in [
+            "arch/x86/entry/entry_64.S",
+            "arch/x86/entry/vdso/vma.c",
+            "mm/Kconfig",
+            "arch/x86/boot/main.c",
+            "arch/arm64/mm/fault.c",
+        ] {
             assert!(check_kind(path).is_err(), "{path}");
         }
         assert!(check_kind("mm/mremap.c").is_ok());

@@ -140,10 +140,7 @@ pub fn candidates(
 }
 
 /// Rare words count more than those that many files have.
-fn rank(
-    found: Vec<(String, BTreeSet<String>, Vec<String>)>,
-    count: usize,
-) -> Vec<Candidate> {
+fn rank(found: Vec<(String, BTreeSet<String>, Vec<String>)>, count: usize) -> Vec<Candidate> {
     const SHOWN: usize = 5;
     let mut spread: BTreeMap<String, usize> = BTreeMap::new();
     for word in found.iter().flat_map(|(_, hits, _)| hits) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::c_source::{Function, functions, words};
+use super::c_source::{Function, declarations, functions, words};
 use super::{Edit, Error, FileChange, between, check_path};
 
 /// What is wanted of the difference between two versions of a source.
@@ -124,7 +124,9 @@ impl Located {
                         .filter(|function| function.start < end && function.end > start)
                         .map(|function| function.name.clone());
                     defines.extend(new);
-                    defines.extend(declared(new_lines.get(start..end).unwrap_or_default()));
+                    defines.extend(declarations(&new_lines, start, end));
+                    let lines = edit.lines.iter().filter(|line| line.starts_with("#include"));
+                    defines.extend(lines.flat_map(|line| words(line)).map(str::to_owned));
                 }
                 Self { file, edit, function, defines }
             })
@@ -132,9 +134,8 @@ impl Located {
     }
 
     fn is_in(&self, name: &str) -> bool {
-        let matches = |function: &str| {
-            function == name || function.strip_prefix("__do_sys_") == Some(name)
-        };
+        let matches =
+            |function: &str| function == name || function.strip_prefix("__do_sys_") == Some(name);
         self.function.as_deref().is_some_and(matches)
     }
 
@@ -151,23 +152,6 @@ fn within(functions: &[Function], start: usize, end: usize) -> Option<&Function>
 /// Whether something put in before the line `at` is in a function, not in front of it.
 fn inside(functions: &[Function], at: usize) -> bool {
     functions.iter().any(|function| function.start < at && at < function.end)
-}
-
-/// What lines outside functions define: macros, and what stands before a parenthesis.
-fn declared(lines: &[&str]) -> Vec<String> {
-    let mut names = Vec::new();
-    for line in lines {
-        if let Some(macro_text) = line.trim_start().strip_prefix("#define") {
-            names.extend(words(macro_text).next().map(str::to_owned));
-        } else if line.starts_with(['\t', ' ']) {
-            // In a body, or a declaration's further line.
-        } else if let Some((before, _)) = line.split_once('(') {
-            names.extend(words(before).last().map(str::to_owned));
-        } else if line.starts_with("#include") {
-            names.extend(words(line).map(str::to_owned));
-        }
-    }
-    names
 }
 
 fn read(root: &Path, path: &str) -> Result<String, Error> {
@@ -225,8 +209,7 @@ mod tests {
         }
         let files = ["x.c".to_owned(), "x.h".to_owned()];
         let functions = ["f".to_owned()];
-        let cut =
-            Cut { from: (&from, "1"), to: (&to, "2"), files: &files, functions: &functions };
+        let cut = Cut { from: (&from, "1"), to: (&to, "2"), files: &files, functions: &functions };
         let changes = cut.changes().unwrap();
         assert_eq!(changes.len(), 2);
         assert!(changes[1].after().starts_with("#define MOST 9\n"), "{}", changes[1].after());

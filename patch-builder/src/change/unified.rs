@@ -164,8 +164,7 @@ impl Hunk {
                     at += 1;
                 }
                 Line::Gone(_) => {
-                    let edit =
-                        open.get_or_insert(Edit { start: at, end: at, lines: Vec::new() });
+                    let edit = open.get_or_insert(Edit { start: at, end: at, lines: Vec::new() });
                     at += 1;
                     edit.end = at;
                 }

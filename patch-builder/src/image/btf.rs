@@ -70,12 +70,9 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let strings = b"\0int\0bug_entry\0";
-        let words = [
-            [1, 1 << 24, 4, 0x20].as_slice(),
-            &[5, 4 << 24 | 1, 12, 0, 1, 0],
-            &[0, 2 << 24, 2],
-        ]
-        .concat();
+        let words =
+            [[1, 1 << 24, 4, 0x20].as_slice(), &[5, 4 << 24 | 1, 12, 0, 1, 0], &[0, 2 << 24, 2]]
+                .concat();
         let types: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
         let mut section = vec![0x9f, 0xeb, 1, 0];
         for word in [24, 0, types.len(), types.len(), strings.len()] {

@@ -65,8 +65,7 @@ impl Symbols {
     #[must_use]
     pub fn is_global(&self, name: &str, address: u64) -> bool {
         let start = self.all.partition_point(|symbol| symbol.address < address);
-        let mut there =
-            self.all.iter().skip(start).take_while(|symbol| symbol.address == address);
+        let mut there = self.all.iter().skip(start).take_while(|symbol| symbol.address == address);
         there.any(|symbol| symbol.name == name && symbol.kind.is_ascii_uppercase())
     }
 

@@ -4,10 +4,10 @@
 
 use iced_x86::Instruction;
 
+use super::Running;
 use super::instructions::{branch_target, decode};
 use super::matching::Match;
 use super::object_code::Code;
-use super::Running;
 
 /// Most bytes that a patch can name.
 const LIMIT: usize = 16;
@@ -33,12 +33,11 @@ pub fn at_site(code: &Code, found: &Match, running: &dyn Running) -> Option<Expe
     let start = site(code);
     let instructions = decode(&code.bytes, 0, usize::MAX);
     let is_target = instructions.iter().any(|one| {
-        branch_target(one) == Some(start) && !code.fields.range(one.ip()..one.next_ip()).any(|_| true)
+        branch_target(one) == Some(start)
+            && !code.fields.range(one.ip()..one.next_ip()).any(|_| true)
     });
-    let rewritten_here = code
-        .rewritten
-        .iter()
-        .any(|(at, length)| *at <= start && start < at + (*length).max(1));
+    let rewritten_here =
+        code.rewritten.iter().any(|(at, length)| *at <= start && start < at + (*length).max(1));
     if is_target || rewritten_here {
         return None;
     }

@@ -24,7 +24,8 @@ pub fn branch_target(instruction: &Instruction) -> Option<u64> {
     );
     let near = matches!(
         instruction.op0_kind(),
-        iced_x86::OpKind::NearBranch16 | iced_x86::OpKind::NearBranch32
+        iced_x86::OpKind::NearBranch16
+            | iced_x86::OpKind::NearBranch32
             | iced_x86::OpKind::NearBranch64
     );
     (branches && instruction.op_count() > 0 && near).then(|| instruction.near_branch_target())

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use iced_x86::{Instruction, Mnemonic};
 use object::elf::{
-    R_X86_64_16, R_X86_64_32, R_X86_64_32S, R_X86_64_64, R_X86_64_8, R_X86_64_PC8,
-    R_X86_64_PC16, R_X86_64_PC32, R_X86_64_PC64, R_X86_64_PLT32,
+    R_X86_64_8, R_X86_64_16, R_X86_64_32, R_X86_64_32S, R_X86_64_64, R_X86_64_PC8, R_X86_64_PC16,
+    R_X86_64_PC32, R_X86_64_PC64, R_X86_64_PLT32,
 };
 
 use super::instructions::{branch_target, decode, text};
@@ -49,11 +49,7 @@ impl<'a> Matched<'a> {
     ///
     /// # Errors
     /// [`Error::Differs`] for the first that is there and differs.
-    pub fn find(
-        object: &'a str,
-        code: &ObjectCode,
-        running: &dyn Running,
-    ) -> Result<Self, Error> {
+    pub fn find(object: &'a str, code: &ObjectCode, running: &dyn Running) -> Result<Self, Error> {
         let mut matched = Self { object, functions: BTreeMap::new(), absent: Vec::new() };
         let mut several: Vec<(&str, Vec<Match>)> = Vec::new();
         for (name, code) in &code.functions {

@@ -120,9 +120,9 @@ impl ObjectCode {
                     continue;
                 };
                 let length = length_of_site(name, data, offset, sizes);
-                let function = places
-                    .iter()
-                    .find(|(section, start, end, _)| *section == index && (*start..*end).contains(&at));
+                let function = places.iter().find(|(section, start, end, _)| {
+                    *section == index && (*start..*end).contains(&at)
+                });
                 if let Some((_, start, _, function)) = function
                     && let Some(code) = self.functions.get_mut(function)
                 {
