@@ -18,7 +18,7 @@ const SEED: u64 = 20_260_101;
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for series in ["debian-6.1", "debian-6.12"] {
-        trials.extend(storm(series, "", 10_000, 200));
+        trials.extend(storm(series, "", 10_000, 300));
         let long = storm(series, "hundred_thousand_", 100_000, 1200);
         trials.extend(long.into_iter().map(|trial| trial.with_ignored_flag(true)));
     }

@@ -15,6 +15,8 @@ pub const ENTRY_OFFSET: u64 = 0x200;
 
 /// Oldest boot protocol that names 64-bit entry points and the memory that a kernel needs.
 const OLDEST_PROTOCOL: u16 = 0x020c;
+/// Behind `init_size`, the last field that is read.
+const FIELDS_END: usize = 0x264;
 const LOADED_HIGH: u8 = 1;
 const XLF_KERNEL_64: u16 = 1;
 const XLF_ABOVE_4G: u16 = 2;
@@ -33,6 +35,11 @@ pub enum KernelError {
     },
     /// The signatures of a bzImage are not there.
     NotBzImage,
+    /// The setup header ends before the last field that LUCOS reads of it.
+    HeaderLength {
+        /// Offset of the first byte behind it.
+        end: usize,
+    },
     /// The kernel is older than the boot protocol that LUCOS speaks.
     Protocol {
         /// Its protocol version, major in the upper byte.
@@ -66,6 +73,9 @@ impl fmt::Display for KernelError {
                 write!(to, "the file has {length} bytes, but needs {needed}")
             }
             Self::NotBzImage => to.write_str("the file is no bzImage"),
+            Self::HeaderLength { end } => {
+                write!(to, "the setup header ends at {end:#x}, before its last field")
+            }
             Self::Protocol { version } => {
                 write!(to, "boot protocol {version:#06x} is older than 0x020c")
             }
@@ -167,6 +177,10 @@ impl KernelImage {
         };
         // The byte at 0x201 is the second of a jump over the header: its end, counted from 0x202.
         let header_end = (0x202 + usize::from(u8_at(0x201)?)).min(HEADER_BYTES);
+        if header_end < FIELDS_END {
+            // The boot parameters would lack what was read here.
+            return Err(KernelError::HeaderLength { end: header_end });
+        }
         let header = start.get(SETUP_HEADER..header_end).ok_or(field())?;
         Ok(Self {
             code_offset,
@@ -228,6 +242,13 @@ pub(crate) mod tests {
         assert_eq!(kernel.command_line_max, 2047);
         assert!(kernel.relocatable);
         assert_eq!(kernel.header.len(), 0x202 + 0x6a - 0x1f1);
+    }
+
+    #[test]
+    fn a_header_without_its_last_field_is_refused() {
+        assert!(changed(0x201, &[0x62]).is_ok());
+        assert_eq!(changed(0x201, &[0x61]), Err(KernelError::HeaderLength { end: 0x263 }));
+        assert_eq!(changed(0x201, &[0]), Err(KernelError::HeaderLength { end: 0x202 }));
     }
 
     #[test]
