@@ -15,6 +15,7 @@ use crate::compile::{self, Object};
 use crate::error::{Error, at};
 use crate::explanation::{Explanation, ObjectExplanation};
 use crate::image::{self, Vmlinux};
+use crate::kbuild;
 use crate::kernel_tree::{self, KernelTree};
 use crate::module_image::ModuleImage;
 use crate::patch_module::{self, PatchModule, Replaced};
@@ -172,13 +173,12 @@ fn compile_both(
 ) -> Result<Vec<Pair>, Error> {
     let work = WorkTree { tree };
     work.restore()?;
-    let paths = touched.all();
-    let mut originals =
-        progress.stage("Compiling without the change", || compile::original(tree, &paths))?;
-    if let Some(path) = touched.direct.iter().find(|path| !originals.contains_key(*path)) {
+    let paths = kbuild::compiled(&tree.root(), &touched.all())?;
+    if let Some(path) = touched.direct.iter().find(|path| !paths.contains(*path)) {
         return Err(Error::NotCompiled { file: path.clone() });
     }
-    let paths: BTreeSet<String> = originals.keys().cloned().collect();
+    let mut originals =
+        progress.stage("Compiling without the change", || compile::original(tree, &paths))?;
     let patched = progress.stage("Compiling with the change", || {
         work.apply(changes)?;
         let patched = compile::changed(tree, &paths);

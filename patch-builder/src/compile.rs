@@ -21,8 +21,7 @@ pub struct Object {
     pub module: Option<String>,
 }
 
-/// Compiles objects as they are in the kernel's package; the results are cached. An object that
-/// this kernel's configuration does not compile is left out.
+/// Compiles objects as they are in the kernel's package; the results are cached.
 ///
 /// # Errors
 /// When one does not compile.
@@ -31,26 +30,18 @@ pub fn original(
     paths: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Object>, Error> {
     let cache = tree.objects();
-    let missing: Vec<&str> = paths
-        .iter()
-        .map(String::as_str)
-        .filter(|path| !cache.join(path).exists() && !cache.join(absent(path)).exists())
-        .collect();
+    let missing: Vec<&str> =
+        paths.iter().map(String::as_str).filter(|path| !cache.join(path).exists()).collect();
     if !missing.is_empty() {
-        let made = compile(tree, &missing, "without the change")?;
+        compile(tree, &missing, "without the change")?;
         for path in missing {
             let Some(folder) = cache.join(path).parent().map(Path::to_path_buf) else {
                 continue;
             };
             fs::create_dir_all(&folder).map_err(at(&folder))?;
-            if made.contains(path) {
-                copy(&tree.root().join(command_file(path)), &cache.join(command_file(path)))?;
-                // Last: it says that the rest is there.
-                copy(&tree.root().join(path), &cache.join(path))?;
-            } else {
-                let note = cache.join(absent(path));
-                fs::write(&note, "").map_err(at(&note))?;
-            }
+            copy(&tree.root().join(command_file(path)), &cache.join(command_file(path)))?;
+            // Last: it says that the rest is there.
+            copy(&tree.root().join(path), &cache.join(path))?;
         }
     }
     load(&cache, paths.iter().map(String::as_str))
@@ -65,16 +56,11 @@ pub fn changed(
     paths: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Object>, Error> {
     let wanted: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let made = compile(tree, &wanted, "with the change")?;
-    load(&tree.root(), made.iter().map(String::as_str))
+    compile(tree, &wanted, "with the change")?;
+    load(&tree.root(), wanted.into_iter())
 }
 
-/// The objects that were made; the others are not part of this kernel.
-fn compile(
-    tree: &KernelTree,
-    paths: &[&str],
-    with: &'static str,
-) -> Result<BTreeSet<String>, Error> {
+fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), Error> {
     let root = tree.root();
     for path in paths {
         // Times tell make nothing when a file is put back.
@@ -86,18 +72,12 @@ fn compile(
     }
     let output = tree.make().variable("KCFLAGS", FLAGS).output(&[&["-k"], paths].concat())?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    let (made, missing): (Vec<&str>, Vec<&str>) =
-        paths.iter().copied().partition(|path| root.join(path).exists());
-    for path in missing {
-        if !is_unknown(&errors, path) {
-            return Err(Error::Compile {
-                object: path.to_owned(),
-                with,
-                message: first_errors(&errors),
-            });
+    match paths.iter().find(|path| !root.join(path).exists()) {
+        None => Ok(()),
+        Some(path) => {
+            Err(Error::Compile { object: (*path).to_owned(), with, message: first_errors(&errors) })
         }
     }
-    Ok(made.into_iter().map(str::to_owned).collect())
 }
 
 /// The compiler's messages without what explains them.
@@ -108,14 +88,6 @@ fn first_errors(errors: &str) -> String {
     if lines.is_empty() { errors.trim().to_owned() } else { lines.join("\n") }
 }
 
-/// Whether the build system says that this object is not part of the kernel.
-fn is_unknown(errors: &str, path: &str) -> bool {
-    errors.lines().any(|line| {
-        line.contains(&format!("No rule to make target '{path}'"))
-            || line.contains(&format!("'{path}' is not"))
-    })
-}
-
 fn load<'a>(
     folder: &Path,
     paths: impl Iterator<Item = &'a str>,
@@ -123,9 +95,6 @@ fn load<'a>(
     let mut objects = BTreeMap::new();
     for path in paths {
         let file = folder.join(path);
-        if !file.exists() {
-            continue;
-        }
         let commands = folder.join(command_file(path));
         let text = fs::read_to_string(&commands).map_err(at(&commands))?;
         let bytes = fs::read(&file).map_err(at(&file))?;
@@ -152,13 +121,6 @@ fn command_file(path: &str) -> PathBuf {
     path.with_file_name(format!(".{name}.cmd"))
 }
 
-/// The note that an object is not part of the kernel.
-fn absent(path: &str) -> PathBuf {
-    let path = Path::new(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.absent"))
-}
-
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     fs::copy(from, to).map(|_| ()).map_err(at(from))
 }
@@ -179,6 +141,5 @@ mod tests {
     #[test]
     fn notes_stand_beside_the_object() {
         assert_eq!(command_file("mm/mremap.o"), Path::new("mm/.mremap.o.cmd"));
-        assert_eq!(absent("mm/mremap.o"), Path::new("mm/.mremap.o.absent"));
     }
 }

@@ -14,6 +14,7 @@ pub mod cve;
 mod error;
 pub mod explanation;
 pub mod image;
+pub mod kbuild;
 pub mod kernel_tree;
 pub mod make;
 pub mod module_image;

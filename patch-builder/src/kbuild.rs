@@ -1,0 +1,109 @@
+//! Which objects the kernel's makefiles compile with its configuration.
+//!
+//! The build system compiles any file that it is asked for, so its makefiles are asked instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::error::Error;
+use crate::make::Make;
+
+/// Reads the makefile of a folder and prints the objects that it names, those of which others are
+/// made included.
+const QUERY: &str = "\
+include include/config/auto.conf
+include scripts/Kbuild.include
+src := $(obj)
+include $(firstword $(wildcard $(obj)/Kbuild $(obj)/Makefile))
+parts = $(foreach o,$(1),$($(o:.o=-objs)) $($(o:.o=-y)) $($(o:.o=-m)))
+first := $(obj-y) $(obj-m) $(lib-y) $(lib-m)
+second := $(call parts,$(first))
+third := $(call parts,$(second))
+.DEFAULT_GOAL := lucos-objects
+.PHONY: lucos-objects
+lucos-objects: ; @:
+$(info lucos-objects: $(first) $(second) $(third))
+";
+const MARK: &str = "lucos-objects: ";
+
+/// Of some objects those that a prepared tree's configuration compiles.
+///
+/// # Errors
+/// When make does not start or a makefile cannot be read.
+pub fn compiled(root: &Path, objects: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+    let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    for object in objects {
+        // A folder's makefile may name objects of the folders below it.
+        for folder in Path::new(object).ancestors().skip(1).take(3) {
+            let folder = folder.to_string_lossy().into_owned();
+            let has_makefile =
+                ["Kbuild", "Makefile"].iter().any(|name| root.join(&folder).join(name).exists());
+            if folder.is_empty() || !has_makefile {
+                continue;
+            }
+            if !folders.contains_key(&folder) {
+                folders.insert(folder.clone(), ask(root, &folder)?);
+            }
+            if folders.get(&folder).is_some_and(|names| names.contains(object)) {
+                found.insert(object.clone());
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The objects that a folder's makefile names, by their paths in the tree.
+fn ask(root: &Path, folder: &str) -> Result<BTreeSet<String>, Error> {
+    let query = tempfile::NamedTempFile::new()
+        .and_then(|file| std::fs::write(file.path(), QUERY).map(|()| file))
+        .map_err(|source| Error::File { path: std::env::temp_dir(), source })?;
+    let output = Make::new(root)
+        .variable("obj", folder)
+        .variable("srctree", ".")
+        .variable("objtree", ".")
+        .variable("SRCARCH", "x86")
+        .variable("ARCH", "x86")
+        .variable("BITS", "64")
+        .output(&["-s", "-f", &query.path().to_string_lossy()])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let Some(names) = text.lines().find_map(|line| line.strip_prefix(MARK)) else {
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Error::Program { program: format!("make for {folder}"), message });
+    };
+    Ok(names
+        .split_whitespace()
+        .filter(|name| name.ends_with(".o"))
+        .map(|name| format!("{folder}/{name}"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_configuration_chooses_is_compiled() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let file = folder.path().join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        write("include/config/auto.conf", "CONFIG_A=y\nCONFIG_B=m\n");
+        write("scripts/Kbuild.include", "");
+        write(
+            "net/Makefile",
+            "obj-$(CONFIG_A) += one.o\nobj-$(CONFIG_B) += two.o\nobj-$(CONFIG_C) += three.o\n\
+             two-y := part.o below/deep.o\n",
+        );
+        let objects = ["one", "two", "three", "part", "below/deep"]
+            .map(|name| format!("net/{name}.o"))
+            .into_iter()
+            .collect();
+        let found = compiled(folder.path(), &objects).unwrap();
+        let names: Vec<&str> = found.iter().map(String::as_str).collect();
+        assert_eq!(names, ["net/below/deep.o", "net/one.o", "net/part.o", "net/two.o"]);
+    }
+}
