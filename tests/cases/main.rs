@@ -17,6 +17,7 @@ mod runner;
 mod steady;
 mod update;
 mod update_faults;
+mod window;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -47,6 +48,7 @@ fn main() {
         bad_input::trials(),
         company::trials(),
         hostile::trials(),
+        window::trials(),
     ]
     .into_iter()
     .flatten()
