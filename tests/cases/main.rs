@@ -9,6 +9,7 @@ mod company;
 mod confinement;
 mod devices;
 mod hostile;
+mod load;
 mod mappings;
 mod nmi;
 mod on_target;
@@ -49,6 +50,7 @@ fn main() {
         company::trials(),
         hostile::trials(),
         window::trials(),
+        load::trials(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,174 @@
+//! Updates under load, and updates against each other: four processors, patches of one to thirteen
+//! functions that a busy kernel calls all the time.
+//!
+//! The program `load` runs in the guest and prints names and values.
+
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+use lucos_tests::{Report, Results, Run, Script, Shared, equal};
+
+const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/load");
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs/load");
+
+const CPUS: u64 = 4;
+/// What `tests/guest-modules/load` replaces, at most.
+const FUNCTIONS: u64 = 13;
+
+/// Cycles of apply and rollback by default, and in the long tests.
+const FEW: u64 = 40;
+const MANY: u64 = 1000;
+
+static BOOT_6_1: Shared = Shared::new();
+static BOOT_6_12: Shared = Shared::new();
+const BOOTS: [(&str, &Shared); 2] = [("debian-6.1", &BOOT_6_1), ("debian-6.12", &BOOT_6_12)];
+
+type Check = fn(&Results) -> Result<(), Failed>;
+
+/// All tests of this file.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let checks: [(&str, Check); 3] = [
+        ("processors_against_each_other", contention),
+        ("one_call_at_a_time", callers),
+        ("cycles", |results| cycles(results, FEW)),
+    ];
+    for (series, shared) in BOOTS {
+        for (name, check) in checks {
+            trials.push(Trial::test(format!("load::{series}::{name}"), move || {
+                check(shared.results(|| boot(series, &default_script(), 900))?)
+            }));
+        }
+        let many = move || cycles(&boot(series, &cycles_script(MANY), 7200)?, MANY);
+        trials.push(
+            Trial::test(format!("load::{series}::thousand_cycles"), many).with_ignored_flag(true),
+        );
+    }
+    trials
+}
+
+fn boot(series: &str, script: &Script, timeout: u64) -> Result<Results, Failed> {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("load");
+    compile(&program)?;
+    let run = Run::lucos()
+        .guest(series)
+        .cpus(u32::try_from(CPUS)?)
+        .timeout(timeout)
+        // On a slow machine the kernel's check of its timer can fail.
+        .argument("--append")
+        .argument("no_timer_check")
+        .argument("--modules")
+        .argument(MODULES)
+        .argument("--add")
+        .argument(format!("{}:usr/bin/load", program.display()));
+    script.run(run)
+}
+
+fn compile(place: &Path) -> Result<(), Failed> {
+    let mut command = Command::new("cc");
+    command.args(["-O2", "-static", "-o"]).arg(place);
+    for entry in std::fs::read_dir(PROGRAM)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "c") {
+            command.arg(path);
+        }
+    }
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+}
+
+/// The modules stay loaded, so that a cycle takes no longer than it must.
+fn script() -> Script {
+    Script::new().lines(
+        "printf '\\0' >/sys/module/lucos/parameters/unload_helper\n\
+         ip link set lo up",
+    )
+}
+
+fn end(script: Script) -> Script {
+    script
+        .step("status", "lucos status --json")
+        .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|detected stall|Uhhuh'")
+}
+
+fn cycles_script(count: u64) -> Script {
+    end(script().step("cycles", &format!("load cycles {count}")))
+}
+
+fn default_script() -> Script {
+    let calls = "insmod /lib/lucos/modules/callers.ko || exit 1
+        for i in $(seq 5); do echo 500 >/sys/module/callers/parameters/calls; done
+        set -- $(cat /sys/module/callers/parameters/calls)
+        echo answered $1; echo busy $2; echo other $3";
+    let script = script()
+        .step("callers", calls)
+        .step("contention", "load contention 100")
+        .step("cycles", &format!("load cycles {FEW}"));
+    end(script)
+}
+
+/// No result of the load was wrong, and every call of a probe ran the code that was in force.
+fn cycles(results: &Results, count: u64) -> Result<(), Failed> {
+    let report = Report::new(results.text("cycles")?);
+    for kind in ["exec", "fault", "pipe", "timer", "network"] {
+        report.expect(&format!("wrong.{kind}"), 0)?;
+        at_least(&report, &format!("right.{kind}"), CPUS)?;
+    }
+    report.expect("hung", 0)?;
+    report.expect("cycles", count)?;
+    for nothing in ["refused", "missed", "stray", "probe_errors", "different_sites"] {
+        report.expect(nothing, 0)?;
+    }
+    // Each cycle has at least one function whose calls are known: 16 on each processor.
+    at_least(&report, "probed", count * CPUS * 16)?;
+    report.expect("jumps", count.div_ceil(10))?;
+    report.expect("loads", count / 25)?;
+    for function in 1..=FUNCTIONS {
+        at_least(&report, &format!("calls.{function}"), 1)?;
+    }
+    quiet(results)
+}
+
+/// Each of four processes applied and took back what it liked; what could not be was refused.
+fn contention(results: &Results) -> Result<(), Failed> {
+    let report = Report::new(results.text("contention")?);
+    report.expect("processes", CPUS)?;
+    for nothing in ["failed", "other", "busy", "mixed_sites", "different_sites"] {
+        report.expect(nothing, 0)?;
+    }
+    for outcome in ["done", "applied_already", "not_applied", "stacked"] {
+        at_least(&report, outcome, 1)?;
+    }
+    quiet(results)
+}
+
+/// LUCOS serves one call at a time, and answers the others at once.
+fn callers(results: &Results) -> Result<(), Failed> {
+    let report = Report::new(results.text("callers")?);
+    report.expect("other", 0)?;
+    at_least(&report, "answered", 1)?;
+    at_least(&report, "busy", 1)?;
+    let calls = report.number::<u64>("answered")? + report.number::<u64>("busy")?;
+    equal("calls", calls, 5 * 500 * CPUS)
+}
+
+fn quiet(results: &Results) -> Result<(), Failed> {
+    let status = results.json("status")?;
+    for nothing in ["applied", "trapping", "jumping", "restarts"] {
+        equal(nothing, status[nothing].as_u64(), Some(0))?;
+    }
+    equal("kernel's log", results.step("kernel")?.stdout.as_str(), "")
+}
+
+fn at_least(report: &Report, name: &str, least: u64) -> Result<(), Failed> {
+    let value: u64 = report.number(name)?;
+    match value >= least {
+        true => Ok(()),
+        false => Err(format!("{name}: {value} is less than {least}").into()),
+    }
+}
