@@ -34,6 +34,8 @@ pub(crate) const ALTERNATIVES: &str = ".altinstructions";
 pub(crate) const TYPE_NUMBERS: &str = ".BTF_ids";
 pub(crate) const BUGS: &str = "__bug_table";
 pub(crate) const JUMP_LABELS: &str = "__jump_table";
+/// How the names of the sections begin that are notes for the kernel's object checker.
+pub(crate) const NOTES: &str = ".discard.";
 pub(crate) const BOOT_POINTER: &str = "runtime_ptr_";
 pub(crate) const BOOT_SHIFT: &str = "runtime_shift_";
 
@@ -59,7 +61,7 @@ pub(crate) fn table(section: &Section<'_>, sizes: &SpecialSizes) -> Option<Table
         name if name.starts_with(BOOT_POINTER) || name.starts_with(BOOT_SHIFT) => {
             Table { entry_size: Some(4), is_compared: true, carry: Carry::BootConstant }
         }
-        name if name.starts_with(".discard.") => {
+        name if name.starts_with(NOTES) => {
             Table { entry_size: None, is_compared: false, carry: Carry::Yes }
         }
         _ => return None,

@@ -83,6 +83,15 @@ impl Writer {
         self.object.section_symbol(section)
     }
 
+    /// The place of a symbol as its section's symbol and an offset; `None` when another object
+    /// defines it.
+    pub(crate) fn in_section(&mut self, symbol: SymbolId) -> Option<(SymbolId, u64)> {
+        let found = self.object.symbol(symbol);
+        let value = found.value;
+        let SymbolSection::Section(section) = found.section else { return None };
+        Some((self.section_symbol(section), value))
+    }
+
     /// The name of a symbol.
     pub(crate) fn name(&self, symbol: SymbolId) -> String {
         self.object.symbol(symbol).name().unwrap_or_default().to_owned()

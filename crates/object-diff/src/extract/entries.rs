@@ -30,9 +30,25 @@ impl Cutter<'_, '_> {
                 self.carry_replacement(entry, link, at, placed);
             } else if home.name == tables::JUMP_LABELS && self.has_read_only_key(link) {
                 self.copy_key(entry, link, at, placed);
+            } else if home.name.starts_with(tables::NOTES) {
+                self.note(link, at, placed);
             } else {
                 self.relocate_link(link, at, placed, Use::Table);
             }
+        }
+    }
+
+    /// A note for the kernel's object checker, which takes places only by their sections and skips
+    /// the whole object otherwise.
+    fn note(&mut self, link: &Link, at: u64, placed: Placed) {
+        let Some((symbol, distance)) = self.destination(link.target, Use::Table) else { return };
+        let (symbol, distance) = match self.writer.in_section(symbol) {
+            Some((section, offset)) => (section, distance.wrapping_add_unsigned(offset)),
+            None => (symbol, distance),
+        };
+        let addend = distance.wrapping_sub(link.bias);
+        if let Err(error) = self.writer.relocate(placed, at, link.kind, symbol, addend) {
+            self.fail(error.to_string());
         }
     }
 
