@@ -98,20 +98,27 @@ fn load<'a>(
         let commands = folder.join(command_file(path));
         let text = fs::read_to_string(&commands).map_err(at(&commands))?;
         let bytes = fs::read(&file).map_err(at(&file))?;
-        let object = Object { path: path.to_owned(), bytes, module: module_of(&text) };
+        let object = Object { path: path.to_owned(), bytes, module: module_of(path, &text) };
         objects.insert(path.to_owned(), object);
     }
     Ok(objects)
 }
 
-/// The module that an object is part of, from the command that compiled it.
-fn module_of(commands: &str) -> Option<String> {
+/// The module that an object is part of, from the command that compiled it. Where that gives no
+/// more than a name, the module lies in the object's folder.
+fn module_of(path: &str, commands: &str) -> Option<String> {
     let command = commands.lines().next()?;
     if !command.split_whitespace().any(|word| word == "-DMODULE") {
         return None;
     }
-    let (_, rest) = command.split_once("-DKBUILD_MODFILE='\"")?;
-    rest.split('"').next().map(str::to_owned)
+    let value = |key: &str| {
+        let (_, rest) = command.split_once(&format!("-D{key}='\""))?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    value("KBUILD_MODFILE").or_else(|| {
+        let name = value("KBUILD_MODNAME")?;
+        Some(Path::new(path).with_file_name(name).to_string_lossy().into_owned())
+    })
 }
 
 /// Where the build system notes how it made a file.
@@ -132,10 +139,14 @@ mod tests {
     #[test]
     fn the_module_is_in_the_command() {
         let built_in = "cmd_mm/mremap.o := gcc-12 -DKBUILD_MODFILE='\"mm/mremap\"' -c";
-        assert_eq!(module_of(built_in), None);
+        assert_eq!(module_of("mm/mremap.o", built_in), None);
         let module =
             "savedcmd_x.o := gcc-12  -DMODULE  -DKBUILD_MODFILE='\"net/netfilter/nf_tables\"' -c";
-        assert_eq!(module_of(module).as_deref(), Some("net/netfilter/nf_tables"));
+        let found = module_of("net/netfilter/x.o", module);
+        assert_eq!(found.as_deref(), Some("net/netfilter/nf_tables"));
+        let newer = "savedcmd_x.o := gcc-12  -DMODULE  -DKBUILD_MODNAME='\"nf_tables\"' -c";
+        let found = module_of("net/netfilter/nft_bitwise.o", newer);
+        assert_eq!(found.as_deref(), Some("net/netfilter/nf_tables"));
     }
 
     #[test]

@@ -22,6 +22,20 @@ const BASE: u64 = 0xffff_ffff_c000_0000;
 const OTHERS: u64 = 0xffff_ffff_e000_0000;
 const OTHERS_STEP: u64 = 0x1000;
 
+/// Where a module is, without the ending of a packed one: the build system may name it with `_`
+/// where its file has `-`.
+fn place(kernel: &Path, module: &str) -> PathBuf {
+    let exact = kernel.join(format!("{module}.ko"));
+    let wanted = exact.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
+    let folder = exact.parent().unwrap_or(kernel);
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .map(|name| name.strip_suffix(".xz").map_or(name.clone(), str::to_owned))
+        .find(|name| name.replace('-', "_") == wanted)
+        .map_or(exact.clone(), |name| folder.join(name))
+}
+
 /// A linked module.
 pub struct ModuleImage {
     name: String,
@@ -36,7 +50,7 @@ impl ModuleImage {
     /// # Errors
     /// When it is not there or malformed.
     pub fn read(modules: &Path, module: &str) -> Result<Self, Error> {
-        let plain = modules.join("kernel").join(format!("{module}.ko"));
+        let plain = place(&modules.join("kernel"), module);
         let bytes = if plain.exists() {
             fs::read(&plain).map_err(at(&plain))?
         } else {
