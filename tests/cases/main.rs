@@ -15,6 +15,7 @@ mod nmi;
 mod on_target;
 mod processors;
 mod runner;
+mod selftests;
 mod steady;
 mod update;
 mod update_faults;
@@ -51,6 +52,7 @@ fn main() {
         hostile::trials(),
         window::trials(),
         load::trials(),
+        selftests::trials(),
     ]
     .into_iter()
     .flatten()

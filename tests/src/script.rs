@@ -129,6 +129,11 @@ impl Results {
         Ok(results)
     }
 
+    /// All steps that ended, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Step)> {
+        self.steps.iter().map(|(name, step)| (name.as_str(), step))
+    }
+
     /// The result of a step, however it ended.
     ///
     /// # Errors
