@@ -112,7 +112,7 @@ fn boot(series: &str) -> Result<Run, Failed> {
     let programs = tempfile::tempdir()?;
     let program = programs.path().join("trampolines");
     compile(&program)?;
-    let run = Run::lucos().guest(series).timeout(400).argument("--modules").argument(MODULES);
+    let run = Run::lucos().guest(series).timeout(600).argument("--modules").argument(MODULES);
     Ok(run.argument("--add").argument(program).keep(programs))
 }
 
@@ -309,6 +309,12 @@ fn branch_steps(script: Script) -> Script {
             "trace function branches_at_site; values; grep -c ': branches_at_site <-' trace",
         )
         .step("slot.in_use", "lucos apply $M/new_branches.ko")
+        // A check beside a tracer of other functions takes nothing from anybody.
+        .step(
+            "slot.checked",
+            "trace function branches_behind; lucos check $M/new_branches.ko >/dev/null; no_trace
+             trace function branches_at_site; values; grep -c ': branches_at_site <-' trace",
+        )
         .step("slot.free", "no_trace; lucos apply $M/new_branches.ko >/dev/null && values && lucos rollback new_branches")
         .step("keys.end", "values; rmmod branches")
 }
@@ -354,6 +360,7 @@ fn slot_site(results: &Results) -> Result<(), Failed> {
     let refused = results.complaint("slot.in_use")?;
     let reason = "lucos: branches_at_site: a tracer is attached to the slot that would be changed";
     equal(refused, refused.starts_with(reason), true)?;
+    lines(results, "slot.checked", &[OLD_VALUES[0], OLD_VALUES[1], "2"])?;
     lines(results, "slot.free", &[NEW_VALUES[0], NEW_VALUES[1], "rolled back new_branches"])
 }
 
