@@ -8,6 +8,7 @@ mod boot;
 mod company;
 mod confinement;
 mod devices;
+mod fixes;
 mod hostile;
 mod load;
 mod mappings;
@@ -47,6 +48,7 @@ fn main() {
         runner::trials(),
         update::trials(),
         update_faults::trials(),
+        fixes::trials(),
         bad_input::trials(),
         company::trials(),
         hostile::trials(),

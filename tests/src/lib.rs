@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fixes;
 mod iso;
 mod monitor;
+pub mod patch;
 mod report;
 mod run;
 mod script;

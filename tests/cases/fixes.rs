@@ -1,0 +1,212 @@
+//! Fixes that the distribution shipped, built from its source packages and applied to a kernel
+//! that lacks them: old, new, old. `tests/fixes` says which, and how each shows.
+
+mod all_together;
+mod guest;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Failed, Trial};
+use lucos_tests::fixes::{Fix, Fixes, OwnChange, OwnChanges, Sign};
+use lucos_tests::patch::{Patch, available};
+use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+
+const MANIFESTS: [&str; 2] =
+    [include_str!("../fixes/debian-6.1.toml"), include_str!("../fixes/debian-6.12.toml")];
+const OWN: &str = include_str!("../fixes/own.toml");
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs/fixes");
+
+/// All tests of this file.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("fixes::manifests", manifests),
+        Trial::test("fixes::lines_go_behind_the_brace", lines_go_behind_the_brace),
+    ];
+    // What is wrong with a manifest, the first test says.
+    let own = OwnChanges::parse(OWN).map_or_else(|_| Vec::new(), |own| own.changes);
+    for fixes in MANIFESTS.into_iter().filter_map(|text| Fixes::parse(text).ok()) {
+        let series = fixes.series.clone();
+        let (long, short): (Vec<Fix>, Vec<Fix>) =
+            fixes.fixes.iter().cloned().partition(|fix| fix.long);
+        let some = Set::new(fixes.with(short), Vec::new());
+        let others = Set::new(fixes.with(long), own.clone());
+        let all = Set::new(fixes, own.clone());
+        // Building for a kernel unpacks its sources first: minutes on a busy machine.
+        let ignored = |trial: Trial| trial.with_ignored_flag(true);
+        for set in [&some, &others] {
+            trials.extend(one_by_one(set).into_iter().map(ignored));
+        }
+        let name = format!("fixes::{series}::all_together");
+        trials.push(ignored(Trial::test(name, move || all_together::test(&all))));
+    }
+    trials
+}
+
+/// Six fixes per series share the first boot, and a manifest with an unknown key is none.
+fn manifests() -> Result<(), Failed> {
+    for text in MANIFESTS {
+        let fixes = Fixes::parse(text)?;
+        let default = fixes.fixes.iter().filter(|fix| !fix.long).count();
+        equal(&fixes.series, default, 6)?;
+        let unknown = Fixes::parse(&format!("what = 1\n{text}"));
+        equal("an unknown key", unknown.is_err_and(|error| error.contains("what")), true)?;
+    }
+    let own = OwnChanges::parse(OWN)?;
+    equal("changes of our own", own.changes.len(), 3)
+}
+
+fn lines_go_behind_the_brace() -> Result<(), Failed> {
+    let change = OwnChange {
+        name: String::from("x"),
+        file: String::from("a.c"),
+        function: String::from("g"),
+        lines: vec![String::from("\tx();")],
+        sign: Sign { command: String::new(), old: String::new(), new: String::from("1") },
+    };
+    let diff = change.diff("int f(void)\n{\n}\n\nint g(int a,\n\tint b)\n{\n\treturn 1;\n}\n")?;
+    equal("diff", diff.as_str(), "--- a/a.c\n+++ b/a.c\n@@ -7,1 +7,2 @@\n {\n+\tx();\n")?;
+    equal("no function", change.diff("int f(void)\n{\n}\n").is_err(), true)
+}
+
+/// Patches that go into one guest.
+#[derive(Clone)]
+struct Set {
+    fixes: Fixes,
+    own: Vec<OwnChange>,
+    /// What became of the build of each, by its name.
+    built: Arc<OnceLock<BTreeMap<String, Result<Patch, String>>>>,
+}
+
+impl Set {
+    fn new(fixes: Fixes, own: Vec<OwnChange>) -> Self {
+        Self { fixes, own, built: Arc::default() }
+    }
+
+    /// Builds the patches, and gives the machine that has them and the reproducers. A patch that
+    /// cannot be built is missing in it, and its own test says why.
+    fn machine(&self) -> Result<Run, Failed> {
+        let folder = tempfile::tempdir()?;
+        let fixes = Fixes { running: available(&self.fixes.running)?, ..self.fixes.clone() };
+        let mut run = add(
+            Run::lucos()
+                .argument("--guest-version")
+                .argument(&fixes.running.kernel)
+                .timeout(900)
+                // A device with ordinary interrupts, for a fix of their handler.
+                .argument("--qemu-arg=-device")
+                .argument("--qemu-arg=virtio-rng-pci,vectors=0"),
+            &program(folder.path())?,
+        );
+        let mut built = BTreeMap::new();
+        for fix in &fixes.fixes {
+            built.insert(fix.name.clone(), Patch::of_fix(&fixes, fix, folder.path()));
+        }
+        for change in &self.own {
+            let patch = Patch::of_change(&fixes.running, change, folder.path());
+            built.insert(change.name.clone(), patch);
+        }
+        for patch in built.values().flatten() {
+            run = add(run, &patch.module);
+        }
+        let reason = |failed: Failed| failed.message().unwrap_or_default().to_owned();
+        let built = built.into_iter().map(|(name, patch)| (name, patch.map_err(reason)));
+        self.built.set(built.collect()).map_err(|_| "the patches were built before")?;
+        Ok(run.keep(folder))
+    }
+
+    /// Checks that a patch was built and changes these functions.
+    fn changes(&self, name: &str, expected: &[String]) -> Result<(), Failed> {
+        let built = self.built.get().and_then(|built| built.get(name));
+        let patch = built.ok_or("it was not built")?.as_ref()?;
+        equal("functions", patch.changes.iter().collect(), expected.iter().collect::<Vec<_>>())
+    }
+}
+
+fn add(run: Run, file: &Path) -> Run {
+    run.argument("--add").argument(file)
+}
+
+/// Compiles the reproducers.
+fn program(folder: &Path) -> Result<PathBuf, Failed> {
+    let place = folder.join("fixes");
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(PROGRAM)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    let status = Command::new("cc")
+        .args(["-O2", "-static", "-pthread", "-o"])
+        .arg(&place)
+        .args(&sources)
+        .status()?;
+    if status.success() { Ok(place) } else { Err("the reproducers do not compile".into()) }
+}
+
+/// One boot: each patch is applied, looked at and rolled back before the next one.
+fn one_by_one(set: &Set) -> Vec<Trial> {
+    let prepare = {
+        let set = set.clone();
+        move || set.machine()
+    };
+    let mut boot = SharedBoot::new(format!("fixes::{}", set.fixes.series), prepare)
+        .steps(&Script::new().lines(guest::FUNCTIONS));
+    for fix in set.fixes.fixes.clone() {
+        let set = set.clone();
+        boot = boot.steps(&guest::fix_steps(&fix)).check(fix.name.clone(), move |results| {
+            set.changes(&fix.name, &fix.changes)?;
+            match &fix.sign {
+                Some(sign) => old_new_old(results, &fix.name, sign),
+                None => calls_move(results, &fix.name),
+            }
+        });
+    }
+    for change in set.own.clone() {
+        let set = set.clone();
+        boot = boot.steps(&guest::own_steps(&change)).check(change.name.clone(), move |results| {
+            set.changes(&change.name, std::slice::from_ref(&change.function))?;
+            old_new_old(results, &change.name, &change.sign)?;
+            nothing_is_lost(results, &change.name)
+        });
+    }
+    boot.steps(&Script::new().step("kernel", guest::COMPLAINTS))
+        .check(
+            if set.own.is_empty() { "the_kernel_is_content" } else { "the_kernel_stays_content" },
+            |results| equal("kernel's log", results.step("kernel")?.stdout.as_str(), ""),
+        )
+        .trials()
+}
+
+fn old_new_old(results: &Results, name: &str, sign: &Sign) -> Result<(), Failed> {
+    let text = |what: &str| results.text(&format!("{name}.{what}")).map(str::trim);
+    equal("before", text("before")?, &sign.old)?;
+    text("apply")?;
+    equal("applied", text("after")?, &sign.new)?;
+    text("rollback")?;
+    equal("rolled back", text("restored")?, &sign.old)
+}
+
+/// The new function is called while it is applied, and the old one when the patch is gone.
+fn calls_move(results: &Results, name: &str) -> Result<(), Failed> {
+    let text = |what: &str| results.text(&format!("{name}.{what}")).map(str::trim);
+    let calls = |what: &str| -> Result<u64, Failed> {
+        let line = text(what)?.lines().last().unwrap_or_default();
+        let count = line.strip_prefix("calls ").ok_or_else(|| format!("{what}: {line:?}"))?;
+        Ok(count.parse()?)
+    };
+    text("apply")?;
+    equal("calls of the new function", calls("new")? > 0, true)?;
+    text("rollback")?;
+    equal("calls of the old function", calls("old")? > 0, true)?;
+    equal("modules left", results.step(&format!("{name}.loaded"))?.stdout.trim(), "0")
+}
+
+/// Threads that slept across each step woke up, and the load meanwhile came to no harm.
+fn nothing_is_lost(results: &Results, name: &str) -> Result<(), Failed> {
+    for what in ["wake_old", "wake_new"] {
+        let text = results.text(&format!("{name}.{what}"))?;
+        equal(what, text, "asleep\nwoken 100\n")?;
+    }
+    guest::load_is_well(results.text(&format!("{name}.load"))?)
+}

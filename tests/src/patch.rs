@@ -1,0 +1,157 @@
+//! One `cargo xtask patch`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::kernel::Version;
+use lucos_debian_archive::packages::Consent;
+use lucos_patch_builder::builder::cache_folder;
+use lucos_patch_builder::kernel_tree::{self, KernelTree};
+use lucos_patch_builder::progress::Progress;
+use serde_json::Value;
+use wait_timeout::ChildExt;
+
+use crate::fixes::{Fix, Fixes, OwnChange, Revision};
+
+/// A build at the latest ends after this; the first one of a kernel downloads and unpacks sources.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// The kernels for virtual machines.
+const FLAVOUR: &str = "-cloud-amd64";
+
+/// A patch that was built.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// Its name.
+    pub name: String,
+    /// The module.
+    pub module: PathBuf,
+    /// The functions that change, sorted.
+    pub changes: BTreeSet<String>,
+}
+
+impl Patch {
+    /// Builds a fix of the distribution for the kernel `running` into a folder.
+    ///
+    /// # Errors
+    /// When the build fails, with what it said.
+    pub fn of_fix(fixes: &Fixes, fix: &Fix, folder: &Path) -> Result<Self, Failed> {
+        let mut arguments = vec!["--from-debian", &fixes.fixed.source];
+        arguments.extend(fix.files.iter().flat_map(|file| ["--file", file]));
+        arguments.extend(fix.functions.iter().flat_map(|name| ["--function", name]));
+        arguments.extend(["--description", &fix.subject]);
+        build(&fix.name, &fixes.running, &arguments, folder)
+    }
+
+    /// Builds a change of our own.
+    ///
+    /// # Errors
+    /// When its function is not there, or the build fails.
+    pub fn of_change(
+        running: &Revision,
+        change: &OwnChange,
+        folder: &Path,
+    ) -> Result<Self, Failed> {
+        let source = sources(running)?.join(&change.file);
+        let text = std::fs::read_to_string(&source)
+            .map_err(|error| format!("{}: {error}", source.display()))?;
+        let diff = folder.join(format!("{}.diff", change.name));
+        std::fs::write(&diff, change.diff(&text)?)?;
+        build(&change.name, running, &[&diff.to_string_lossy()], folder)
+    }
+}
+
+fn build(
+    name: &str,
+    running: &Revision,
+    arguments: &[&str],
+    folder: &Path,
+) -> Result<Patch, Failed> {
+    let module = folder.join(format!("{name}.ko"));
+    let (output, errors) = (folder.join("stdout"), folder.join("stderr"));
+    let mut child = crate::xtask()
+        .arg("patch")
+        .args(arguments)
+        .args(["--guest-version", &running.kernel, "--json", "--yes", "-o"])
+        .arg(&module)
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&output)?)
+        .stderr(std::fs::File::create(&errors)?)
+        .spawn()?;
+    let Some(status) = child.wait_timeout(LIMIT)? else {
+        child.kill()?;
+        child.wait()?;
+        return Err(format!("{name}: the build did not end in {} s", LIMIT.as_secs()).into());
+    };
+    let (stdout, stderr) = (read(&output), read(&errors));
+    if !status.success() {
+        return Err(format!("{name} was not built:\n{stdout}{stderr}").into());
+    }
+    let explanation: Value =
+        serde_json::from_str(&stdout).map_err(|error| format!("{name}: {error}: {stdout}"))?;
+    let objects = explanation["objects"].as_array().map_or(&[][..], Vec::as_slice);
+    let changes = objects
+        .iter()
+        .flat_map(|object| object["functions"].as_array().map_or(&[][..], Vec::as_slice))
+        .filter_map(|function| function["name"].as_str())
+        .map(str::to_owned)
+        .collect();
+    Ok(Patch { name: name.to_owned(), module, changes })
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read(path).map_or_else(
+        |error| error.to_string(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+fn archive() -> Result<Archive, Failed> {
+    Ok(Archive::new(cache_folder().ok_or("neither XDG_CACHE_HOME nor HOME names a folder")?))
+}
+
+/// The kernel that a manifest pins, or the oldest one of its series that the archive can still
+/// build for; which one it is, standard error says.
+///
+/// # Errors
+/// When the archive cannot be asked or has none at all.
+pub fn available(pinned: &Revision) -> Result<Revision, Failed> {
+    let archive = archive()?;
+    let package = kernel_tree::source_package(&pinned.source);
+    let image = |kernel: &str| format!("linux-image-{kernel}{FLAVOUR}");
+    match archive.file_of_version(&package, &pinned.source) {
+        Ok(_) if archive.has(&image(&pinned.kernel))? => return Ok(pinned.clone()),
+        Ok(_) | Err(archive::Error::VersionGone { .. }) => {}
+        Err(error) => return Err(error.to_string().into()),
+    }
+    let sources = archive.versions(&package)?;
+    let series = package.trim_start_matches("linux-source-");
+    let mut found: Option<(usize, Revision)> = None;
+    for name in archive.names(&format!("linux-image-{series}."))? {
+        let kernel = name.strip_prefix("linux-image-").and_then(|name| name.strip_suffix(FLAVOUR));
+        let (Some(kernel), Some(package)) = (kernel, archive.candidate(&name)?) else {
+            continue;
+        };
+        // The versions are in order, the newest first.
+        let age = sources.iter().position(|source| source.version == package.version);
+        if let Some(age) = age.filter(|age| found.as_ref().is_none_or(|(best, _)| age > best)) {
+            found = Some((age, Revision { kernel: kernel.to_owned(), source: package.version }));
+        }
+    }
+    let (_, oldest) = found.ok_or_else(|| format!("the archive has no kernel {series}"))?;
+    eprintln!("The archive has no {} any more; this test uses {}", pinned.kernel, oldest.kernel);
+    Ok(oldest)
+}
+
+/// The unpacked source of a kernel, as the builder keeps it.
+fn sources(running: &Revision) -> Result<PathBuf, Failed> {
+    let version: Version = running.kernel.parse()?;
+    let mut progress = Progress::new(true);
+    let tree = KernelTree::open(&archive()?, &version, Consent::new(true), &mut progress)
+        .map_err(|error| error.to_string())?;
+    Ok(tree.pristine())
+}
