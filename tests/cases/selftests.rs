@@ -127,7 +127,7 @@ fn livepatch(series: Series) -> Result<Tests, Failed> {
     for entry in fs::read_dir(source(series)?.join(LIVEPATCH))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.starts_with("test-") && name.ends_with(".sh") {
-            script = script.step(&name, &format!("bash -c 'timeout 300 bash ./{name} 2>&1'"));
+            script = script.step(&name, &format!("bash -c 'timeout 900 bash ./{name} 2>&1'"));
         }
     }
     Ok(Tests { script, verdicts: livepatch_verdicts })
