@@ -230,7 +230,21 @@ impl WorkTree<'_> {
                 fs::hard_link(&pristine, &file).map_err(at(&file))?;
             }
         }
+        if list.lines().any(|path| path.ends_with(".h")) {
+            self.forget_generated()?;
+        }
         fs::remove_file(&note).map_err(at(&note))
+    }
+
+    /// What make generated from a changed header is newer than the header that is put back.
+    fn forget_generated(&self) -> Result<(), Error> {
+        for generated in ["kernel/bounds.s", "arch/x86/kernel/asm-offsets.s"] {
+            let file = self.tree.root().join(generated);
+            if file.exists() {
+                fs::remove_file(&file).map_err(at(&file))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -342,11 +356,13 @@ impl Assembly<'_> {
         let mut links = Links::default();
         for one in changed {
             let first = extract(&one.input(self.kernel), &one.comparison, &Links::default())?;
-            let global = first.replacements.iter().filter(|replacement| !replacement.is_static);
-            links.replaced.extend(global.map(|replacement| replacement.name.clone()));
-            links
-                .replaced
-                .extend(first.superseded.iter().map(|superseded| superseded.name.clone()));
+            let replaced = first.replacements.iter().map(|replacement| &replacement.name);
+            let names = replaced.chain(first.superseded.iter().map(|superseded| &superseded.name));
+            let is_global = |name: &&String| {
+                let mut functions = one.comparison.functions.iter();
+                functions.any(|function| function.name == **name && !function.is_static)
+            };
+            links.replaced.extend(names.filter(is_global).cloned());
         }
         Ok(links)
     }

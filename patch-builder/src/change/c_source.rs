@@ -88,7 +88,7 @@ pub fn declarations(lines: &[&str], start: usize, end: usize) -> BTreeSet<String
     };
     let from = (0..start).rev().find(|at| lines.get(*at).is_none_or(ends)).map_or(0, |at| at + 1);
     let to = (end.saturating_sub(1)..lines.len())
-        .find(|at| lines.get(*at).is_none_or(ends))
+        .find(|at| lines.get(*at).is_none_or(|line| ends(line) || line.ends_with(");")))
         .map_or(lines.len(), |at| at + 1);
     let mut names = BTreeSet::new();
     for line in lines.get(from..to).unwrap_or_default() {
