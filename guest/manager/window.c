@@ -10,7 +10,7 @@
 #include "symbols.h"
 #include "window.h"
 
-/* These checks take the address of the last byte, not of the one behind. */
+/* These checks take the address of the last byte, but for one of them. */
 static bool has_jump_label(unsigned long first, unsigned long last)
 {
 	bool found;
@@ -38,8 +38,9 @@ static bool has_alternative(unsigned long first, unsigned long last)
 	bool found;
 
 	mutex_lock(lucos_symbols.text_mutex);
+	/* That one takes the address behind the last byte. */
 	found = lucos_symbols.alternatives_text_reserved((void *)first,
-							 (void *)last);
+							 (void *)(last + 1));
 	mutex_unlock(lucos_symbols.text_mutex);
 	return found;
 }
