@@ -84,6 +84,7 @@ struct attempt {
 	struct module *owners[LUCOS_MAX_FUNCTIONS];
 	struct lucos_fence *fences[LUCOS_MAX_FUNCTIONS];
 	bool holds_slot[LUCOS_MAX_FUNCTIONS];
+	u32 at_slot[LUCOS_MAX_FUNCTIONS];	/* why, as an error code */
 };
 
 static unsigned long site_of(const struct lucos_function *function)
@@ -119,7 +120,7 @@ static bool reserve(struct attempt *attempt, unsigned int index,
 	return attempt->holds_slot[index];
 }
 
-static bool judge(struct attempt *attempt, unsigned int index, bool at_slot,
+static bool judge(struct attempt *attempt, unsigned int index,
 		  struct lucos_failure *failure)
 {
 	const struct lucos_patch *patch = attempt->loaded->patch;
@@ -130,8 +131,9 @@ static bool judge(struct attempt *attempt, unsigned int index, bool at_slot,
 
 	drop_owner(attempt, index);
 	memset(function, 0, sizeof(*function));
-	if (!lucos_site_judge(wanted, attempt->loaded->module, at_slot,
-			      function, &attempt->owners[index], failure))
+	if (!lucos_site_judge(wanted, attempt->loaded->module,
+			      &attempt->at_slot[index], function,
+			      &attempt->owners[index], failure))
 		return false;
 	if (!lucos_symbols.kallsyms_lookup_size_offset(wanted->new_entry,
 						       &size, &offset) ||
@@ -185,7 +187,8 @@ static bool moves_to_slot(struct attempt *attempt, s64 result, u64 item,
 	if (!(flags & LUCOS_FUNCTION_FENTRY_SLOT) ||
 	    flags & LUCOS_FUNCTION_SITE_IS_SLOT)
 		return false;
-	return judge(attempt, item, true, failure);
+	attempt->at_slot[item] = -result;
+	return judge(attempt, item, failure);
 }
 
 static bool ask_until_settled(struct attempt *attempt,
@@ -233,6 +236,7 @@ static void keep(struct attempt *attempt)
 		attempt->fences[i] = NULL;
 		lucos_fence_put_up(function->fence, function->site,
 				   judged->old_start + judged->old_size);
+		function->at_slot = attempt->at_slot[i];
 		function->no_jump = judged->flags & LUCOS_FUNCTION_NO_JUMP;
 		function->settled = function->no_jump;
 	}
@@ -268,7 +272,7 @@ static bool arm(struct loaded_patch *loaded, bool check_only,
 	attempt->count = lucos_patch_functions(loaded->patch);
 	lucos_kprobes_lock();
 	for (i = 0; armed && i < attempt->count; i++)
-		armed = judge(attempt, i, false, failure);
+		armed = judge(attempt, i, failure);
 	armed = armed && ask_until_settled(attempt, failure);
 	if (armed && !check_only) {
 		loaded->count = attempt->count;

@@ -22,6 +22,7 @@ enum loaded_state {
 
 struct loaded_function {
 	unsigned long site;
+	u32 at_slot;		/* why the site is the slot: an error code */
 	bool no_jump;		/* keeps its trap for good */
 	bool settled;		/* has its jump, or no chance of one */
 	bool holds_slot;	/* the site is the slot, and kept from ftrace */

@@ -260,6 +260,8 @@ static void add_function(struct lucos_reply *reply,
 		    status->old_start, status->site);
 	lucos_reply(reply, ", \"new\": \"0x%llx\", \"state\": \"%s\"",
 		    status->new_entry, site_name(status->state));
+	lucos_reply(reply, ", \"at_slot\": \"%s\"",
+		    function->at_slot ? lucos_error_name(function->at_slot) : "");
 	lucos_reply(reply, ", \"reason\": \"%s\"", reason_name(status->reason));
 	add_number(reply, "trap_calls", status->trap_calls);
 	add_number(reply, "window", status->window);

@@ -92,42 +92,14 @@ static unsigned int endbr_size(unsigned long address)
 	return 0;
 }
 
-/* Chooses the site and says what speaks against it. */
-static bool choose_site(const struct lucos_patch_function *wanted,
-			const struct module *owner, bool at_slot,
+/* What holds for a site wherever it is. */
+static bool finish_site(const struct lucos_patch_function *wanted,
+			unsigned long site, u32 at_slot,
 			struct lucos_function *function,
 			struct lucos_failure *failure)
 {
 	unsigned long start = wanted->old_start;
-	unsigned int entry = endbr_size(start);
-	unsigned long slot = lucos_symbols.ftrace_location(start);
-	unsigned long site = start + entry;
 
-	/* A function that is redirected at its slot stays so for the next patch. */
-	if (slot && lucos_patches_own_site(slot))
-		at_slot = true;
-	if (slot && slot != start + entry)
-		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
-				  wanted->name, slot);
-	if (at_slot && !slot)
-		return lucos_fail(failure, LUCOS_ERROR_BRANCH_TO_SITE,
-				  wanted->name, site);
-	if (slot) {
-		if (!lucos_patches_own_site(slot) &&
-		    !lucos_slot_check(wanted->name, slot, at_slot, failure))
-			return false;
-		function->flags |= LUCOS_FUNCTION_FENTRY_SLOT;
-		if (!at_slot)
-			site += SLOT_SIZE;
-	}
-	if (!at_slot && (lucos_window_site_reserved(site) ||
-			 lucos_window_site_targeted(owner, site))) {
-		if (slot)
-			return choose_site(wanted, owner, true, function,
-					   failure);
-		return lucos_fail(failure, LUCOS_ERROR_SITE_RESERVED,
-				  wanted->name, site);
-	}
 	if (lucos_kprobe_at(site))
 		return lucos_fail(failure, LUCOS_ERROR_KPROBE_AT_SITE,
 				  wanted->name, site);
@@ -138,6 +110,67 @@ static bool choose_site(const struct lucos_patch_function *wanted,
 		function->flags |= LUCOS_FUNCTION_SITE_IS_SLOT;
 	function->site_offset = site - start;
 	return true;
+}
+
+/*
+ * Chooses the site and says what speaks against it. Where the first instruction
+ * behind the slot is taken, the slot is tried.
+ */
+static bool choose_site(const struct lucos_patch_function *wanted,
+			const struct module *owner, u32 *at_slot,
+			struct lucos_function *function,
+			struct lucos_failure *failure)
+{
+	unsigned long start = wanted->old_start;
+	unsigned int entry = endbr_size(start);
+	unsigned long slot = lucos_symbols.ftrace_location(start);
+	unsigned long site = start + entry;
+
+	/* A function that is redirected at its slot stays so for the next patch. */
+	if (!*at_slot && slot && lucos_patches_own_site(slot))
+		*at_slot = LUCOS_ERROR_SITE_OWNED;
+	if (slot && slot != start + entry)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
+				  wanted->name, slot);
+	if (*at_slot && !slot)
+		return lucos_fail(failure, *at_slot, wanted->name, site);
+	if (slot) {
+		if (!lucos_patches_own_site(slot) &&
+		    !lucos_slot_check(wanted->name, slot, *at_slot, failure))
+			return false;
+		function->flags |= LUCOS_FUNCTION_FENTRY_SLOT;
+		if (!*at_slot)
+			site += SLOT_SIZE;
+	}
+	if (!*at_slot && lucos_window_site_reserved(site))
+		*at_slot = LUCOS_ERROR_SITE_RESERVED;
+	else if (!*at_slot && lucos_window_site_targeted(owner, site))
+		*at_slot = LUCOS_ERROR_BRANCH_TO_SITE;
+	else
+		return finish_site(wanted, site, *at_slot, function, failure);
+	return choose_site(wanted, owner, at_slot, function, failure);
+}
+
+/*
+ * Where nothing is traced or probed, a tracer could call itself through the new
+ * function, or run before the kernel's state allows it.
+ */
+static bool is_quiet_enough(const struct lucos_patch_function *wanted,
+			    bool old_is_traced, struct lucos_failure *failure)
+{
+	unsigned long new_entry = wanted->new_entry;
+
+	if (!old_is_traced && lucos_symbols.ftrace_location(new_entry))
+		goto loud;
+	/* Where a patch of ours stands at the entry, its own fence is seen. */
+	if (!lucos_patches_own_site(wanted->old_start) &&
+	    lucos_symbols.within_kprobe_blacklist(wanted->old_start) &&
+	    !lucos_symbols.within_kprobe_blacklist(new_entry))
+		goto loud;
+	return true;
+loud:
+	return lucos_fail(failure, LUCOS_ERROR_NOT_NOINSTR, wanted->name,
+			  wanted->old_start);
 }
 
 static void judge_window(const struct module *owner,
@@ -155,7 +188,7 @@ static void judge_window(const struct module *owner,
 }
 
 bool lucos_site_judge(const struct lucos_patch_function *wanted,
-		      const struct module *patch_module, bool at_slot,
+		      const struct module *patch_module, u32 *at_slot,
 		      struct lucos_function *function, struct module **owner,
 		      struct lucos_failure *failure)
 {
@@ -168,7 +201,10 @@ bool lucos_site_judge(const struct lucos_patch_function *wanted,
 	function->old_start = wanted->old_start;
 	memcpy(function->name, wanted->name, sizeof(function->name));
 	if (!find_size(wanted, function, failure) ||
-	    !choose_site(wanted, *owner, at_slot, function, failure)) {
+	    !choose_site(wanted, *owner, at_slot, function, failure) ||
+	    !is_quiet_enough(wanted,
+			     function->flags & LUCOS_FUNCTION_FENTRY_SLOT,
+			     failure)) {
 		module_put(*owner);
 		*owner = NULL;
 		return false;

@@ -54,6 +54,7 @@ static const struct wanted wanted[] = {
 	WANT(get_kprobe, get_kprobe, FUNCTION),
 	WANT(kprobe_mutex, kprobe_mutex, DATA),
 	WANT(kprobe_blacklist, kprobe_blacklist, DATA),
+	WANT(within_kprobe_blacklist, within_kprobe_blacklist, FUNCTION),
 	WANT(ftrace_location, ftrace_location, FUNCTION),
 	WANT(ftrace_text_reserved, ftrace_text_reserved, FUNCTION),
 	WANT(ftrace_lock, ftrace_lock, DATA),

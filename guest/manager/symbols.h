@@ -37,6 +37,7 @@ struct lucos_symbols {
 	struct kprobe *(*get_kprobe)(void *address);
 	struct mutex *kprobe_mutex;
 	struct list_head *kprobe_blacklist;
+	bool (*within_kprobe_blacklist)(unsigned long address);
 	unsigned long (*ftrace_location)(unsigned long address);
 	int (*ftrace_text_reserved)(const void *start, const void *end);
 	struct mutex *ftrace_lock;

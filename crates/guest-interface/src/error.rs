@@ -100,6 +100,7 @@ listing! {
         CheckPassed = 175, "CHECK_PASSED", "the patch was checked, nothing is wrong with it";
         NotLoadedByLucos = 176, "NOT_LOADED_BY_LUCOS", "the module was not loaded by the lucos command";
         SymbolMismatch = 177, "SYMBOL_MISMATCH", "an address does not belong to the function that was named";
+        NotNoinstr = 178, "NOT_NOINSTR", "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)";
     }
 }
 

@@ -193,7 +193,8 @@
 	X(SITE_RESERVED, 174, "the kernel itself rewrites the first instruction") \
 	X(CHECK_PASSED, 175, "the patch was checked, nothing is wrong with it") \
 	X(NOT_LOADED_BY_LUCOS, 176, "the module was not loaded by the lucos command") \
-	X(SYMBOL_MISMATCH, 177, "an address does not belong to the function that was named")
+	X(SYMBOL_MISMATCH, 177, "an address does not belong to the function that was named") \
+	X(NOT_NOINSTR, 178, "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)")
 
 /* The virtualization extension in use. LUCOS_EXTENSION_NAME */
 #define LUCOS_EXTENSIONS(X) \

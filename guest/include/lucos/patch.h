@@ -94,8 +94,8 @@ LUCOS_TABLE(lucos_dependencies_end);
  *		...
  *	}
  *
- * `old` may be static, need not be exported, and may be one that the kernel
- * does not trace. A call of `old` in the body calls the new function.
+ * `old` may be static and need not be exported. A call of `old` in the body
+ * calls the new function.
  */
 #define LUCOS_REPLACE(old, type, ...)					\
 	LUCOS_FUNCTION_ENTRY(#old, old, 0, "", #old);			\
@@ -103,11 +103,16 @@ LUCOS_TABLE(lucos_dependencies_end);
 
 /*
  * The same for a function that runs where nothing may be traced (entry code,
- * idle, NMI): the new function is noinstr too.
+ * idle, NMI, and what these call): the new function is noinstr too. It has no
+ * ftrace slot, takes no kprobe, and no sanitizer or stack protector is in it.
+ * Where the old function is not traced or takes no kprobe, this is the one to
+ * use; the update manager refuses the other.
  */
 #define LUCOS_REPLACE_NOINSTR(old, type, ...)				\
 	LUCOS_FUNCTION_ENTRY(#old, old, 0, "", #old);			\
-	LUCOS_DEFINE_NEW(noinstr, old, type, __VA_ARGS__)
+	LUCOS_DEFINE_NEW(LUCOS_NOINSTR, old, type, __VA_ARGS__)
+
+#define LUCOS_NOINSTR	noinstr __no_stack_protector
 
 /*
  * The same for a name that is not enough: `object` is "vmlinux" or the name of
@@ -121,6 +126,12 @@ LUCOS_TABLE(lucos_dependencies_end);
 	LUCOS_FUNCTION_ENTRY(LUCOS_SELECT(object, nth, name), tag, nth,	\
 			     object, name);				\
 	LUCOS_DEFINE_NEW(noinline, tag, type, __VA_ARGS__)
+
+/* Both: one of several of that name, where nothing may be traced. */
+#define LUCOS_REPLACE_SELECTED_NOINSTR(object, nth, name, tag, type, ...) \
+	LUCOS_FUNCTION_ENTRY(LUCOS_SELECT(object, nth, name), tag, nth,	\
+			     object, name);				\
+	LUCOS_DEFINE_NEW(LUCOS_NOINSTR, tag, type, __VA_ARGS__)
 
 /*
  * Declares something that the new code uses and whose name is not enough:

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, CONTAINS_DMA, CONTAINS_INIT, ExitClass, WindowReason,
@@ -65,6 +66,10 @@ fn show_function(out: &mut String, function: &Value) {
         line(out, "  overridden", "by the kernel's own livepatch or tracer, which is asked first");
     }
     line(out, "  trap calls", &number(function, "trap_calls").to_string());
+    let at_slot = text(function, "at_slot");
+    if let Some(why) = ErrorCode::ALL.iter().find(|why| why.c_name() == at_slot) {
+        line(out, "  at the slot", why.meaning());
+    }
     let reason = text(function, "reason");
     let known = WindowReason::ALL.iter().find(|known| known.c_name() == reason);
     if let Some(known) = known.filter(|known| **known != WindowReason::None) {
@@ -223,12 +228,23 @@ mod tests {
     fn a_trap_that_stays_has_its_reason() {
         let reply = json!({ "name": "fix", "function": [
             { "name": "f", "module": "loop", "old": "0x1", "new": "0x2", "site": "0x3",
-              "state": "TRAP", "reason": "JUMP_LABEL", "trap_calls": 7 },
+              "state": "TRAP", "at_slot": "", "reason": "JUMP_LABEL", "trap_calls": 7 },
         ]});
         let text = show(&reply);
         for part in ["f [loop]", "0x3 trap", "a jump label lies in the window", "trap calls  7"] {
             assert!(text.contains(part), "{text}");
         }
+        assert!(!text.contains("slot"), "{text}");
+    }
+
+    #[test]
+    fn a_site_at_the_slot_has_its_reason() {
+        let reply = json!({ "name": "fix", "function": [
+            { "name": "f", "site": "0x3", "state": "JUMP", "at_slot": "BRANCH_TO_SITE" },
+        ]});
+        let text = show(&reply);
+        let expected = "  at the slot the function branches back to the site\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
