@@ -111,7 +111,7 @@ LUCOS_REPLACE(folio_add_lru_vma, void, struct folio *folio,
 }
 #endif
 
-/* 6 and 7: a timer is started, or expires or is stopped. */
+/* 6 and 7: a timer is started, or expires or is stopped. Neither is traced. */
 #if FUNCTIONS >= 6
 static bool is_earlier(struct rb_node *one, const struct rb_node *other)
 {
@@ -119,8 +119,8 @@ static bool is_earlier(struct rb_node *one, const struct rb_node *other)
 	       rb_entry(other, struct timerqueue_node, node)->expires;
 }
 
-LUCOS_REPLACE(timerqueue_add, bool, struct timerqueue_head *head,
-	      struct timerqueue_node *node)
+LUCOS_REPLACE_NOINSTR(timerqueue_add, bool, struct timerqueue_head *head,
+		      struct timerqueue_node *node)
 {
 	count_call(6);
 	WARN_ON_ONCE(!RB_EMPTY_NODE(&node->node));
@@ -129,8 +129,8 @@ LUCOS_REPLACE(timerqueue_add, bool, struct timerqueue_head *head,
 #endif
 
 #if FUNCTIONS >= 7
-LUCOS_REPLACE(timerqueue_del, bool, struct timerqueue_head *head,
-	      struct timerqueue_node *node)
+LUCOS_REPLACE_NOINSTR(timerqueue_del, bool, struct timerqueue_head *head,
+		      struct timerqueue_node *node)
 {
 	count_call(7);
 	WARN_ON_ONCE(RB_EMPTY_NODE(&node->node));
