@@ -148,7 +148,9 @@ fn rank(found: Vec<(String, BTreeSet<String>, Vec<String>)>, count: usize) -> Ve
     }
     let weight = |word: &String| {
         let files = spread.get(word).copied().unwrap_or(1);
-        (count.max(1) as f64 / files as f64).ln_1p()
+        // An identifier says more than a word of English, which comments have too.
+        let kind = if word.contains('_') { 3.0 } else { 1.0 };
+        kind * (count.max(1) as f64 / files as f64).ln_1p()
     };
     let mut scored: Vec<(f64, Candidate)> = found
         .into_iter()
