@@ -191,6 +191,8 @@ bool lucos_report_status(struct lucos_reply *reply,
 		add_number(reply, "region_size", status->region_size);
 		add_number(reply, "stops", status->stops);
 		add_number(reply, "longest_stop_ticks", status->longest_stop);
+		add_number(reply, "last_stop_ticks", status->last_stop);
+		add_number(reply, "messages", status->messages);
 		add_number(reply, "hidden_writes", status->hidden_writes);
 		add_exits(reply, failure);
 		lucos_reply(reply, "}\n");

@@ -1,11 +1,9 @@
 //! Settings that hold for all vCPUs.
 
 use core::sync::atomic::{AtomicU32, Ordering};
-use heapless::Vec;
-use lucos_abi::object::{CpuidRule, FaultRecord, Intercept};
-use spin::{Mutex, Once};
+use lucos_abi::object::{FaultRecord, Intercept};
+use spin::Mutex;
 
-static CPUID_RULES: Once<Vec<CpuidRule, 32>> = Once::new();
 static INTERCEPTS: AtomicU32 = AtomicU32::new(0);
 static FORWARD_KICKS: Mutex<Option<u64>> = Mutex::new(None);
 static LAST_FAULT: Mutex<Option<FaultRecord>> = Mutex::new(None);
@@ -18,20 +16,6 @@ pub fn record_fault(record: FaultRecord) {
 /// The last fault of a task.
 pub fn last_fault() -> Option<FaultRecord> {
     *LAST_FAULT.lock()
-}
-
-/// Sets the CPUID rules; `None` when they are set already.
-pub fn set_cpuid(rules: Vec<CpuidRule, 32>) -> Option<()> {
-    if CPUID_RULES.get().is_some() {
-        return None;
-    }
-    CPUID_RULES.call_once(|| rules);
-    Some(())
-}
-
-/// The CPUID rules.
-pub fn cpuid_rules() -> &'static [CpuidRule] {
-    CPUID_RULES.get().map_or(&[], |rules| rules.as_slice())
 }
 
 /// Vector of the exception behind an intercept class.

@@ -25,6 +25,7 @@ extern crate alloc;
 mod arch;
 mod boot;
 mod chain;
+mod cpuid_table;
 mod fatal;
 mod guest_space;
 mod machine;

@@ -7,13 +7,15 @@
 
 use crate::arch::local::{self, Shared};
 use crate::arch::{apic, ticks};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lucos_abi::call::CallStatus;
 
 const NOBODY: u32 = u32::MAX;
 
 /// Number of the processor that holds the stop.
 static OWNER: AtomicU32 = AtomicU32::new(NOBODY);
+/// When the last stop began.
+static BEGIN: AtomicU64 = AtomicU64::new(0);
 
 /// What a stop took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
         .compare_exchange(NOBODY, me, Ordering::SeqCst, Ordering::SeqCst)
         .map_err(|_| CallStatus::Busy)?;
     let start = ticks();
+    BEGIN.store(start, Ordering::Relaxed);
     let mut kicked = 0;
     for other in others(me) {
         if other.in_guest.load(Ordering::SeqCst) {
@@ -66,10 +69,19 @@ pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
 /// # Errors
 /// `Refused` when the caller holds no stop.
 pub fn resume(me: u32) -> Result<(), CallStatus> {
+    if is_held_by(me) {
+        local::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
+    }
     OWNER
         .compare_exchange(me, NOBODY, Ordering::SeqCst, Ordering::SeqCst)
         .map(|_| ())
         .map_err(|_| CallStatus::Refused)
+}
+
+/// Ticks from the begin of the last stop until the last processor entered the guest again.
+pub fn last_ticks() -> u64 {
+    let entered = local::all().iter().map(|processor| processor.entered.load(Ordering::Relaxed));
+    entered.max().unwrap_or(0).saturating_sub(BEGIN.load(Ordering::Relaxed))
 }
 
 /// Sends a processor an NMI that takes it out of the guest, or out of a halt in LUCOS. While one

@@ -68,7 +68,7 @@ fn system<S: Store, P: Platform>(
     let (log_start, log_end) = (log_end(0).map_err(failed)?, log_end(u64::MAX).map_err(failed)?);
     let hidden_writes = platform.hidden_accesses().map_err(failed)?;
     let counts = platform.counters().map_err(failed)?;
-    let restarts = counts.get(Counter::Restarts as usize).copied().unwrap_or(0);
+    let count = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
     let head = engine.head();
     let applied = || engine.patches().iter().filter(|patch| is_applied(patch));
     let sum = |count: fn(&Engine<S>, &Patch) -> u32| {
@@ -88,7 +88,7 @@ fn system<S: Store, P: Platform>(
         trapping: sum(trapping),
         jumping: sum(jumping),
         patch_capacity: number(engine.capacity()),
-        restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
+        restarts: u32::try_from(count(Counter::Restarts)).unwrap_or(u32::MAX),
         region_start: facts.region.start,
         region_size: facts.region.length,
         stops: stops.count,
@@ -101,6 +101,8 @@ fn system<S: Store, P: Platform>(
             false => [0; 16],
         },
         release: release(),
+        messages: count(Counter::Messages),
+        last_stop: count(Counter::LastStop),
         ..SystemStatus::default()
     };
     Ok(status.to_bytes().to_vec())

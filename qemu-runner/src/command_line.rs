@@ -21,6 +21,9 @@ pub struct Machine {
     pub memory: u32,
     /// What executes its instructions.
     pub accelerator: Accelerator,
+    /// Whether every run is the same, and the time-stamp counter counts instructions; only with
+    /// [`Accelerator::Tcg`].
+    pub deterministic: bool,
     /// Disk images, raw or qcow2, each a virtio disk.
     pub disks: Vec<PathBuf>,
     /// Whether it has a virtio network card on QEMU's user network.
@@ -84,13 +87,20 @@ impl Machine {
         line.add("-machine", "q35");
         match self.accelerator {
             Accelerator::Tcg => {
-                line.add("-accel", "tcg,thread=multi");
+                let thread = if self.deterministic { "single" } else { "multi" };
+                line.add("-accel", &format!("tcg,thread={thread}"));
                 line.add("-cpu", "EPYC,+svm");
             }
             Accelerator::Kvm => {
                 line.add("-accel", "kvm");
                 line.add("-cpu", "host");
             }
+        }
+        if self.deterministic {
+            // A tick is an instruction, a halt takes no time, and what is random is chosen by us.
+            line.add("-icount", "shift=0,sleep=off");
+            line.add("-seed", "1");
+            line.add("-rtc", "base=2026-01-01T00:00:00,clock=vm");
         }
         line.add("-smp", &self.cpus.to_string());
         line.add("-m", &self.memory.to_string());
@@ -219,6 +229,7 @@ mod tests {
             cpus: 2,
             memory: 1024,
             accelerator: Accelerator::Tcg,
+            deterministic: false,
             disks: Vec::new(),
             network: false,
             extra: vec![OsString::from("-S")],

@@ -30,6 +30,7 @@ pub fn boot_iso(command: &str, firmware: Option<&str>, limit: Duration) -> Resul
             cpus: 2,
             memory: 1024,
             accelerator: Accelerator::Tcg,
+            deterministic: false,
             disks: Vec::new(),
             network: false,
             extra: extra.unwrap_or_default(),

@@ -85,6 +85,7 @@ fn prepare(
             cpus,
             memory: 512,
             accelerator: Accelerator::Tcg,
+            deterministic: false,
             disks: Vec::new(),
             network: false,
             extra,

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod command;
 mod guest;
@@ -43,6 +44,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Run the tests: those of the host, then those that start machines.
     Test(check::TestArgs),
+    /// Count what LUCOS costs, beside the same guest without it.
+    Bench(bench::BenchArgs),
     /// Check formatting, clippy and documentation.
     Lint,
     /// Print how many lines of code each part has, and how large the images are.
@@ -71,6 +74,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let toolchain = toolchain::prepare(&workspace, consent)?;
             print!("{}", toolchain.shell_exports());
         }
+        Verb::Bench(args) => return bench::run(&workspace, &args),
         Verb::Run(args) => return run::run(&workspace, &args),
         Verb::Build(args) => images::run(&workspace, &args)?,
         Verb::Test(args) => return check::test(&workspace, &args),

@@ -76,6 +76,9 @@ pub struct RunArgs {
     /// The virtualization extension: auto, svm or vmx.
     #[arg(long, value_name = "EXTENSION", default_value = "auto")]
     extension: ExtensionChoice,
+    /// Every run is the same, and time counts instructions: slow, and only under TCG.
+    #[arg(long, conflicts_with = "accel")]
+    deterministic: bool,
     /// The same kernel, initramfs and machine without LUCOS.
     #[arg(long)]
     bare: bool,
@@ -121,8 +124,12 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
     let consent = Consent::new(args.yes);
     let needs = [Need { file: "qemu-system-x86_64", package: "qemu-system-x86" }];
     packages::ensure(&needs, consent)?;
+    let accelerator = match args.deterministic {
+        true => AcceleratorChoice::Tcg,
+        false => args.accel,
+    };
     let (accelerator, _) =
-        qemu_runner::choose(args.accel, args.extension).map_err(anyhow::Error::msg)?;
+        qemu_runner::choose(accelerator, args.extension).map_err(anyhow::Error::msg)?;
     let script = match (&args.exec, &args.script) {
         (Some(command), _) => Some(Script::of_command(command)),
         (None, Some(path)) => Some(Script::of_file(path)?),
@@ -157,6 +164,7 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
             cpus: args.cpus,
             memory: args.memory,
             accelerator,
+            deterministic: args.deterministic,
             disks: args.disks.clone(),
             network: args.net,
             extra: args.qemu_args.clone(),

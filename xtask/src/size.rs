@@ -148,7 +148,7 @@ fn print_images(workspace: &Workspace, consent: Consent) -> Result<()> {
 }
 
 /// Bytes that are loaded from a file.
-fn loaded(bytes: &[u8]) -> Result<u64> {
+pub fn loaded(bytes: &[u8]) -> Result<u64> {
     let file = ElfFile64::<Endianness>::parse(bytes)?;
     let endian = file.endian();
     let headers = file.elf_header().program_headers(endian, bytes)?;

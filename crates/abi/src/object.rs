@@ -180,10 +180,11 @@ pub enum MachineRequest {
         /// On or off.
         on: bool,
     },
-    /// Replaces the table from which the kernel answers CPUID. Needs `START`; only before the
-    /// first vCPU runs.
+    /// Sets the rules by which the kernel answers CPUID, once. Needs `START`. It answers for 64
+    /// leaves from 0 and from 0x8000_0000 on; the others, and all before the rules are set, are
+    /// exits. Refused when a rule adds bits to a leaf that the kernel answers for.
     SetCpuid {
-        /// The table, see [`CpuidRule`].
+        /// The rules, see [`CpuidRule`].
         rules: Vec<CpuidRule, 32>,
     },
     /// Whether kicks are passed on as NMIs to vCPUs with the same interrupt table as the caller's.
@@ -244,7 +245,7 @@ pub struct FaultRecord {
     pub fault: TaskFault,
 }
 
-/// One rule of the CPUID table: for leaves `first..=last` the processor's own answer is masked
+/// One rule for CPUID: for leaves `first..=last` the processor's own answer is masked
 /// with `and`, then `or` is added. `and` = 0 hides a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuidRule {
@@ -259,13 +260,13 @@ pub struct CpuidRule {
 }
 
 /// Number of exit counters.
-pub const COUNTERS: usize = 17;
+pub const COUNTERS: usize = 18;
 
 /// What is counted, once per event, per processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Counter {
-    /// All exits.
+    /// All exits but CPUID.
     Exits = 0,
     /// CPUID.
     Cpuid = 1,
@@ -299,6 +300,9 @@ pub enum Counter {
     Messages = 15,
     /// Restarts of tasks.
     Restarts = 16,
+    /// No count, but the time-stamp ticks of the last stop: until every processor that was in the
+    /// guest has entered it again.
+    LastStop = 17,
 }
 
 /// Requests to the guest space (nested page table).

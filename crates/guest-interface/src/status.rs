@@ -94,7 +94,7 @@ pub const ASSIST_PAUSE_FILTER: u32 = 1 << 5;
 
 record! {
     /// The state of LUCOS.
-    pub struct SystemStatus = "lucos_system_status", 192 bytes {
+    pub struct SystemStatus = "lucos_system_status", 208 bytes {
         /// [`STATUS_VERSION`].
         pub version: u32,
         /// An [`Extension`].
@@ -137,6 +137,11 @@ record! {
         pub boot_identity: [u8; 16],
         /// Version of LUCOS as NUL-terminated text.
         pub release: [u8; 64],
+        /// Calls of LUCOS's tasks to its kernel and to each other since it started.
+        pub messages: u64,
+        /// Length of the last stop in TSC ticks: from its begin until every processor that was in
+        /// the guest is there again.
+        pub last_stop: u64,
         /// Zero.
         pub reserved2: u64,
     }

@@ -397,9 +397,11 @@ struct lucos_system_status {
 	__u64 log_end;
 	__u8 boot_identity[16];
 	char release[64];
+	__u64 messages;
+	__u64 last_stop;
 	__u64 reserved2;
 };
-_Static_assert(sizeof(struct lucos_system_status) == 192, "lucos_system_status");
+_Static_assert(sizeof(struct lucos_system_status) == 208, "lucos_system_status");
 
 /* One patch. */
 struct lucos_patch_status {

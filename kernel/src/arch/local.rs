@@ -26,6 +26,8 @@ pub struct Shared {
     pub alive: AtomicBool,
     /// Its vCPU is in the guest, or about to be.
     pub in_guest: AtomicBool,
+    /// When it first entered the guest after the last stop; 0 before.
+    pub entered: AtomicU64,
     /// Somebody kicked it and the NMI has not been seen yet.
     pub kicked: AtomicBool,
     /// Which generation of the guest space its translations are of.

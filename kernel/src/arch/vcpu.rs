@@ -34,6 +34,9 @@ pub fn counts() -> [u64; COUNTERS] {
             *sum += count.load(Ordering::Relaxed);
         }
     }
+    if let Some(last) = sums.get_mut(Counter::LastStop as usize) {
+        *last = stop::last_ticks();
+    }
     sums
 }
 
@@ -202,36 +205,4 @@ pub fn must_not_enter(shared: &Shared) -> bool {
 pub fn translations_are_old(shared: &Shared) -> bool {
     let generation = guest_space::generation();
     shared.space_generation.swap(generation, Ordering::SeqCst) != generation
-}
-
-/// The kernel's answer to CPUID: the processor's own, under the rules. `cr4` is the guest's.
-/// `None` when no rules were set yet.
-pub fn answer_cpuid(leaf: u32, subleaf: u32, cr4: u64) -> Option<[u32; 4]> {
-    let rules = machine::cpuid_rules();
-    if rules.is_empty() {
-        return None;
-    }
-    let own = cpuid::read(leaf, subleaf);
-    let mut answer = [own.eax, own.ebx, own.ecx, own.edx];
-    reflect_cr4(leaf, cr4, &mut answer);
-    for rule in rules {
-        if rule.first <= leaf && leaf <= rule.last {
-            for ((value, and), or) in answer.iter_mut().zip(rule.and).zip(rule.or) {
-                *value = *value & and | or;
-            }
-        }
-    }
-    Some(answer)
-}
-
-/// Two CPUID bits repeat bits of CR4, and here CR4 is LUCOS's.
-fn reflect_cr4(leaf: u32, cr4: u64, answer: &mut [u32; 4]) {
-    const OSXSAVE: (u32, u32, u64) = (1, 27, 18);
-    const OSPKE: (u32, u32, u64) = (7, 4, 22);
-    for (of_leaf, bit, cr4_bit) in [OSXSAVE, OSPKE] {
-        if leaf == of_leaf {
-            let [_, _, ecx, _] = answer;
-            *ecx = *ecx & !(1 << bit) | ((cr4 >> cr4_bit & 1) as u32) << bit;
-        }
-    }
 }

@@ -133,6 +133,7 @@ pub(super) unsafe fn copy_ram(from: u64, to: u64, length: usize) {
 ///
 /// # Safety
 /// The range must be mapped.
+#[inline(always)]
 pub(super) unsafe fn read_mapped(phys: u64, buffer: &mut [u8]) {
     // SAFETY: the caller vouches for the source. The guest may write it meanwhile; bytes are
     // copied, whatever they are.

@@ -64,3 +64,43 @@ pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
     unsafe { direct::copy_ram(from, to, length) };
     Some(())
 }
+
+/// An entry of a page table in guest RAM, to be read again and again without another check.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry(u64);
+
+/// A page of guest RAM, likewise.
+#[derive(Clone, Copy, Debug)]
+pub struct Page(u64);
+
+impl Entry {
+    /// The entry at `gpa`; `None` when it is not all guest RAM.
+    pub fn new(gpa: u64) -> Option<Self> {
+        contains(gpa, 8).then_some(Self(gpa))
+    }
+
+    /// What it is now.
+    #[inline(always)]
+    pub fn read(self) -> u64 {
+        let mut bytes = [0; 8];
+        // SAFETY: guest RAM is mapped.
+        unsafe { direct::read_mapped(self.0, &mut bytes) };
+        u64::from_le_bytes(bytes)
+    }
+}
+
+impl Page {
+    /// The page at `gpa`; `None` when it is not all guest RAM.
+    pub fn new(gpa: u64) -> Option<Self> {
+        contains(gpa, PAGE).then_some(Self(gpa))
+    }
+
+    /// Two bytes at an offset; beyond the page its last two.
+    #[inline(always)]
+    pub fn code(self, offset: u64) -> [u8; 2] {
+        let mut bytes = [0; 2];
+        // SAFETY: guest RAM is mapped.
+        unsafe { direct::read_mapped(self.0 + offset.min(PAGE - 2), &mut bytes) };
+        bytes
+    }
+}

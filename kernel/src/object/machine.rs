@@ -3,7 +3,7 @@
 use super::{Buffer, need, reply, request};
 use crate::arch::vcpu::counts;
 use crate::arch::{self, local};
-use crate::{machine, output, stop};
+use crate::{cpuid_table, machine, output, stop};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
 use lucos_abi::object::{FlatStart, MachineReply, MachineRequest};
@@ -37,7 +37,7 @@ pub fn serve(
             machine::intercept(class, on);
         }
         MachineRequest::SetCpuid { rules } => {
-            machine::set_cpuid(rules).ok_or(CallStatus::Refused)?;
+            cpuid_table::set(&rules).ok_or(CallStatus::Refused)?;
         }
         MachineRequest::ForwardKicks { on } => forward_kicks(me, on)?,
         MachineRequest::Reset => arch::reset(),

@@ -2,34 +2,103 @@
 //!
 //! A processor without next-RIP save does not tell the length of an instruction. CPUID has two
 //! bytes, unless somebody put prefixes before it; so the bytes are looked up before RIP is moved.
+//!
+//! A program executes dozens of CPUIDs in one page. So the walk through the guest's page tables
+//! that found the page is kept: while its entries are as they were, it would find the same.
 
-use crate::memory::guest_ram;
+use crate::memory::guest_ram::{Entry, Page};
 use lucos_paging::guest_walk;
-use lucos_svm::Vmcb;
+use lucos_svm::{Save, Vmcb};
 
 const CPUID: [u8; 2] = [0x0f, 0xa2];
 const EFER_LMA: u64 = 1 << 10;
 const CR4_LA57: u64 = 1 << 12;
+const LONG_CODE: u16 = 1 << 9;
+/// Offset of the last byte in a page: an instruction of two bytes does not begin there.
+const LAST: u64 = 0xfff;
+/// Entries of a walk through four levels of tables.
+const LEVELS: usize = 4;
 
-/// The instruction at RIP is CPUID without prefixes. False also where that cannot be seen at once:
-/// then a task looks more closely.
-pub fn is_plain_cpuid(vmcb: &Vmcb) -> bool {
-    let save = vmcb.save();
-    if save.efer & EFER_LMA == 0 || save.rip & 0xfff == 0xfff {
-        return false;
+/// The last walk that led to a page of 64-bit code.
+#[derive(Debug, Default)]
+pub struct CodePage(Option<Walk>);
+
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    cr3: u64,
+    cr4: u64,
+    efer: u64,
+    /// The virtual address of the page.
+    address: u64,
+    /// The entries of the tables, and what they were. A walk that ends early repeats its last one.
+    entries: [(Entry, u64); LEVELS],
+    page: Page,
+}
+
+impl CodePage {
+    /// The instruction at RIP is CPUID without prefixes. False also where that cannot be seen at
+    /// once: then a task looks more closely.
+    #[inline(always)]
+    pub fn has_plain_cpuid(&mut self, vmcb: &Vmcb) -> bool {
+        let save = vmcb.save();
+        if let Some(walk) = &self.0
+            && save.cs.attributes & LONG_CODE != 0
+            && walk.would_be_the_same(save)
+        {
+            let offset = save.rip ^ walk.address;
+            if offset < LAST {
+                return walk.page.code(offset) == CPUID;
+            }
+        }
+        self.walk(save)
     }
-    let long_code = save.cs.attributes & 1 << 9 != 0;
-    let address =
-        if long_code { save.rip } else { save.cs.base.wrapping_add(save.rip) & 0xffff_ffff };
-    let read = |gpa| {
-        let mut entry = [0; 8];
-        guest_ram::read(gpa, &mut entry)?;
-        Some(u64::from_le_bytes(entry))
-    };
-    let five_levels = save.cr4 & CR4_LA57 != 0;
-    let Ok(page) = guest_walk(read, save.cr3, five_levels, address) else {
-        return false;
-    };
-    let mut bytes = [0; 2];
-    guest_ram::read(page.gpa, &mut bytes).is_some() && bytes == CPUID
+
+    #[cold]
+    #[inline(never)]
+    fn walk(&mut self, save: &Save) -> bool {
+        self.0 = None;
+        if save.efer & EFER_LMA == 0 || save.rip & LAST == LAST {
+            return false;
+        }
+        let long_code = save.cs.attributes & LONG_CODE != 0;
+        let address =
+            if long_code { save.rip } else { save.cs.base.wrapping_add(save.rip) & 0xffff_ffff };
+        let mut entries = heapless::Vec::<_, LEVELS>::new();
+        let read = |gpa| {
+            let entry = Entry::new(gpa)?;
+            let value = entry.read();
+            // The fifth level does not fit; such a walk is not kept.
+            let _ = entries.push((entry, value));
+            Some(value)
+        };
+        let five_levels = save.cr4 & CR4_LA57 != 0;
+        let Ok(found) = guest_walk(read, save.cr3, five_levels, address) else {
+            return false;
+        };
+        let Some(page) = Page::new(found.gpa & !LAST) else {
+            return false;
+        };
+        while let Some(last) = entries.last().copied() {
+            if entries.push(last).is_err() {
+                break;
+            }
+        }
+        if long_code && !five_levels {
+            let &Save { cr3, cr4, efer, rip, .. } = save;
+            let walk = |entries| Walk { cr3, cr4, efer, address: rip & !LAST, entries, page };
+            self.0 = entries.into_array().ok().map(walk);
+        }
+        page.code(found.gpa & LAST) == CPUID
+    }
+}
+
+impl Walk {
+    /// Not a loop: this is executed by programs all the time.
+    #[inline(always)]
+    fn would_be_the_same(&self, save: &Save) -> bool {
+        let same = |(entry, value): (Entry, u64)| entry.read() == value;
+        let [first, second, third, fourth] = self.entries;
+        let registers = self.cr3 == save.cr3 && self.cr4 == save.cr4 && self.efer == save.efer;
+        registers && same(first) && same(second) && same(third) && same(fourth)
+    }
 }

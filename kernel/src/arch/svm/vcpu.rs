@@ -1,13 +1,14 @@
 //! The AMD-V vCPU of a processor.
 
+use super::code::CodePage;
 use super::nmi::GuestNmi;
-use super::{assists, code, enable, msr_map, world_switch};
-use crate::arch::cpuid;
+use super::{assists, enable, msr_map, world_switch};
 use crate::arch::local::Shared;
-use crate::arch::vcpu::{Entered, answer_cpuid, must_not_enter, translations_are_old};
+use crate::arch::vcpu::{Entered, must_not_enter, translations_are_old};
+use crate::arch::{cpuid, ticks};
 use crate::fatal::{Fatal, die};
 use crate::memory::direct::Pages;
-use crate::{guest_space, machine};
+use crate::{cpuid_table, guest_space, machine};
 use core::sync::atomic::Ordering;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
@@ -30,12 +31,13 @@ const NMI_PATIENCE: u32 = 100_000;
 /// A vCPU.
 pub struct SvmVcpu {
     shared: &'static Shared,
-    vmcb: &'static mut Vmcb,
+    pub(super) vmcb: &'static mut Vmcb,
     vmcb_phys: u64,
     /// Physical address of the page with LUCOS's own VMLOAD state.
     own_state: u64,
     /// The general registers that VMRUN leaves alone; the rest of the block is not used.
-    general: Registers,
+    pub(super) general: Registers,
+    code: CodePage,
     facts: HostFacts,
     nmi: GuestNmi,
 }
@@ -64,6 +66,7 @@ impl SvmVcpu {
             vmcb_phys,
             own_state,
             general: Registers::default(),
+            code: CodePage::default(),
             facts,
             nmi: GuestNmi::default(),
         })
@@ -80,13 +83,24 @@ impl SvmVcpu {
             world_switch::open();
             return Entered::Again;
         }
-        // SAFETY: global interrupts are off.
-        unsafe { world_switch::load(self.vmcb_phys) };
-        while self.run_once() {}
-        // SAFETY: the VMCB is this vCPU's, and then LUCOS's own state comes back.
+        if self.shared.entered.load(Ordering::Relaxed) == 0 {
+            self.shared.entered.store(ticks(), Ordering::Relaxed);
+        }
+        if translations_are_old(self.shared) {
+            self.vmcb.request_flush(self.facts.assists);
+        }
+        self.check();
+        // SAFETY: global interrupts are off; the VMCB is this vCPU's, its nested tables are the
+        // guest space's, and in the end LUCOS's own state comes back.
         unsafe {
+            world_switch::load(self.vmcb_phys);
+            world_switch::run(self, self.vmcb_phys);
             world_switch::save(self.vmcb_phys);
             world_switch::load(self.own_state);
+        }
+        self.vmcb.exited(self.facts.assists);
+        if let Some(event) = self.vmcb.interrupted_event() {
+            self.vmcb.inject(event);
         }
         *self.shared.snapshot.lock() = Some(self.registers());
         self.shared.in_guest.store(false, Ordering::SeqCst);
@@ -94,64 +108,66 @@ impl SvmVcpu {
         self.look_at_exit()
     }
 
-    /// One VMRUN. True when the exit was handled on the spot and the guest may go on at once.
-    fn run_once(&mut self) -> bool {
-        if translations_are_old(self.shared) {
-            self.vmcb.request_flush(self.facts.assists);
-        }
+    /// With debug assertions: everything that the manual asks of a VMCB.
+    fn check(&self) {
         if cfg!(debug_assertions)
             && let Err(problem) = check_vmcb(self.vmcb, &self.facts)
         {
             log::error!("VMCB: {problem:?}");
             die(Fatal::BadVmcb);
         }
-        // SAFETY: `enter` turned global interrupts off and loaded the guest's state; the nested
-        // tables are the guest space's.
-        unsafe { world_switch::run(&mut self.general, self.vmcb_phys) };
-        self.vmcb.exited(self.facts.assists);
-        if let Some(event) = self.vmcb.interrupted_event() {
-            self.vmcb.inject(event);
-        }
-        self.shared.counts.add(Counter::Exits);
-        self.vmcb.exit_code() == ExitCode::CPUID
-            && self.answer_cpuid()
-            && !must_not_enter(self.shared)
     }
 
-    /// Answers CPUID from the table. When the answer is given but the guest must not be entered,
-    /// the exit is over all the same: its code is replaced.
-    fn answer_cpuid(&mut self) -> bool {
-        let next_rip = self.facts.assists.contains(Assists::NEXT_RIP);
-        let length = match instruction_length(self.vmcb, next_rip) {
-            0 if code::is_plain_cpuid(self.vmcb) => 2,
-            length => length,
+    /// Answers CPUID from the table, and has the guest go on at once; false when a task must look
+    /// at the exit. `NEXT_RIP` says whether the processor has that assist.
+    ///
+    /// Nothing that could stop the guest is looked at: this processor still counts as being in the
+    /// guest, so it gets an NMI, which waits for the next VMRUN and ends it.
+    #[inline(always)]
+    pub(super) fn answer_cpuid<const NEXT_RIP: bool>(&mut self) -> bool {
+        let vmcb = &mut *self.vmcb;
+        let length = match NEXT_RIP {
+            true => instruction_length(vmcb, true),
+            false if self.code.has_plain_cpuid(vmcb) => 2,
+            false => 0,
         };
-        let (leaf, subleaf) = (self.vmcb.save().rax as u32, self.general.rcx as u32);
-        let answer = answer_cpuid(leaf, subleaf, self.vmcb.save().cr4);
-        let (Some([eax, ebx, ecx, edx]), 1..) = (answer, length) else {
+        if length == 0 {
+            return false;
+        }
+        let save = vmcb.save_mut(Clean::empty());
+        let (leaf, subleaf) = (save.rax as u32, self.general.rcx as u32);
+        let Some([eax, ebx, ecx, edx]) = cpuid_table::answer(leaf, subleaf, save.cr4) else {
             return false;
         };
-        self.shared.counts.add(Counter::Cpuid);
+        save.rax = eax.into();
+        save.rip = save.rip.wrapping_add(length.into());
         self.general.rbx = ebx.into();
         self.general.rcx = ecx.into();
         self.general.rdx = edx.into();
-        let save = self.vmcb.save_mut(Clean::empty());
-        save.rax = eax.into();
-        save.rip = save.rip.wrapping_add(length.into());
-        let control = self.vmcb.control_mut(Clean::empty());
+        let control = vmcb.control_mut(Clean::empty());
         control.interrupt_shadow = 0;
-        control.exit_code = HANDLED.0.into();
+        control.event_injection = 0;
+        control.tlb_control = 0;
+        self.shared.counts.add(Counter::Cpuid);
+        self.check();
         true
+    }
+
+    /// The processor saves the address of the next instruction.
+    pub(super) fn has_next_rip(&self) -> bool {
+        self.facts.assists.contains(Assists::NEXT_RIP)
     }
 
     /// After the processor is LUCOS's again: what remains of the exit.
     fn look_at_exit(&mut self) -> Entered {
         let code = self.vmcb.exit_code();
+        if code != ExitCode::CPUID {
+            self.shared.counts.add(Counter::Exits);
+        }
         if code != DEBUG_EXCEPTION {
             self.nmi.at_other_exit(self.vmcb);
         }
         match code {
-            HANDLED => return Entered::Again,
             ExitCode::NMI => {
                 self.wait_for_nmi();
                 return Entered::Again;
@@ -203,7 +219,7 @@ impl SvmVcpu {
 
     /// Length of the instruction of the last exit; 0 when the processor does not tell.
     pub fn instruction_length(&self) -> u8 {
-        instruction_length(self.vmcb, self.facts.assists.contains(Assists::NEXT_RIP))
+        instruction_length(self.vmcb, self.has_next_rip())
     }
 
     /// The registers.
@@ -234,9 +250,6 @@ impl SvmVcpu {
 
 /// Debug exceptions leave with this code.
 const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
-
-/// No processor gives this code: the exit was dealt with.
-const HANDLED: ExitCode = ExitCode(0xffff_fff0);
 
 const fn counter(reason: ExitReason) -> Counter {
     match reason {

@@ -8,61 +8,77 @@
 //! TR is the guest's: an NMI would use the guest's stack table.
 
 use core::arch::{asm, global_asm};
+use core::ffi::c_void;
 use core::mem::offset_of;
 use lucos_abi::registers::Registers;
+use lucos_svm::{ExitCode, Vmcb};
+
+use super::vcpu::SvmVcpu;
 
 global_asm!(
     ".global svm_run",
-    "svm_run:", // rdi: register block, rsi: physical address of the VMCB
-    "push rbx",
-    "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
-    "push rdi",
-    "mov rax, rsi",
+    // rdi: register block, rsi: VMCB, rdx: its physical address, rcx: what to call at CPUID, with
+    // r8. They lie on the stack in this order.
+    "svm_run:",
+    ".irp register, rbx, rbp, r12, r13, r14, r15, r8, rcx, rdx, rsi, rdi",
+    "push \\register",
+    ".endr",
+    "mov rax, rdx",
     "mov rbx, [rdi + 8]",
     "mov rcx, [rdi + 16]",
     "mov rdx, [rdi + 24]",
     "mov rsi, [rdi + 32]",
     "mov rbp, [rdi + 48]",
-    "mov r8, [rdi + 64]",
-    "mov r9, [rdi + 72]",
-    "mov r10, [rdi + 80]",
-    "mov r11, [rdi + 88]",
-    "mov r12, [rdi + 96]",
-    "mov r13, [rdi + 104]",
-    "mov r14, [rdi + 112]",
-    "mov r15, [rdi + 120]",
+    ".irp number, 8, 9, 10, 11, 12, 13, 14, 15",
+    "mov r\\number, [rdi + 8 * \\number]",
+    ".endr",
     "mov rdi, [rdi + 40]",
+    "2:",
     "vmrun rax",
-    "push rdi",
-    "mov rdi, [rsp + 8]",
-    "mov [rdi + 8], rbx",
-    "mov [rdi + 16], rcx",
-    "mov [rdi + 24], rdx",
-    "mov [rdi + 32], rsi",
-    "mov [rdi + 48], rbp",
-    "mov [rdi + 64], r8",
-    "mov [rdi + 72], r9",
-    "mov [rdi + 80], r10",
-    "mov [rdi + 88], r11",
-    "mov [rdi + 96], r12",
-    "mov [rdi + 104], r13",
-    "mov [rdi + 112], r14",
-    "mov [rdi + 120], r15",
-    "pop qword ptr [rdi + 40]",
-    "pop rdi",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
+    "mov rax, [rsp + 8]",
+    "cmp dword ptr [rax + {exit_code}], {cpuid}",
+    "mov rax, [rsp]",
+    "mov [rax + 8], rbx",
+    "mov [rax + 16], rcx",
+    "mov [rax + 24], rdx",
+    "jne 3f",
+    // CPUID changes the registers that were just stored; what else the C convention does not keep
+    // waits on the stack.
+    ".irp register, rsi, rdi, r8, r9, r10, r11",
+    "push \\register",
+    ".endr",
+    "mov rdi, [rsp + 80]",
+    "call [rsp + 72]",
+    ".irp register, r11, r10, r9, r8, rdi, rsi",
+    "pop \\register",
+    ".endr",
+    "mov rdx, [rsp]",
+    "mov rbx, [rdx + 8]",
+    "mov rcx, [rdx + 16]",
+    "mov rdx, [rdx + 24]",
+    "test al, al",
+    "mov rax, [rsp + 16]",
+    "jne 2b",
+    "3:",
+    "mov rax, [rsp]",
+    "mov [rax + 32], rsi",
+    "mov [rax + 40], rdi",
+    "mov [rax + 48], rbp",
+    ".irp number, 8, 9, 10, 11, 12, 13, 14, 15",
+    "mov [rax + 8 * \\number], r\\number",
+    ".endr",
+    "add rsp, 40",
+    ".irp register, r15, r14, r13, r12, rbp, rbx",
+    "pop \\register",
+    ".endr",
     "cld",
     "ret",
+    exit_code = const EXIT_CODE,
+    cpuid = const ExitCode::CPUID.0,
 );
+
+/// Where the VMCB has the exit code (APM vol. 2, appendix B).
+const EXIT_CODE: usize = 0x70;
 
 // The offsets above are those of the block.
 const _: () = {
@@ -74,17 +90,34 @@ const _: () = {
 };
 
 unsafe extern "C" {
-    fn svm_run(general: *mut Registers, vmcb: u64);
+    fn svm_run(
+        general: *mut Registers,
+        vmcb: *mut Vmcb,
+        phys: u64,
+        at_cpuid: unsafe extern "C" fn(*mut c_void) -> bool,
+        vcpu: *mut c_void,
+    );
 }
 
-/// Runs the guest until its next exit.
+/// Runs the guest until an exit that is no CPUID, or that the kernel leaves to a task.
 ///
 /// # Safety
-/// Global interrupts are off (CLGI), the guest's VMLOAD state is loaded, and `vmcb` is the physical
-/// address of a VMCB whose nested tables keep the guest out of LUCOS's region.
-pub unsafe fn run(general: &mut Registers, vmcb: u64) {
-    // SAFETY: the caller prepared the guest; `svm_run` keeps to the C convention.
-    unsafe { svm_run(general, vmcb) }
+/// Global interrupts are off (CLGI), the guest's VMLOAD state is loaded, and `phys` is the physical
+/// address of the vCPU's VMCB, whose nested tables keep the guest out of LUCOS's region.
+pub unsafe fn run(vcpu: *mut SvmVcpu, phys: u64) {
+    // SAFETY: the caller prepared the guest; `svm_run` keeps to the C convention, and `at_cpuid`
+    // uses the vCPU only while it is called.
+    unsafe {
+        let (general, vmcb) = (&raw mut (*vcpu).general, &raw mut *(*vcpu).vmcb);
+        let at_cpuid = if (*vcpu).has_next_rip() { at_cpuid::<true> } else { at_cpuid::<false> };
+        svm_run(general, vmcb, phys, at_cpuid, vcpu.cast());
+    }
+}
+
+/// CPUID left the guest: true when it may go on.
+unsafe extern "C" fn at_cpuid<const NEXT_RIP: bool>(vcpu: *mut c_void) -> bool {
+    // SAFETY: this is the pointer that `run` gave.
+    unsafe { &mut *vcpu.cast::<SvmVcpu>() }.answer_cpuid::<NEXT_RIP>()
 }
 
 /// Holds all interrupts off, NMIs too.

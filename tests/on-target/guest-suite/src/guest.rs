@@ -18,7 +18,6 @@ const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
 
 const HEADER: usize = 64;
-const ANY: CpuidRule = CpuidRule { first: 0, last: u32::MAX, and: [u32::MAX; 4], or: [0; 4] };
 
 /// Loads the guest and starts the first processor.
 pub fn start(thread: &mut Thread) -> Result<(), &'static str> {
@@ -58,19 +57,13 @@ pub fn start_processor(thread: &mut Thread, cpu: u32, rip: u64) -> Result<(), &'
 }
 
 fn set_cpuid(thread: &mut Thread) -> Result<(), &'static str> {
-    let signature = CpuidRule {
-        first: 0x4000_0000,
-        last: 0x4000_00ff,
-        and: [0; 4],
-        or: [0x4000_0000, 0x4f43_554c, 0, 0],
-    };
     let hidden = CpuidRule {
         first: 0x8000_0001,
         last: 0x8000_0001,
         and: [u32::MAX, u32::MAX, !(1 << 2), u32::MAX],
-        ..ANY
+        or: [0; 4],
     };
-    let rules = [ANY, signature, hidden].into_iter().collect();
+    let rules = [hidden].into_iter().collect();
     match thread.call(Object::Machine, &MachineRequest::SetCpuid { rules }) {
         Ok(MachineReply::Done) => Ok(()),
         _ => Err("CPUID rules"),

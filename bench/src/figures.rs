@@ -1,0 +1,152 @@
+//! From what the guests printed to figures.
+
+use std::collections::BTreeMap;
+
+use crate::output::{Missing, Output};
+use crate::script::{FUNCTIONS, IDLE_SECONDS, OPERATIONS, THREADS};
+
+/// Ticks of a second of the machine.
+const TICKS_PER_SECOND: f64 = 1e9;
+
+/// Figures by name; smaller is better. Costs are in instructions unless the name says otherwise.
+pub type Figures = BTreeMap<String, f64>;
+
+/// Sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// What is loaded of the boot stub, the kernel and the tasks.
+    pub image: u64,
+}
+
+/// Makes the figures of a guest without and with LUCOS.
+///
+/// # Errors
+/// When a script did not print what it should.
+pub fn derive(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Missing> {
+    let mut figures = Figures::new();
+    for operation in OPERATIONS {
+        let (without, with) = (bare.number(operation)?, lucos.number(operation)?);
+        figures.insert(format!("bare.{operation}"), without);
+        figures.insert(format!("ratio.{operation}"), with / without);
+    }
+    figures.insert("cpuid.exit".into(), lucos.number("cpuid")? - bare.number("cpuid")?);
+    let (before, after) = (lucos.number("call.before")?, lucos.number("call.after")?);
+    figures.insert("call.before".into(), before);
+    figures.insert("call.more".into(), after - before);
+    figures.insert("memory.bytes".into(), lucos.status("warm", "region_size")?);
+    figures.insert("image.bytes".into(), sizes.image as f64);
+    add_exits(&mut figures, lucos)?;
+    for threads in THREADS {
+        for functions in FUNCTIONS {
+            add_stops(&mut figures, lucos, functions, threads)?;
+        }
+    }
+    for functions in FUNCTIONS {
+        for stop in STOPS {
+            let of = |threads: u32| {
+                figures.get(&stop_name(stop, functions, threads, "instructions")).copied()
+            };
+            let [few, many] = THREADS.map(of);
+            if let (Some(few), Some(many)) = (few, many) {
+                figures.insert(format!("{stop}.{functions}.growth"), many / few);
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// The stops in the life of an update: the first puts traps, the second jumps in their place.
+pub const STOPS: [&str; 3] = ["apply", "jump", "rollback"];
+
+fn stop_name(stop: &str, functions: u32, threads: u32, what: &str) -> String {
+    format!("{stop}.{functions}.{threads}.{what}")
+}
+
+/// Exits by class and second, without those that asking costs.
+fn add_exits(figures: &mut Figures, lucos: &Output) -> Result<(), Missing> {
+    let seconds = lucos.number("load_ticks")? / TICKS_PER_SECOND;
+    let asking = difference(lucos, "ask.0", "ask.1")?;
+    for (what, seconds) in [("idle", f64::from(IDLE_SECONDS)), ("load", seconds)] {
+        let exits = difference(lucos, &format!("{what}.0"), &format!("{what}.1"))?;
+        for (class, count) in exits {
+            let cost = asking.get(&class).copied().unwrap_or(0.0);
+            figures.insert(format!("{what}.{class}"), (count - cost) / seconds);
+        }
+    }
+    Ok(())
+}
+
+fn difference(
+    output: &Output,
+    before: &str,
+    after: &str,
+) -> Result<BTreeMap<String, f64>, Missing> {
+    let before = output.exits(before)?;
+    let after = output.exits(after)?;
+    let count = |class: &String| before.get(class).copied().unwrap_or(0.0);
+    Ok(after.iter().map(|(class, now)| (class.clone(), now - count(class))).collect())
+}
+
+/// What the three stops of a patch cost.
+fn add_stops(
+    figures: &mut Figures,
+    lucos: &Output,
+    functions: u32,
+    threads: u32,
+) -> Result<(), Missing> {
+    let at = |step: &str| format!("{functions}.{threads}.{step}");
+    let cost = |from: &str, to: &str| -> Result<Cost, Missing> {
+        Ok(Cost::at(lucos, &at(to))? - Cost::at(lucos, &at(from))?)
+    };
+    let asking = Cost::at(lucos, "ask.1")? - Cost::at(lucos, "ask.0")?;
+    // A report of the patch, and asking, before and after.
+    let report = cost("settled", "shown")? - asking;
+    let rows = [
+        ("apply", cost("start", "applied")? - asking - report, "applied"),
+        ("jump", cost("applied", "settled")? - asking, "settled"),
+        ("rollback", cost("shown", "rolled")? - asking, "rolled"),
+    ];
+    for (stop, cost, after) in rows {
+        let ticks = lucos.status(&at(after), "last_stop_ticks")?;
+        for (what, value) in [
+            ("stops", cost.stops),
+            ("exits", cost.exits),
+            ("messages", cost.messages),
+            ("instructions", ticks),
+        ] {
+            figures.insert(stop_name(stop, functions, threads, what), value);
+        }
+    }
+    Ok(())
+}
+
+/// What something cost LUCOS.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    stops: f64,
+    exits: f64,
+    messages: f64,
+}
+
+impl Cost {
+    /// What everything has cost when an answer was given.
+    fn at(output: &Output, name: &str) -> Result<Self, Missing> {
+        Ok(Self {
+            stops: output.status(name, "stops")?,
+            exits: output.exits(name)?.values().sum(),
+            messages: output.status(name, "messages")?,
+        })
+    }
+}
+
+impl std::ops::Sub for Cost {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            stops: self.stops - other.stops,
+            exits: self.exits - other.exits,
+            messages: self.messages - other.messages,
+        }
+    }
+}

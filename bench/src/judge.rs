@@ -1,0 +1,119 @@
+//! Whether figures are good enough.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::figures::{Figures, STOPS};
+
+/// What a figure may be worse than the recorded one.
+const TOLERANCE: f64 = 1.01;
+
+/// Differences below this are those of the recorded digits.
+const DIGITS: f64 = 1e-4;
+
+/// A figure that is not good enough.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Problem {
+    /// The figure.
+    pub figure: String,
+    /// What it is.
+    pub value: f64,
+    /// What it may be at most.
+    pub limit: f64,
+    /// What sets the limit.
+    pub reason: Reason,
+}
+
+/// What sets a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The target that holds for every machine.
+    Target,
+    /// What was recorded for this kernel and this QEMU.
+    Recorded,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.reason {
+            Reason::Target => "the target is",
+            Reason::Recorded => "recorded, with 1 % more, is",
+        };
+        write!(f, "{}: {:.4}, {what} at most {:.4}", self.figure, self.value, self.limit)
+    }
+}
+
+/// Compares figures with the targets, and with what was `recorded` for the same kernel, QEMU and
+/// number of processors.
+pub fn judge(figures: &Figures, recorded: Option<&Figures>, cpus: u32) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, &value) in figures {
+        let target = target(name, cpus).map(|limit| (limit, Reason::Target));
+        let before = recorded.and_then(|recorded| recorded.get(name)).filter(|_| is_cost(name));
+        let before = before.map(|before| (before * TOLERANCE, Reason::Recorded));
+        for (limit, reason) in target.into_iter().chain(before) {
+            if value > limit + DIGITS {
+                problems.push(Problem { figure: name.clone(), value, limit, reason });
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a higher value is worse.
+fn is_cost(name: &str) -> bool {
+    // What the guest does by itself, and how fast programs come to their CPUIDs.
+    !name.starts_with("bare.") && name != "call.before" && name != "load.CPUID"
+}
+
+/// What a figure may be at most, on every machine.
+pub fn target(name: &str, cpus: u32) -> Option<f64> {
+    const MIB: f64 = 1048576.0;
+    let words: Vec<&str> = name.split('.').collect();
+    match words.as_slice() {
+        ["ratio", _] => Some(1.01),
+        ["cpuid", "exit"] => Some(120.0),
+        ["call", "more"] => Some(1.0),
+        ["idle", _] => Some(0.0),
+        ["load", class] => (*class != "CPUID").then_some(0.0),
+        ["memory" | "image", "bytes"] => Some(8.0 * MIB),
+        [stop, _, "growth"] if STOPS.contains(stop) => Some(1.01),
+        [stop, _, _, "stops"] if STOPS.contains(stop) => Some(1.0),
+        [stop, "3", _, "instructions"] if STOPS.contains(stop) && cpus == 1 => Some(20_000.0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, judge};
+    use crate::figures::Figures;
+
+    fn figures(list: &[(&str, f64)]) -> Figures {
+        list.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    }
+
+    #[test]
+    fn targets_hold_everywhere() {
+        let good = figures(&[("ratio.fork", 1.01), ("cpuid.exit", 120.0), ("load.CPUID", 9e9)]);
+        assert_eq!(judge(&good, None, 1), []);
+        let bad = [("ratio.fork", 1.011), ("idle.CPUID", 0.2), ("load.NMI", 1.0)];
+        assert_eq!(judge(&figures(&bad), None, 1).len(), bad.len());
+        let slow = figures(&[("apply.3.50.instructions", 20_001.0)]);
+        assert_eq!(judge(&slow, None, 1).len(), 1);
+        assert_eq!(judge(&slow, None, 2).len(), 0);
+    }
+
+    #[test]
+    fn nothing_gets_worse_by_more_than_a_hundredth() {
+        let recorded = figures(&[("apply.1.50.messages", 30.0), ("bare.fork", 100.0)]);
+        let same = figures(&[("apply.1.50.messages", 30.3), ("bare.fork", 200.0), ("new", 1.0)]);
+        assert_eq!(judge(&same, Some(&recorded), 1), []);
+        let worse = figures(&[("apply.1.50.messages", 31.0)]);
+        let problems = judge(&worse, Some(&recorded), 1);
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].reason, Reason::Recorded);
+    }
+}

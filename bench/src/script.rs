@@ -1,0 +1,102 @@
+//! What the guest runs: a shell script around the program `figures`.
+
+use std::fmt::Write;
+
+/// The operations whose cost is compared with that of the bare guest.
+pub const OPERATIONS: [&str; 9] =
+    ["boot", "getpid", "page_fault", "mmap", "fork", "fork_exec", "pipe", "switch", "sleep_1ms"];
+
+/// How many functions the measured patches replace.
+pub const FUNCTIONS: [u32; 4] = [1, 2, 3, 13];
+
+/// With how many sleeping threads stops are measured.
+pub const THREADS: [u32; 2] = [50, 500];
+
+/// Seconds for which an idle guest is watched.
+pub const IDLE_SECONDS: u32 = 5;
+
+/// Words for the kernel's command line: kernel and programs lie at the same places in every run,
+/// with LUCOS and without, and the first program notes when it starts.
+pub const WORDS: &str = "nokaslr norandmaps randomize_kstack_offset=off rdinit=/bin/figures";
+
+/// What the guest without LUCOS runs.
+pub fn bare() -> &'static str {
+    "echo kernel $(uname -r)\ncat /figures.boot\nfigures workload\nfigures cpuid\n"
+}
+
+/// All in one shell, which talks to the update manager without a new process: that would execute
+/// CPUID. Reading from a pipe into which nobody writes is a pause without a process.
+const FUNCTIONS_OF_SHELL: &str = r#"
+rmmod lucos && insmod /lib/modules/$(uname -r)/extra/lucos.ko unload_helper= || exit 1
+exec 3<>/dev/lucos
+mkfifo /tmp/nothing; exec 4<>/tmp/nothing
+ask() { echo "$2" >&3; read -r answer <&3; echo "$1 $answer"; }
+pause() { read -r -t $1 nothing <&4; }
+"#;
+
+/// What the guest under LUCOS runs.
+pub fn lucos() -> String {
+    let mut text = String::from(bare());
+    text += FUNCTIONS_OF_SHELL;
+    add_exits(&mut text);
+    add_call(&mut text);
+    for functions in FUNCTIONS {
+        // Loaded once; what is measured is not the kernel's module loader.
+        let name = format!("figures_{functions}");
+        add(&mut text, &format!("lucos apply /lib/lucos/modules/{name}.ko >/dev/null || exit 1"));
+        add(&mut text, &format!("lucos rollback {name} >/dev/null || exit 1"));
+    }
+    for threads in THREADS {
+        add(&mut text, &format!("figures threads {threads} >/tmp/threads &"));
+        add(&mut text, "sleepers=$!; until grep -q ready /tmp/threads; do pause 1; done");
+        for functions in FUNCTIONS {
+            add_stops(&mut text, functions, threads);
+        }
+        add(&mut text, "kill $sleepers; wait $sleepers 2>/dev/null");
+    }
+    // The script's status is that of the measurements.
+    add(&mut text, "exit 0");
+    text
+}
+
+fn add(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn add_exits(text: &mut String) {
+    add(text, "ask warm status; ask ask.0 status; ask ask.1 status");
+    add(text, &format!("ask idle.0 status; pause {IDLE_SECONDS}; ask idle.1 status"));
+    add(text, "ask load.0 status; figures load 1; ask load.1 status");
+}
+
+/// A call before the function is replaced, and when its trap has become a jump.
+fn add_call(text: &mut String) {
+    add(text, "echo \"call.before $(figures call)\"");
+    add(text, "lucos apply /lib/lucos/modules/figures_call.ko >/dev/null || exit 1; pause 1");
+    add(text, "ask call.status status");
+    add(text, "echo \"call.after $(figures call)\"");
+    add(text, "lucos rollback figures_call >/dev/null || exit 1");
+}
+
+/// The three stops of a patch. Applying gives a report of the patch too, whose own cost `show`
+/// tells.
+fn add_stops(text: &mut String, functions: u32, threads: u32) {
+    let (of, name) = (format!("{functions}.{threads}"), format!("figures_{functions}"));
+    let mut ask = |what: &str, command: &str| {
+        let _ = writeln!(text, "ask {of}.{what} \"{command}\"");
+    };
+    ask("show", &format!("show {name}"));
+    ask("start", "status");
+    ask("apply", &format!("apply {name}"));
+    ask("applied", "status");
+    let _ = writeln!(text, "pause 1");
+    let mut ask = |what: &str, command: &str| {
+        let _ = writeln!(text, "ask {of}.{what} \"{command}\"");
+    };
+    ask("settled", "status");
+    ask("show", &format!("show {name}"));
+    ask("shown", "status");
+    ask("rollback", &format!("rollback {name}"));
+    ask("rolled", "status");
+}

@@ -1,0 +1,181 @@
+//! `cargo xtask bench`: what LUCOS costs, beside the same guest without it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use lucos_bench::{Figures, Output, Pair, Problem, Recorded, Sizes, derive, judge, script, table};
+use lucos_debian_archive::kernel::Series;
+use lucos_debian_archive::packages::{self, Consent, Need};
+use serde_json::{Value, json};
+
+use crate::images::{self, Mode};
+use crate::size;
+use crate::workspace::Workspace;
+
+const COMPILER: &str = "gcc-12";
+
+const NEEDS: [Need; 3] = [
+    Need { file: COMPILER, package: "gcc-12" },
+    Need { file: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
+    Need { file: "qemu-system-x86_64", package: "qemu-system-x86" },
+];
+
+/// Seconds after which a machine is ended.
+const LIMIT: &str = "900";
+
+/// Where the recorded figures are, in the workspace.
+const RECORDED: &str = "bench/recorded.toml";
+
+/// Options of `bench`.
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Only this series of kernels: debian-6.1 (with one processor) or debian-6.12 (with two).
+    #[arg(long, value_name = "SERIES")]
+    guest: Option<Series>,
+    /// Write the figures to a file too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Make these figures the recorded ones for their kernel and QEMU.
+    #[arg(long)]
+    record: bool,
+    /// Install what is missing without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The verb `bench`. Figures that miss a target, or are worse than the recorded ones, are an exit
+/// code.
+///
+/// # Errors
+/// When a machine does not do what it should.
+pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
+    let consent = Consent::new(args.yes);
+    packages::ensure(&NEEDS, consent)?;
+    let place = workspace.root.join(RECORDED);
+    let mut recorded = match place.is_file() {
+        true => {
+            let text = fs::read_to_string(&place)?;
+            Recorded::parse(&text).with_context(|| place.display().to_string())?
+        }
+        false => Recorded::default(),
+    };
+    let machines = [(Series::Debian6_1, 1), (Series::Debian6_12, 2)];
+    let mut results = Vec::new();
+    let mut passed = true;
+    for (series, cpus) in machines {
+        if args.guest.is_some_and(|wanted| wanted != series) {
+            continue;
+        }
+        let (pair, figures) = measure(workspace, series, cpus, consent)?;
+        if args.record {
+            recorded.set(&pair, &figures);
+        }
+        let before = recorded.find(&pair);
+        let problems = judge(&figures, before, cpus);
+        tell(&pair, &figures, before.is_some(), &problems);
+        passed &= problems.is_empty();
+        results.push(result(&pair, &figures, before.is_some(), &problems));
+    }
+    if args.record {
+        fs::write(&place, recorded.text()?).with_context(|| place.display().to_string())?;
+    }
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&Value::Array(results))?;
+        fs::write(file, text).with_context(|| file.display().to_string())?;
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the guest without LUCOS, then with it.
+fn measure(
+    workspace: &Workspace,
+    series: Series,
+    cpus: u32,
+    consent: Consent,
+) -> Result<(Pair, Figures)> {
+    let work = workspace.target.join("lucos");
+    fs::create_dir_all(&work)?;
+    let work = tempfile::Builder::new().prefix("bench-").tempdir_in(&work)?;
+    let program = work.path().join("figures");
+    compile(&workspace.root.join("tests/guest-programs/figures.c"), &program)?;
+    let modules = workspace.root.join("bench/guest-modules");
+    let series = series.to_string();
+    let boot = |name: &str, text: &str, bare: bool| -> Result<Output> {
+        let script = work.path().join(name);
+        fs::write(&script, text)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["run", "--deterministic", "--yes", "--guest", &series]);
+        command.args(["--timeout", LIMIT, "--cpus", &cpus.to_string()]);
+        command.args(["--append", script::WORDS]);
+        command.arg("--add").arg(format!("{}:/bin/figures", program.display()));
+        command.arg("--script").arg(&script).arg("--modules").arg(&modules);
+        command.arg("--log").arg(work.path().join("log"));
+        if bare {
+            command.arg("--bare");
+        }
+        let output = command.stderr(std::process::Stdio::inherit()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            bail!("{series}, {name}: {}\n{text}", output.status);
+        }
+        Ok(Output::parse(&text))
+    };
+    let bare = boot("bare", script::bare(), true)?;
+    let lucos = boot("lucos", &script::lucos(), false)?;
+    let image = image_size(workspace, consent)?;
+    let figures = derive(&bare, &lucos, Sizes { image })?;
+    let kernel = lucos.text("kernel")?.to_owned();
+    Ok((Pair { kernel, qemu: qemu_version()?, cpus }, figures))
+}
+
+fn compile(source: &Path, program: &Path) -> Result<()> {
+    let status = Command::new(COMPILER)
+        .args(["-O2", "-static", "-o"])
+        .arg(program)
+        .arg(source)
+        .status()
+        .with_context(|| format!("{COMPILER} does not start"))?;
+    if !status.success() {
+        bail!("{} does not compile", source.display());
+    }
+    Ok(())
+}
+
+/// Bytes of everything that is loaded but the guest.
+fn image_size(workspace: &Workspace, consent: Consent) -> Result<u64> {
+    let images = images::build(workspace, &Mode { debug: false, task_feature: None }, consent)?;
+    let sizes = images.paths().map(|path| {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        size::loaded(&bytes)
+    });
+    sizes.sum()
+}
+
+/// The version without the distribution's own part.
+fn qemu_version() -> Result<String> {
+    let output = Command::new("qemu-system-x86_64").arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    Ok(version.context("QEMU does not tell its version")?.to_owned())
+}
+
+fn tell(pair: &Pair, figures: &Figures, known: bool, problems: &[Problem]) {
+    let Pair { kernel, qemu, cpus } = pair;
+    println!("{kernel}, QEMU {qemu}, processors: {cpus}\n\n{}", table(figures, *cpus));
+    if !known {
+        println!("Nothing is recorded for this kernel and QEMU: only the targets apply.");
+    }
+    for problem in problems {
+        println!("WORSE {problem}");
+    }
+}
+
+fn result(pair: &Pair, figures: &Figures, known: bool, problems: &[Problem]) -> Value {
+    json!({
+        "kernel": pair.kernel, "qemu": pair.qemu, "cpus": pair.cpus,
+        "recorded": known, "figures": figures, "problems": problems,
+    })
+}
