@@ -48,7 +48,7 @@ pub fn lucos() -> String {
     }
     for threads in THREADS {
         add(&mut text, &format!("figures threads {threads} >/tmp/threads &"));
-        add(&mut text, "sleepers=$!; until grep -q ready /tmp/threads; do pause 1; done");
+        add(&mut text, "sleepers=$!; sleep 1; until grep -q ready /tmp/threads; do pause 1; done");
         for functions in FUNCTIONS {
             add_stops(&mut text, functions, threads);
         }
@@ -72,10 +72,10 @@ fn add_exits(text: &mut String) {
 
 /// A call before the function is replaced, and when its trap has become a jump.
 fn add_call(text: &mut String) {
-    add(text, "echo \"call.before $(figures call)\"");
+    add(text, "echo call.before $(figures call)");
     add(text, "lucos apply /lib/lucos/modules/figures_call.ko >/dev/null || exit 1; pause 1");
     add(text, "ask call.status status");
-    add(text, "echo \"call.after $(figures call)\"");
+    add(text, "echo call.after $(figures call)");
     add(text, "lucos rollback figures_call >/dev/null || exit 1");
 }
 

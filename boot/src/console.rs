@@ -56,6 +56,7 @@ impl Write for Output {
                 if read(LINE_STATUS) & READY != 0 {
                     break;
                 }
+                core::hint::spin_loop();
             }
             write(SERIAL, byte);
         }

@@ -8,6 +8,8 @@ use crate::PAGE;
 #[derive(Clone, Copy, Debug)]
 pub struct GuestMap<'a> {
     memory: &'a [MemoryRange],
+    /// The largest range of RAM: what is asked for lies there nearly always.
+    main: MemoryRange,
     region: MemoryRange,
     /// First address that the processor cannot form.
     end: u64,
@@ -16,7 +18,15 @@ pub struct GuestMap<'a> {
 impl<'a> GuestMap<'a> {
     /// The map that the kernel tells of.
     pub fn new(info: &'a SystemInfo) -> Self {
-        Self { memory: &info.memory, region: info.region, end: 1 << info.physical_bits.min(52) }
+        let ram = info.memory.iter().filter(|range| range.kind == MemoryKind::Ram);
+        let none = MemoryRange { start: 0, length: 0, kind: MemoryKind::Ram };
+        let main = ram.max_by_key(|range| range.length).copied().unwrap_or(none);
+        Self {
+            memory: &info.memory,
+            main,
+            region: info.region,
+            end: 1 << info.physical_bits.min(52),
+        }
     }
 
     /// First address that the processor cannot form.
@@ -41,12 +51,19 @@ impl<'a> GuestMap<'a> {
         self.region.start <= gpa && gpa < self.region.end()
     }
 
+    fn is_in_main(&self, gpa: u64, end: u64) -> bool {
+        self.main.start <= gpa && end <= self.main.end()
+    }
+
     /// Whether the kernel writes `length` bytes from `gpa` on for this task: all of them lie in one
     /// range of RAM or in the NVS area.
     pub fn is_writable(&self, gpa: u64, length: u64) -> bool {
         let Some(end) = gpa.checked_add(length) else {
             return false;
         };
+        if self.is_in_main(gpa, end) {
+            return true;
+        }
         self.owned().any(|range| {
             range.kind != MemoryKind::AcpiReclaimable && range.start <= gpa && end <= range.end()
         })
@@ -58,6 +75,9 @@ impl<'a> GuestMap<'a> {
         let Some(end) = gpa.checked_add(length) else {
             return Some(gpa);
         };
+        if self.is_in_main(gpa, end) {
+            return None;
+        }
         let mut next = gpa;
         for range in self.owned() {
             if next >= end {

@@ -40,8 +40,12 @@ impl Thread {
             let received = system_call(REPLY_AND_WAIT, 0, reply_length as u64);
             let length = usize::try_from(received.rdx).unwrap_or(MESSAGE_SIZE);
             let length = length.min(MESSAGE_SIZE);
-            request.copy_from_slice(self.page());
-            let bytes = request.get(..length).unwrap_or_default();
+            let (Some(bytes), Some(message)) =
+                (request.get_mut(..length), self.page().get(..length))
+            else {
+                continue;
+            };
+            bytes.copy_from_slice(message);
             reply_length = answer(&mut self, &mut service, received.rax, bytes, &mut scratch);
         }
     }

@@ -20,6 +20,8 @@ pub enum WindowError {
 pub struct GuestWindow {
     /// What is mapped: start and end of whole pages, in order, apart from each other.
     mapped: Vec<(u64, u64), MAPPED_MAX>,
+    /// The largest of them: what is asked for lies there nearly always.
+    main: (u64, u64),
 }
 
 /// LUCOS's region may cut one range in two.
@@ -40,7 +42,9 @@ impl GuestWindow {
         let mapped = pieces
             .map(|(start, end)| (start.next_multiple_of(PAGE), end & !(PAGE - 1)))
             .filter(|(start, end)| start < end);
-        Self { mapped: mapped.take(MAPPED_MAX).collect() }
+        let mapped: Vec<_, MAPPED_MAX> = mapped.take(MAPPED_MAX).collect();
+        let main = mapped.iter().max_by_key(|(start, end)| end - start).copied();
+        Self { mapped, main: main.unwrap_or_default() }
     }
 
     /// Whether the window shows all of `length` bytes from guest-physical address `gpa` on.
@@ -53,6 +57,10 @@ impl GuestWindow {
             .checked_add(length as u64)
             .filter(|&end| end <= GUEST_WINDOW_SIZE)
             .ok_or(unreadable(gpa))?;
+        let (main, main_end) = self.main;
+        if main <= gpa && end <= main_end {
+            return Ok(());
+        }
         // Bytes may lie in several pieces that touch each other.
         let mut next = gpa;
         for &(piece, piece_end) in &self.mapped {

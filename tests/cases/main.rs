@@ -9,6 +9,7 @@ mod company;
 mod confinement;
 mod devices;
 mod fixes;
+mod figures;
 mod hostile;
 mod load;
 mod mappings;
@@ -55,6 +56,7 @@ fn main() {
         window::trials(),
         load::trials(),
         selftests::trials(),
+        figures::trials(),
     ]
     .into_iter()
     .flatten()

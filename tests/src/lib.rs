@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fixes;
+mod bench;
 mod iso;
 mod monitor;
 pub mod patch;
@@ -13,6 +14,7 @@ mod script;
 mod shared_boot;
 mod suite;
 
+pub use bench::bench;
 pub use iso::boot_iso;
 pub use monitor::{Mapping, Monitor, Processor};
 pub use report::{Report, number_at};

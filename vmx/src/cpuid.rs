@@ -24,6 +24,7 @@ const HIDE: [u32; 4] = [0; 4];
 const VMX: u32 = 1 << 5;
 const SVM: u32 = 1 << 2;
 const SKINIT: u32 = 1 << 12;
+const INVLPGB: u32 = 1 << 3;
 const AUTOMATIC_IBRS: u32 = 1 << 8;
 
 /// The instruction with which this machine's guest calls LUCOS.
@@ -59,6 +60,8 @@ pub fn rules(platform: &impl Platform) -> Vec<CpuidRule, MAX_RULES> {
         // Whatever another hypervisor below says of itself.
         rule(LEAF_INTERFACE + 1, 0x4000_ffff, HIDE, HIDE),
         clear(0x8000_0001, [0, SVM | SKINIT]),
+        // INVLPGB would flush translations of LUCOS's own address spaces.
+        one(0x8000_0008, [u32::MAX, !INVLPGB, u32::MAX, u32::MAX], HIDE),
         // The virtualization extension itself.
         one(0x8000_000a, HIDE, HIDE),
         // Memory encryption: its bit in page tables means something else under nested paging.
@@ -146,7 +149,8 @@ mod tests {
             ask(0x4000_0000)[1..].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(name, b"LUCOSLUCOS\0\0");
         assert_eq!(ask(0x4000_0001), [1, 3, 0, 0]);
-        assert_eq!(ask(0x8000_0008), [!0; 4], "everything else as it is");
+        assert_eq!(ask(0x8000_0008), [!0, !8, !0, !0], "INVLPGB");
+        assert_eq!(ask(0x8000_0007), [!0; 4], "everything else as it is");
     }
 
     #[test]

@@ -121,6 +121,8 @@ fn measure(
         if !output.status.success() {
             bail!("{series}, {name}: {}\n{text}", output.status);
         }
+        // To look at when something is missing.
+        fs::write(workspace.target.join("lucos").join(format!("bench.{name}")), &*text)?;
         Ok(Output::parse(&text))
     };
     let bare = boot("bare", script::bare(), true)?;

@@ -1,0 +1,35 @@
+//! The figures that `cargo xtask bench` counts.
+
+use std::fs;
+use std::process::Stdio;
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+/// The figures of one series, as `cargo xtask bench --json` writes them.
+///
+/// # Errors
+/// When they cannot be counted. Figures that are not good enough are no error here: they are in
+/// `problems`.
+pub fn bench(series: &str) -> Result<Value, Failed> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("figures");
+    let output = crate::xtask()
+        .args(["bench", "--yes", "--guest", series, "--json"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()?;
+    let results = fs::read_to_string(&file).map_err(|_| {
+        let (out, err) = (&output.stdout, &output.stderr);
+        Failed::from(format!(
+            "{}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(out),
+            String::from_utf8_lossy(err)
+        ))
+    })?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    let mut results: Value = serde_json::from_str(&results)?;
+    let one = results.get_mut(0).map(Value::take);
+    one.ok_or_else(|| "the bench counted nothing".into())
+}
