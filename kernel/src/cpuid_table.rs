@@ -42,7 +42,7 @@ pub fn set(rules: &[CpuidRule]) -> Option<()> {
 #[inline(always)]
 fn place(leaf: u32) -> Option<usize> {
     let low = leaf % LEAVES;
-    (leaf & !(1 << 31) == low).then_some((low | (leaf >> 31) * LEAVES) as usize)
+    (leaf & !(1 << 31) == low).then_some((low + (leaf >> 31) * LEAVES) as usize)
 }
 
 /// The answer for a guest with this CR4; `None` for a leaf without a place.
