@@ -3,8 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod fixes;
 mod bench;
+pub mod fixes;
 mod iso;
 mod monitor;
 pub mod patch;
