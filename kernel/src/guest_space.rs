@@ -64,35 +64,25 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
     let space = SPACE.get().ok_or(CallStatus::Refused)?;
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
     let mut tables = space.tables.lock();
+    let (first, beyond) = (start.max(space.hidden.start), end.min(space.hidden.end()));
+    let parts =
+        [(start, end.min(first), false), (start.max(beyond), end, false), (first, beyond, true)];
     let mut flush = false;
-    for (part_start, part_end) in
-        [(start, end.min(space.hidden.start)), (start.max(space.hidden.end()), end)]
-    {
-        if part_start < part_end {
-            let mapping = Mapping {
-                virt: part_start,
-                phys: part_start,
-                length: part_end - part_start,
-                rights,
-            };
-            flush |= edit(space, &mut tables, mapping)?.flush;
-        }
-    }
-    let mut page = start.max(space.hidden.start);
-    while page < end.min(space.hidden.end()) {
-        let mapping = Mapping { virt: page, phys: space.shown, length: PAGE, rights: Rights::READ };
-        flush |= edit(space, &mut tables, mapping)?.flush;
-        page += PAGE;
+    for (start, end, hidden) in parts {
+        let Some(length) = end.checked_sub(start) else { continue };
+        let own = Mapping { virt: start, phys: start, length, rights };
+        let ones = Mapping { phys: space.shown, rights: Rights::READ, ..own };
+        let change = match hidden {
+            true => space.table.set_all_to_one(&mut *tables, ones),
+            false => space.table.set(&mut *tables, own),
+        };
+        flush |= change.map_err(|_| CallStatus::Refused)?.flush;
     }
     if flush {
         forget_everywhere(me);
         tables.release();
     }
     Ok(())
-}
-
-fn edit(space: &GuestSpace, tables: &mut Tables, mapping: Mapping) -> Result<Change, CallStatus> {
-    space.table.set(tables, mapping).map_err(|_| CallStatus::Refused)
 }
 
 /// Returns when no processor can use an old translation: each has left the guest since the change,

@@ -14,7 +14,7 @@ impl PageTable {
     /// # Errors
     /// Every [`MapError`]; the tables are unchanged then.
     pub fn map_new(&self, memory: &mut impl TableMemory, mapping: Mapping) -> Result<(), MapError> {
-        self.edit(memory, mapping, true).map(|_| ())
+        self.edit(memory, mapping, Kind::New).map(|_| ())
     }
 
     /// Maps a range, whatever was mapped there before, with the largest pages that fit.
@@ -22,14 +22,27 @@ impl PageTable {
     /// # Errors
     /// Every [`MapError`] but `Overlap`; the tables are unchanged then.
     pub fn set(&self, memory: &mut impl TableMemory, mapping: Mapping) -> Result<Change, MapError> {
-        self.edit(memory, mapping, false)
+        self.edit(memory, mapping, Kind::Any)
+    }
+
+    /// Maps every page of a range to the one page at the mapping's physical address, whatever was
+    /// mapped there before.
+    ///
+    /// # Errors
+    /// Every [`MapError`] but `Overlap`; the tables are unchanged then.
+    pub fn set_all_to_one(
+        &self,
+        memory: &mut impl TableMemory,
+        mapping: Mapping,
+    ) -> Result<Change, MapError> {
+        self.edit(memory, mapping, Kind::OnePage)
     }
 
     fn edit<M: TableMemory>(
         &self,
         memory: &mut M,
         mapping: Mapping,
-        refuse_overlap: bool,
+        kind: Kind,
     ) -> Result<Change, MapError> {
         let Some((first, last)) = self.check(&mapping)? else {
             return Ok(Change::default());
@@ -40,7 +53,7 @@ impl PageTable {
             mapping,
             first,
             last,
-            refuse_overlap,
+            kind,
             spare: Spare::Count(0),
             change: Change::default(),
         };
@@ -95,6 +108,17 @@ fn reserve(memory: &mut impl TableMemory, needed: usize) -> Result<u64, MapError
     Ok(chain)
 }
 
+/// What an edit does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It maps where nothing is mapped.
+    New,
+    /// It replaces what is there.
+    Any,
+    /// Likewise, and all pages of the range become the same one.
+    OnePage,
+}
+
 /// Frames for new tables: first they are counted, then they are there.
 enum Spare {
     Count(usize),
@@ -116,7 +140,7 @@ struct Edit<'m, M> {
     mapping: Mapping,
     first: u64,
     last: u64,
-    refuse_overlap: bool,
+    kind: Kind,
     spare: Spare,
     change: Change,
 }
@@ -133,7 +157,7 @@ impl<M: TableMemory> Edit<'_, M> {
                 Source::Table(table) => self.memory.read(table, slot),
                 Source::Entry(entry) => Format::part(entry, level + 1, slot),
             };
-            if self.refuse_overlap && is_leaf(old, level) {
+            if self.kind == Kind::New && is_leaf(old, level) {
                 let virt = self.mapping.virt + (start.max(self.first) - self.first);
                 return Err(MapError::Overlap { virt });
             }
@@ -150,17 +174,22 @@ impl<M: TableMemory> Edit<'_, M> {
     fn fits(&self, old: u64, level: u8, start: u64) -> bool {
         let size = level_size(level);
         let whole = self.first <= start && start + (size - 1) <= self.last;
-        if !whole || (self.refuse_overlap && is_table(old, level)) {
+        if !whole || (self.kind == Kind::New && is_table(old, level)) {
             return false;
         }
         !self.mapping.rights.read
             || level == 1
-            || (level <= self.table.largest as u8 && self.phys(start).is_multiple_of(size))
+            || (self.kind != Kind::OnePage
+                && level <= self.table.largest as u8
+                && self.phys(start).is_multiple_of(size))
     }
 
     /// Physical address for `address` of the tree. Wraps for an entry that starts before the
     /// range; the low bits are right nevertheless.
     fn phys(&self, address: u64) -> u64 {
+        if self.kind == Kind::OnePage {
+            return self.mapping.phys;
+        }
         let offset = address.wrapping_sub(self.first);
         self.mapping.phys.wrapping_add(offset)
     }
@@ -237,6 +266,7 @@ impl<M: TableMemory> Edit<'_, M> {
         if old & PRESENT == 0 {
             return !self.mapping.rights.read;
         }
-        is_leaf(old, level) && self.mapping.rights.read && old == self.leaf(level, start)
+        let alike = self.mapping.rights.read && self.kind != Kind::OnePage;
+        is_leaf(old, level) && alike && old == self.leaf(level, start)
     }
 }

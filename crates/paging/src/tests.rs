@@ -301,6 +301,27 @@ fn a_page_is_cut_out_of_a_huge_page_and_merged_again() {
     assert_eq!(memory.snapshot(), whole);
 }
 
+proptest! {
+    #[test]
+    fn all_to_one_is_the_same_as_page_by_page(start in 0_u64..2000, pages in 0_u64..2000) {
+        let whole = mapping(0, 0, 8 << 20, Rights::READ_WRITE);
+        let ones = mapping(start * PAGE, 0x70_0000, pages * PAGE, Rights::READ);
+        let table = table(Format::AmdNested, PageSize::Large);
+        let [mut at_once, mut each] = [Frames::new(99), Frames::new(99)];
+        table.set(&mut at_once, whole).expect("in range");
+        table.set(&mut each, whole).expect("in range");
+        let change = table.set_all_to_one(&mut at_once, ones).expect("in range");
+        for page in start..start + pages {
+            let one = Mapping { virt: page * PAGE, length: PAGE, ..ones };
+            table.set(&mut each, one).expect("in range");
+        }
+        let leaves = |frames| table.leaves(frames).collect::<Vec<_>>();
+        prop_assert_eq!(leaves(&at_once), leaves(&each));
+        prop_assert_eq!(change.flush, start < 2048 && pages > 0);
+        prop_assert!(!table.set_all_to_one(&mut at_once, ones).expect("in range").flush);
+    }
+}
+
 #[test]
 fn setting_what_is_set_changes_nothing() {
     let mut memory = Frames::new(8);
