@@ -76,7 +76,7 @@ CALL(getpgrp)
 	return group;
 }
 
-CALL(ni_syscall)
+LUCOS_REPLACE_NOINSTR(__x64_sys_ni_syscall, long, const struct pt_regs *unused)
 {
 	return -ENOSYS;
 }

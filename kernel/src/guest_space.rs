@@ -6,14 +6,13 @@
 use crate::arch::local;
 use crate::arch::vcpu::nested_format;
 use crate::fatal::Fatal;
-use crate::memory::PAGE;
 use crate::memory::direct::{Pages, Tables};
 use crate::memory::kernel_space::largest_page;
 use crate::stop;
 use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::boot::MemoryRange;
 use lucos_abi::call::CallStatus;
-use lucos_paging::{Change, Mapping, PageTable, Rights};
+use lucos_paging::{Mapping, PageTable, Rights};
 use spin::{Mutex, Once};
 
 struct GuestSpace {

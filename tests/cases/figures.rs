@@ -15,9 +15,8 @@ struct Test {
     name: &'static str,
     /// Which figures it is about: the first words of their names.
     words: &'static [&'static str],
-    /// Whether the target for the length of stops counts.
-    lengths: bool,
-    is_long: bool,
+    /// Whether the targets that are not reached yet count.
+    all_targets: bool,
 }
 
 const STOPS: &[&str] = &["apply", "jump", "rollback"];
@@ -27,12 +26,17 @@ const TESTS: [Test; 5] = [
     test("only_cpuid_exits", &["idle", "load"]),
     test("memory_and_calls", &["memory", "image", "call"]),
     test("stops_do_not_grow", STOPS),
-    // Not reached yet, see docs/limits.md.
-    Test { lengths: true, is_long: true, ..test("stops_are_short", STOPS) },
+    Test {
+        all_targets: true,
+        ..test("targets_that_are_still_open", &["ratio", "apply", "jump", "rollback"])
+    },
 ];
 
+/// The figures whose targets are not reached yet, by the ends of their names; see docs/limits.md.
+const OPEN: [&str; 2] = [".instructions", ".boot"];
+
 const fn test(name: &'static str, words: &'static [&'static str]) -> Test {
-    Test { name, words, lengths: false, is_long: false }
+    Test { name, words, all_targets: false }
 }
 
 /// All tests of this file. The second series takes long.
@@ -48,7 +52,7 @@ pub fn trials() -> Vec<Trial> {
                 judge(figures.as_ref()?, test)
             };
             let name = format!("figures::{series}::{}", test.name);
-            trials.push(Trial::test(name, run).with_ignored_flag(is_long || test.is_long));
+            trials.push(Trial::test(name, run).with_ignored_flag(is_long || test.all_targets));
         }
         let run = move || same_every_time(series);
         let name = format!("figures::{series}::same_every_time");
@@ -67,8 +71,8 @@ fn judge(result: &Value, test: Test) -> Result<(), Failed> {
     }
     let counts = |problem: &&Value| {
         let figure = problem["figure"].as_str().unwrap_or_default();
-        let is_length = figure.ends_with(".instructions") && problem["reason"] == "target";
-        test.words.contains(&first(figure).as_str()) && (test.lengths || !is_length)
+        let is_open = problem["reason"] == "target" && OPEN.iter().any(|end| figure.ends_with(end));
+        test.words.contains(&first(figure).as_str()) && (test.all_targets || !is_open)
     };
     let problems = result["problems"].as_array().ok_or("no list of problems")?;
     equal("worse figures", problems.iter().filter(counts).collect(), Vec::<&Value>::new())
