@@ -8,6 +8,7 @@ mod boot;
 mod company;
 mod confinement;
 mod devices;
+mod every_function;
 mod figures;
 mod fixes;
 mod hostile;
@@ -50,6 +51,7 @@ fn main() {
         update::trials(),
         update_faults::trials(),
         fixes::trials(),
+        every_function::trials(),
         bad_input::trials(),
         company::trials(),
         hostile::trials(),
