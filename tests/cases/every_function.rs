@@ -88,7 +88,7 @@ fn script() -> Script {
     script = module_steps(script);
     stacked_steps(script)
         .step("end.modules", "rmmod calls && rmmod bytes && cut -d ' ' -f 1 /proc/modules")
-        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|stall|Uhhuh'")
+        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|detected stall|Uhhuh'")
 }
 
 /// The bytes at the start of a function.
