@@ -26,6 +26,9 @@ const TIMEOUT: i32 = 124;
 /// back the ticks by which Linux checks its timer at boot.
 const EMULATOR_PANICS: [&str; 2] = ["int3: 0000 [#", "IO-APIC + timer doesn't work"];
 
+/// How often a machine is started at most, when the emulator is at fault.
+const ATTEMPTS: usize = 3;
+
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
 
@@ -114,12 +117,15 @@ impl Run {
     /// # Errors
     /// When the run does not start, or does not even end by its own time limit.
     pub fn exec(self, command: &str) -> Result<Finished, Failed> {
-        let finished = self.start(command)?;
-        let Some(fault) = self.emulators_fault(&finished) else {
-            return Ok(finished);
-        };
-        let reason = finished.explain(&format!("{fault}; the machine is started once more").into());
-        eprintln!("{}", reason.message().unwrap_or_default());
+        for _ in 1..ATTEMPTS {
+            let finished = self.start(command)?;
+            let Some(fault) = self.emulators_fault(&finished) else {
+                return Ok(finished);
+            };
+            let reason =
+                finished.explain(&format!("{fault}; the machine is started once more").into());
+            eprintln!("{}", reason.message().unwrap_or_default());
+        }
         self.start(command)
     }
 
