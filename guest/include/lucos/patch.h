@@ -112,7 +112,8 @@ LUCOS_TABLE(lucos_dependencies_end);
 	LUCOS_FUNCTION_ENTRY(#old, old, 0, "", #old);			\
 	LUCOS_DEFINE_NEW(LUCOS_NOINSTR, old, type, __VA_ARGS__)
 
-#define LUCOS_NOINSTR	noinstr __no_stack_protector
+/* Early 6.1 kernels have no name for the attribute. */
+#define LUCOS_NOINSTR	noinstr __attribute__((__no_stack_protector__))
 
 /*
  * The same for a name that is not enough: `object` is "vmlinux" or the name of

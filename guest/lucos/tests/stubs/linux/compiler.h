@@ -4,4 +4,3 @@
 #define __section(name) __attribute__((section(name)))
 #define noinline __attribute__((noinline))
 #define noinstr noinline __section(".noinstr.text")
-#define __no_stack_protector __attribute__((no_stack_protector))
