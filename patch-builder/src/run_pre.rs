@@ -11,7 +11,7 @@ mod object_code;
 
 pub use expected::{Expected, at_site};
 pub use matching::{Match, Matched};
-pub use object_code::{Code, ObjectCode};
+pub use object_code::{Code, ObjectCode, Place};
 
 use crate::image::{Symbols, Vmlinux};
 use crate::module_image::ModuleImage;

@@ -78,6 +78,7 @@ fn may_differ(code: &Code, instructions: &[Instruction], offset: u64) -> bool {
     let is_branch = branch_target(one).is_some();
     let has_field = code.fields.range(one.ip()..one.next_ip()).next();
     table
+        || code.neighbours.contains_key(&one.ip())
         || (is_branch && has_field.is_some())
         || has_field.is_some_and(|(at, _)| offset >= *at && offset < at + 8)
 }

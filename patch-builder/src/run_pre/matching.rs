@@ -9,7 +9,7 @@ use object::elf::{
 };
 
 use super::instructions::{branch_target, decode, text};
-use super::object_code::{Code, Field, ObjectCode};
+use super::object_code::{Code, Field, ObjectCode, Place};
 use super::{Error, Running};
 
 /// Bytes of a near branch's field.
@@ -52,12 +52,13 @@ impl<'a> Matched<'a> {
     pub fn find(object: &'a str, code: &ObjectCode, running: &dyn Running) -> Result<Self, Error> {
         let mut matched = Self { object, functions: BTreeMap::new(), absent: Vec::new() };
         let mut several: Vec<(&str, Vec<Match>)> = Vec::new();
-        for (name, code) in &code.functions {
+        let functions = &code.functions;
+        for (name, code) in functions {
             let addresses = running.symbols().addresses(name);
             let mut matches = Vec::new();
             let mut difference = None;
             for address in addresses {
-                match compare(code, *address, running) {
+                match compare(code, *address, functions, running) {
                     Ok(found) => matches.push(found),
                     Err(found) => difference = Some(found),
                 }
@@ -144,14 +145,19 @@ impl Difference {
     }
 }
 
-fn compare(code: &Code, address: u64, running: &dyn Running) -> Result<Match, Difference> {
+fn compare(
+    code: &Code,
+    address: u64,
+    others: &BTreeMap<String, Code>,
+    running: &dyn Running,
+) -> Result<Match, Difference> {
     let bytes = running.bytes_at(address).unwrap_or_default();
     let compiled = decode(&code.bytes, 0, usize::MAX);
     let there = decode(bytes, address, compiled.len());
     let index: BTreeMap<u64, usize> =
         compiled.iter().enumerate().map(|(index, one)| (one.ip(), index)).collect();
     let mut found = Match { address, values: BTreeMap::new() };
-    let function = Function { code, address, bytes, there: &there, index: &index };
+    let function = Function { code, address, bytes, there: &there, index: &index, others, running };
     for (number, one) in compiled.iter().enumerate() {
         let other = there.get(number);
         let same = other.and_then(|other| function.same(one, other, &mut found.values));
@@ -183,6 +189,9 @@ struct Function<'a> {
     there: &'a [Instruction],
     /// The compiled instructions' numbers, by offset.
     index: &'a BTreeMap<u64, usize>,
+    /// The functions of the object.
+    others: &'a BTreeMap<String, Code>,
+    running: &'a dyn Running,
 }
 
 impl Function<'_> {
@@ -226,11 +235,29 @@ impl Function<'_> {
                 values.insert(*offset, (value, field.addend));
                 Some(())
             }
-            None => {
-                let number = *self.index.get(&target)?;
-                (self.there.get(number)?.ip() == there).then_some(())
-            }
+            None => match self.code.neighbours.get(&one.ip()) {
+                Some(place) => self.is_at(place, there).then_some(()),
+                None => {
+                    let number = *self.index.get(&target)?;
+                    (self.there.get(number)?.ip() == there).then_some(())
+                }
+            },
         }
+    }
+
+    /// Whether an address of the code that runs is that of a place in one of the functions of the
+    /// name: the same instruction of it, counted from its start.
+    fn is_at(&self, place: &Place, address: u64) -> bool {
+        let Some(compiled) = self.others.get(&place.function) else { return false };
+        let compiled = decode(&compiled.bytes, 0, usize::MAX);
+        let Some(number) = compiled.iter().position(|one| one.ip() == place.offset) else {
+            return false;
+        };
+        self.running.symbols().addresses(&place.function).iter().any(|start| {
+            let bytes = self.running.bytes_at(*start).unwrap_or_default();
+            let there = decode(bytes, *start, number + 1);
+            there.get(number).is_some_and(|one| one.ip() == address)
+        })
     }
 
     fn same_bytes(

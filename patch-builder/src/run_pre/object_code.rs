@@ -10,6 +10,7 @@ use object::{
 };
 
 use super::Error;
+use super::instructions::{branch_target, decode};
 
 /// Tables whose entries name places that the kernel rewrites during boot or later.
 const REWRITTEN: [&str; 9] = [
@@ -37,6 +38,15 @@ pub struct Field {
     pub addend: i64,
 }
 
+/// A place in a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The function.
+    pub function: String,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
 /// A function of an object.
 #[derive(Debug, Clone, Default)]
 pub struct Code {
@@ -44,6 +54,9 @@ pub struct Code {
     pub bytes: Vec<u8>,
     /// The fields in it, by offset.
     pub fields: BTreeMap<u64, Field>,
+    /// Branches to other functions of the section whose distance the assembler knew, by the offset
+    /// of the instruction.
+    pub neighbours: BTreeMap<u64, Place>,
     /// Places that the kernel rewrites, by offset, with the number of bytes; 0: one instruction.
     pub rewritten: BTreeMap<u64, u64>,
     /// Another object may define it too, and win.
@@ -59,6 +72,20 @@ pub struct ObjectCode {
     pub functions: BTreeMap<String, Code>,
 }
 
+/// Where a function is in its object.
+struct Extent {
+    section: SectionIndex,
+    start: u64,
+    end: u64,
+    function: String,
+}
+
+impl Extent {
+    fn contains(&self, offset: u64) -> bool {
+        (self.start..self.end).contains(&offset)
+    }
+}
+
 impl ObjectCode {
     /// Reads an object that has a section for each function.
     ///
@@ -69,7 +96,7 @@ impl ObjectCode {
         let file: ElfFile64<'_, LittleEndian> =
             ElfFile64::parse(bytes).map_err(|error| malformed(error.to_string()))?;
         let mut functions = BTreeMap::new();
-        let mut places: Vec<(SectionIndex, u64, u64, String)> = Vec::new();
+        let mut places: Vec<Extent> = Vec::new();
         for symbol in file.symbols() {
             let (Ok(function), Some(index)) = (symbol.name(), symbol.section_index()) else {
                 continue;
@@ -91,22 +118,48 @@ impl ObjectCode {
             let code = Code {
                 bytes: bytes.to_vec(),
                 fields,
+                neighbours: BTreeMap::new(),
                 rewritten: BTreeMap::new(),
                 is_weak: symbol.is_weak(),
                 section: section.name().unwrap_or_default().to_owned(),
             };
-            places.push((index, start, end, function.to_owned()));
+            places.push(Extent { section: index, start, end, function: function.to_owned() });
             functions.insert(function.to_owned(), code);
         }
         let mut code = Self { functions };
+        code.add_neighbours(&places);
         code.add_rewritten(&file, &places, sizes);
         Ok(code)
+    }
+
+    fn add_neighbours(&mut self, places: &[Extent]) {
+        for own in places {
+            let others: Vec<&Extent> =
+                places.iter().filter(|other| other.section == own.section).collect();
+            let Some(code) = self.functions.get_mut(&own.function).filter(|_| others.len() > 1)
+            else {
+                continue;
+            };
+            for one in decode(&code.bytes, own.start, usize::MAX) {
+                let at = one.ip().wrapping_sub(own.start);
+                let end = one.next_ip().wrapping_sub(own.start);
+                let Some(target) = branch_target(&one).filter(|target| !own.contains(*target))
+                else {
+                    continue;
+                };
+                let found = others.iter().find(|other| other.contains(target));
+                if let Some(other) = found.filter(|_| code.fields.range(at..end).next().is_none()) {
+                    let (function, offset) = (other.function.clone(), target - other.start);
+                    code.neighbours.insert(at, Place { function, offset });
+                }
+            }
+        }
     }
 
     fn add_rewritten(
         &mut self,
         file: &ElfFile64<'_, LittleEndian>,
-        places: &[(SectionIndex, u64, u64, String)],
+        places: &[Extent],
         sizes: &SpecialSizes,
     ) {
         for section in file.sections() {
@@ -120,13 +173,12 @@ impl ObjectCode {
                     continue;
                 };
                 let length = length_of_site(name, data, offset, sizes);
-                let function = places.iter().find(|(section, start, end, _)| {
-                    *section == index && (*start..*end).contains(&at)
-                });
-                if let Some((_, start, _, function)) = function
-                    && let Some(code) = self.functions.get_mut(function)
+                let function =
+                    places.iter().find(|place| place.section == index && place.contains(at));
+                if let Some(place) = function
+                    && let Some(code) = self.functions.get_mut(&place.function)
                 {
-                    let known = code.rewritten.entry(at - start).or_default();
+                    let known = code.rewritten.entry(at - place.start).or_default();
                     *known = length.max(*known);
                 }
             }

@@ -1,0 +1,106 @@
+//! Functions that share a section, as `noinstr` ones do: the assembler fills in the branches
+//! between them, so no relocation says where these lead.
+
+use std::path::Path;
+use std::process::Command;
+
+use lucos_object_diff::SpecialSizes;
+use lucos_patch_builder::image::{Symbol, Symbols};
+use lucos_patch_builder::run_pre::{Error, Matched, ObjectCode, Running};
+use object::read::elf::ElfFile64;
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+const SHARED: &str =
+    "#define SHARED static __attribute__((noipa, used, section(\".noinstr.text\")))\n";
+const FIRST: &str = "SHARED int first(int a) { __asm__ volatile(\"\"); return a * 3; }\n";
+const SECOND: &str = "SHARED int second(int a) { __asm__ volatile(\"\"); return a * 5; }\n";
+
+fn caller(callee: &str) -> String {
+    format!("SHARED int caller(int a) {{ return {callee}(a) + {callee}(a + 1); }}\n")
+}
+
+/// A linked program.
+struct Program {
+    symbols: Symbols,
+    sections: Vec<(u64, Vec<u8>)>,
+}
+
+impl Running for Program {
+    fn name(&self) -> &str {
+        "vmlinux"
+    }
+
+    fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    fn bytes_at(&self, address: u64) -> Option<&[u8]> {
+        let (start, bytes) = self
+            .sections
+            .iter()
+            .find(|(start, bytes)| (*start..*start + bytes.len() as u64).contains(&address))?;
+        bytes.get(usize::try_from(address - start).ok()?..)
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("start");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn compile(folder: &Path, source: &str) -> Vec<u8> {
+    let (file, object) = (folder.join("test.c"), folder.join("test.o"));
+    std::fs::write(&file, format!("{SHARED}{source}")).expect("write");
+    run(Command::new("gcc")
+        .args(["-c", "-O2", "-fno-pic", "-ffunction-sections", "-fcf-protection=none"])
+        .arg(&file)
+        .arg("-o")
+        .arg(&object));
+    std::fs::read(&object).expect("read")
+}
+
+fn link(folder: &Path, source: &str) -> Program {
+    compile(folder, source);
+    let program = folder.join("program");
+    run(Command::new("ld").args(["-e", "0", "-o"]).arg(&program).arg(folder.join("test.o")));
+    let bytes = std::fs::read(&program).expect("read");
+    let file: ElfFile64<'_, LittleEndian> = ElfFile64::parse(&*bytes).expect("parse");
+    let symbols = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
+    let symbols = symbols.map(|symbol| Symbol {
+        address: symbol.address(),
+        kind: b'T',
+        name: symbol.name().expect("name").to_owned(),
+    });
+    let code = file.sections().filter(|section| section.name() == Ok(".noinstr.text"));
+    let sections = code.map(|one| (one.address(), one.data().expect("data").to_vec())).collect();
+    Program { symbols: Symbols::new(symbols.collect()), sections }
+}
+
+fn matched(compiled: &str, running: &str) -> Result<usize, Error> {
+    let folder = tempfile::tempdir().expect("folder");
+    let object = compile(folder.path(), compiled);
+    let code = ObjectCode::read("test.o", &object, &SpecialSizes::LINUX_6_1)?;
+    let near: usize = code.functions.values().map(|code| code.neighbours.len()).sum();
+    assert!(near >= 2, "the assembler knows the distances");
+    let program = link(folder.path(), running);
+    Matched::find("test.o", &code, &program).map(|matched| matched.functions.len())
+}
+
+#[test]
+fn branches_lead_to_the_function_of_the_same_name_wherever_it_is() {
+    let compiled = [FIRST, SECOND, &caller("first")].concat();
+    assert_eq!(matched(&compiled, &compiled).expect("the same"), 3);
+    let moved = [&caller("first"), SECOND, "SHARED void more(void) {}\n", FIRST].concat();
+    let moved = format!("static int first(int);\n{moved}");
+    assert_eq!(matched(&compiled, &moved).expect("elsewhere"), 3);
+}
+
+#[test]
+fn a_branch_to_another_function_is_a_difference() {
+    let compiled = [FIRST, SECOND, &caller("first")].concat();
+    let other = [FIRST, SECOND, &caller("second")].concat();
+    match matched(&compiled, &other) {
+        Err(Error::Differs { function, .. }) => assert_eq!(function, "caller"),
+        result => panic!("{result:?}"),
+    }
+}
