@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::Version;
+use lucos_debian_archive::kernel::{Series, Version};
 use lucos_debian_archive::packages::Consent;
-use lucos_object_diff::{Comparison, Extract, Input, Links, compare, extract};
+use lucos_object_diff::{Comparison, CopiedKey, Extract, Input, Links, compare, extract};
 
 use crate::change::debian::Cut;
 use crate::change::{self, FileChange};
@@ -93,7 +93,8 @@ pub fn build(
     let headers = tree.kernel.headers.clone().unwrap_or_default();
     let exports = Exports::read(&headers)?;
     let made = progress.stage("Matching with the kernel", || {
-        Assembly { tree: &tree, kernel: &kernel, exports: &exports }.make(compared)
+        let series = Series::of(&request.kernel);
+        Assembly { tree: &tree, kernel: &kernel, exports: &exports, series }.make(compared)
     })?;
     progress.stage("Module", || {
         let name = patch_module::name_of_file(&request.output);
@@ -107,6 +108,7 @@ pub fn build(
             build_id: kernel.build_id(),
             payloads: &made.payloads,
             functions: &made.functions,
+            keys: &made.keys,
             spaces: &made.spaces,
         };
         module.build(&headers, request.manager_symbols.as_deref(), &request.output)
@@ -303,8 +305,7 @@ fn compare_all<'a>(
     edited: &'a [String],
 ) -> Result<Vec<Compared<'a>>, Error> {
     // Only the newer series is built for indirect branch tracking.
-    let ibt = lucos_debian_archive::kernel::Series::of(version)
-        == Some(lucos_debian_archive::kernel::Series::Debian6_12);
+    let ibt = Series::of(version) == Some(Series::Debian6_12);
     let mut all = Vec::new();
     for pair in pairs {
         let comparison = compare(&input(pair, kernel, ibt, edited))?;
@@ -323,6 +324,7 @@ fn compare_all<'a>(
 struct Made {
     payloads: Vec<Vec<u8>>,
     functions: Vec<Replaced>,
+    keys: Vec<CopiedKey>,
     spaces: BTreeSet<String>,
     objects: Vec<ObjectExplanation>,
 }
@@ -331,6 +333,7 @@ struct Assembly<'a> {
     tree: &'a KernelTree,
     kernel: &'a Vmlinux,
     exports: &'a Exports,
+    series: Option<Series>,
 }
 
 impl Assembly<'_> {
@@ -340,6 +343,7 @@ impl Assembly<'_> {
         let mut made = Made {
             payloads: Vec::new(),
             functions: Vec::new(),
+            keys: Vec::new(),
             spaces: BTreeSet::new(),
             objects: same.into_iter().map(Compared::without_effect).collect(),
         };
@@ -354,6 +358,10 @@ impl Assembly<'_> {
     /// The global functions that the patch has new versions of.
     fn links(&self, changed: &[Compared<'_>]) -> Result<Links, Error> {
         let mut links = Links::default();
+        // Later kernels leave read-only keys alone.
+        if self.series == Some(Series::Debian6_1) {
+            links.read_only_keys = self.kernel.read_only_names();
+        }
         for one in changed {
             let first = extract(&one.input(self.kernel), &one.comparison, &Links::default())?;
             let replaced = first.replacements.iter().map(|replacement| &replacement.name);
@@ -405,6 +413,7 @@ impl Assembly<'_> {
             let new_symbol = replacement.new_symbol.clone();
             made.functions.push(Replaced { old, new_symbol, expected });
         }
+        made.keys.extend(last.copied_keys);
         made.payloads.push(last.elf);
         made.objects.push(ObjectExplanation {
             object: object.path.clone(),

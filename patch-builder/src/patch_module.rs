@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lucos_object_diff::CopiedKey;
+
 use crate::error::at;
 use crate::kernel_tree::run;
 use crate::make::Make;
@@ -64,6 +66,8 @@ pub struct PatchModule<'a> {
     pub payloads: &'a [Vec<u8>],
     /// The functions.
     pub functions: &'a [Replaced],
+    /// Keys of jump labels that get the state of the kernel's before the patch is applied.
+    pub keys: &'a [CopiedKey],
     /// Name spaces of exported symbols that it uses.
     pub spaces: &'a BTreeSet<String>,
 }
@@ -155,6 +159,9 @@ impl PatchModule<'_> {
         for space in self.spaces {
             let _ = writeln!(text, "MODULE_IMPORT_NS({space});");
         }
+        if !self.keys.is_empty() {
+            write_keys(&mut text, self.keys);
+        }
         let id: Vec<String> = self.build_id.iter().map(|byte| format!("{byte:#04x}")).collect();
         let _ = writeln!(
             text,
@@ -186,6 +193,33 @@ impl Replaced {
             self.new_symbol, self.old.nth, self.old.name, self.old.object
         );
     }
+}
+
+/// Gives each copy of a key the state of its original when the module is loaded, before the update
+/// manager hears of the patch.
+fn write_keys(text: &mut String, keys: &[CopiedKey]) {
+    text.push_str("#include <linux/jump_label.h>\n");
+    let mut steps = String::new();
+    for (number, CopiedKey { original, copy }) in keys.iter().enumerate() {
+        let _ = write!(
+            text,
+            "extern struct static_key original_{number} asm(\"{original}\");\n\
+             extern struct static_key copy_{number} asm(\"{copy}\");\n"
+        );
+        let _ = write!(
+            steps,
+            "\tif (static_key_enabled(&original_{number}))\n\
+             \t\tstatic_key_enable(&copy_{number});\n\
+             \telse\n\
+             \t\tstatic_key_disable(&copy_{number});\n"
+        );
+    }
+    let _ = write!(
+        text,
+        "static int load_with_keys(struct lucos_patch *patch, struct module *module)\n\
+         {{\n{steps}\treturn lucos_patch_load(patch, module);\n}}\n\
+         #define lucos_patch_load load_with_keys\n"
+    );
 }
 
 /// One `struct lucos_patch_expected`.
@@ -236,6 +270,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_are_set_before_the_patch_is_loaded() {
+        let (original, copy) =
+            ("lucos.select.vmlinux.0.key".to_owned(), "lucos_key_key.1".to_owned());
+        let mut text = String::new();
+        write_keys(&mut text, &[CopiedKey { original, copy }]);
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
+        assert!(at("asm(\"lucos.select.vmlinux.0.key\")") < at("static_key_enabled(&original_0)"));
+        assert!(at("static_key_enable(&copy_0)") < at("return lucos_patch_load(patch, module)"));
+        assert!(text.ends_with("#define lucos_patch_load load_with_keys\n"));
+    }
+
+    #[test]
     fn names_and_descriptions_cannot_leave_their_strings() {
         assert!(check_name("fix-1_a").is_ok());
         for name in ["", "a b", "a\"", "../a"] {
@@ -258,6 +304,7 @@ mod tests {
             build_id: &[1, 2],
             payloads: &[],
             functions: &[replaced(1), replaced(2)],
+            keys: &[],
             spaces: &BTreeSet::new(),
         };
         let text = module.source().unwrap();

@@ -1,6 +1,6 @@
 //! The unpacked kernel: an ELF file without a symbol table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lucos_object_diff::SpecialSizes;
 use object::LittleEndian as LE;
@@ -50,6 +50,16 @@ impl Vmlinux {
     #[must_use]
     pub fn symbols(&self) -> &Symbols {
         &self.symbols
+    }
+
+    /// The names of what is read-only after boot.
+    #[must_use]
+    pub fn read_only_names(&self) -> BTreeSet<String> {
+        let address = |name: &str| self.symbols.addresses(name).first().copied();
+        let bounds = address("__start_ro_after_init").zip(address("__end_ro_after_init"));
+        let Some((start, end)) = bounds else { return BTreeSet::new() };
+        let inside = self.symbols.iter().filter(|symbol| (start..end).contains(&symbol.address));
+        inside.map(|symbol| symbol.name.clone()).collect()
     }
 
     /// The GNU build id.
