@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::references::{Exports, Resolver, Used};
 use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
 use crate::touched::Touched;
+use crate::work_tree::WorkTree;
 
 /// Where a change comes from.
 #[derive(Debug, Clone)]
@@ -162,9 +163,9 @@ fn changes(
 }
 
 /// An object without and with the change.
-struct Pair {
-    original: Object,
-    patched: Object,
+pub(crate) struct Pair {
+    pub(crate) original: Object,
+    pub(crate) patched: Object,
 }
 
 fn compile_both(
@@ -196,64 +197,10 @@ fn compile_both(
         .collect())
 }
 
-/// The source tree while a change is in it.
-struct WorkTree<'a> {
-    tree: &'a KernelTree,
-}
-
-impl WorkTree<'_> {
-    /// Puts the changed files in place of their links. What changes is noted first, so that the
-    /// next build can put it back if this one does not.
-    fn apply(&self, changes: &[FileChange]) -> Result<(), Error> {
-        let list: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-        let note = self.tree.changed_list();
-        fs::write(&note, list.join("\n")).map_err(at(&note))?;
-        for change in changes {
-            let file = self.tree.root().join(&change.path);
-            if file.exists() {
-                fs::remove_file(&file).map_err(at(&file))?;
-            }
-            fs::write(&file, change.after()).map_err(at(&file))?;
-        }
-        Ok(())
-    }
-
-    fn restore(&self) -> Result<(), Error> {
-        let note = self.tree.changed_list();
-        let Ok(list) = fs::read_to_string(&note) else {
-            return Ok(());
-        };
-        for path in list.lines() {
-            let (file, pristine) = (self.tree.root().join(path), self.tree.pristine().join(path));
-            if file.exists() {
-                fs::remove_file(&file).map_err(at(&file))?;
-            }
-            if pristine.exists() {
-                fs::hard_link(&pristine, &file).map_err(at(&file))?;
-            }
-        }
-        if list.lines().any(|path| path.ends_with(".h")) {
-            self.forget_generated()?;
-        }
-        fs::remove_file(&note).map_err(at(&note))
-    }
-
-    /// What make generated from a changed header is newer than the header that is put back.
-    fn forget_generated(&self) -> Result<(), Error> {
-        for generated in ["kernel/bounds.s", "arch/x86/kernel/asm-offsets.s"] {
-            let file = self.tree.root().join(generated);
-            if file.exists() {
-                fs::remove_file(&file).map_err(at(&file))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A pair and what differs.
-struct Compared<'a> {
-    pair: &'a Pair,
-    comparison: Comparison,
+pub(crate) struct Compared<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) comparison: Comparison,
     ibt: bool,
     edited: &'a [String],
 }
@@ -304,40 +251,51 @@ fn compare_all<'a>(
     version: &Version,
     edited: &'a [String],
 ) -> Result<Vec<Compared<'a>>, Error> {
-    // Only the newer series is built for indirect branch tracking.
-    let ibt = Series::of(version) == Some(Series::Debian6_12);
     let mut all = Vec::new();
     for pair in pairs {
-        let comparison = compare(&input(pair, kernel, ibt, edited))?;
-        if !comparison.refusals.is_empty() {
+        let compared = compare_pair(pair, kernel, version, edited)?;
+        if !compared.comparison.refusals.is_empty() {
             return Err(Error::Refused(lucos_object_diff::Refusal {
                 object: pair.original.path.clone(),
-                reasons: comparison.refusals,
+                reasons: compared.comparison.refusals,
             }));
         }
-        all.push(Compared { pair, comparison, ibt, edited });
+        all.push(compared);
     }
     Ok(all)
 }
 
-/// What becomes the module.
-struct Made {
-    payloads: Vec<Vec<u8>>,
-    functions: Vec<Replaced>,
-    keys: Vec<CopiedKey>,
-    spaces: BTreeSet<String>,
-    objects: Vec<ObjectExplanation>,
+/// What differs in a pair, whatever can be done about it.
+pub(crate) fn compare_pair<'a>(
+    pair: &'a Pair,
+    kernel: &Vmlinux,
+    version: &Version,
+    edited: &'a [String],
+) -> Result<Compared<'a>, Error> {
+    // Only the newer series is built for indirect branch tracking.
+    let ibt = Series::of(version) == Some(Series::Debian6_12);
+    let comparison = compare(&input(pair, kernel, ibt, edited))?;
+    Ok(Compared { pair, comparison, ibt, edited })
 }
 
-struct Assembly<'a> {
-    tree: &'a KernelTree,
-    kernel: &'a Vmlinux,
-    exports: &'a Exports,
-    series: Option<Series>,
+/// What becomes the module.
+pub(crate) struct Made {
+    pub(crate) payloads: Vec<Vec<u8>>,
+    pub(crate) functions: Vec<Replaced>,
+    pub(crate) keys: Vec<CopiedKey>,
+    pub(crate) spaces: BTreeSet<String>,
+    pub(crate) objects: Vec<ObjectExplanation>,
+}
+
+pub(crate) struct Assembly<'a> {
+    pub(crate) tree: &'a KernelTree,
+    pub(crate) kernel: &'a Vmlinux,
+    pub(crate) exports: &'a Exports,
+    pub(crate) series: Option<Series>,
 }
 
 impl Assembly<'_> {
-    fn make(&self, compared: Vec<Compared<'_>>) -> Result<Made, Error> {
+    pub(crate) fn make(&self, compared: Vec<Compared<'_>>) -> Result<Made, Error> {
         let (changed, same): (Vec<_>, Vec<_>) =
             compared.into_iter().partition(|one| !one.comparison.is_empty());
         let mut made = Made {

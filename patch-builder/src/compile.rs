@@ -8,7 +8,7 @@ use crate::error::{Error, at};
 use crate::kernel_tree::KernelTree;
 
 /// What the differ needs: a section for each function and each variable.
-const FLAGS: &str = "-ffunction-sections -fdata-sections";
+pub const FLAGS: &str = "-ffunction-sections -fdata-sections";
 
 /// An object, compiled.
 #[derive(Debug, Clone)]
@@ -35,13 +35,7 @@ pub fn original(
     if !missing.is_empty() {
         compile(tree, &missing, "without the change")?;
         for path in missing {
-            let Some(folder) = cache.join(path).parent().map(Path::to_path_buf) else {
-                continue;
-            };
-            fs::create_dir_all(&folder).map_err(at(&folder))?;
-            copy(&tree.root().join(command_file(path)), &cache.join(command_file(path)))?;
-            // Last: it says that the rest is there.
-            copy(&tree.root().join(path), &cache.join(path))?;
+            keep(tree, path, &cache)?;
         }
     }
     load(&cache, paths.iter().map(String::as_str))
@@ -60,16 +54,76 @@ pub fn changed(
     load(&tree.root(), wanted.into_iter())
 }
 
-fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), Error> {
+/// Compiles as many of the objects as can be, in the tree as it is now. The compiler's messages
+/// about the others are given.
+///
+/// # Errors
+/// When make does not start.
+pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, String>, Error> {
     let root = tree.root();
+    forget(&root, paths)?;
+    let text = tree.make().variable("KCFLAGS", FLAGS).transcript(paths)?;
+    let mut messages = failures(&text);
+    let failed = paths.iter().filter(|path| !root.join(path).exists());
+    let unknown = || text.lines().last().unwrap_or_default().to_owned();
+    Ok(failed
+        .map(|path| ((*path).to_owned(), messages.remove(*path).unwrap_or_else(unknown)))
+        .collect())
+}
+
+/// What the compiler said of each object, in the transcript of a make.
+fn failures(transcript: &str) -> BTreeMap<String, String> {
+    let mut failures = BTreeMap::new();
+    let mut about = String::new();
+    for line in transcript.lines() {
+        if line.starts_with("  ") && line.trim_start().starts_with(|c: char| c.is_ascii_uppercase())
+        {
+            about.clear();
+        }
+        // make[2]: *** [scripts/Makefile.build:250: mm/mremap.o] Error 1
+        let failed = line.split_once("*** [").and_then(|(_, rest)| rest.split_once(']'));
+        match failed.and_then(|(place, _)| place.rsplit_once(": ")) {
+            Some((_, target)) => {
+                failures.insert(target.to_owned(), first_errors(&about));
+                about.clear();
+            }
+            None => {
+                about.push_str(line);
+                about.push('\n');
+            }
+        }
+    }
+    failures
+}
+
+/// Copies an object and the note of how it was made from the tree into a folder.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn keep(tree: &KernelTree, path: &str, place: &Path) -> Result<(), Error> {
+    let file = place.join(path);
+    let folder = file.parent().unwrap_or(place);
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    copy(&tree.root().join(command_file(path)), &place.join(command_file(path)))?;
+    // Last: it says that the rest is there.
+    copy(&tree.root().join(path), &file)
+}
+
+/// Times tell make nothing when a file is put back.
+fn forget(root: &Path, paths: &[&str]) -> Result<(), Error> {
     for path in paths {
-        // Times tell make nothing when a file is put back.
         for file in [root.join(path), root.join(command_file(path))] {
             if file.exists() {
                 fs::remove_file(&file).map_err(at(&file))?;
             }
         }
     }
+    Ok(())
+}
+
+fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), Error> {
+    let root = tree.root();
+    forget(&root, paths)?;
     let output = tree.make().variable("KCFLAGS", FLAGS).output(&[&["-k"], paths].concat())?;
     let errors = String::from_utf8_lossy(&output.stderr);
     match paths.iter().find(|path| !root.join(path).exists()) {
@@ -88,7 +142,11 @@ fn first_errors(errors: &str) -> String {
     if lines.is_empty() { errors.trim().to_owned() } else { lines.join("\n") }
 }
 
-fn load<'a>(
+/// The objects of a folder.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn load<'a>(
     folder: &Path,
     paths: impl Iterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, Object>, Error> {
@@ -122,14 +180,18 @@ fn module_of(path: &str, commands: &str) -> Option<String> {
 }
 
 /// Where the build system notes how it made a file.
-fn command_file(path: &str) -> PathBuf {
+#[must_use]
+pub fn command_file(path: &str) -> PathBuf {
     let path = Path::new(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.cmd"))
 }
 
+/// Nobody sees half of the copy.
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::copy(from, to).map(|_| ()).map_err(at(from))
+    let part = tempfile::NamedTempFile::new_in(to.parent().unwrap_or(to)).map_err(at(to))?;
+    fs::copy(from, part.path()).map_err(at(from))?;
+    part.persist(to).map(|_| ()).map_err(|error| at(to)(error.error))
 }
 
 #[cfg(test)]
@@ -147,6 +209,20 @@ mod tests {
         let newer = "savedcmd_x.o := gcc-12  -DMODULE  -DKBUILD_MODNAME='\"nf_tables\"' -c";
         let found = module_of("net/netfilter/nft_bitwise.o", newer);
         assert_eq!(found.as_deref(), Some("net/netfilter/nf_tables"));
+    }
+
+    #[test]
+    fn messages_belong_to_the_object_that_failed() {
+        let text = "  CC      mm/good.o\nmm/good.c:1:2: warning: so\n  CC [M]  fs/bad.o\n\
+                    fs/bad.c:7:1: error: no member x\n\
+                    make[2]: *** [scripts/Makefile.build:250: fs/bad.o] Error 1\n\
+                    make[1]: *** [scripts/Makefile.build:500: fs] Error 2\n  CC      mm/also.o\n\
+                    mm/also.c:3:1: error: y\n\
+                    make[1]: *** [scripts/Makefile.build:250: mm/also.o] Error 1\n";
+        let failures = failures(text);
+        assert_eq!(failures["fs/bad.o"], "fs/bad.c:7:1: error: no member x");
+        assert_eq!(failures["mm/also.o"], "mm/also.c:3:1: error: y");
+        assert!(!failures.contains_key("mm/good.o"));
     }
 
     #[test]

@@ -31,30 +31,83 @@ const MARK: &str = "lucos-objects: ";
 /// # Errors
 /// When make does not start or a makefile cannot be read.
 pub fn compiled(root: &Path, objects: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
-    let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut makefiles = Makefiles::new(root);
     let mut found = BTreeSet::new();
     for object in objects {
-        // A folder's makefile may name objects of the folders below it.
-        for folder in Path::new(object).ancestors().skip(1).take(3) {
-            let folder = folder.to_string_lossy().into_owned();
-            let has_makefile =
-                ["Kbuild", "Makefile"].iter().any(|name| root.join(&folder).join(name).exists());
-            if folder.is_empty() || !has_makefile {
-                continue;
-            }
-            if !folders.contains_key(&folder) {
-                folders.insert(folder.clone(), ask(root, &folder)?);
-            }
-            if folders.get(&folder).is_some_and(|names| names.contains(object)) {
-                found.insert(object.clone());
-                break;
-            }
+        if makefiles.name(object)?.is_some() {
+            found.insert(object.clone());
         }
     }
     Ok(found)
 }
 
-/// The objects that a folder's makefile names, by their paths in the tree.
+/// The makefiles of a prepared tree, each asked once.
+pub struct Makefiles<'a> {
+    root: &'a Path,
+    asked: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl<'a> Makefiles<'a> {
+    /// Of a tree.
+    #[must_use]
+    pub fn new(root: &'a Path) -> Self {
+        Self { root, asked: BTreeMap::new() }
+    }
+
+    /// The folder whose makefile names an object, or a folder with `/` at its end: its own or one
+    /// of the two above.
+    ///
+    /// # Errors
+    /// When make does not start or a makefile cannot be read.
+    pub fn name(&mut self, what: &str) -> Result<Option<String>, Error> {
+        for folder in Path::new(what).ancestors().skip(1).take(3) {
+            let folder = folder.to_string_lossy().into_owned();
+            let has_makefile = ["Kbuild", "Makefile"]
+                .iter()
+                .any(|name| self.root.join(&folder).join(name).exists());
+            if folder.is_empty() || !has_makefile {
+                continue;
+            }
+            if !self.asked.contains_key(&folder) {
+                self.asked.insert(folder.clone(), ask(self.root, &folder)?);
+            }
+            if self.asked.get(&folder).is_some_and(|names| names.contains(what)) {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a build of the whole kernel comes into a folder.
+    ///
+    /// # Errors
+    /// When make does not start or a makefile cannot be read.
+    pub fn enters(&mut self, folder: &str) -> Result<bool, Error> {
+        let mut folder = folder.to_owned();
+        loop {
+            if is_top(&folder) {
+                return Ok(true);
+            }
+            match self.name(&format!("{folder}/"))? {
+                None => return Ok(false),
+                Some(above) => folder = above,
+            }
+        }
+    }
+}
+
+/// The folders that the kernel's topmost makefiles name.
+fn is_top(folder: &str) -> bool {
+    let top = [
+        "arch/x86", "block", "certs", "crypto", "drivers", "fs", "init", "io_uring", "ipc",
+        "kernel", "lib", "mm", "net", "security", "sound", "virt",
+    ];
+    let of_arch = ["lib", "pci", "power", "video"];
+    top.contains(&folder)
+        || folder.strip_prefix("arch/x86/").is_some_and(|part| of_arch.contains(&part))
+}
+
+/// The objects and folders that a folder's makefile names, by their paths in the tree.
 fn ask(root: &Path, folder: &str) -> Result<BTreeSet<String>, Error> {
     let query = tempfile::NamedTempFile::new()
         .and_then(|file| std::fs::write(file.path(), QUERY).map(|()| file))
@@ -74,7 +127,7 @@ fn ask(root: &Path, folder: &str) -> Result<BTreeSet<String>, Error> {
     };
     Ok(names
         .split_whitespace()
-        .filter(|name| name.ends_with(".o"))
+        .filter(|name| name.ends_with(['o', '/']))
         .map(|name| format!("{folder}/{name}"))
         .collect())
 }
@@ -105,5 +158,25 @@ mod tests {
         let found = compiled(folder.path(), &objects).unwrap();
         let names: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(names, ["net/below/deep.o", "net/one.o", "net/part.o", "net/two.o"]);
+    }
+
+    #[test]
+    fn folders_are_entered_when_all_above_them_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let file = folder.path().join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        write("include/config/auto.conf", "CONFIG_A=y\n");
+        write("scripts/Kbuild.include", "");
+        write("drivers/Makefile", "obj-$(CONFIG_A) += a/\nobj-$(CONFIG_B) += b/\nobj-y += c/d/\n");
+        write("drivers/a/Makefile", "obj-y += x/\n");
+        write("drivers/b/Makefile", "obj-y += x/\n");
+        let mut makefiles = Makefiles::new(folder.path());
+        for (place, expected) in [("a/x", true), ("b/x", false), ("b", false), ("c/d", true)] {
+            let entered = makefiles.enters(&format!("drivers/{place}")).unwrap();
+            assert_eq!(entered, expected, "{place}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, at};
 use crate::make::Make;
 use crate::progress::Progress;
+use crate::work_tree::WorkTree;
 
 /// What the kernels of both series were built with.
 pub const COMPILER: &str = "gcc-12";
@@ -45,6 +46,8 @@ pub struct KernelTree {
     /// Version of the source package.
     pub version: String,
     place: PathBuf,
+    /// What holds `tree` and the note of what is changed in it.
+    work: PathBuf,
     _lock: File,
 }
 
@@ -74,17 +77,44 @@ impl KernelTree {
         let place = archive.cache().join("kernels").join(format!("{}_{version}", kernel.release));
         fs::create_dir_all(&place).map_err(at(&place))?;
         let lock = lock(&place.join("lock"))?;
-        let tree = Self { kernel, version, place, _lock: lock };
+        let tree = Self { kernel, version, work: place.clone(), place, _lock: lock };
         if !tree.marker().exists() {
             tree.prepare(archive, progress)?;
         }
         Ok(tree)
     }
 
+    /// Another tree beside it, for long work: who else builds for the kernel needs not wait.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn beside(self, name: &str) -> Result<Self, Error> {
+        let work = self.place.join(name);
+        fs::create_dir_all(&work).map_err(at(&work))?;
+        let lock = lock(&work.join("lock"))?;
+        let (from, to) = (self.root(), work.join("tree"));
+        if !to.exists() {
+            let part = work.join("part");
+            if part.exists() {
+                fs::remove_dir_all(&part).map_err(at(&part))?;
+            }
+            WorkTree { tree: &self }.restore()?;
+            run(Command::new("cp").arg("-al").args([&from, &part]))?;
+            fs::rename(&part, &to).map_err(at(&to))?;
+        }
+        Ok(Self { work, _lock: lock, ..self })
+    }
+
     /// The tree that objects are built in.
     #[must_use]
     pub fn root(&self) -> PathBuf {
-        self.place.join("tree")
+        self.work.join("tree")
+    }
+
+    /// The folder that the tree is in.
+    #[must_use]
+    pub fn work(&self) -> &Path {
+        &self.work
     }
 
     /// The source package as it is.
@@ -102,7 +132,7 @@ impl KernelTree {
     /// The note of the files that differ from the source package.
     #[must_use]
     pub fn changed_list(&self) -> PathBuf {
-        self.place.join("changed")
+        self.work.join("changed")
     }
 
     /// A `make` of the kernel in this tree.

@@ -22,6 +22,8 @@ pub mod patch_module;
 pub mod progress;
 pub mod references;
 pub mod run_pre;
+pub mod survey;
 pub mod touched;
+mod work_tree;
 
 pub use error::Error;

@@ -1,7 +1,8 @@
 //! Calls the kernel's build system.
 
+use std::io::{Read, Seek};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::error::Error;
 use crate::kernel_tree::COMPILER;
@@ -47,6 +48,26 @@ impl Make {
             .args(targets)
             .output()
             .map_err(|error| Error::Program { program: "make".into(), message: error.to_string() })
+    }
+
+    /// Makes as many of the targets as can be made, and gives all that was printed; what was said
+    /// about one target stands together.
+    ///
+    /// # Errors
+    /// When make does not start.
+    pub fn transcript(mut self, targets: &[&str]) -> Result<String, Error> {
+        let failed = |error: std::io::Error| Error::Program {
+            program: "make".into(),
+            message: error.to_string(),
+        };
+        let mut text = tempfile::tempfile().map_err(failed)?;
+        self.command.args(["--keep-going", "--output-sync=target"]).args(targets);
+        self.command.stdout(text.try_clone().map_err(failed)?);
+        self.command.stderr(text.try_clone().map_err(failed)?).stdin(Stdio::null());
+        self.command.status().map_err(failed)?;
+        let mut bytes = Vec::new();
+        text.rewind().and_then(|()| text.read_to_end(&mut bytes)).map_err(failed)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Makes targets.

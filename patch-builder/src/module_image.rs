@@ -51,11 +51,8 @@ impl ModuleImage {
     /// When it is not there or malformed.
     pub fn read(modules: &Path, module: &str) -> Result<Self, Error> {
         let plain = place(&modules.join("kernel"), module);
-        let bytes = if plain.exists() {
-            fs::read(&plain).map_err(at(&plain))?
-        } else {
-            unpack(&plain.with_extension("ko.xz"))?
-        };
+        let file = if plain.exists() { plain.clone() } else { plain.with_extension("ko.xz") };
+        let bytes = contents(&file)?;
         let name = module.rsplit('/').next().unwrap_or(module).replace('-', "_");
         Self::link(name, &bytes)
             .map_err(|reason| Error::Image(image::Error::Malformed { path: plain, reason }))
@@ -161,7 +158,11 @@ fn fill(
     Some(())
 }
 
-fn unpack(path: &PathBuf) -> Result<Vec<u8>, Error> {
+/// The bytes of a module's file, which may be packed.
+pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, Error> {
+    if path.extension().is_none_or(|extension| extension != "xz") {
+        return fs::read(path).map_err(at(path));
+    }
     let output = Command::new("xz")
         .args(["--decompress", "--stdout"])
         .arg(path)

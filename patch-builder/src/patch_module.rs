@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lucos_object_diff::CopiedKey;
+use tempfile::TempDir;
 
 use crate::error::at;
 use crate::kernel_tree::run;
@@ -85,57 +86,15 @@ impl PatchModule<'_> {
         symbols: Option<&Path>,
         output: &Path,
     ) -> Result<(), crate::Error> {
-        check_name(self.name)?;
-        let source = self.source()?;
-        let work = tempfile::tempdir().map_err(at(Path::new("the folder for temporary files")))?;
-        let folder = work.path();
-        let module = self.name.replace('-', "_");
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            fs::write(&path, bytes).map_err(at(&path))
-        };
-        fs::create_dir(folder.join("lucos")).map_err(at(folder))?;
-        write("lucos/patch.h", PATCH_HEADER.as_bytes())?;
-        write("lucos/interface.h", INTERFACE_HEADER.as_bytes())?;
-        write("lucos_tables.c", source.as_bytes())?;
-        let mut parts = String::from("lucos_tables.o");
-        for (number, payload) in self.payloads.iter().enumerate() {
-            let name = format!("lucos_code{number}.o");
-            write(&format!("{name}_shipped"), payload)?;
-            // The build system reads the note of how each part was made.
-            write(&format!(".{name}.cmd"), format!("cmd_{name} := shipped\n").as_bytes())?;
-            let _ = write!(parts, " {name}");
-        }
-        let makefile =
-            format!("obj-m := {module}.o\n{module}-y := {parts}\nccflags-y := -I$(src)\n");
-        write("Kbuild", makefile.as_bytes())?;
-        self.link(folder, headers, symbols)?;
-        let built = folder.join(format!("{module}.ko"));
-        run(Command::new("strip").arg("--strip-debug").arg(&built))?;
-        fs::copy(&built, output).map(|_| ()).map_err(at(output))
+        let mut workshop = Workshop::new()?;
+        workshop.add(self)?;
+        workshop.link(headers, symbols)?;
+        workshop.take(self, output)
     }
 
-    fn link(
-        &self,
-        folder: &Path,
-        headers: &Path,
-        symbols: Option<&Path>,
-    ) -> Result<(), crate::Error> {
-        let mut make = Make::new(headers)
-            .variable("M", &folder.to_string_lossy())
-            // What nobody reads here.
-            .variable("CONFIG_DEBUG_INFO_BTF_MODULES", "")
-            // A patch uses what the kernel does not export: `lucos` resolves it.
-            .variable("KBUILD_MODPOST_WARN", "1");
-        if let Some(symbols) = symbols {
-            make = make.variable("KBUILD_EXTRA_SYMBOLS", &symbols.to_string_lossy());
-        }
-        let output = make.output(&["modules"])?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Error::Link(message).into())
+    /// The name of the module.
+    fn module(&self) -> String {
+        self.name.replace('-', "_")
     }
 
     /// The C file with the tables.
@@ -177,6 +136,88 @@ impl PatchModule<'_> {
     /// The table of expected bytes knows functions by their names only.
     fn is_unique(&self, function: &Replaced) -> bool {
         self.functions.iter().filter(|other| other.old.name == function.old.name).count() == 1
+    }
+}
+
+/// A folder in which modules are linked, all at once.
+pub struct Workshop {
+    folder: TempDir,
+    makefile: String,
+}
+
+impl Workshop {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new() -> Result<Self, crate::Error> {
+        let folder =
+            tempfile::tempdir().map_err(at(Path::new("the folder for temporary files")))?;
+        let workshop = Self { folder, makefile: String::from("ccflags-y := -I$(src)\n") };
+        let headers = workshop.folder.path().join("lucos");
+        fs::create_dir(&headers).map_err(at(&headers))?;
+        workshop.write("lucos/patch.h", PATCH_HEADER.as_bytes())?;
+        workshop.write("lucos/interface.h", INTERFACE_HEADER.as_bytes())?;
+        Ok(workshop)
+    }
+
+    /// Adds the parts of a module whose name no other one has.
+    ///
+    /// # Errors
+    /// When a name is not allowed or there are too many functions.
+    pub fn add(&mut self, patch: &PatchModule<'_>) -> Result<(), crate::Error> {
+        check_name(patch.name)?;
+        let source = patch.source()?;
+        let module = patch.module();
+        self.write(&format!("{module}_tables.c"), source.as_bytes())?;
+        let mut parts = format!("{module}_tables.o");
+        for (number, payload) in patch.payloads.iter().enumerate() {
+            let name = format!("{module}_code{number}.o");
+            self.write(&format!("{name}_shipped"), payload)?;
+            // The build system reads the note of how each part was made.
+            self.write(&format!(".{name}.cmd"), format!("cmd_{name} := shipped\n").as_bytes())?;
+            let _ = write!(parts, " {name}");
+        }
+        let _ = writeln!(self.makefile, "obj-m += {module}.o\n{module}-y := {parts}");
+        Ok(())
+    }
+
+    /// Links all modules.
+    ///
+    /// # Errors
+    /// When one does not link.
+    pub fn link(&self, headers: &Path, symbols: Option<&Path>) -> Result<(), crate::Error> {
+        self.write("Kbuild", self.makefile.as_bytes())?;
+        let mut make = Make::new(headers)
+            .variable("M", &self.folder.path().to_string_lossy())
+            // What nobody reads here.
+            .variable("CONFIG_DEBUG_INFO_BTF_MODULES", "")
+            // A patch uses what the kernel does not export: `lucos` resolves it.
+            .variable("KBUILD_MODPOST_WARN", "1");
+        if let Some(symbols) = symbols {
+            make = make.variable("KBUILD_EXTRA_SYMBOLS", &symbols.to_string_lossy());
+        }
+        let output = make.output(&["modules"])?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Error::Link(message).into())
+    }
+
+    /// Copies a linked module to its place.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn take(&self, patch: &PatchModule<'_>, output: &Path) -> Result<(), crate::Error> {
+        let built = self.folder.path().join(format!("{}.ko", patch.module()));
+        run(Command::new("strip").arg("--strip-debug").arg(&built))?;
+        fs::copy(&built, output).map(|_| ()).map_err(at(output))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), crate::Error> {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).map_err(at(&path))
     }
 }
 

@@ -55,7 +55,7 @@ impl Touched {
     }
 }
 
-fn check_kind(path: &str) -> Result<(), Error> {
+pub(crate) fn check_kind(path: &str) -> Result<(), Error> {
     let refuse = |why: &str| Err(Error::NotPatchable { file: path.into(), why: why.into() });
     let part = |name: &str| path.split('/').any(|part| part == name);
     if part("vdso") {
@@ -75,7 +75,7 @@ fn check_kind(path: &str) -> Result<(), Error> {
 }
 
 /// The objects that a C file is compiled into: its own, or those of the files that include it.
-fn objects_of(root: &Path, file: &str) -> Result<BTreeSet<String>, Error> {
+pub(crate) fn objects_of(root: &Path, file: &str) -> Result<BTreeSet<String>, Error> {
     let mut objects = BTreeSet::new();
     let mut waiting = vec![file.to_owned()];
     let mut seen = BTreeSet::new();

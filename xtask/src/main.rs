@@ -11,6 +11,7 @@ mod modules;
 mod patch;
 mod run;
 mod size;
+mod survey;
 mod toolchain;
 mod workspace;
 
@@ -52,6 +53,8 @@ enum Verb {
     Size(size::SizeArgs),
     /// Make a live patch of a diff, or of a fix in a newer version of Debian's source.
     Patch(lucos_patch_builder::arguments::BuildArgs),
+    /// Make a patch of each file that differs from a newer version of Debian's source, and count.
+    PatchSurvey(survey::SurveyArgs),
     /// Write an ISO that boots LUCOS with a Debian guest from BIOS or UEFI.
     Iso(run::IsoArgs),
 }
@@ -82,6 +85,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Size(args) => return size::run(&workspace, &args),
         Verb::Patch(args) if !patch::run(&workspace, &args) => return Ok(ExitCode::FAILURE),
         Verb::Patch(_) => {}
+        Verb::PatchSurvey(args) => survey::run(&workspace, &args)?,
         Verb::Iso(args) => run::iso(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -26,7 +26,10 @@ pub fn run(workspace: &Workspace, args: &BuildArgs) -> bool {
 }
 
 /// What the update manager exports.
-fn manager_symbols(
+///
+/// # Errors
+/// When the kernel cannot be had or the manager not be built.
+pub fn manager_symbols(
     workspace: &Workspace,
     archive: &Archive,
     version: &Version,

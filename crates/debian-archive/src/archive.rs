@@ -249,6 +249,18 @@ impl Archive {
         Ok(self.candidate(name)?.is_some() || self.cached_any(name).is_some())
     }
 
+    /// The names of packages in the cache that begin with `prefix`.
+    pub(crate) fn cached_names(&self, prefix: &str) -> Vec<String> {
+        let files = self.cached_files(prefix);
+        let names = files.iter().filter_map(|path| path.file_name()?.to_str()?.split('_').next());
+        names.map(str::to_owned).collect()
+    }
+
+    /// Whether the cache has this version of a package.
+    pub(crate) fn has_cached(&self, name: &str, version: &str) -> bool {
+        !self.cached_files(&format!("{name}_{}_", escape(version))).is_empty()
+    }
+
     fn apt_cache(&self, arguments: &[&str]) -> Result<Output, Error> {
         // Some machines keep no digest of the lists, and apt then takes a second for each call.
         let digest = self.cache.join("apt.bin");

@@ -65,6 +65,24 @@ impl Version {
         format!("{}{FLAVOUR}", self.text)
     }
 
+    /// The kernel that was built from a version of the source package, such as `6.1.170-3`.
+    ///
+    /// # Errors
+    /// When neither the archive nor the cache has one.
+    pub fn of_source(archive: &Archive, source: &str) -> Result<Self, Error> {
+        let mut names = archive.names(IMAGE)?;
+        names.extend(archive.cached_names(IMAGE));
+        names.retain(|name| Self::of_image(name).is_some());
+        archive.ask(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for name in &names {
+            let offered = archive.candidate(name)?.is_some_and(|package| package.version == source);
+            if offered || archive.has_cached(name, source) {
+                return Self::of_image(name).ok_or_else(|| Error::NoSource(source.to_owned()));
+            }
+        }
+        Err(Error::NoSource(source.to_owned()))
+    }
+
     fn of_image(package: &str) -> Option<Self> {
         package.strip_prefix(IMAGE)?.strip_suffix(FLAVOUR)?.parse().ok()
     }
@@ -120,6 +138,11 @@ pub enum Error {
     /// No kernel of the series is offered.
     #[error("the package archive offers no kernel of the series {0}; `apt-get update` may help")]
     NoneOffered(Series),
+    /// No kernel was built from a version of the source.
+    #[error(
+        "the package archive offers no kernel of the source version {0}, and the cache has none"
+    )]
+    NoSource(String),
     /// A package does not hold what it should.
     #[error("package {package} has no {}", path.display())]
     Incomplete {

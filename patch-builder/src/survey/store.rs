@@ -1,0 +1,141 @@
+//! What a survey has found out, in files.
+//!
+//! Beside the survey's source tree: `patched/DIGEST/` has the objects of one file with its change,
+//! or `failed`, the compiler's messages; the digest is that of the changed text and of the flags.
+//! `TO/verdicts/` has what was found out of each file, with a key of the digest and of this very
+//! program, so that a verdict of another build of it does not count. `TO/modules/` has the modules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, at};
+use crate::kernel_tree::KernelTree;
+
+use super::verdict::Verdict;
+
+/// The files.
+pub struct Store {
+    patched: PathBuf,
+    verdicts: PathBuf,
+    modules: PathBuf,
+    program: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    key: String,
+    verdict: Verdict,
+}
+
+impl Store {
+    /// That of a survey's tree and a newer version.
+    ///
+    /// # Errors
+    /// When folders cannot be made.
+    pub fn open(tree: &KernelTree, to: &str) -> Result<Self, Error> {
+        let place = tree.work().join(to);
+        let store = Self {
+            patched: tree.work().join("patched"),
+            verdicts: place.join("verdicts"),
+            modules: place.join("modules"),
+            program: program()?,
+        };
+        for folder in [&store.patched, &store.verdicts, &store.modules] {
+            fs::create_dir_all(folder).map_err(at(folder))?;
+        }
+        Ok(store)
+    }
+
+    /// The digest of this program.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Where modules are.
+    pub fn modules(&self) -> PathBuf {
+        self.modules.clone()
+    }
+
+    /// Where the objects of a changed text are.
+    pub fn patched(&self, digest: &str) -> PathBuf {
+        self.patched.join(digest)
+    }
+
+    /// What was found of a file, if the key is still the same and the module there.
+    pub fn verdict(&self, file: &str, key: &str) -> Option<Verdict> {
+        let text = fs::read(self.verdict_file(file)).ok()?;
+        let kept: Kept = serde_json::from_slice(&text).ok()?;
+        let is_there = |module: &String| self.module_file(module).exists();
+        (kept.key == key && kept.verdict.module.as_ref().is_none_or(is_there))
+            .then_some(kept.verdict)
+    }
+
+    /// Keeps what was found.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, file: &str, key: &str, verdict: &Verdict) -> Result<(), Error> {
+        let place = self.verdict_file(file);
+        let kept = Kept { key: key.to_owned(), verdict: verdict.clone() };
+        let text = serde_json::to_vec(&kept).map_err(|error| at(&place)(error.into()))?;
+        fs::write(&place, text).map_err(at(&place))
+    }
+
+    /// Where a module is written.
+    pub fn module_file(&self, name: &str) -> PathBuf {
+        self.modules.join(format!("{name}.ko"))
+    }
+
+    fn verdict_file(&self, file: &str) -> PathBuf {
+        self.verdicts.join(format!("{}.json", file.replace('/', "+")))
+    }
+}
+
+/// The digest of parts, in hexadecimal digits.
+pub fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn program() -> Result<String, Error> {
+    let place = std::env::current_exe().map_err(at(Path::new("this program")))?;
+    let bytes = fs::read(&place).map_err(at(&place))?;
+    Ok(digest(&[&bytes]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::survey::verdict::Class;
+
+    #[test]
+    fn a_verdict_counts_for_its_key_and_with_its_module() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store {
+            patched: folder.path().to_owned(),
+            verdicts: folder.path().to_owned(),
+            modules: folder.path().to_owned(),
+            program: String::new(),
+        };
+        let verdict =
+            Verdict { module: Some("a_1".into()), ..Verdict::new("mm/a.c", Class::Built, true) };
+        store.keep("mm/a.c", "k", &verdict).unwrap();
+        assert!(store.verdict("mm/a.c", "k").is_none(), "its module is gone");
+        fs::write(store.module_file("a_1"), "").unwrap();
+        assert!(store.verdict("mm/a.c", "k").is_some());
+        assert!(store.verdict("mm/a.c", "other").is_none(), "another program made it");
+        assert!(store.verdict("mm/b.c", "k").is_none());
+    }
+
+    #[test]
+    fn a_digest_knows_where_parts_end() {
+        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
+    }
+}

@@ -1,0 +1,134 @@
+//! Whether patches do their work in a guest: each is applied and rolled back.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+/// Where the guest has the patches, `NAME.ko` each.
+pub const PATCHES: &str = "/survey/patches";
+/// Where the guest has modules that patches are for, `NAME.ko` each.
+pub const MODULES: &str = "/survey/modules";
+
+/// A patch that is tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// Name of the patch.
+    pub patch: String,
+    /// Modules that must be there, each after those that it depends on.
+    pub modules: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Applied and rolled back, and the kernel did not complain.
+    Good,
+    /// The machine has not what this module needs.
+    NotLoadable(String),
+    /// Something went wrong.
+    Failed(String),
+}
+
+/// A try of a patch of the sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tried {
+    /// The changed file.
+    pub file: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// `try NAME MODULE...` prints one line.
+const FUNCTIONS: &str = r#"
+complaints() { dmesg | grep -cE 'BUG:|Oops|WARNING: CPU|general protection|lockup|stall|Uhhuh'; }
+told() { echo "survey $1 $2 $(echo "$3" | tr '\n' ' ')"; }
+state() { lucos list | awk -v name="$1" '$1 == name { print $2 }'; }
+work() { ls -R /proc/self /sys/class >/dev/null 2>&1; cat /proc/net/* /proc/stat >/dev/null 2>&1; ls -l / | sort | tail -1 >/dev/null; }
+try() {
+    patch=$1; shift
+    echo "survey $patch begins"
+    for module in "$@"; do
+        grep -q "^$module " /proc/modules && continue
+        said=$(insmod MODULES/$module.ko 2>&1)
+        grep -q "^$module " /proc/modules || { told $patch absent "$module: $said"; return; }
+    done
+    before=$(complaints)
+    said=$(lucos apply PATCHES/$patch.ko 2>&1) || { told $patch failed "$said"; return; }
+    [ "$(state $patch)" = applied ] || { told $patch failed "it is not applied: $(lucos list)"; return; }
+    work
+    said=$(lucos rollback $patch 2>&1) || { told $patch failed "$said"; return; }
+    for i in $(seq 50); do
+        [ -z "$(state $patch)" ] && break
+        usleep 100000
+    done
+    case "$(state $patch)" in
+    ""|draining) ;;
+    *) told $patch failed "it is not rolled back: $(lucos list)"; return ;;
+    esac
+    work
+    [ "$(complaints)" = "$before" ] || { told $patch failed "the kernel complains: $(dmesg | tail -30)"; return; }
+    told $patch good ""
+}
+"#;
+
+/// What the guest's shell does.
+#[must_use]
+pub fn script(trials: &[Trial]) -> String {
+    let mut text = FUNCTIONS.replace("MODULES", MODULES).replace("PATCHES", PATCHES);
+    for trial in trials {
+        let _ = writeln!(text, "try {} {}", trial.patch, trial.modules.join(" "));
+    }
+    text
+}
+
+/// What came of the patches that the script told of. One that was begun and is not told of is the
+/// one with which the machine ended.
+#[must_use]
+pub fn outcomes(output: &str) -> BTreeMap<String, Outcome> {
+    let mut outcomes = BTreeMap::new();
+    for line in output.lines() {
+        let mut words = line.splitn(4, ' ');
+        if words.next() != Some("survey") {
+            continue;
+        }
+        let (Some(patch), Some(what)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let said = words.next().unwrap_or_default().trim().to_owned();
+        let outcome = match what {
+            "good" => Outcome::Good,
+            "absent" => Outcome::NotLoadable(said),
+            "failed" => Outcome::Failed(said),
+            _ => Outcome::Failed(String::from("the machine ended meanwhile")),
+        };
+        outcomes.insert(patch.to_owned(), outcome);
+    }
+    outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_about_a_patch_counts() {
+        let text = "survey a begins\nsurvey a good \nsurvey b begins\n\
+                    survey b absent kvm_amd: not here\nx\nsurvey c begins\n\
+                    survey c failed lucos: no\nsurvey d begins\nsur";
+        let outcomes = outcomes(text);
+        assert_eq!(outcomes["a"], Outcome::Good);
+        assert_eq!(outcomes["b"], Outcome::NotLoadable("kvm_amd: not here".into()));
+        assert_eq!(outcomes["c"], Outcome::Failed("lucos: no".into()));
+        assert!(matches!(outcomes["d"], Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn modules_are_loaded_in_order() {
+        let modules = vec!["libcrc32c".to_owned(), "nf_tables".to_owned()];
+        let text = script(&[Trial { patch: "p".into(), modules }]);
+        assert!(text.ends_with("\ntry p libcrc32c nf_tables\n"), "{text}");
+        assert!(text.contains("insmod /survey/modules/$module.ko"));
+    }
+}

@@ -1,0 +1,161 @@
+//! What was found out of a file.
+
+use lucos_object_diff::Reason;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::{patch_module, run_pre};
+
+/// Sorts of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// What is compiled without the change is what runs, and there is a module.
+    Built,
+    /// The kernel does not change by it.
+    NoEffect,
+    /// Data that exists already would have to change.
+    Data,
+    /// There is no module for another reason.
+    Refused,
+}
+
+/// What was found out of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Path in the source tree.
+    pub file: String,
+    /// Its sort.
+    pub class: Class,
+    /// Both versions compile with the old headers, and neither named data nor a structure's layout
+    /// differs.
+    pub is_code_only: bool,
+    /// Files refused for the same reason have the same one.
+    pub group: Option<String>,
+    /// What the builder said.
+    pub reason: Option<String>,
+    /// Functions that differ.
+    pub functions: usize,
+    /// The parts of the kernel that the module needs: those but the image.
+    pub parts: Vec<String>,
+    /// Name of the module.
+    pub module: Option<String>,
+}
+
+impl Verdict {
+    /// One without details.
+    pub fn new(file: &str, class: Class, is_code_only: bool) -> Self {
+        Self {
+            file: file.to_owned(),
+            class,
+            is_code_only,
+            group: None,
+            reason: None,
+            functions: 0,
+            parts: Vec::new(),
+            module: None,
+        }
+    }
+
+    /// The builder refuses the file.
+    pub fn refused(file: &str, is_code_only: bool, error: &Error) -> Self {
+        let class = match error {
+            Error::Refused(refusal) if refusal.reasons.iter().any(needs_data) => Class::Data,
+            _ => Class::Refused,
+        };
+        Self {
+            group: Some(group(error)),
+            reason: Some(error.to_string()),
+            ..Self::new(file, class, is_code_only)
+        }
+    }
+}
+
+fn needs_data(reason: &Reason) -> bool {
+    matches!(reason, Reason::Data(_) | Reason::Layout(_) | Reason::Table { .. })
+}
+
+/// What the message says without names.
+fn group(error: &Error) -> String {
+    match error {
+        Error::Compile { with: super::compilation::CHANGED, .. } => {
+            String::from("does not compile with the old headers")
+        }
+        Error::Compile { .. } => String::from("does not compile without the change"),
+        Error::NotPatchable { why, .. } => first_clause(why),
+        Error::Refused(refusal) => {
+            let chosen = refusal.reasons.iter().find(|reason| needs_data(reason));
+            match chosen.or(refusal.reasons.first()) {
+                Some(reason) => group_of_reason(reason),
+                None => String::from("no reason"),
+            }
+        }
+        Error::RunPre(error) => String::from(match error {
+            run_pre::Error::Malformed { .. } => "the object is malformed",
+            run_pre::Error::Differs { .. } => "what was compiled is not what runs",
+            run_pre::Error::Absent { .. } => "a function or variable is not in the kernel",
+            run_pre::Error::Ambiguous { .. } => "nothing tells which of several symbols is meant",
+            run_pre::Error::NotASymbol { .. } => "a reference leads to no symbol",
+        }),
+        Error::Module(error) => String::from(match error {
+            patch_module::Error::Name(_) | patch_module::Error::LongName(_) => "a name is too long",
+            patch_module::Error::TooMany(_) => "more functions than a patch can have",
+            patch_module::Error::Link(_) => "the module does not link",
+        }),
+        other => first_clause(&other.to_string()),
+    }
+}
+
+fn group_of_reason(reason: &Reason) -> String {
+    match reason {
+        Reason::Malformed(_) => String::from("not an object as the kernel's build makes it"),
+        Reason::SharedSection(_) => String::from("functions share a section"),
+        Reason::Data(change) => format!("data changes ({})", sort_of(&change.section)),
+        Reason::Layout(_) => String::from("a structure's layout changes"),
+        Reason::InitFunction(_) => String::from("boot-time code (__init) changes"),
+        Reason::Assembly { .. } => String::from("assembly changes"),
+        Reason::Table { section, .. } => format!("a table changes ({})", sort_of(section)),
+        Reason::Ambiguous { .. } => String::from("a name stands for several things"),
+        Reason::Outside(what) => format!("{} is not patched", what.trim_end_matches(',')),
+        Reason::Unsupported { what, .. } => first_clause(what),
+    }
+}
+
+/// A section's name without that of what is in it.
+fn sort_of(section: &str) -> String {
+    let families = [
+        ".data..percpu",
+        ".data..ro_after_init",
+        ".data..read_mostly",
+        ".data",
+        ".bss",
+        ".rodata",
+        ".init.data",
+        ".init.rodata",
+    ];
+    let family = families.iter().find(|family| section.starts_with(**family));
+    family.map_or(section, |family| family).to_owned()
+}
+
+fn first_clause(text: &str) -> String {
+    text.split([';', '\n']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lucos_object_diff::Refusal;
+
+    #[test]
+    fn reasons_for_data_decide_the_class() {
+        let init = Reason::InitFunction("f".into());
+        let table = Reason::Table { section: ".rodata.x".into(), what: String::new() };
+        let refuse = |reasons| Error::Refused(Refusal { object: "a.o".into(), reasons });
+        let verdict = Verdict::refused("a.c", true, &refuse(vec![init.clone()]));
+        assert_eq!(verdict.class, Class::Refused);
+        assert_eq!(verdict.group.as_deref(), Some("boot-time code (__init) changes"));
+        let verdict = Verdict::refused("a.c", true, &refuse(vec![init, table]));
+        assert_eq!(verdict.class, Class::Data);
+        assert_eq!(verdict.group.as_deref(), Some("a table changes (.rodata)"));
+    }
+}

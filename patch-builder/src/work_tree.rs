@@ -1,0 +1,62 @@
+//! Puts a change into a source tree and takes it out again.
+
+use std::fs;
+
+use crate::change::FileChange;
+use crate::error::{Error, at};
+use crate::kernel_tree::KernelTree;
+
+/// The source tree while a change is in it.
+pub(crate) struct WorkTree<'a> {
+    pub(crate) tree: &'a KernelTree,
+}
+
+impl WorkTree<'_> {
+    /// Puts the changed files in place of their links. What changes is noted first, so that the
+    /// next build can put it back if this one does not.
+    pub(crate) fn apply(&self, changes: &[FileChange]) -> Result<(), Error> {
+        let list: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+        let note = self.tree.changed_list();
+        fs::write(&note, list.join("\n")).map_err(at(&note))?;
+        for change in changes {
+            let file = self.tree.root().join(&change.path);
+            if file.exists() {
+                fs::remove_file(&file).map_err(at(&file))?;
+            }
+            fs::write(&file, change.after()).map_err(at(&file))?;
+        }
+        Ok(())
+    }
+
+    /// Puts back what is noted.
+    pub(crate) fn restore(&self) -> Result<(), Error> {
+        let note = self.tree.changed_list();
+        let Ok(list) = fs::read_to_string(&note) else {
+            return Ok(());
+        };
+        for path in list.lines() {
+            let (file, pristine) = (self.tree.root().join(path), self.tree.pristine().join(path));
+            if file.exists() {
+                fs::remove_file(&file).map_err(at(&file))?;
+            }
+            if pristine.exists() {
+                fs::hard_link(&pristine, &file).map_err(at(&file))?;
+            }
+        }
+        if list.lines().any(|path| path.ends_with(".h")) {
+            self.forget_generated()?;
+        }
+        fs::remove_file(&note).map_err(at(&note))
+    }
+
+    /// What make generated from a changed header is newer than the header that is put back.
+    fn forget_generated(&self) -> Result<(), Error> {
+        for generated in ["kernel/bounds.s", "arch/x86/kernel/asm-offsets.s"] {
+            let file = self.tree.root().join(generated);
+            if file.exists() {
+                fs::remove_file(&file).map_err(at(&file))?;
+            }
+        }
+        Ok(())
+    }
+}
