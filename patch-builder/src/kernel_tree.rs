@@ -51,13 +51,15 @@ pub struct KernelTree {
     _lock: File,
 }
 
-impl KernelTree {
-    /// The tree of a kernel version, made when it is not in the cache.
-    ///
-    /// # Errors
-    /// When a package is gone, a program is missing, the compiler is another one than the
-    /// kernel's, or the kernel's build system fails.
-    pub fn open(
+/// A kernel whose tree can be opened.
+struct Found {
+    kernel: Kernel,
+    version: String,
+    place: PathBuf,
+}
+
+impl Found {
+    fn find(
         archive: &Archive,
         version: &Version,
         consent: Consent,
@@ -76,33 +78,65 @@ impl KernelTree {
         let version = package_version(archive, &kernel)?;
         let place = archive.cache().join("kernels").join(format!("{}_{version}", kernel.release));
         fs::create_dir_all(&place).map_err(at(&place))?;
+        Ok(Self { kernel, version, place })
+    }
+
+    fn open(self, archive: &Archive, progress: &mut Progress) -> Result<KernelTree, Error> {
+        let Self { kernel, version, place } = self;
         let lock = lock(&place.join("lock"))?;
-        let tree = Self { kernel, version, work: place.clone(), place, _lock: lock };
+        let tree = KernelTree { kernel, version, work: place.clone(), place, _lock: lock };
         if !tree.marker().exists() {
             tree.prepare(archive, progress)?;
         }
         Ok(tree)
     }
+}
 
-    /// Another tree beside it, for long work: who else builds for the kernel needs not wait.
+impl KernelTree {
+    /// The tree of a kernel version, made when it is not in the cache.
     ///
     /// # Errors
-    /// When it cannot be copied.
-    pub fn beside(self, name: &str) -> Result<Self, Error> {
-        let work = self.place.join(name);
+    /// When a package is gone, a program is missing, the compiler is another one than the
+    /// kernel's, or the kernel's build system fails.
+    pub fn open(
+        archive: &Archive,
+        version: &Version,
+        consent: Consent,
+        progress: &mut Progress,
+    ) -> Result<Self, Error> {
+        let found = Found::find(archive, version, consent, progress)?;
+        found.open(archive, progress)
+    }
+
+    /// Another tree beside that one, for long work: who else builds for the kernel needs not wait.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_beside(
+        archive: &Archive,
+        version: &Version,
+        name: &str,
+        consent: Consent,
+        progress: &mut Progress,
+    ) -> Result<Self, Error> {
+        let found = Found::find(archive, version, consent, progress)?;
+        let work = found.place.join(name);
         fs::create_dir_all(&work).map_err(at(&work))?;
         let lock = lock(&work.join("lock"))?;
-        let (from, to) = (self.root(), work.join("tree"));
-        if !to.exists() {
-            let part = work.join("part");
-            if part.exists() {
-                fs::remove_dir_all(&part).map_err(at(&part))?;
-            }
-            WorkTree { tree: &self }.restore()?;
-            run(Command::new("cp").arg("-al").args([&from, &part]))?;
-            fs::rename(&part, &to).map_err(at(&to))?;
+        let copy = work.join("tree");
+        if copy.exists() {
+            let Found { kernel, version, place } = found;
+            return Ok(Self { kernel, version, place, work, _lock: lock });
         }
-        Ok(Self { work, _lock: lock, ..self })
+        let tree = found.open(archive, progress)?;
+        WorkTree { tree: &tree }.restore()?;
+        let part = work.join("part");
+        if part.exists() {
+            fs::remove_dir_all(&part).map_err(at(&part))?;
+        }
+        run(Command::new("cp").arg("-al").args([&tree.root(), &part]))?;
+        fs::rename(&part, &copy).map_err(at(&copy))?;
+        Ok(Self { work, _lock: lock, ..tree })
     }
 
     /// The tree that objects are built in.

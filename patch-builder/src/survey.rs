@@ -98,13 +98,20 @@ pub fn run(
     progress: &mut Progress,
 ) -> Result<Survey, Error> {
     let start = Instant::now();
-    let tree = KernelTree::open(archive, &settings.kernel, consent, progress)?.beside("survey")?;
+    let tree = KernelTree::open_beside(archive, &settings.kernel, "survey", consent, progress)?;
     let newer = kernel_tree::newer_source(archive, &settings.to, progress)?;
-    let mut candidates = progress.stage("Files that differ", || candidates::find(&tree, &newer))?;
+    let store = Store::open(&tree, &settings.to)?;
+    let mut candidates = match store.candidates() {
+        Some(candidates) => candidates,
+        None => {
+            let found = progress.stage("Files that differ", || candidates::find(&tree, &newer))?;
+            store.keep_candidates(&found)?;
+            found
+        }
+    };
     let count = candidates.len();
     candidates.sort_by_key(|candidate| order::place(settings.seed, "file", &candidate.file));
     candidates.truncate(settings.limit.unwrap_or(count));
-    let store = Store::open(&tree, &settings.to)?;
     let kernel = progress.stage("Kernel image", || image::read(&tree.kernel.image))?;
     let exports = Exports::read(&tree.kernel.headers.clone().unwrap_or_default())?;
     let work = Work {

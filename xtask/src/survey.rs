@@ -51,8 +51,6 @@ pub struct SurveyArgs {
 /// # Errors
 /// When the survey cannot be made.
 pub fn run(workspace: &Workspace, args: &SurveyArgs) -> Result<()> {
-    // It takes hours, and nobody waits for it.
-    let _ = rustix::process::nice(10);
     let archive = Archive::new(&workspace.cache);
     let consent = Consent::new(args.yes);
     let version = Version::of_source(&archive, &args.from)?;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, at};
 use crate::kbuild::Makefiles;
 use crate::kernel_tree::KernelTree;
@@ -13,7 +15,7 @@ use crate::touched::objects_of;
 const OTHERS: [&str; 6] = ["Documentation", "tools", "samples", "scripts", "rust", "LICENSES"];
 
 /// A file, and the objects that it is compiled into.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Candidate {
     /// Path in the source tree.
     pub file: String,

@@ -3,7 +3,8 @@
 //! Beside the survey's source tree: `patched/DIGEST/` has the objects of one file with its change,
 //! or `failed`, the compiler's messages; the digest is that of the changed text and of the flags.
 //! `TO/verdicts/` has what was found out of each file, with a key of the digest and of this very
-//! program, so that a verdict of another build of it does not count. `TO/modules/` has the modules.
+//! program, so that a verdict of another build of it does not count. `TO/modules/` has the modules,
+//! `TO/candidates.json` the files that differ, with this program's digest too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, at};
 use crate::kernel_tree::KernelTree;
 
+use super::candidates::Candidate;
 use super::verdict::Verdict;
 
 /// The files.
@@ -21,7 +23,14 @@ pub struct Store {
     patched: PathBuf,
     verdicts: PathBuf,
     modules: PathBuf,
+    candidates: PathBuf,
     program: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Found {
+    program: String,
+    files: Vec<Candidate>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +50,7 @@ impl Store {
             patched: tree.work().join("patched"),
             verdicts: place.join("verdicts"),
             modules: place.join("modules"),
+            candidates: place.join("candidates.json"),
             program: program()?,
         };
         for folder in [&store.patched, &store.verdicts, &store.modules] {
@@ -64,6 +74,21 @@ impl Store {
         self.patched.join(digest)
     }
 
+    /// The files that differ, if this program found them.
+    pub fn candidates(&self) -> Option<Vec<Candidate>> {
+        let found: Found = serde_json::from_slice(&fs::read(&self.candidates).ok()?).ok()?;
+        (found.program == self.program).then_some(found.files)
+    }
+
+    /// Keeps the files that differ.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn keep_candidates(&self, files: &[Candidate]) -> Result<(), Error> {
+        let found = Found { program: self.program.clone(), files: files.to_vec() };
+        write(&self.candidates, &found)
+    }
+
     /// What was found of a file, if the key is still the same and the module there.
     pub fn verdict(&self, file: &str, key: &str) -> Option<Verdict> {
         let text = fs::read(self.verdict_file(file)).ok()?;
@@ -78,10 +103,8 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, file: &str, key: &str, verdict: &Verdict) -> Result<(), Error> {
-        let place = self.verdict_file(file);
         let kept = Kept { key: key.to_owned(), verdict: verdict.clone() };
-        let text = serde_json::to_vec(&kept).map_err(|error| at(&place)(error.into()))?;
-        fs::write(&place, text).map_err(at(&place))
+        write(&self.verdict_file(file), &kept)
     }
 
     /// Where a module is written.
@@ -92,6 +115,11 @@ impl Store {
     fn verdict_file(&self, file: &str) -> PathBuf {
         self.verdicts.join(format!("{}.json", file.replace('/', "+")))
     }
+}
+
+fn write<T: Serialize>(place: &Path, what: &T) -> Result<(), Error> {
+    let text = serde_json::to_vec(what).map_err(|error| at(place)(error.into()))?;
+    fs::write(place, text).map_err(at(place))
 }
 
 /// The digest of parts, in hexadecimal digits.
@@ -122,6 +150,7 @@ mod tests {
             patched: folder.path().to_owned(),
             verdicts: folder.path().to_owned(),
             modules: folder.path().to_owned(),
+            candidates: folder.path().join("candidates.json"),
             program: String::new(),
         };
         let verdict =
