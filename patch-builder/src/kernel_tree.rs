@@ -16,6 +16,7 @@ use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Kernel, Version};
 use lucos_debian_archive::packages::{self, Consent, Need};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::error::{Error, at};
 use crate::make::Make;
@@ -318,8 +319,12 @@ fn last_word(text: &str) -> String {
     text.rsplit(' ').next().unwrap_or_default().to_owned()
 }
 
+/// Whoever has the lock may use the tree. Programs that are started have it too: a make that
+/// outlives this program keeps others out until it has ended.
 fn lock(path: &Path) -> Result<File, Error> {
     let file = File::create(path).map_err(at(path))?;
+    fcntl_setfd(file.as_fd(), FdFlags::empty())
+        .map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?;
     if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
         eprintln!("Waiting for another build for this kernel");
         flock(file.as_fd(), FlockOperation::LockExclusive)
@@ -349,6 +354,24 @@ mod tests {
     fn source_packages_have_the_series_in_their_names() {
         assert_eq!(source_package("6.1.170-3"), "linux-source-6.1");
         assert_eq!(source_package("6.12.117-1~deb12u1"), "linux-source-6.12");
+    }
+
+    #[test]
+    fn a_program_that_outlives_us_keeps_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = lock(&path).unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        drop(held);
+        let other = File::create(&path).unwrap();
+        let is_free = || flock(other.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok();
+        let free = is_free();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!free, "the program is still there");
+        // A program that another test starts meanwhile may have it too.
+        let mut tries = (0..100).map(|_| std::thread::sleep(std::time::Duration::from_millis(100)));
+        assert!(is_free() || tries.any(|()| is_free()), "the program has ended");
     }
 
     #[test]
