@@ -64,6 +64,7 @@ impl Bundle<'_> {
         }
         if let Some(guest) = &self.guest {
             add(&mut archive, "guest/kernel", guest.kernel)?;
+            align(&mut archive)?;
             add(&mut archive, "guest/initrd", guest.initrd)?;
             add(&mut archive, "guest/cmdline", guest.cmdline.as_bytes())?;
         }
@@ -106,6 +107,19 @@ fn check_kernel(kernel: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Fills the archive up so that the content of the next member starts on a page: boot loaders put
+/// the bundle on one, and an initial RAM disk that starts on a page need not be copied.
+fn align(archive: &mut tar::Builder<Vec<u8>>) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    const HEADER: usize = 512;
+    let next = archive.get_ref().len() + HEADER;
+    match next.next_multiple_of(PAGE) - next {
+        0 => Ok(()),
+        // The filling has a header too.
+        missing => add(archive, "padding", &vec![0; missing - HEADER]),
+    }
+}
+
 fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
@@ -138,6 +152,19 @@ mod tests {
         assert!(check(&images(&["vmx", "memory", "liveupdate"])));
         assert!(!check(&images(&["vmx", "memory"])));
         assert!(!check(&images(&["vmx", "memory", "liveupdate", "other"])));
+    }
+
+    #[test]
+    fn what_is_aligned_starts_on_a_page() {
+        for length in (0..10_000).step_by(300) {
+            let mut archive = tar::Builder::new(Vec::new());
+            add(&mut archive, "guest/kernel", &vec![1; length]).expect("added");
+            align(&mut archive).expect("aligned");
+            add(&mut archive, "guest/initrd", b"0707").expect("added");
+            let bytes = archive.into_inner().expect("finished");
+            let place = bytes.windows(4).position(|bytes| bytes == b"0707").expect("there");
+            assert_eq!(place % 4096, 0, "{length}");
+        }
     }
 
     #[test]
