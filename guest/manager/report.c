@@ -20,6 +20,7 @@ static union {
 	struct lucos_system_status system;
 	struct lucos_patch_status patch;
 	struct lucos_function_status function;
+	struct lucos_jump_status jumps;
 	struct lucos_exit_counters exits;
 	char log[LOG_PIECE];
 } buffer;
@@ -103,16 +104,14 @@ static bool read_function(u32 position, unsigned int index,
 			   sizeof(struct lucos_function_status), failure);
 }
 
-const struct lucos_function_status *
-lucos_report_function(const struct loaded_patch *loaded, unsigned int index,
-		      struct lucos_failure *failure)
+const struct lucos_jump_status *
+lucos_report_jumps(const struct loaded_patch *loaded,
+		   struct lucos_failure *failure)
 {
-	u32 position;
-
-	if (!find_patch(loaded->number, &position, failure) ||
-	    !read_function(position, index, failure))
+	if (!read_record(LUCOS_QUERY_JUMPS, loaded->number,
+			 sizeof(struct lucos_jump_status), failure))
 		return NULL;
-	return &buffer.function;
+	return &buffer.jumps;
 }
 
 /* Functions whose calls are led elsewhere before they get to LUCOS's site. */

@@ -17,11 +17,11 @@ bool lucos_report_patch(struct lucos_reply *reply, const char *name,
 bool lucos_report_log(struct lucos_reply *reply, struct lucos_failure *failure);
 
 /*
- * What LUCOS says of a function of a patch, or NULL after filling `failure`.
- * The patch lock is held, and guards what is returned.
+ * What LUCOS says of the jumps of a patch, or NULL after filling `failure`. The
+ * patch lock is held, and guards what is returned.
  */
-const struct lucos_function_status *
-lucos_report_function(const struct loaded_patch *loaded, unsigned int index,
-		      struct lucos_failure *failure);
+const struct lucos_jump_status *
+lucos_report_jumps(const struct loaded_patch *loaded,
+		   struct lucos_failure *failure);
 
 #endif

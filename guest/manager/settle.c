@@ -124,17 +124,23 @@ static s64 ask_for_jump(const struct loaded_patch *loaded, u32 function)
 	return result < 0 ? result : (s64)registers.rbx;
 }
 
-/* A function with a jump takes kprobes behind its window again. */
-static void shorten_fence(const struct loaded_patch *loaded, unsigned int index)
+/* Functions with a jump take kprobes behind their windows again. */
+static void shorten_fences(const struct loaded_patch *loaded)
 {
-	const struct loaded_function *function = &loaded->functions[index];
-	const struct lucos_function_status *status;
+	const struct lucos_jump_status *jumps;
 	struct lucos_failure failure;
+	unsigned int i;
 
-	status = lucos_report_function(loaded, index, &failure);
-	if (status && status->state == LUCOS_SITE_JUMP)
-		lucos_fence_shorten(function->fence,
-				    function->site + status->window);
+	jumps = lucos_report_jumps(loaded, &failure);
+	if (!jumps)
+		return;
+	for (i = 0; i < loaded->count; i++) {
+		const struct loaded_function *function = &loaded->functions[i];
+
+		if (jumps->windows[i])
+			lucos_fence_shorten(function->fence,
+					    function->site + jumps->windows[i]);
+	}
 }
 
 /* Whether every function that waits for its jump has a free window. */
@@ -161,10 +167,9 @@ static bool settle_together(struct loaded_patch *loaded)
 	result = ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS);
 	if (result < (s64)possible)
 		return result < 0 && is_temporary(-result);
-	for (i = 0; i < loaded->count; i++) {
+	for (i = 0; i < loaded->count; i++)
 		loaded->functions[i].settled = true;
-		shorten_fence(loaded, i);
-	}
+	shorten_fences(loaded);
 	return true;
 }
 
@@ -186,7 +191,7 @@ static void settle_function(const struct round *round, const struct aim *aim)
 	loaded->functions[aim->function].settled =
 		result >= 0 || !is_temporary(-result);
 	if (result >= 0)
-		shorten_fence(loaded, aim->function);
+		shorten_fences(loaded);
 }
 
 /* Gives the module's name to `unload` when the patch is not used any more. */

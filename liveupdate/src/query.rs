@@ -7,8 +7,8 @@ use lucos_guest_interface::call::{ALL_PROCESSORS, MAX_BUFFER_LENGTH, NO_ITEM, Qu
 use lucos_guest_interface::descriptor::JUMP_SIZE;
 use lucos_guest_interface::name::{self, NAME_SIZE};
 use lucos_guest_interface::status::{
-    EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, PatchState as Shown, PatchStatus,
-    STATUS_VERSION, SiteState as Place, SystemStatus, WindowReason,
+    EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, JumpStatus, PatchState as Shown,
+    PatchStatus, STATUS_VERSION, SiteState as Place, SystemStatus, WindowReason,
 };
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::Presence;
@@ -40,6 +40,7 @@ pub fn query<S: Store, P: Platform>(
         QueryKind::Patch => patch_status(engine, patch_at(engine, selector)?).to_bytes().to_vec(),
         QueryKind::Function => function(service, engine, guest, selector)?,
         QueryKind::ExitCounters => counters(service, guest, selector)?,
+        QueryKind::Jumps => jumps(engine, selector)?,
     };
     if length < record.len() as u64 {
         return Err(Fault::new(ErrorCode::Length, record.len() as u64));
@@ -204,6 +205,24 @@ fn place<S: Store, P: Platform>(
     }
 }
 
+/// How much of the guest's code the jumps of a patch replace.
+fn jumps<S: Store>(engine: &Engine<S>, number: u64) -> Result<Vec<u8>, Fault> {
+    let mut patches = engine.patches().iter();
+    let patch = patches.find(|patch| u64::from(patch.number) == number);
+    let patch = patch.ok_or(Fault::new(ErrorCode::UnknownPatch, number))?;
+    let mut status = JumpStatus {
+        version: STATUS_VERSION,
+        functions: self::number(patch.functions.len()),
+        ..JumpStatus::default()
+    };
+    for (window, function) in status.windows.iter_mut().zip(&patch.functions) {
+        if has_jump(engine, patch, function) {
+            *window = function.plan.jump.len() as u8;
+        }
+    }
+    Ok(status.to_bytes().to_vec())
+}
+
 fn counters<S: Store, P: Platform>(
     service: &Liveupdate<S>,
     guest: &mut Guest<'_, P>,
@@ -266,10 +285,14 @@ fn trapping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
 
 /// Functions of a patch whose jump stands in memory.
 fn jumping<S: Store>(engine: &Engine<S>, patch: &Patch) -> u32 {
-    count(patch, |function| {
-        function.state == SiteState::Jump
-            && engine.covered_by(patch.number, function.plan.site).is_none()
-    })
+    number(patch.functions.iter().filter(|function| has_jump(engine, patch, function)).count())
+}
+
+/// Whether the jump of a function stands in memory.
+fn has_jump<S: Store>(engine: &Engine<S>, patch: &Patch, function: &Function) -> bool {
+    is_applied(patch)
+        && function.state == SiteState::Jump
+        && engine.covered_by(patch.number, function.plan.site).is_none()
 }
 
 fn count(patch: &Patch, counts: impl Fn(&Function) -> bool) -> u32 {

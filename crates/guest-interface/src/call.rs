@@ -93,6 +93,7 @@ listing! {
         Patch = 1, "PATCH", "a PatchStatus, selector is the position in the list";
         Function = 2, "FUNCTION", "a FunctionStatus, selector is list position << 32 | function index";
         ExitCounters = 3, "EXIT_COUNTERS", "an ExitCounters, selector is a vCPU number or ALL_PROCESSORS";
+        Jumps = 4, "JUMPS", "a JumpStatus, selector is a patch number";
     }
 }
 

@@ -1,5 +1,7 @@
 //! The records that [`Query`](crate::call::Call::Query) fills.
 
+use crate::descriptor::MAX_FUNCTIONS;
+
 /// Version of every status record.
 pub const STATUS_VERSION: u32 = 1;
 
@@ -210,6 +212,21 @@ record! {
         pub name: [u8; 64],
     }
 }
+
+record! {
+    /// The jumps of a patch.
+    pub struct JumpStatus = "lucos_jump_status", 72 bytes {
+        /// [`STATUS_VERSION`].
+        pub version: u32,
+        /// Number of functions of the patch.
+        pub functions: u32,
+        /// For each function the number of bytes from its site that its jump replaces, 0 when no
+        /// jump of the patch stands there.
+        pub windows: [u8; 64],
+    }
+}
+
+const _: () = assert!(MAX_FUNCTIONS == 64);
 
 record! {
     /// VM exits of one processor or of all.

@@ -18,8 +18,8 @@ use lucos_guest_interface::error::ErrorCode;
 use lucos_guest_interface::patch_module::{PatchExpectedRecord, PatchFunctionRecord, PatchRecord};
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::status::{
-    ExitClass, ExitCounters, Extension, FunctionStatus, PatchState, PatchStatus, SiteState,
-    SystemStatus, WindowReason,
+    ExitClass, ExitCounters, Extension, FunctionStatus, JumpStatus, PatchState, PatchStatus,
+    SiteState, SystemStatus, WindowReason,
 };
 
 /// A record: C name, size, fields.
@@ -58,6 +58,7 @@ fn records() -> Vec<Record> {
         SystemStatus,
         PatchStatus,
         FunctionStatus,
+        JumpStatus,
         ExitCounters,
         PatchRecord,
         PatchFunctionRecord,

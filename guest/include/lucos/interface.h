@@ -101,7 +101,8 @@
 	X(SYSTEM, 0, "a SystemStatus, selector 0") \
 	X(PATCH, 1, "a PatchStatus, selector is the position in the list") \
 	X(FUNCTION, 2, "a FunctionStatus, selector is list position << 32 | function index") \
-	X(EXIT_COUNTERS, 3, "an ExitCounters, selector is a vCPU number or ALL_PROCESSORS")
+	X(EXIT_COUNTERS, 3, "an ExitCounters, selector is a vCPU number or ALL_PROCESSORS") \
+	X(JUMPS, 4, "a JumpStatus, selector is a patch number")
 
 /* Why a hypercall or a command to the update manager failed; 160 and above come from the manager. LUCOS_ERROR_NAME */
 #define LUCOS_ERRORS(X) \
@@ -438,6 +439,14 @@ struct lucos_function_status {
 	char name[LUCOS_NAME_SIZE];
 };
 _Static_assert(sizeof(struct lucos_function_status) == 128, "lucos_function_status");
+
+/* The jumps of a patch. */
+struct lucos_jump_status {
+	__u32 version;
+	__u32 functions;
+	__u8 windows[LUCOS_MAX_FUNCTIONS];
+};
+_Static_assert(sizeof(struct lucos_jump_status) == 72, "lucos_jump_status");
 
 /* VM exits of one processor or of all. */
 struct lucos_exit_counters {

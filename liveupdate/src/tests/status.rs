@@ -4,8 +4,8 @@ use super::guest::{DATA, EARLIER, MODULE, NONCE, System, TEXT, record, start_of}
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{ALL_PROCESSORS, Call, NO_ITEM, QueryKind, function_selector};
 use lucos_guest_interface::status::{
-    ExitClass, ExitCounters, FunctionStatus, PatchState, PatchStatus, SiteState, SystemStatus,
-    WindowReason,
+    ExitClass, ExitCounters, FunctionStatus, JumpStatus, PatchState, PatchStatus, SiteState,
+    SystemStatus, WindowReason,
 };
 
 const BUFFER: u64 = DATA + 0x8ff0;
@@ -71,6 +71,13 @@ fn the_state_is_shown() {
     system.invalid_opcode(inside.site, 0);
     assert_eq!(function(&mut system, 0, 1).trap_calls, 2);
 
+    let jumps = |system: &mut System, patch| {
+        let bytes = query(system, QueryKind::Jumps, patch, JumpStatus::SIZE);
+        JumpStatus::read(&bytes).unwrap()
+    };
+    let jumping = jumps(&mut system, 1);
+    assert_eq!((jumping.functions, &jumping.windows[..3]), (2, &[5, 0, 0][..]));
+
     assert_eq!(function(&mut system, 1, 0).state, SiteState::Covered.number());
     let top = function(&mut system, 2, 0);
     assert_eq!((top.state, top.below), (SiteState::Trap.number(), 2));
@@ -117,7 +124,8 @@ fn wrong_queries_are_refused() {
     let mut refused = |arguments, error| {
         assert_eq!(system.call(Call::Query, arguments), Err(error), "{arguments:x?}");
     };
-    refused([4, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 4));
+    refused([5, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 5));
+    refused([4, 1, BUFFER, size], (ErrorCode::UnknownPatch, NO_ITEM, 1));
     refused([1 << 32, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1 << 32));
     refused([0, 1, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1));
     refused([0, 0, BUFFER, size - 1], (ErrorCode::Length, NO_ITEM, size));
