@@ -65,5 +65,5 @@ pub fn copy_out<P: Platform>(
     address: u64,
     bytes: &[u8],
 ) -> Result<(), Fault> {
-    platform.write(space, address, false, bytes).map_err(|error| error.fault(NO_ITEM))
+    platform.write(space, address, bytes).map_err(|error| error.fault(NO_ITEM))
 }

@@ -1,7 +1,9 @@
 //! The guest's memory and processors, for one call of the guest.
 
+use alloc::vec::Vec;
+
 use lucos_service::AddressSpace;
-use lucos_transaction::machine::Target;
+use lucos_transaction::machine::{Difference, Place, PlaceError, Target};
 use lucos_transaction::{Machine, MachineError, Redirects};
 use spin::RwLock;
 
@@ -59,8 +61,12 @@ impl<P: Platform> Machine for Guest<'_, P> {
         self.platform.read(self.space, address, bytes)
     }
 
-    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
-        self.platform.write(self.space, address, true, bytes)
+    fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError> {
+        self.platform.compare_code(self.space, places)
+    }
+
+    fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError> {
+        self.platform.write_code(self.space, places)
     }
 
     fn stop(&mut self) -> Result<(), MachineError> {
@@ -77,18 +83,13 @@ impl<P: Platform> Machine for Guest<'_, P> {
         resumed
     }
 
-    fn stopped_at(
-        &mut self,
-        is_wanted: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Option<u64>, MachineError> {
+    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError> {
         let caller = self.platform.processor();
+        let mut pointers = Vec::new();
         for processor in (0..self.platform.facts().processors).filter(|&other| other != caller) {
-            let pointer = self.platform.instruction_pointer(processor)?;
-            if let Some(pointer) = pointer.filter(|&pointer| is_wanted(pointer)) {
-                return Ok(Some(pointer));
-            }
+            pointers.extend(self.platform.instruction_pointer(processor)?);
         }
-        Ok(None)
+        Ok(pointers)
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), MachineError> {

@@ -11,6 +11,7 @@ use lucos_service::injection::{CALL, Injection, Step};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
+use lucos_transaction::machine::{Difference, Place, PlaceError};
 use spin::Mutex;
 
 use crate::kernel::Kernel;
@@ -62,24 +63,56 @@ impl State {
 static STATE: Mutex<State> = Mutex::new(State::NEW);
 
 /// Counts a step. True when it is to fail.
+///
+/// # Panics
+/// When this task is to end in it.
 fn step() -> bool {
+    match next_steps(1) {
+        Some(Trouble { kind: Kind::Fails, .. }) => true,
+        Some(Trouble { kind: Kind::Ends, .. }) => end(),
+        Some(Trouble { kind: Kind::MemoryEnds, .. }) => {
+            STATE.lock().end_memory = true;
+            false
+        }
+        None => false,
+    }
+}
+
+/// What happens in one of several steps.
+struct Trouble {
+    kind: Kind,
+    /// Steps that are done before.
+    before: usize,
+}
+
+enum Kind {
+    Fails,
+    Ends,
+    MemoryEnds,
+}
+
+fn end() -> ! {
+    panic!("a test has ordered the end of this task")
+}
+
+/// Counts steps, up to the one in which something is to happen.
+fn next_steps(count: usize) -> Option<Trouble> {
     let mut state = STATE.lock();
-    let Some(step) = state.step().filter(|_| state.serving) else {
-        return false;
+    let step = state.step().filter(|_| state.serving)?;
+    let before = usize::try_from(step.number.checked_sub(state.steps)?).ok();
+    let Some(before) = before.filter(|&before| before < count) else {
+        state.steps += count as u64;
+        return None;
     };
-    let number = state.steps;
-    state.steps += 1;
-    if number != step.number {
-        return false;
-    }
+    state.steps = step.number + 1;
     state.fired = true;
-    match state.order {
-        Some(Injection::StepFails(_)) => return true,
-        Some(Injection::MemoryEnds(_)) => state.end_memory = true,
-        Some(Injection::LiveupdateEnds(_)) => panic!("a test has ordered the end of this task"),
-        Some(Injection::VmxEnds { .. }) | None => {}
-    }
-    false
+    let kind = match state.order? {
+        Injection::StepFails(_) => Kind::Fails,
+        Injection::MemoryEnds(_) => Kind::MemoryEnds,
+        Injection::LiveupdateEnds(_) => Kind::Ends,
+        Injection::VmxEnds { .. } => return None,
+    };
+    Some(Trouble { kind, before })
 }
 
 fn machine_step() -> Result<(), MachineError> {
@@ -112,7 +145,7 @@ pub fn begin(request: &LiveupdateRequest) {
 }
 
 /// A request was served with this reply.
-pub fn end(platform: &mut impl Platform, reply: &LiveupdateReply) {
+pub fn report(platform: &mut impl Platform, reply: &LiveupdateReply) {
     let mut state = STATE.lock();
     let Some(step) = state.step().filter(|_| state.serving) else {
         return;
@@ -157,10 +190,19 @@ impl Faulty<'_> {
     /// A step that asks `memory`.
     fn memory_step(&mut self) -> Result<(), MachineError> {
         machine_step()?;
-        if !core::mem::take(&mut STATE.lock().end_memory) {
-            return Ok(());
-        }
-        self.0.memory(0, &MemoryRequest::EndAtNextRequest, |reply| match reply {
+        self.end_memory_if_ordered()
+    }
+
+    /// An earlier step may have been the one at which `memory` is to end.
+    fn end_memory_if_ordered(&mut self) -> Result<(), MachineError> {
+        let ends = core::mem::take(&mut STATE.lock().end_memory);
+        if ends { self.end_memory(0) } else { Ok(()) }
+    }
+
+    /// `memory` is to end in the next request, when it has written so often.
+    fn end_memory(&mut self, writes: usize) -> Result<(), MachineError> {
+        let request = MemoryRequest::EndAfterWrites { writes: writes as u32 };
+        self.0.memory(0, &request, |reply| match reply {
             MemoryReply::Done => Ok(()),
             _ => Err(MachineError::Failed),
         })
@@ -190,11 +232,38 @@ impl Platform for Faulty<'_> {
         &mut self,
         space: AddressSpace,
         address: u64,
-        text: bool,
         bytes: &[u8],
     ) -> Result<(), MachineError> {
         self.memory_step()?;
-        self.0.write(space, address, text, bytes)
+        self.0.write(space, address, bytes)
+    }
+
+    fn compare_code(
+        &mut self,
+        space: AddressSpace,
+        places: &[Place<'_>],
+    ) -> Result<Option<Difference>, PlaceError> {
+        self.memory_step().map_err(|error| PlaceError { place: 0, error })?;
+        self.0.compare_code(space, places)
+    }
+
+    /// Each place is a step.
+    fn write_code(&mut self, space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError> {
+        self.end_memory_if_ordered().map_err(|error| PlaceError { place: 0, error })?;
+        let trouble = if STATE.lock().stopped { next_steps(places.len()) } else { None };
+        let Some(Trouble { kind, before }) = trouble else {
+            return self.0.write_code(space, places);
+        };
+        let failed = |error| PlaceError { place: before, error };
+        if matches!(kind, Kind::MemoryEnds) {
+            self.end_memory(before).map_err(failed)?;
+            return self.0.write_code(space, places);
+        }
+        self.0.write_code(space, places.get(..before).unwrap_or_default())?;
+        match kind {
+            Kind::Ends => end(),
+            _ => Err(failed(MachineError::Failed)),
+        }
     }
 
     fn time(&mut self) -> u64 {

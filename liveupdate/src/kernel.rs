@@ -11,9 +11,11 @@ use lucos_guest_interface::status::{
     ASSIST_VIRTUAL_NMI, CONTAINS_INIT, Extension,
 };
 use lucos_runtime::{CallError, Journal, Thread, cpuid, time_stamp};
+use lucos_service::places::{self, Payload};
 use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
+use lucos_transaction::machine::{Difference, Place, PlaceError};
 
 use crate::platform::{Facts, Platform};
 
@@ -124,6 +126,25 @@ fn memory_error(error: MemoryError, asked: u64) -> MachineError {
     }
 }
 
+/// Nothing is known of a place: the first one is as good as any.
+const fn first(error: MachineError) -> PlaceError {
+    PlaceError { place: 0, error }
+}
+
+fn add(code: &[Place<'_>], payload: &mut Payload) -> Result<(), PlaceError> {
+    let push = |&Place { address, bytes }| places::push(payload, places::Place { address, bytes });
+    code.iter().try_for_each(push).ok_or(first(MachineError::Failed))
+}
+
+fn place_error(places: &[Place<'_>], reply: MemoryReply<'_>) -> PlaceError {
+    let MemoryReply::FailedAt { place, error } = reply else {
+        return first(MachineError::Failed);
+    };
+    let place = place as usize;
+    let address = places.get(place).map_or(0, |place| place.address);
+    PlaceError { place, error: memory_error(error, address) }
+}
+
 impl Platform for Kernel<'_> {
     fn facts(&self) -> Facts {
         self.facts
@@ -162,14 +183,47 @@ impl Platform for Kernel<'_> {
         &mut self,
         space: AddressSpace,
         address: u64,
-        text: bool,
         bytes: &[u8],
     ) -> Result<(), MachineError> {
-        let request = MemoryRequest::Write { space, address, text, data: bytes };
+        let request = MemoryRequest::Write { space, address, data: bytes };
         self.memory(address, &request, |reply| match reply {
             MemoryReply::Done => Ok(()),
             _ => Err(MachineError::Failed),
         })
+    }
+
+    fn compare_code(
+        &mut self,
+        space: AddressSpace,
+        places: &[Place<'_>],
+    ) -> Result<Option<Difference>, PlaceError> {
+        let mut payload = Payload::new();
+        add(places, &mut payload)?;
+        let request = MemoryRequest::CompareCode { space, places: &payload };
+        let answer = self.memory(0, &request, |reply| {
+            Ok(match reply {
+                MemoryReply::Done => Ok(None),
+                MemoryReply::Differs { place, offset } => {
+                    let (place, offset) = (place as usize, offset as usize);
+                    Ok(Some(Difference { place, offset }))
+                }
+                reply => Err(place_error(places, reply)),
+            })
+        });
+        answer.map_err(first)?
+    }
+
+    fn write_code(&mut self, space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError> {
+        let mut payload = Payload::new();
+        add(places, &mut payload)?;
+        let request = MemoryRequest::WriteCode { space, places: &payload };
+        let answer = self.memory(0, &request, |reply| {
+            Ok(match reply {
+                MemoryReply::Done => Ok(()),
+                reply => Err(place_error(places, reply)),
+            })
+        });
+        answer.map_err(first)?
     }
 
     fn time(&mut self) -> u64 {

@@ -82,6 +82,6 @@ fn answer(
     injection::begin(request);
     let mut faulty = injection::Faulty(kernel);
     let reply = shared.answer(&mut faulty, request);
-    injection::end(&mut faulty, &reply);
+    injection::report(&mut faulty, &reply);
     reply
 }

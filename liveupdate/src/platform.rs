@@ -4,6 +4,7 @@ use lucos_abi::boot::MemoryRange;
 use lucos_abi::object::COUNTERS;
 use lucos_service::AddressSpace;
 use lucos_transaction::MachineError;
+use lucos_transaction::machine::{Difference, Place, PlaceError};
 
 /// What does not change while LUCOS runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,8 @@ pub trait Platform {
         bytes: &mut [u8],
     ) -> Result<(), MachineError>;
 
-    /// Writes at most [`lucos_abi::message::PAYLOAD_MAX`] bytes at a guest-virtual address; all or
-    /// none. Where the guest itself may not write, only with `text`.
+    /// Writes at most [`lucos_abi::message::PAYLOAD_MAX`] bytes at a guest-virtual address where the
+    /// guest itself may write; all or none.
     ///
     /// # Errors
     /// [`MachineError::NotMapped`], [`MachineError::Failed`]
@@ -48,9 +49,24 @@ pub trait Platform {
         &mut self,
         space: AddressSpace,
         address: u64,
-        text: bool,
         bytes: &[u8],
     ) -> Result<(), MachineError>;
+
+    /// As [`lucos_transaction::Machine::compare`].
+    ///
+    /// # Errors
+    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
+    fn compare_code(
+        &mut self,
+        space: AddressSpace,
+        places: &[Place<'_>],
+    ) -> Result<Option<Difference>, PlaceError>;
+
+    /// As [`lucos_transaction::Machine::write`].
+    ///
+    /// # Errors
+    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
+    fn write_code(&mut self, space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError>;
 
     /// The time-stamp counter.
     fn time(&mut self) -> u64;

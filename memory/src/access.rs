@@ -5,7 +5,7 @@ use lucos_service::{AddressSpace, MemoryError};
 use crate::PAGE;
 use crate::map::GuestMap;
 use crate::platform::{Platform, Refused};
-use crate::translate::{self, Purpose};
+use crate::translate::{self, Piece, Purpose};
 
 /// Fills `to` from a guest-virtual address on.
 ///
@@ -51,7 +51,7 @@ pub fn fetch(
 }
 
 /// Writes `data` at a guest-virtual address, all or nothing. Pages that the guest itself cannot
-/// write are refused unless `text` is set.
+/// write are refused.
 ///
 /// # Errors
 /// [`MemoryError`]
@@ -60,14 +60,21 @@ pub fn write(
     map: &GuestMap<'_>,
     space: AddressSpace,
     address: u64,
-    text: bool,
     data: &[u8],
 ) -> Result<(), MemoryError> {
-    let purpose = match text {
-        true => Purpose::WriteText,
-        false => Purpose::Write,
-    };
-    let pieces = translate::pieces(platform, map, space, address, data.len(), purpose)?;
+    let pieces = translate::pieces(platform, map, space, address, data.len(), Purpose::Write)?;
+    write_pieces(platform, &pieces, data)
+}
+
+/// Writes data to its pieces.
+///
+/// # Errors
+/// [`MemoryError`]; some of the first pieces may be written.
+pub(crate) fn write_pieces(
+    platform: &mut impl Platform,
+    pieces: &[Piece],
+    data: &[u8],
+) -> Result<(), MemoryError> {
     let mut rest = data;
     for piece in pieces {
         let (part, behind) = rest.split_at_checked(piece.length).ok_or(MemoryError::TooLong)?;
@@ -111,7 +118,7 @@ mod tests {
         let space = machine.address_space();
         machine.map_page(0x7000, 0x5_0000, true);
         machine.map_page(0x8000, 0x2_0000, true);
-        write(&mut machine, &map, space, 0x7ffe, false, &[1, 2, 3, 4]).unwrap();
+        write(&mut machine, &map, space, 0x7ffe, &[1, 2, 3, 4]).unwrap();
         assert_eq!(machine.bytes(0x5_0ffe, 2), [1, 2]);
         assert_eq!(machine.bytes(0x2_0000, 2), [3, 4]);
         let mut back = [0; 4];
@@ -128,12 +135,12 @@ mod tests {
         machine.map_page(0x7000, 0x5_0000, true);
         let before = machine.ram().clone();
         let missing = MemoryError::NotMapped { address: 0x8000 };
-        let result = write(&mut machine, &map, space, 0x7ffe, false, &[1, 2, 3, 4]);
+        let result = write(&mut machine, &map, space, 0x7ffe, &[1, 2, 3, 4]);
         assert_eq!(result, Err(missing));
         machine.map_page(0x8000, REGION, true);
         let tables = machine.ram().clone();
         assert_eq!(
-            write(&mut machine, &map, space, 0x7ffe, true, &[1, 2, 3, 4]),
+            write(&mut machine, &map, space, 0x7ffe, &[1, 2, 3, 4]),
             Err(MemoryError::NotRam { gpa: REGION })
         );
         assert_eq!(*machine.ram(), tables);
@@ -141,18 +148,16 @@ mod tests {
     }
 
     #[test]
-    fn read_only_pages_are_written_as_text_only() {
+    fn read_only_pages_are_not_written() {
         let info = fake::info();
         let map = fake::map(&info);
         let mut machine = Fake::new();
         let space = machine.address_space();
         machine.map_page(0x7000, 0x5_0000, false);
         assert_eq!(
-            write(&mut machine, &map, space, 0x7010, false, &[1]),
+            write(&mut machine, &map, space, 0x7010, &[1]),
             Err(MemoryError::ReadOnly { address: 0x7010 })
         );
-        write(&mut machine, &map, space, 0x7010, true, &[1]).unwrap();
-        assert_eq!(machine.bytes(0x5_0010, 1), [1]);
     }
 
     #[test]

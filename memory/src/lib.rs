@@ -7,6 +7,7 @@
 //! | [`platform`] | what the kernel does for this task |
 //! | [`translate`] | from guest-virtual to guest-physical addresses |
 //! | [`access`] | reads and writes |
+//! | [`code`] | comparing and writing code |
 //! | [`space`] | what the guest may do where: the mapping, guarded pages, faults |
 //! | [`guards`] | what survives a restart: guarded pages first of all |
 //! | [`hash`] | the hash of everything that the guest owns |
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod code;
 pub mod guards;
 pub mod hash;
 #[cfg(feature = "fault-injection")]

@@ -80,7 +80,10 @@ impl Platform for Kernel<'_> {
     }
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
-        self.call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data })
+        let written = self.call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data });
+        #[cfg(feature = "fault-injection")]
+        crate::injection::count_write();
+        written
     }
 
     fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {

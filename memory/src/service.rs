@@ -2,6 +2,7 @@
 
 use lucos_service::{MemoryError, MemoryReply, MemoryRequest};
 
+use crate::code::{self, Difference, PlaceError};
 use crate::map::GuestMap;
 use crate::platform::{Platform, Refused};
 use crate::{access, guards, hash, space, translate};
@@ -39,9 +40,22 @@ fn try_answer<'a>(
             let fetched = access::fetch(platform, map, space, address, data)?;
             MemoryReply::Bytes { data: data.get(..fetched).unwrap_or_default() }
         }
-        MemoryRequest::Write { space, address, text, data } => {
-            access::write(platform, map, space, address, text, data)?;
+        MemoryRequest::Write { space, address, data } => {
+            access::write(platform, map, space, address, data)?;
             MemoryReply::Done
+        }
+        MemoryRequest::CompareCode { space, places } => {
+            match code::compare(platform, map, space, places) {
+                Ok(None) => MemoryReply::Done,
+                Ok(Some(Difference { place, offset })) => MemoryReply::Differs { place, offset },
+                Err(PlaceError { place, error }) => MemoryReply::FailedAt { place, error },
+            }
+        }
+        MemoryRequest::WriteCode { space, places } => {
+            match code::write(platform, map, space, places) {
+                Ok(()) => MemoryReply::Done,
+                Err(PlaceError { place, error }) => MemoryReply::FailedAt { place, error },
+            }
         }
         MemoryRequest::ReadPhysical { gpa, length } => {
             let data = room(scratch, length)?;
@@ -65,7 +79,7 @@ fn try_answer<'a>(
         }
         MemoryRequest::Hash => MemoryReply::Hash(hash::of_guest(platform, map)?),
         #[cfg(feature = "fault-injection")]
-        MemoryRequest::EndAtNextRequest => MemoryReply::Done,
+        MemoryRequest::EndAfterWrites { .. } => MemoryReply::Done,
         MemoryRequest::HiddenAccesses => MemoryReply::Count(guards::hidden_accesses(platform)),
     })
 }
@@ -116,7 +130,7 @@ mod tests {
         machine.map_page(0x7000, 0x5_0000, true);
         let space = machine.address_space();
         let data = &[1, 2, 3];
-        let write = MemoryRequest::Write { space, address: 0x7004, text: false, data };
+        let write = MemoryRequest::Write { space, address: 0x7004, data };
         ask(&mut machine, write, |reply| {
             assert_eq!(reply, MemoryReply::Done);
         });
@@ -188,7 +202,7 @@ mod tests {
                 MemoryRequest::Translate { space, address },
                 MemoryRequest::Read { space, address, length },
                 MemoryRequest::Fetch { space, address, length: length as u8 },
-                MemoryRequest::Write { space, address, text: true, data: &[0; 32] },
+                MemoryRequest::Write { space, address, data: &[0; 32] },
                 MemoryRequest::ReadPhysical { gpa: address, length: length % 64 },
                 MemoryRequest::CopyPhysical { from: address, to: other, length: other },
                 MemoryRequest::Guard { gpa: address, on: true },

@@ -9,7 +9,7 @@ use crate::map::GuestMap;
 use crate::platform::Platform;
 
 /// A range of a message's payload touches no more pages.
-const PIECES: usize = 2;
+pub const PIECES: usize = 2;
 
 /// A piece of a guest-virtual range that lies on one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

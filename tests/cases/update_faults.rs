@@ -267,8 +267,9 @@ fn every_step_hashed() -> Result<(), Failed> {
 /// stays in force.
 const ENDS: [(&str, u8); 2] = [("liveupdate", 2), ("memory", 3)];
 
-/// Steps in which a task ends: in the journal before the stop, and in the stop after a write.
-const STEPS_OF_END: [(u16, [u8; 3]); 2] = [(3, [1, 7, 9]), (5, [1, 3, 4])];
+/// Steps in which a task ends: before the stop, in it before a write, and in it between the writes
+/// of two functions.
+const STEPS_OF_END: [(u16, [u8; 3]); 2] = [(3, [1, 11, 16]), (5, [1, 3, 5])];
 
 fn tasks_script() -> Script {
     let mut script = Script::new()

@@ -59,7 +59,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(0, &VcpuRequest::Run { registers: &[7; 232], event: None }),
         seed(2, &MachineRequest::Stop { deadline: 300 }),
         seed(6, &LogRequest::Write { text: "some text" }),
-        seed(14, &MemoryRequest::Write { space, address: 0x2000, text: true, data: &[1, 2, 3] }),
+        seed(14, &MemoryRequest::Write { space, address: 0x2000, data: &[1, 2, 3] }),
         seed(14, &MemoryRequest::CopyPhysical { from: 1, to: 2, length: 3 }),
         seed(15, &MemoryReply::Bytes { data: &[9; 100] }),
         seed(16, &LiveupdateRequest::Hypercall { number: 3, arguments, space, again: true }),

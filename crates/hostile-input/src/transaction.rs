@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use lucos_transaction::engine::Which;
 use lucos_transaction::journal::{STORE_MIN, StoreError};
-use lucos_transaction::machine::Target;
-use lucos_transaction::patch::CODE_MAX;
+use lucos_transaction::machine::{Difference, Place, PlaceError, Target};
+use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
 use lucos_transaction::{Engine, FunctionPlan, Machine, MachineError, Plan, Store};
 
 use crate::input::Input;
@@ -55,15 +55,38 @@ impl Machine for Shared {
         Ok(())
     }
 
-    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
+    fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError> {
+        let mut world = self.0.borrow_mut();
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            let failed = |error| PlaceError { place, error };
+            let range = world.range(*address, bytes.len()).map_err(failed)?;
+            if !world.works() {
+                return Err(failed(MachineError::Failed));
+            }
+            let mut pairs = world.memory[range].iter().zip(*bytes);
+            if let Some(offset) = pairs.position(|(now, then)| now != then) {
+                return Ok(Some(Difference { place, offset }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError> {
         let mut world = self.0.borrow_mut();
         assert!(world.stopped, "code is written while the guest runs");
-        assert!(bytes.len() <= CODE_MAX, "more is written than a redirection");
-        let range = world.range(address, bytes.len())?;
-        if !world.works() {
-            return Err(MachineError::Failed);
+        assert!(places.len() <= FUNCTIONS_MAX, "more places than functions");
+        let mut ranges = Vec::new();
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            assert!(bytes.len() <= CODE_MAX, "more is written than a redirection");
+            let range = world.range(*address, bytes.len());
+            ranges.push(range.map_err(|error| PlaceError { place, error })?);
         }
-        world.memory[range].copy_from_slice(bytes);
+        for ((place, Place { bytes, .. }), range) in places.iter().enumerate().zip(ranges) {
+            if !world.works() {
+                return Err(PlaceError { place, error: MachineError::Failed });
+            }
+            world.memory[range].copy_from_slice(bytes);
+        }
         Ok(())
     }
 
@@ -83,11 +106,8 @@ impl Machine for Shared {
         Ok(())
     }
 
-    fn stopped_at(
-        &mut self,
-        is_wanted: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Option<u64>, MachineError> {
-        Ok(Some(0x1000).filter(|&rip| is_wanted(rip)))
+    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError> {
+        Ok(vec![0x1000])
     }
 
     fn intercept(&mut self, _: bool) -> Result<(), MachineError> {

@@ -2,11 +2,12 @@
 //!
 //! The kernel carries these messages without reading them, so they are no part of the trusted base.
 
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "fault-injection")]
 pub mod injection;
+pub mod places;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,15 +40,31 @@ pub enum MemoryRequest<'a> {
         /// 1 to 15.
         length: u8,
     },
+    /// Compares code with what it should be.
+    CompareCode {
+        /// The address space.
+        space: AddressSpace,
+        /// [`places`]: where what should be.
+        #[serde(with = "serde_bytes")]
+        places: &'a [u8],
+    },
+    /// Writes code, also where the guest itself may not write. Nothing is written unless all of it
+    /// can be. Writing the same again is no error: a task that ended in the middle may be asked
+    /// again.
+    WriteCode {
+        /// The address space.
+        space: AddressSpace,
+        /// [`places`]: what to write where, in this order.
+        #[serde(with = "serde_bytes")]
+        places: &'a [u8],
+    },
     /// Writes bytes at a guest-virtual address; all or none. Refused where the guest itself may
-    /// not write, unless `text` says that read-only memory is meant.
+    /// not write.
     Write {
         /// The address space.
         space: AddressSpace,
         /// The address.
         address: u64,
-        /// Read-only pages are meant.
-        text: bool,
         /// At most [`lucos_abi::message::PAYLOAD_MAX`].
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
@@ -97,9 +114,13 @@ pub enum MemoryRequest<'a> {
     Hash,
     /// How often the guest wrote to memory that LUCOS hides, or executed there.
     HiddenAccesses,
-    /// `memory` ends when it is asked the next time. For tests.
+    /// `memory` ends in the next request: when it has written to the guest's memory so many more
+    /// times, or at once. For tests.
     #[cfg(feature = "fault-injection")]
-    EndAtNextRequest,
+    EndAfterWrites {
+        /// How many.
+        writes: u32,
+    },
 }
 
 /// Whose page tables translate an address.
@@ -148,6 +169,20 @@ pub enum MemoryReply<'a> {
     Count(u64),
     /// It cannot be done, and nothing changed.
     Failed(MemoryError),
+    /// It cannot be done at one of several places, and nothing changed.
+    FailedAt {
+        /// Number of the place, from 0.
+        place: u32,
+        /// Why.
+        error: MemoryError,
+    },
+    /// The code at one of several places is not what it should be.
+    Differs {
+        /// Number of the first such place, from 0.
+        place: u32,
+        /// The first byte of it that differs.
+        offset: u32,
+    },
 }
 
 /// Why `memory` cannot do what was asked.
@@ -170,7 +205,7 @@ pub enum MemoryError {
         /// The address.
         address: u64,
     },
-    /// Too many bytes asked for.
+    /// Too many bytes asked for, or not places of code.
     TooLong,
     /// All guards are in use.
     NoMoreGuards,

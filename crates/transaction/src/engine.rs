@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use lucos_guest_interface::{ErrorCode, Fault};
 
 use crate::journal::{Head, Journal, JournalError, Presence, Store};
-use crate::machine::{Machine, Target};
+use crate::machine::{Machine, Place, PlaceError, Target};
 use crate::patch::{Function, Patch, PatchState, SiteState};
 
 pub use jump::Which;
@@ -198,9 +198,19 @@ fn target(function: &Function) -> Option<Target> {
     })
 }
 
+/// An error at a place, when the places are those of the entries.
+fn at_item(PlaceError { place, error }: PlaceError) -> Fault {
+    error.fault(item(place))
+}
+
 /// An error of the machine that no single entry is to blame for.
 fn general(error: crate::machine::MachineError) -> Fault {
     error.fault(lucos_guest_interface::call::NO_ITEM)
+}
+
+/// Writes code at one place.
+fn write_one(machine: &mut impl Machine, address: u64, bytes: &[u8]) -> Result<(), Fault> {
+    machine.write(&[Place { address, bytes }]).map_err(|error| general(error.error))
 }
 
 /// The number of an entry; there are at most 64.

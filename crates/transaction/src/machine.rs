@@ -1,5 +1,7 @@
 //! What a transaction needs of the machine.
 
+use alloc::vec::Vec;
+
 use lucos_guest_interface::{ErrorCode, Fault};
 
 /// Why the machine did not do something.
@@ -30,6 +32,33 @@ impl MachineError {
     }
 }
 
+/// Bytes of code at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// Where.
+    pub address: u64,
+    /// What is or should be there, 1 to [`crate::patch::CODE_MAX`] bytes.
+    pub bytes: &'a [u8],
+}
+
+/// An error at one of several places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceError {
+    /// Number of the place, from 0.
+    pub place: usize,
+    /// What it is.
+    pub error: MachineError,
+}
+
+/// A byte that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Number of the place, from 0.
+    pub place: usize,
+    /// The byte's number in it.
+    pub offset: usize,
+}
+
 /// The guest's memory and processors, for one call of the guest.
 ///
 /// Addresses are guest-virtual, in the kernel's part of the address space.
@@ -40,11 +69,19 @@ pub trait Machine {
     /// [`MachineError::NotMapped`], [`MachineError::Failed`]
     fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MachineError>;
 
-    /// Writes code; all bytes or none. At most [`crate::patch::CODE_MAX`] bytes.
+    /// Looks whether code is what it should be; tells the first byte that is not. At most
+    /// [`crate::patch::FUNCTIONS_MAX`] places.
     ///
     /// # Errors
     /// [`MachineError::NotMapped`], [`MachineError::Failed`]
-    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError>;
+    fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError>;
+
+    /// Writes code, place by place. At most [`crate::patch::FUNCTIONS_MAX`] places.
+    ///
+    /// # Errors
+    /// [`MachineError::NotMapped`], and nothing is written; [`MachineError::Failed`], and some of
+    /// the first places may be written.
+    fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError>;
 
     /// Stops the guest on all other processors.
     ///
@@ -59,14 +96,11 @@ pub trait Machine {
     /// [`MachineError::Failed`]
     fn resume(&mut self) -> Result<(), MachineError>;
 
-    /// The first instruction pointer of a stopped processor for which `is_wanted` holds.
+    /// The instruction pointers of all stopped processors that run.
     ///
     /// # Errors
     /// [`MachineError::Failed`]
-    fn stopped_at(
-        &mut self,
-        is_wanted: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Option<u64>, MachineError>;
+    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError>;
 
     /// Whether invalid opcodes of the guest come to LUCOS, from now on and on all processors. Only
     /// called in a stop.

@@ -13,6 +13,7 @@ use lucos_guest_interface::{ErrorCode, name};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
+use lucos_transaction::machine::{Difference, Place, PlaceError};
 
 pub(super) const SPACE: AddressSpace = AddressSpace { root: 0x1000, five_levels: false };
 pub(super) const NONCE: u64 = 0x1234_5678;
@@ -177,13 +178,39 @@ impl Platform for Guest {
         &mut self,
         _space: AddressSpace,
         address: u64,
-        text: bool,
         bytes: &[u8],
     ) -> Result<(), MachineError> {
         assert!(bytes.len() <= lucos_abi::message::PAYLOAD_MAX);
-        assert!(!text || self.stopped, "code written while the guest runs");
-        self.check(address, bytes.len(), !text)?;
+        self.check(address, bytes.len(), true)?;
         self.poke(address, bytes);
+        Ok(())
+    }
+
+    fn compare_code(
+        &mut self,
+        _space: AddressSpace,
+        places: &[Place<'_>],
+    ) -> Result<Option<Difference>, PlaceError> {
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            self.check(*address, bytes.len(), false)
+                .map_err(|error| PlaceError { place, error })?;
+            let now = self.peek(*address, bytes.len());
+            if let Some(offset) = now.iter().zip(*bytes).position(|(now, then)| now != then) {
+                return Ok(Some(Difference { place, offset }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write_code(&mut self, _space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError> {
+        assert!(self.stopped, "code written while the guest runs");
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            self.check(*address, bytes.len(), false)
+                .map_err(|error| PlaceError { place, error })?;
+        }
+        for Place { address, bytes } in places {
+            self.poke(*address, bytes);
+        }
         Ok(())
     }
 

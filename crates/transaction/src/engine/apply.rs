@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use lucos_guest_interface::{ErrorCode, Fault};
 
-use super::{Engine, item, stopped};
+use super::{Engine, at_item, general, item, stopped, write_one};
 use crate::journal::Store;
-use crate::machine::Machine;
+use crate::machine::{Difference, Machine, Place};
 use crate::patch::{
     DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, Plan,
     SiteState, Times,
@@ -182,16 +182,13 @@ impl<S: Store> Engine<S> {
             return Err(Fault::new(ErrorCode::Internal, 0));
         };
         let slot = patch.slot;
-        let functions = patch.functions.clone();
-        for (index, function) in functions.iter().enumerate() {
-            verify(machine, index, &function.plan)?;
-        }
+        verify(machine, &patch.functions)?;
         let result = self
             .intercept(machine, true)
-            .and_then(|()| self.write_traps(machine, &functions))
+            .and_then(|()| self.write_traps(machine))
             .and_then(|()| self.journal.set_patch(slot, PatchState::Applied));
         if let Err(fault) = result {
-            self.take_back(machine, &functions);
+            self.take_back(machine);
             return Err(fault);
         }
         if let Some(patch) = self.patches.last_mut() {
@@ -200,29 +197,25 @@ impl<S: Store> Engine<S> {
                 function.state = SiteState::Trap;
             }
         }
-        for function in &functions {
-            self.publish(machine, function.plan.site, true);
-        }
+        self.publish_last(machine, true);
         Ok(())
     }
 
-    fn write_traps<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        functions: &[Function],
-    ) -> Result<(), Fault> {
-        for (index, function) in functions.iter().enumerate() {
-            machine
-                .write(function.plan.site, &[self.trap])
-                .map_err(|error| error.fault(item(index)))?;
+    fn write_traps<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+        let functions = self.patches.last().map_or(&[][..], |patch| &patch.functions);
+        for function in functions {
             // Matters only once the patch is applied.
             self.journal.set_function(function.slot, SiteState::Trap)?;
         }
-        Ok(())
+        let trap = [self.trap];
+        let place = |function: &Function| Place { address: function.plan.site, bytes: &trap };
+        let places: Vec<Place<'_>> = functions.iter().map(place).collect();
+        machine.write(&places).map_err(at_item)
     }
 
     /// Takes back what the last patch wrote, in the stop in which it was written.
-    fn take_back<M: Machine>(&mut self, machine: &mut M, functions: &[Function]) {
+    fn take_back<M: Machine>(&mut self, machine: &mut M) {
+        let functions = self.patches.last().map_or(&[][..], |patch| &patch.functions);
         let clean = functions
             .iter()
             .rev()
@@ -231,15 +224,21 @@ impl<S: Store> Engine<S> {
             // The traps that are left stay in the journal, and lead where they say, until
             // `recover` can take them back.
             self.unfinished = true;
-            for function in functions {
-                self.publish(machine, function.plan.site, false);
-            }
+            self.publish_last(machine, false);
             return;
         }
         if let Some(patch) = self.patches.last_mut() {
             patch.state = PatchState::Free;
         }
         self.intercept_if_needed(machine);
+    }
+
+    /// Tells the machine where the traps of the last patch lead.
+    fn publish_last(&self, machine: &mut impl Machine, is_new: bool) {
+        let functions = self.patches.last().map_or(&[][..], |patch| &patch.functions);
+        for function in functions {
+            self.publish(machine, function.plan.site, is_new);
+        }
     }
 
     /// Forgets the last patch after a failed apply, unless some of it is left in memory.
@@ -261,18 +260,20 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// Checks that the bytes at a site are still those that were found.
-fn verify<M: Machine>(machine: &mut M, index: usize, plan: &FunctionPlan) -> Result<(), Fault> {
-    let mut bytes = plan.found.clone();
-    machine.read(plan.site, &mut bytes).map_err(|error| error.fault(item(index)))?;
-    let pairs = bytes.iter().zip(&plan.found);
-    match pairs.into_iter().position(|(now, then)| now != then) {
-        Some(offset) => {
-            let address = plan.site.saturating_add(offset as u64);
-            Err(Fault::at(ErrorCode::SiteForeign, item(index), address))
-        }
-        None => Ok(()),
-    }
+/// Checks that the bytes at all sites are still those that were found.
+fn verify<M: Machine>(machine: &mut M, functions: &[Function]) -> Result<(), Fault> {
+    let places: Vec<Place<'_>> = functions.iter().map(found).collect();
+    let Some(Difference { place, offset }) = machine.compare(&places).map_err(at_item)? else {
+        return Ok(());
+    };
+    let site = functions.get(place).map_or(0, |function| function.plan.site);
+    let address = site.saturating_add(offset as u64);
+    Err(Fault::at(ErrorCode::SiteForeign, item(place), address))
+}
+
+/// The bytes that were found at a site.
+fn found(function: &Function) -> Place<'_> {
+    Place { address: function.plan.site, bytes: &function.plan.found }
 }
 
 /// Puts the first byte back where the trap stands.
@@ -285,10 +286,9 @@ pub(super) fn remove_trap<M: Machine>(
         return Ok(());
     };
     let mut now = [0];
-    let failed = super::general;
-    machine.read(plan.site, &mut now).map_err(failed)?;
+    machine.read(plan.site, &mut now).map_err(general)?;
     if now == [trap] && original != trap {
-        machine.write(plan.site, &[original]).map_err(failed)?;
+        write_one(machine, plan.site, &[original])?;
     }
     Ok(())
 }

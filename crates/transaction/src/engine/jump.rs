@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
+use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{ErrorCode, Fault};
 
-use super::{Engine, item, stopped};
+use super::{Engine, general, item, stopped};
 use crate::journal::Store;
-use crate::machine::Machine;
-use crate::patch::{FunctionPlan, Patch, SiteState};
+use crate::machine::{Difference, Machine, MachineError, Place, PlaceError};
+use crate::patch::{Code, Function, Patch, SiteState};
 
 /// Which functions of a patch get their jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,83 +108,141 @@ impl<S: Store> Engine<S> {
         Ok(true)
     }
 
-    /// Converts functions one by one. In a stop. Returns how many, and the first obstacle.
+    /// Converts those functions that nothing stands in the way of. In a stop. Returns how many, and
+    /// the first obstacle.
     fn convert<M: Machine>(
         &mut self,
         machine: &mut M,
         position: usize,
         wanted: &[usize],
     ) -> Result<(usize, Option<Fault>), Fault> {
-        let mut converted = 0;
-        let mut obstacle = None;
-        for &index in wanted {
-            match self.convert_one(machine, position, index) {
-                Ok(()) => converted += 1,
-                Err(fault) => obstacle = obstacle.or(Some(fault)),
-            }
-            if self.unfinished {
-                break;
-            }
+        let mut windows = self.windows(position, wanted);
+        let mut obstacle = leave_occupied_out(machine, &mut windows).map_err(general)?;
+        let changed = leave_changed_out(machine, &mut windows);
+        obstacle = obstacle.or(changed);
+        if windows.is_empty() {
+            return Ok((0, obstacle));
         }
-        self.intercept_if_needed(machine);
-        Ok((converted, obstacle))
-    }
-
-    fn convert_one<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        position: usize,
-        index: usize,
-    ) -> Result<(), Fault> {
-        let number = item(index);
-        let function = self.patches.get(position).and_then(|patch| patch.functions.get(index));
-        let function = function.ok_or(Fault::at(ErrorCode::UnknownFunction, number, 0))?.clone();
-        let plan = &function.plan;
-        check_window(machine, number, plan, self.trap)?;
-
-        self.journal.set_function(function.slot, SiteState::Jumping)?;
-        let written = machine.write(plan.site, &plan.jump).map_err(|error| error.fault(number));
-        let done = written.and_then(|()| self.journal.set_function(function.slot, SiteState::Jump));
+        let done = self.write_jumps(machine, &windows);
         let state = match done {
             Ok(()) => SiteState::Jump,
-            Err(_) => {
-                let restored = machine.write(plan.site, &plan.trapped(self.trap)).is_ok()
-                    && self.journal.set_function(function.slot, SiteState::Trap).is_ok();
-                self.unfinished |= !restored;
-                if restored { SiteState::Trap } else { SiteState::Jumping }
-            }
+            Err(_) => self.put_traps_back(machine, &windows),
         };
-        let patch = self.patches.get_mut(position);
-        if let Some(function) = patch.and_then(|patch| patch.functions.get_mut(index)) {
-            function.state = state;
+        if let Some(patch) = self.patches.get_mut(position) {
+            for window in &windows {
+                if let Some(function) = patch.functions.get_mut(window.index) {
+                    function.state = state;
+                }
+            }
         }
-        self.publish(machine, plan.site, false);
-        done
+        for window in &windows {
+            self.publish(machine, window.site, false);
+        }
+        self.intercept_if_needed(machine);
+        match done {
+            Ok(()) => Ok((windows.len(), obstacle)),
+            Err(fault) => Ok((0, obstacle.or(Some(fault)))),
+        }
+    }
+
+    fn windows(&self, position: usize, wanted: &[usize]) -> Vec<Window> {
+        let functions = self.patches.get(position).map_or(&[][..], |patch| &patch.functions);
+        let window = |&index: &usize| {
+            let Function { slot, plan, .. } = functions.get(index)?;
+            let (jump, trapped) = (plan.jump.clone(), plan.trapped(self.trap));
+            Some(Window { index, slot: *slot, site: plan.site, jump, trapped })
+        };
+        wanted.iter().filter_map(window).collect()
+    }
+
+    fn write_jumps<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        windows: &[Window],
+    ) -> Result<(), Fault> {
+        for window in windows {
+            self.journal.set_function(window.slot, SiteState::Jumping)?;
+        }
+        let at = |place: usize| windows.get(place).map_or(NO_ITEM, |window| item(window.index));
+        machine
+            .write(&places(windows, |window| &window.jump))
+            .map_err(|PlaceError { place, error }| error.fault(at(place)))?;
+        for window in windows {
+            self.journal.set_function(window.slot, SiteState::Jump)?;
+        }
+        Ok(())
+    }
+
+    /// Undoes jumps of which some may be written, in the stop in which they were. Returns what the
+    /// journal says then.
+    fn put_traps_back<M: Machine>(&mut self, machine: &mut M, windows: &[Window]) -> SiteState {
+        let restored = machine.write(&places(windows, |window| &window.trapped)).is_ok()
+            && windows
+                .iter()
+                .all(|window| self.journal.set_function(window.slot, SiteState::Trap).is_ok());
+        self.unfinished |= !restored;
+        if restored { SiteState::Trap } else { SiteState::Jumping }
     }
 }
 
-/// Checks that nobody stands in the window and that its bytes are the trap and what was found.
-fn check_window<M: Machine>(
+/// A window that is to get its jump.
+struct Window {
+    /// The function's number in its patch.
+    index: usize,
+    /// The function's place in the journal.
+    slot: usize,
+    site: u64,
+    jump: Code,
+    /// What stands there before: the trap, and what was found behind it.
+    trapped: Code,
+}
+
+fn places(windows: &[Window], bytes: impl Fn(&Window) -> &Code) -> Vec<Place<'_>> {
+    windows.iter().map(|window| Place { address: window.site, bytes: bytes(window) }).collect()
+}
+
+/// Leaves out the windows in which a processor stands; the first of them as an obstacle.
+fn leave_occupied_out<M: Machine>(
     machine: &mut M,
-    index: u32,
-    plan: &FunctionPlan,
-    trap: u8,
-) -> Result<(), Fault> {
-    let failed = |error: crate::machine::MachineError| error.fault(index);
-    let length = plan.jump.len() as u64;
-    let mut inside = |rip: u64| (1..length).contains(&rip.wrapping_sub(plan.site));
-    if let Some(rip) = machine.stopped_at(&mut inside).map_err(failed)? {
-        return Err(Fault::at(ErrorCode::WindowOccupied, index, rip));
-    }
-    let expected = plan.trapped(trap);
-    let mut now = expected.clone();
-    machine.read(plan.site, &mut now).map_err(failed)?;
-    let differs = now.iter().zip(&expected).position(|(now, then)| now != then);
-    match differs {
-        Some(offset) => {
-            let address = plan.site.saturating_add(offset as u64);
-            Err(Fault::at(ErrorCode::SiteChanged, index, address))
+    windows: &mut Vec<Window>,
+) -> Result<Option<Fault>, MachineError> {
+    let mut obstacle = None;
+    let pointers = machine.stopped_at()?;
+    windows.retain(|window| {
+        let length = window.jump.len() as u64;
+        let is_inside = |rip: &&u64| (1..length).contains(&rip.wrapping_sub(window.site));
+        let Some(&rip) = pointers.iter().find(is_inside) else {
+            return true;
+        };
+        obstacle.get_or_insert(Fault::at(ErrorCode::WindowOccupied, item(window.index), rip));
+        false
+    });
+    Ok(obstacle)
+}
+
+/// Leaves out the windows whose bytes are not the trap and what was found; the first of them as an
+/// obstacle.
+fn leave_changed_out<M: Machine>(machine: &mut M, windows: &mut Vec<Window>) -> Option<Fault> {
+    let mut obstacle = None;
+    while !windows.is_empty() {
+        let (place, problem) = match machine.compare(&places(windows, |window| &window.trapped)) {
+            Ok(None) => break,
+            Ok(Some(Difference { place, offset })) => (place, Ok(offset)),
+            Err(PlaceError { place, error }) => (place, Err(error)),
+        };
+        if place >= windows.len() {
+            windows.clear();
+            return obstacle.or(Some(Fault::new(ErrorCode::Internal, 0)));
         }
-        None => Ok(()),
+        let window = windows.remove(place);
+        let index = item(window.index);
+        obstacle.get_or_insert(match problem {
+            Ok(offset) => {
+                let address = window.site.saturating_add(offset as u64);
+                Fault::at(ErrorCode::SiteChanged, index, address)
+            }
+            Err(error) => error.fault(index),
+        });
     }
+    obstacle
 }

@@ -3,7 +3,7 @@
 use lucos_guest_interface::Fault;
 
 use super::apply::remove_trap;
-use super::{Engine, general, stopped};
+use super::{Engine, general, stopped, write_one};
 use crate::journal::Store;
 use crate::machine::Machine;
 use crate::patch::{Code, Function, PatchState, SiteState};
@@ -107,7 +107,7 @@ impl<S: Store> Engine<S> {
             false => SiteState::Trap,
         };
         if state == SiteState::Trap && now != trapped && is_mixed(&now, &plan.jump, &trapped) {
-            machine.write(plan.site, &trapped).map_err(general)?;
+            write_one(machine, plan.site, &trapped)?;
         }
         self.journal.set_function(function.slot, state)?;
         Ok(state)
@@ -126,7 +126,7 @@ impl<S: Store> Engine<S> {
             SiteState::Jumping | SiteState::Jump => {
                 let now = bytes_at(machine, plan.site, plan.jump.len())?;
                 if now != plan.found && is_mixed(&now, &plan.jump, &plan.found) {
-                    machine.write(plan.site, &plan.found).map_err(general)?;
+                    write_one(machine, plan.site, &plan.found)?;
                 }
                 Ok(())
             }

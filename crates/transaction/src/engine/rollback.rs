@@ -1,10 +1,12 @@
 //! Taking an update back.
 
+use alloc::vec::Vec;
+
 use lucos_guest_interface::{ErrorCode, Fault};
 
-use super::{Engine, item, stopped};
+use super::{Engine, at_item, item, stopped};
 use crate::journal::Store;
-use crate::machine::Machine;
+use crate::machine::{Difference, Machine, Place};
 use crate::patch::{Code, Function, Patch, PatchState, SiteState};
 
 impl<S: Store> Engine<S> {
@@ -63,13 +65,14 @@ impl<S: Store> Engine<S> {
 
     /// Puts the old bytes back. In a stop.
     fn restore<M: Machine>(&mut self, machine: &mut M, position: usize) -> Result<(), Fault> {
-        let patch = self.patches.get(position);
-        let patch = patch.ok_or(Fault::new(ErrorCode::UnknownPatch, 0))?.clone();
-        for (index, function) in patch.functions.iter().enumerate() {
-            verify_ours(machine, index, function, self.trap)?;
-        }
+        let unknown = Fault::new(ErrorCode::UnknownPatch, 0);
+        let patch = self.patches.get(position).ok_or(unknown)?;
+        let slot = patch.slot;
+        let sites: Vec<Site> =
+            patch.functions.iter().map(|function| Site::of(function, self.trap)).collect();
+        verify_ours(machine, &sites)?;
         // From here on a crash is mended by completing the rollback.
-        self.journal.set_patch(patch.slot, PatchState::RollingBack)?;
+        self.journal.set_patch(slot, PatchState::RollingBack)?;
         let uncovers_trap =
             patch.functions.iter().any(|function| function.plan.found.first() == Some(&self.trap));
         let intercepted = match uncovers_trap {
@@ -77,10 +80,10 @@ impl<S: Store> Engine<S> {
             false => Ok(()),
         };
         let done = intercepted
-            .and_then(|()| write_back(machine, &patch, self.trap))
-            .and_then(|()| self.journal.set_patch(patch.slot, PatchState::RolledBack));
+            .and_then(|()| machine.write(&places(&sites, |site| &site.original)).map_err(at_item))
+            .and_then(|()| self.journal.set_patch(slot, PatchState::RolledBack));
         if let Err(fault) = done {
-            self.put_back(machine, position, &patch);
+            self.put_back(machine, position, &sites);
             return Err(fault);
         }
         self.note_rolled_back(machine, position);
@@ -89,7 +92,7 @@ impl<S: Store> Engine<S> {
 
     /// Everything that follows once the old bytes are back and the journal says so.
     pub(super) fn note_rolled_back<M: Machine>(&mut self, machine: &mut M, position: usize) {
-        let mut sites = alloc::vec::Vec::new();
+        let mut sites = Vec::new();
         if let Some(patch) = self.patches.get_mut(position) {
             patch.state = PatchState::RolledBack;
             for function in &mut patch.functions {
@@ -104,58 +107,55 @@ impl<S: Store> Engine<S> {
     }
 
     /// Undoes a rollback that failed, in the stop in which it was tried.
-    fn put_back<M: Machine>(&mut self, machine: &mut M, position: usize, patch: &Patch) {
-        let written = patch.functions.iter().all(|function| {
-            let (_, ours) = ours(function, self.trap);
-            machine.write(function.plan.site, &ours).is_ok()
-        });
-        let clean = written && self.journal.set_patch(patch.slot, PatchState::Applied).is_ok();
+    fn put_back<M: Machine>(&mut self, machine: &mut M, position: usize, sites: &[Site]) {
+        let Some(patch) = self.patches.get_mut(position) else {
+            return;
+        };
+        let clean = machine.write(&places(sites, |site| &site.ours)).is_ok()
+            && self.journal.set_patch(patch.slot, PatchState::Applied).is_ok();
         if !clean {
             // The journal says that it is being rolled back; `recover` completes that.
             self.unfinished = true;
-            if let Some(patch) = self.patches.get_mut(position) {
-                patch.state = PatchState::RollingBack;
-            }
+            patch.state = PatchState::RollingBack;
         }
         self.intercept_if_needed(machine);
     }
 }
 
-/// The bytes that a rollback writes at a site, and those that are ours there.
-fn ours(function: &Function, trap: u8) -> (Code, Code) {
-    let mut original = function.plan.found.clone();
-    match function.state {
-        SiteState::Jump => (original, function.plan.jump.clone()),
-        // Behind the trap's one byte the code is the guest's own business.
-        SiteState::Original | SiteState::Trap | SiteState::Jumping => {
-            original.truncate(1);
-            (original, [trap].into_iter().collect())
-        }
+/// What a rollback does at a site.
+struct Site {
+    address: u64,
+    /// The bytes that it writes.
+    original: Code,
+    /// Those that are ours there.
+    ours: Code,
+}
+
+impl Site {
+    fn of(function: &Function, trap: u8) -> Self {
+        let address = function.plan.site;
+        let mut original = function.plan.found.clone();
+        let ours = match function.state {
+            SiteState::Jump => function.plan.jump.clone(),
+            // Behind the trap's one byte the code is the guest's own business.
+            SiteState::Original | SiteState::Trap | SiteState::Jumping => {
+                original.truncate(1);
+                [trap].into_iter().collect()
+            }
+        };
+        Self { address, original, ours }
     }
 }
 
-fn verify_ours<M: Machine>(
-    machine: &mut M,
-    index: usize,
-    function: &Function,
-    trap: u8,
-) -> Result<(), Fault> {
-    let (_, ours) = ours(function, trap);
-    let mut now = ours.clone();
-    machine.read(function.plan.site, &mut now).map_err(|error| error.fault(item(index)))?;
-    match now.iter().zip(&ours).position(|(now, ours)| now != ours) {
-        Some(offset) => {
-            let address = function.plan.site.saturating_add(offset as u64);
-            Err(Fault::at(ErrorCode::SiteChanged, item(index), address))
-        }
-        None => Ok(()),
-    }
+fn places(sites: &[Site], bytes: impl Fn(&Site) -> &Code) -> Vec<Place<'_>> {
+    sites.iter().map(|site| Place { address: site.address, bytes: bytes(site) }).collect()
 }
 
-fn write_back<M: Machine>(machine: &mut M, patch: &Patch, trap: u8) -> Result<(), Fault> {
-    for (index, function) in patch.functions.iter().enumerate() {
-        let (original, _) = ours(function, trap);
-        machine.write(function.plan.site, &original).map_err(|error| error.fault(item(index)))?;
-    }
-    Ok(())
+fn verify_ours<M: Machine>(machine: &mut M, sites: &[Site]) -> Result<(), Fault> {
+    let ours = places(sites, |site| &site.ours);
+    let Some(Difference { place, offset }) = machine.compare(&ours).map_err(at_item)? else {
+        return Ok(());
+    };
+    let address = sites.get(place).map_or(0, |site| site.address);
+    Err(Fault::at(ErrorCode::SiteChanged, item(place), address.saturating_add(offset as u64)))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::engine::Engine;
 use crate::journal::{Store, StoreError};
-use crate::machine::{Machine, MachineError, Target};
+use crate::machine::{Difference, Machine, MachineError, Place, PlaceError, Target};
 use crate::patch::{FunctionPlan, Patch, Plan, SiteState};
 
 pub(super) const TRAP: u8 = 0x06;
@@ -222,16 +222,38 @@ impl Machine for Shared {
         Ok(())
     }
 
-    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
+    fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError> {
+        let mut world = self.0.borrow_mut();
+        let at = |place| move |error| PlaceError { place, error };
+        world.step().map_err(|_| at(0)(MachineError::Failed))?;
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            let range = world.range(*address, bytes.len()).map_err(at(place))?;
+            let mut pairs = world.memory[range].iter().zip(*bytes);
+            if let Some(offset) = pairs.position(|(now, then)| now != then) {
+                return Ok(Some(Difference { place, offset }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Each place is a step.
+    fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError> {
         let mut world = self.0.borrow_mut();
         assert!(world.stopped || world.crashed, "code written while the guest runs");
-        let range = world.range(address, bytes.len())?;
-        let (written, result) = match world.step() {
-            Ok(()) => (bytes.len(), Ok(())),
-            Err(written) => (written.min(bytes.len()), Err(MachineError::Failed)),
-        };
-        world.memory[range.start..range.start + written].copy_from_slice(&bytes[..written]);
-        result
+        let at = |place| move |error| PlaceError { place, error };
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            world.range(*address, bytes.len()).map_err(at(place))?;
+        }
+        for (place, Place { address, bytes }) in places.iter().enumerate() {
+            let range = world.range(*address, bytes.len()).map_err(at(place))?;
+            let (written, result) = match world.step() {
+                Ok(()) => (bytes.len(), Ok(())),
+                Err(written) => (written.min(bytes.len()), Err(MachineError::Failed)),
+            };
+            world.memory[range.start..range.start + written].copy_from_slice(&bytes[..written]);
+            result.map_err(at(place))?;
+        }
+        Ok(())
     }
 
     fn stop(&mut self) -> Result<(), MachineError> {
@@ -253,14 +275,11 @@ impl Machine for Shared {
         Ok(())
     }
 
-    fn stopped_at(
-        &mut self,
-        is_wanted: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<Option<u64>, MachineError> {
+    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError> {
         let mut world = self.0.borrow_mut();
         assert!(world.stopped || world.crashed);
         world.step().map_err(|_| MachineError::Failed)?;
-        Ok(world.processors.iter().copied().find(|rip| is_wanted(*rip)))
+        Ok(world.processors.clone())
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
