@@ -15,28 +15,17 @@ struct Test {
     name: &'static str,
     /// Which figures it is about: the first words of their names.
     words: &'static [&'static str],
-    /// Whether the targets that are not reached yet count.
-    all_targets: bool,
 }
 
-const STOPS: &[&str] = &["apply", "jump", "rollback"];
-
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 4] = [
     test("work_costs_the_same", &["bare", "ratio", "cpuid"]),
     test("only_cpuid_exits", &["idle", "load"]),
     test("memory_and_calls", &["memory", "image", "call"]),
-    test("stops_do_not_grow", STOPS),
-    Test {
-        all_targets: true,
-        ..test("targets_that_are_still_open", &["ratio", "apply", "jump", "rollback"])
-    },
+    test("stops_are_short_and_do_not_grow", &["apply", "jump", "rollback"]),
 ];
 
-/// The figures whose targets are not reached yet, by the ends of their names; see docs/limits.md.
-const OPEN: [&str; 2] = [".instructions", ".boot"];
-
 const fn test(name: &'static str, words: &'static [&'static str]) -> Test {
-    Test { name, words, all_targets: false }
+    Test { name, words }
 }
 
 /// All tests of this file. The second series takes long.
@@ -52,7 +41,7 @@ pub fn trials() -> Vec<Trial> {
                 judge(figures.as_ref()?, test)
             };
             let name = format!("figures::{series}::{}", test.name);
-            trials.push(Trial::test(name, run).with_ignored_flag(is_long || test.all_targets));
+            trials.push(Trial::test(name, run).with_ignored_flag(is_long));
         }
         let run = move || same_every_time(series);
         let name = format!("figures::{series}::same_every_time");
@@ -71,8 +60,7 @@ fn judge(result: &Value, test: Test) -> Result<(), Failed> {
     }
     let counts = |problem: &&Value| {
         let figure = problem["figure"].as_str().unwrap_or_default();
-        let is_open = problem["reason"] == "target" && OPEN.iter().any(|end| figure.ends_with(end));
-        test.words.contains(&first(figure).as_str()) && (test.all_targets || !is_open)
+        test.words.contains(&first(figure).as_str())
     };
     let problems = result["problems"].as_array().ok_or("no list of problems")?;
     equal("worse figures", problems.iter().filter(counts).collect(), Vec::<&Value>::new())
