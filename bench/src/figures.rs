@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cost::{self, Cost, STOPS};
 use crate::output::{Missing, Output};
 use crate::script::{FUNCTIONS, IDLE_SECONDS, OPERATIONS, THREADS};
 
@@ -55,9 +56,6 @@ pub fn derive(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Mi
     Ok(figures)
 }
 
-/// The stops in the life of an update: the first puts traps, the second jumps in their place.
-pub const STOPS: [&str; 3] = ["apply", "jump", "rollback"];
-
 fn stop_name(stop: &str, functions: u32, threads: u32, what: &str) -> String {
     format!("{stop}.{functions}.{threads}.{what}")
 }
@@ -94,59 +92,17 @@ fn add_stops(
     functions: u32,
     threads: u32,
 ) -> Result<(), Missing> {
-    let at = |step: &str| format!("{functions}.{threads}.{step}");
-    let cost = |from: &str, to: &str| -> Result<Cost, Missing> {
-        Ok(Cost::at(lucos, &at(to))? - Cost::at(lucos, &at(from))?)
-    };
-    let asking = Cost::at(lucos, "ask.1")? - Cost::at(lucos, "ask.0")?;
-    // A report of the patch, and asking, before and after.
-    let report = cost("settled", "shown")? - asking;
-    let rows = [
-        ("apply", cost("start", "applied")? - asking - report, "applied"),
-        ("jump", cost("applied", "settled")? - asking, "settled"),
-        ("rollback", cost("shown", "rolled")? - asking, "rolled"),
-    ];
-    for (stop, cost, after) in rows {
-        let ticks = lucos.status(&at(after), "last_stop_ticks")?;
+    let asking = Cost::of_asking(lucos, "")?;
+    let stops = cost::stops(lucos, &format!("{functions}.{threads}"), asking)?;
+    for (name, stop) in STOPS.into_iter().zip(stops) {
         for (what, value) in [
-            ("stops", cost.stops),
-            ("exits", cost.exits),
-            ("messages", cost.messages),
-            ("instructions", ticks),
+            ("stops", stop.cost.stops),
+            ("exits", stop.cost.exits),
+            ("messages", stop.cost.messages),
+            ("instructions", stop.ticks),
         ] {
-            figures.insert(stop_name(stop, functions, threads, what), value);
+            figures.insert(stop_name(name, functions, threads, what), value);
         }
     }
     Ok(())
-}
-
-/// What something cost LUCOS.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    stops: f64,
-    exits: f64,
-    messages: f64,
-}
-
-impl Cost {
-    /// What everything has cost when an answer was given.
-    fn at(output: &Output, name: &str) -> Result<Self, Missing> {
-        Ok(Self {
-            stops: output.status(name, "stops")?,
-            exits: output.exits(name)?.values().sum(),
-            messages: output.status(name, "messages")?,
-        })
-    }
-}
-
-impl std::ops::Sub for Cost {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self {
-            stops: self.stops - other.stops,
-            exits: self.exits - other.exits,
-            messages: self.messages - other.messages,
-        }
-    }
 }

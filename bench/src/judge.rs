@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::figures::{Figures, STOPS};
+use crate::cost::STOPS;
+use crate::figures::Figures;
 
 /// What a figure may be worse than the recorded one.
 const TOLERANCE: f64 = 1.01;

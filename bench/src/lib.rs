@@ -6,12 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+mod cost;
 mod figures;
 mod judge;
 mod output;
 mod recorded;
 pub mod script;
 mod table;
+pub mod updates;
 
 pub use figures::{Figures, Sizes, derive};
 pub use judge::{Problem, judge};

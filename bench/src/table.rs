@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::figures::{Figures, STOPS};
+use crate::cost::STOPS;
+use crate::figures::Figures;
 use crate::judge::target;
 use crate::script::{FUNCTIONS, OPERATIONS, THREADS};
 

@@ -39,6 +39,9 @@ pub struct BuildArgs {
     /// The module to write; its name is the patch's.
     #[arg(long, short, value_name = "FILE", default_value = "patch.ko")]
     pub output: PathBuf,
+    /// Write the same new code as a module for the kernel's own livepatch too, to compare the two.
+    #[arg(long, value_name = "FILE")]
+    pub livepatch: Option<PathBuf>,
     /// What the patch does.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -81,6 +84,7 @@ impl BuildArgs {
             kernel: self.guest_version.clone(),
             origin: self.origin(found.as_ref())?,
             output: self.output.clone(),
+            livepatch: self.livepatch.clone(),
             description: match (&self.description, &found) {
                 (None, Some(report)) => Some(report.entry.text.clone()),
                 (description, _) => description.clone(),

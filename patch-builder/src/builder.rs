@@ -18,7 +18,7 @@ use crate::image::{self, Vmlinux};
 use crate::kbuild;
 use crate::kernel_tree::{self, KernelTree};
 use crate::module_image::ModuleImage;
-use crate::patch_module::{self, PatchModule, Replaced};
+use crate::patch_module::{self, PatchModule, Redirector, Replaced};
 use crate::progress::Progress;
 use crate::references::{Exports, Resolver, Used};
 use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
@@ -50,6 +50,8 @@ pub struct Request {
     pub origin: Origin,
     /// The module to write.
     pub output: PathBuf,
+    /// The same change as a module for the kernel's own livepatch, to write too.
+    pub livepatch: Option<PathBuf>,
     /// What the patch does, for `lucos show`; where it comes from is added.
     pub description: Option<String>,
     /// `Module.symvers` of an update manager built for this kernel.
@@ -98,21 +100,27 @@ pub fn build(
         Assembly { tree: &tree, kernel: &kernel, exports: &exports, series }.make(compared)
     })?;
     progress.stage("Module", || {
-        let name = patch_module::name_of_file(&request.output);
         let text = match &request.description {
             Some(text) => format!("{text} ({origin})"),
             None => origin.clone(),
         };
-        let module = PatchModule {
-            name: &name,
-            description: &text,
-            build_id: kernel.build_id(),
-            payloads: &made.payloads,
-            functions: &made.functions,
-            keys: &made.keys,
-            spaces: &made.spaces,
+        let write = |redirector, output: &Path| {
+            let module = PatchModule {
+                redirector,
+                name: &patch_module::name_of_file(output),
+                description: &text,
+                build_id: kernel.build_id(),
+                payloads: &made.payloads,
+                functions: &made.functions,
+                keys: &made.keys,
+                spaces: &made.spaces,
+            };
+            module.build(&headers, request.manager_symbols.as_deref(), output)
         };
-        module.build(&headers, request.manager_symbols.as_deref(), &request.output)
+        if let Some(output) = &request.livepatch {
+            write(Redirector::Livepatch, output)?;
+        }
+        write(Redirector::Lucos, &request.output)
     })?;
     explanation.objects = made.objects;
     explanation.module = Some(request.output.clone());

@@ -1,5 +1,5 @@
 //! Makes the module: the new code, and the tables that `guest/include/lucos/patch.h` defines,
-//! linked by the kernel's build system.
+//! linked by the kernel's build system. With other tables it is one for the kernel's own livepatch.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::error::at;
 use crate::kernel_tree::run;
+use crate::livepatch_module;
 use crate::make::Make;
 use crate::references::Used;
 use crate::run_pre::Expected;
@@ -54,9 +55,20 @@ pub struct Replaced {
     pub expected: Option<Expected>,
 }
 
+/// Who redirects the functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirector {
+    /// LUCOS.
+    Lucos,
+    /// The kernel's own livepatch, for comparing the two.
+    Livepatch,
+}
+
 /// What becomes a module.
 #[derive(Debug)]
 pub struct PatchModule<'a> {
+    /// Who it is for.
+    pub redirector: Redirector,
     /// Name of the patch, and of the module with `_` for `-`.
     pub name: &'a str,
     /// What it does and where it comes from.
@@ -115,11 +127,10 @@ impl PatchModule<'_> {
                 write_expected(&mut text, &function.old.name, expected);
             }
         }
-        for space in self.spaces {
-            let _ = writeln!(text, "MODULE_IMPORT_NS({space});");
-        }
+        text += &self.imports();
         if !self.keys.is_empty() {
             write_keys(&mut text, self.keys);
+            text.push_str(LOAD_WITH_KEYS);
         }
         let id: Vec<String> = self.build_id.iter().map(|byte| format!("{byte:#04x}")).collect();
         let _ = writeln!(
@@ -131,6 +142,11 @@ impl PatchModule<'_> {
             id.join(", ")
         );
         Ok(text)
+    }
+
+    /// The lines that name the name spaces.
+    pub(crate) fn imports(&self) -> String {
+        self.spaces.iter().map(|space| format!("MODULE_IMPORT_NS({space});\n")).collect()
     }
 
     /// The table of expected bytes knows functions by their names only.
@@ -167,7 +183,10 @@ impl Workshop {
     /// When a name is not allowed or there are too many functions.
     pub fn add(&mut self, patch: &PatchModule<'_>) -> Result<(), crate::Error> {
         check_name(patch.name)?;
-        let source = patch.source()?;
+        let source = match patch.redirector {
+            Redirector::Lucos => patch.source()?,
+            Redirector::Livepatch => livepatch_module::source(patch),
+        };
         let module = patch.module();
         self.write(&format!("{module}_tables.c"), source.as_bytes())?;
         let mut parts = format!("{module}_tables.o");
@@ -236,9 +255,18 @@ impl Replaced {
     }
 }
 
-/// Gives each copy of a key the state of its original when the module is loaded, before the update
-/// manager hears of the patch.
-fn write_keys(text: &mut String, keys: &[CopiedKey]) {
+/// The keys are copied when the module is loaded, before the update manager hears of the patch.
+const LOAD_WITH_KEYS: &str = "\
+static int load_with_keys(struct lucos_patch *patch, struct module *module)
+{
+	copy_keys();
+	return lucos_patch_load(patch, module);
+}
+#define lucos_patch_load load_with_keys
+";
+
+/// The function `copy_keys`, which gives each copy of a key the state of its original.
+pub(crate) fn write_keys(text: &mut String, keys: &[CopiedKey]) {
     text.push_str("#include <linux/jump_label.h>\n");
     let mut steps = String::new();
     for (number, CopiedKey { original, copy }) in keys.iter().enumerate() {
@@ -255,12 +283,7 @@ fn write_keys(text: &mut String, keys: &[CopiedKey]) {
              \t\tstatic_key_disable(&copy_{number});\n"
         );
     }
-    let _ = write!(
-        text,
-        "static int load_with_keys(struct lucos_patch *patch, struct module *module)\n\
-         {{\n{steps}\treturn lucos_patch_load(patch, module);\n}}\n\
-         #define lucos_patch_load load_with_keys\n"
-    );
+    let _ = write!(text, "static void copy_keys(void)\n{{\n{steps}}}\n");
 }
 
 /// One `struct lucos_patch_expected`.
@@ -289,7 +312,7 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// A text that can stand in a C string and in the record.
-fn description(text: &str) -> String {
+pub(crate) fn description(text: &str) -> String {
     let plain = |c: char| match c {
         '"' => '\'',
         '\\' => '/',
@@ -316,9 +339,11 @@ mod tests {
             ("lucos.select.vmlinux.0.key".to_owned(), "lucos_key_key.1".to_owned());
         let mut text = String::new();
         write_keys(&mut text, &[CopiedKey { original, copy }]);
+        text.push_str(LOAD_WITH_KEYS);
         let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
         assert!(at("asm(\"lucos.select.vmlinux.0.key\")") < at("static_key_enabled(&original_0)"));
-        assert!(at("static_key_enable(&copy_0)") < at("return lucos_patch_load(patch, module)"));
+        assert!(at("static_key_enable(&copy_0)") < at("\tcopy_keys();"));
+        assert!(at("\tcopy_keys();") < at("return lucos_patch_load(patch, module)"));
         assert!(text.ends_with("#define lucos_patch_load load_with_keys\n"));
     }
 
@@ -340,6 +365,7 @@ mod tests {
             expected: Some(Expected { length: 1, bytes: [0x55; 16], mask: [0xff; 16] }),
         };
         let module = PatchModule {
+            redirector: Redirector::Lucos,
             name: "p",
             description: "",
             build_id: &[1, 2],

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::images::{self, Mode};
 use crate::size;
+use crate::updates::{self, Wanted};
 use crate::workspace::Workspace;
 
 const COMPILER: &str = "gcc-12";
@@ -24,7 +25,7 @@ const NEEDS: [Need; 3] = [
 ];
 
 /// Seconds after which a machine is ended.
-const LIMIT: &str = "900";
+pub const LIMIT: &str = "900";
 
 /// Where the recorded figures are, in the workspace.
 const RECORDED: &str = "bench/recorded.toml";
@@ -38,7 +39,11 @@ pub struct BenchArgs {
     /// Write the figures to a file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Make these figures the recorded ones for their kernel and QEMU.
+    /// Measure code updates beside the guest's own livepatch instead.
+    #[arg(long, conflicts_with = "guest")]
+    updates: bool,
+    /// Make these figures the recorded ones for their kernel and QEMU; with --updates those of the
+    /// documentation.
     #[arg(long)]
     record: bool,
     /// Install what is missing without asking.
@@ -54,6 +59,10 @@ pub struct BenchArgs {
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
     let consent = Consent::new(args.yes);
     packages::ensure(&NEEDS, consent)?;
+    if args.updates {
+        let wanted = Wanted { json: args.json.as_deref(), record: args.record };
+        return updates::run(workspace, &wanted, consent);
+    }
     let place = workspace.root.join(RECORDED);
     let mut recorded = match place.is_file() {
         true => {
@@ -100,7 +109,7 @@ fn measure(
     fs::create_dir_all(&work)?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(&work)?;
     let program = work.path().join("figures");
-    compile(&workspace.root.join("tests/guest-programs/figures.c"), &program)?;
+    compile(&[workspace.root.join("tests/guest-programs/figures.c")], &program)?;
     let modules = workspace.root.join("bench/guest-modules");
     let series = series.to_string();
     let boot = |name: &str, text: &str, bare: bool| -> Result<Output> {
@@ -133,15 +142,16 @@ fn measure(
     Ok((Pair { kernel, qemu: qemu_version()?, cpus }, figures))
 }
 
-fn compile(source: &Path, program: &Path) -> Result<()> {
+/// Compiles a program for the guest.
+pub fn compile(sources: &[PathBuf], program: &Path) -> Result<()> {
     let status = Command::new(COMPILER)
-        .args(["-O2", "-static", "-o"])
+        .args(["-O2", "-static", "-pthread", "-o"])
         .arg(program)
-        .arg(source)
+        .args(sources)
         .status()
         .with_context(|| format!("{COMPILER} does not start"))?;
     if !status.success() {
-        bail!("{} does not compile", source.display());
+        bail!("{} does not compile", program.display());
     }
     Ok(())
 }
@@ -157,7 +167,7 @@ fn image_size(workspace: &Workspace, consent: Consent) -> Result<u64> {
 }
 
 /// The version without the distribution's own part.
-fn qemu_version() -> Result<String> {
+pub fn qemu_version() -> Result<String> {
     let output = Command::new("qemu-system-x86_64").arg("--version").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1);

@@ -13,6 +13,7 @@ mod run;
 mod size;
 mod survey;
 mod toolchain;
+mod updates;
 mod workspace;
 
 use std::process::ExitCode;

@@ -38,20 +38,21 @@ pub fn check(data: &[u8]) -> bool {
 
 fn promises(file: &PatchFile) {
     assert!(!file.name.is_empty() && file.name.len() < 64);
-    assert!(!file.module.contains(['/', '.', '\0']), "a module's name is part of paths");
-    for symbol in &file.undefined {
+    assert!(!file.file.module.contains(['/', '.', '\0']), "a module's name is part of paths");
+    for symbol in &file.file.undefined {
         assert_eq!(symbol.place.len(), SYMBOL_SIZE);
-        assert!(symbol.place.end <= file.image.len());
+        assert!(symbol.place.end <= file.file.image.len());
     }
-    let Ok(wanted) = resolve::wanted_names(file) else { return };
+    let Ok(wanted) = resolve::wanted_names(&file.file) else { return };
     let symbols = Symbols::read(KALLSYMS, &wanted).expect("a list");
     let modules = BTreeMap::from([(String::from("loop"), 0xffff_ffff_c000_0000)]);
-    let Ok(resolved) = resolve::resolve(file, &symbols, &modules) else { return };
-    assert_eq!(resolved.len(), file.undefined.len());
-    let Ok(image) = resolve::rewrite(file, &resolved) else { return };
-    assert_eq!(image.len(), file.image.len());
-    let is_symbol = |index: usize| file.undefined.iter().any(|one| one.place.contains(&index));
-    let changed = image.iter().zip(&file.image).enumerate().filter(|(_, (new, old))| new != old);
+    let Ok(resolved) = resolve::resolve(&file.file, &symbols, &modules) else { return };
+    assert_eq!(resolved.len(), file.file.undefined.len());
+    let Ok(image) = resolve::rewrite(&file.file, &resolved) else { return };
+    assert_eq!(image.len(), file.file.image.len());
+    let is_symbol = |index: usize| file.file.undefined.iter().any(|one| one.place.contains(&index));
+    let changed =
+        image.iter().zip(&file.file.image).enumerate().filter(|(_, (new, old))| new != old);
     for (index, _) in changed {
         assert!(is_symbol(index), "a byte outside the symbols is changed");
     }
@@ -137,7 +138,7 @@ mod tests {
     fn the_module_is_a_patch() {
         let file = PatchFile::parse(Path::new("example.ko"), module()).unwrap();
         assert_eq!(file.functions, ["old_function", "lucos.select.vmlinux.2.twice"]);
-        assert_eq!(file.undefined.len(), 2);
-        assert_eq!((file.name.as_str(), file.kernel.as_str()), ("example", "6.1.0-1-test"));
+        assert_eq!(file.file.undefined.len(), 2);
+        assert_eq!((file.name.as_str(), file.file.kernel.as_str()), ("example", "6.1.0-1-test"));
     }
 }

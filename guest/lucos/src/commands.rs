@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::kallsyms::{self, Symbols};
 use crate::manager::{self, ListedPatch};
-use crate::patch_file::PatchFile;
+use crate::patch_file::{ModuleFile, PatchFile};
 use crate::resolve;
 use crate::{modules, system};
 
@@ -106,7 +106,7 @@ pub fn rollback(name: &str) -> Result<RolledBack, Error> {
 fn prepare(path: &Path) -> Result<PatchFile, Error> {
     let file = PatchFile::read(path)?;
     system::check_permissions()?;
-    file.check_kernel(&system::kernel_release())?;
+    file.file.check_kernel(&system::kernel_release())?;
     Ok(file)
 }
 
@@ -115,7 +115,7 @@ fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
     let Some(patch) = manager::list()?.into_iter().find(|patch| patch.name == file.name) else {
         return Ok(None);
     };
-    let same_build = patch.module == file.module
+    let same_build = patch.module == file.file.module
         && file.build_note.is_some()
         && system::loaded_build_note(&patch.module) == file.build_note;
     if patch.state != "applied" && !same_build {
@@ -136,22 +136,42 @@ fn load_or_rearm(file: &PatchFile) -> Result<bool, Error> {
 
 /// Resolves the module's symbols and loads it.
 fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
-    if system::module_state(&file.module).is_some() {
-        return Err(Error::ModuleLoaded(file.module.clone()));
+    if system::module_state(&file.file.module).is_some() {
+        return Err(Error::ModuleLoaded(file.file.module.clone()));
     }
-    let wanted = resolve::wanted_names(file)?;
-    let (symbols, modules) = read_kernel(&wanted)?;
-    let resolved = resolve::resolve(file, &symbols, &modules)?;
-    let image = resolve::rewrite(file, &resolved)?;
+    let (image, used) = resolved_image(&file.file)?;
     let mut parameters = parameters.to_owned();
-    let used = resolve::used_modules(&resolved, &modules);
     if !used.is_empty() {
-        parameters.push_str(&format!(" lucos_modules={used}"));
+        parameters.push_str(&format!(" {used}"));
     }
     match system::load_module(&image, parameters.trim_start()) {
         Ok(()) => Ok(()),
         Err(error) => reason(file, error),
     }
+}
+
+/// A module's image for the running kernel, and the parameter that names the modules whose symbols
+/// it uses; empty for none.
+fn resolved_image(file: &ModuleFile) -> Result<(Vec<u8>, String), Error> {
+    let wanted = resolve::wanted_names(file)?;
+    let (symbols, modules) = read_kernel(&wanted)?;
+    let resolved = resolve::resolve(file, &symbols, &modules)?;
+    let image = resolve::rewrite(file, &resolved)?;
+    let used = resolve::used_modules(&resolved, &modules);
+    Ok((image, if used.is_empty() { used } else { format!("lucos_modules={used}") }))
+}
+
+/// Writes any module as [`apply`] would load it: with the addresses of this kernel's symbols. Gives
+/// the parameter that a patch needs then, which is empty when it uses no module's symbols.
+///
+/// # Errors
+/// Any; nothing was written then.
+pub fn resolve(path: &Path, output: &Path) -> Result<String, Error> {
+    let file = ModuleFile::read(path)?;
+    file.check_kernel(&system::kernel_release())?;
+    let (image, used) = resolved_image(&file)?;
+    std::fs::write(output, image).map_err(|error| Error::Write(output.into(), error))?;
+    Ok(used)
 }
 
 fn read_kernel(
@@ -171,10 +191,10 @@ fn open(path: &str) -> Result<BufReader<File>, Error> {
 
 /// Asks the manager why the module's init function failed.
 fn reason(file: &PatchFile, error: io::Error) -> Result<(), Error> {
-    match manager::ask_about("outcome", &file.module) {
+    match manager::ask_about("outcome", &file.file.module) {
         // The manager never saw it: the kernel refused before.
         Ok(_) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::LoadForbidden),
-        Ok(_) => Err(Error::Load(file.module.clone(), error)),
+        Ok(_) => Err(Error::Load(file.file.module.clone(), error)),
         Err(Error::Refused(refusal)) if refusal.code == "CHECK_PASSED" => Ok(()),
         Err(error) => Err(error),
     }

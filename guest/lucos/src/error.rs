@@ -12,6 +12,8 @@ use crate::kallsyms::Candidate;
 pub enum Error {
     /// A file cannot be read.
     Read(PathBuf, std::io::Error),
+    /// A file cannot be written.
+    Write(PathBuf, std::io::Error),
     /// The file is no ELF file.
     NotElf(PathBuf),
     /// The file is an ELF file, but not a module for this machine.
@@ -79,6 +81,7 @@ impl Error {
     pub fn code(&self) -> &str {
         match self {
             Self::Read(..) => "READ",
+            Self::Write(..) => "WRITE",
             Self::NotElf(_) => "NOT_ELF",
             Self::NotModule(_) => "NOT_MODULE",
             Self::Truncated(_) => "TRUNCATED",
@@ -119,7 +122,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(path, error) => write!(formatter, "{}: {error}", path.display()),
+            Self::Read(path, error) | Self::Write(path, error) => {
+                write!(formatter, "{}: {error}", path.display())
+            }
             Self::NotElf(path) => write!(formatter, "{}: not an ELF file", path.display()),
             Self::NotModule(path) => {
                 write!(formatter, "{}: not a kernel module for x86-64", path.display())

@@ -51,6 +51,14 @@ enum Verb {
     },
     /// Print the log of LUCOS.
     Log,
+    /// Write a module with the addresses of this kernel's symbols and load nothing. Prints the
+    /// parameter that a patch needs to be loaded then, if any.
+    Resolve {
+        /// Any kernel module.
+        file: PathBuf,
+        /// Where it is written to.
+        output: PathBuf,
+    },
 }
 
 /// What a command printed as text and as JSON, and what went wrong after that, if anything did.
@@ -107,6 +115,11 @@ fn run(verb: &Verb) -> Result<Outcome, Error> {
         Verb::Check { file } => {
             let name = commands::check(file)?;
             Ok(Outcome::done(format!("{name} can be applied\n"), json!({ "checked": name })))
+        }
+        Verb::Resolve { file, output } => {
+            let parameter = commands::resolve(file, output)?;
+            let json = json!({ "resolved": output, "parameter": parameter });
+            Ok(Outcome::done(format!("{parameter}\n"), json))
         }
         Verb::Rollback { name } => rollback(name),
         Verb::List => Ok(Outcome::reply(manager::ask("list")?, render::list)),

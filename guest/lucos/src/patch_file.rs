@@ -1,4 +1,5 @@
-//! A patch module as a file: what it says about itself, and whether that fits together.
+//! A module as a file, above all a patch: what it says about itself, and whether that fits
+//! together.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,58 +32,36 @@ pub struct UndefinedSymbol {
     pub place: Range<usize>,
 }
 
-/// A patch module that was checked as far as the file alone allows.
+/// A kernel module that was checked as far as the file alone allows.
 #[derive(Debug)]
-pub struct PatchFile {
+pub struct ModuleFile {
     /// The file's path, for messages.
     pub path: PathBuf,
     /// Its bytes.
     pub image: Vec<u8>,
-    /// Name of the patch.
-    pub name: String,
     /// Name of the module.
     pub module: String,
     /// The kernel that the module was built for.
     pub kernel: String,
-    /// The functions that it replaces, by the names of the symbols.
-    pub functions: Vec<String>,
     /// The symbols that somebody else must define, those that the kernel exports left out.
     pub undefined: Vec<UndefinedSymbol>,
-    /// The note section with the module's build id; `None` when it has none.
-    pub build_note: Option<Vec<u8>>,
 }
 
-impl PatchFile {
+impl ModuleFile {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// [`Error::Read`] and the errors of [`PatchFile::parse`].
+    /// [`Error::Read`] and the errors of [`ModuleFile::parse`].
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let image = std::fs::read(path).map_err(|error| Error::Read(path.into(), error))?;
-        Self::parse(path, image)
+        Self::parse(path, read(path)?)
     }
 
     /// Checks the bytes of a file.
     ///
     /// # Errors
-    /// [`Error::NotElf`], [`Error::NotModule`], [`Error::Truncated`], [`Error::NotPatch`],
-    /// [`Error::PatchVersion`] or [`Error::Malformed`].
+    /// [`Error::NotElf`], [`Error::NotModule`], [`Error::Truncated`] or [`Error::Malformed`].
     pub fn parse(path: &Path, image: Vec<u8>) -> Result<Self, Error> {
-        let elf = Elf::parse(path, &image)?;
-        let record = elf.patch_record()?;
-        let name = elf.name_field(&record.name, "the name of the patch")?;
-        let functions = elf.functions()?;
-        let information = elf.information()?;
-        let file = Self {
-            path: path.into(),
-            name,
-            module: information.module,
-            kernel: information.kernel,
-            functions,
-            undefined: elf.undefined()?,
-            build_note: elf.section(".note.gnu.build-id")?.map(<[u8]>::to_vec),
-            image: Vec::new(),
-        };
+        let file = Elf::parse(path, &image)?.module()?;
         Ok(Self { image, ..file })
     }
 
@@ -96,6 +75,47 @@ impl PatchFile {
         }
         Err(Error::KernelVersion(self.path.clone(), self.kernel.clone(), running.to_owned()))
     }
+}
+
+/// A patch module that was checked in the same way.
+#[derive(Debug)]
+pub struct PatchFile {
+    /// The module.
+    pub file: ModuleFile,
+    /// Name of the patch.
+    pub name: String,
+    /// The functions that it replaces, by the names of the symbols.
+    pub functions: Vec<String>,
+    /// The note section with the module's build id; `None` when it has none.
+    pub build_note: Option<Vec<u8>>,
+}
+
+impl PatchFile {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and the errors of [`PatchFile::parse`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::parse(path, read(path)?)
+    }
+
+    /// Checks the bytes of a file.
+    ///
+    /// # Errors
+    /// Those of [`ModuleFile::parse`], [`Error::NotPatch`] and [`Error::PatchVersion`].
+    pub fn parse(path: &Path, image: Vec<u8>) -> Result<Self, Error> {
+        let elf = Elf::parse(path, &image)?;
+        let record = elf.patch_record()?;
+        let name = elf.name_field(&record.name, "the name of the patch")?;
+        let functions = elf.functions()?;
+        let file = elf.module()?;
+        let build_note = elf.section(".note.gnu.build-id")?.map(<[u8]>::to_vec);
+        Ok(Self { file: ModuleFile { image, ..file }, name, functions, build_note })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::Read(path.into(), error))
 }
 
 /// What the module's `.modinfo` says.
@@ -296,6 +316,13 @@ impl<'a> Elf<'a> {
             exported.insert(name);
         }
         Ok(exported)
+    }
+
+    /// All but the bytes.
+    fn module(&self) -> Result<ModuleFile, Error> {
+        let Information { module, kernel } = self.information()?;
+        let (path, undefined) = (self.path.into(), self.undefined()?);
+        Ok(ModuleFile { path, image: Vec::new(), module, kernel, undefined })
     }
 
     fn information(&self) -> Result<Information, Error> {

@@ -1,4 +1,4 @@
-//! Gives the undefined symbols of a patch their addresses.
+//! Gives the undefined symbols of a module their addresses.
 //!
 //! The kernel's loader knows only exported symbols. It takes absolute ones as they are, so every
 //! other undefined symbol becomes absolute in the image before it is loaded.
@@ -10,7 +10,7 @@ use object::elf::{SHN_ABS, SHN_UNDEF};
 
 use crate::error::Error;
 use crate::kallsyms::{Candidate, Symbols};
-use crate::patch_file::{PatchFile, SYMBOL_SIZE, UndefinedSymbol};
+use crate::patch_file::{ModuleFile, SYMBOL_SIZE, UndefinedSymbol};
 
 /// What a symbol's name asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Resolved {
 ///
 /// # Errors
 /// [`Error::Malformed`] for a selection that is not understood.
-pub fn wanted_names(file: &PatchFile) -> Result<BTreeSet<String>, Error> {
+pub fn wanted_names(file: &ModuleFile) -> Result<BTreeSet<String>, Error> {
     file.undefined.iter().map(|symbol| Ok(parse(file, symbol)?.name.to_owned())).collect()
 }
 
@@ -46,7 +46,7 @@ pub fn wanted_names(file: &PatchFile) -> Result<BTreeSet<String>, Error> {
 /// [`Error::UnknownSymbol`], [`Error::ObjectNotLoaded`], [`Error::NoSuchOccurrence`] or
 /// [`Error::Ambiguous`] for the first symbol that has none or several.
 pub fn resolve(
-    file: &PatchFile,
+    file: &ModuleFile,
     symbols: &Symbols,
     modules: &BTreeMap<String, u64>,
 ) -> Result<Vec<Resolved>, Error> {
@@ -63,7 +63,7 @@ pub fn resolve(
 ///
 /// # Errors
 /// [`Error::Malformed`] when a symbol is not where it should be.
-pub fn rewrite(file: &PatchFile, resolved: &[Resolved]) -> Result<Vec<u8>, Error> {
+pub fn rewrite(file: &ModuleFile, resolved: &[Resolved]) -> Result<Vec<u8>, Error> {
     let mut image = file.image.clone();
     for Resolved { symbol, candidate } in resolved {
         let entry = image.get_mut(symbol.place.clone()).filter(|entry| entry.len() == SYMBOL_SIZE);
@@ -101,7 +101,7 @@ fn make_absolute(entry: &mut [u8], address: u64) -> Option<()> {
     Some(())
 }
 
-fn parse<'a>(file: &PatchFile, symbol: &'a UndefinedSymbol) -> Result<Wish<'a>, Error> {
+fn parse<'a>(file: &ModuleFile, symbol: &'a UndefinedSymbol) -> Result<Wish<'a>, Error> {
     parse_name(&symbol.name).ok_or_else(|| {
         let what = format!("{} is no selection of a symbol", symbol.name);
         Error::Malformed(file.path.clone(), what)

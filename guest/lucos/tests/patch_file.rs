@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use lucos::error::Error;
 use lucos::kallsyms::Symbols;
-use lucos::patch_file::PatchFile;
+use lucos::patch_file::{ModuleFile, PatchFile};
 use lucos::resolve;
 use proptest::prelude::{any, prop, proptest};
 use support::{ONE, module, module_of_two};
@@ -30,18 +30,18 @@ fn error_code(image: Vec<u8>) -> String {
 }
 
 fn names(file: &PatchFile) -> Vec<&str> {
-    file.undefined.iter().map(|symbol| symbol.name.as_str()).collect()
+    file.file.undefined.iter().map(|symbol| symbol.name.as_str()).collect()
 }
 
 #[test]
 fn a_small_patch_is_understood() {
     let file = parse(module(ONE)).unwrap();
-    assert_eq!((file.name.as_str(), file.module.as_str()), ("example", "example"));
-    assert_eq!(file.kernel, "6.1.0-1-test");
+    assert_eq!((file.name.as_str(), file.file.module.as_str()), ("example", "example"));
+    assert_eq!(file.file.kernel, "6.1.0-1-test");
     assert_eq!(file.functions, ["old_function"]);
     assert_eq!(names(&file), ["old_function"]);
-    assert!(file.check_kernel("6.1.0-1-test").is_ok());
-    let error = file.check_kernel("6.1.0-2-test").unwrap_err();
+    assert!(file.file.check_kernel("6.1.0-1-test").is_ok());
+    let error = file.file.check_kernel("6.1.0-2-test").unwrap_err();
     assert_eq!(
         error.to_string(),
         "example.ko: built for kernel 6.1.0-1-test, but 6.1.0-2-test is running"
@@ -88,9 +88,9 @@ fn resolved_symbols_become_absolute() {
         "#;
     let file = parse(module(source)).unwrap();
     let symbols =
-        Symbols::read(KALLSYMS.as_bytes(), &resolve::wanted_names(&file).unwrap()).unwrap();
+        Symbols::read(KALLSYMS.as_bytes(), &resolve::wanted_names(&file.file).unwrap()).unwrap();
     let modules = BTreeMap::from([("loop".to_owned(), 0xffff_ffff_c000_0000)]);
-    let resolved = resolve::resolve(&file, &symbols, &modules).unwrap();
+    let resolved = resolve::resolve(&file.file, &symbols, &modules).unwrap();
     let addresses: BTreeSet<u64> =
         resolved.iter().map(|resolved| resolved.candidate.address).collect();
     assert_eq!(
@@ -98,10 +98,25 @@ fn resolved_symbols_become_absolute() {
         BTreeSet::from([0xffff_ffff_8100_0000, 0xffff_ffff_8100_0200, 0xffff_ffff_c000_0000])
     );
     assert_eq!(resolve::used_modules(&resolved, &modules), "loop@ffffffffc0000000");
-    let image = resolve::rewrite(&file, &resolved).unwrap();
-    let changed = image.iter().zip(&file.image).filter(|(new, old)| new != old).count();
+    let image = resolve::rewrite(&file.file, &resolved).unwrap();
+    let changed = image.iter().zip(&file.file.image).filter(|(new, old)| new != old).count();
     assert!(changed <= resolved.len() * 10, "{changed} bytes changed");
     assert_eq!(names(&parse(image).unwrap()), [""; 0]);
+}
+
+#[test]
+fn any_module_is_resolved() {
+    let text = "extern int old_function(int); int f(void) { return old_function(1); }";
+    let image = module(text);
+    assert_eq!(error_code(image.clone()), "NOT_PATCH");
+    let file = ModuleFile::parse(Path::new("example.ko"), image).unwrap();
+    let wanted = resolve::wanted_names(&file).unwrap();
+    let symbols = Symbols::read(KALLSYMS.as_bytes(), &wanted).unwrap();
+    let resolved = resolve::resolve(&file, &symbols, &BTreeMap::new()).unwrap();
+    let image = resolve::rewrite(&file, &resolved).unwrap();
+    let file = ModuleFile::parse(Path::new("example.ko"), image).unwrap();
+    assert!(file.undefined.is_empty());
+    assert_eq!((file.module.as_str(), file.kernel.as_str()), ("example", "6.1.0-1-test"));
 }
 
 #[test]
@@ -174,7 +189,7 @@ proptest! {
             image[position] = value;
         }
         if let Ok(file) = parse(image) {
-            let _ = resolve::wanted_names(&file);
+            let _ = resolve::wanted_names(&file.file);
         }
     }
 

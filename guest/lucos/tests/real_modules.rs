@@ -70,14 +70,14 @@ fn check_samples(headers: &Path) {
         }
         let file = PatchFile::read(&path).unwrap();
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        assert_eq!((file.name.as_str(), file.module.as_str()), (stem, stem));
-        assert!(file.check_kernel(release).is_ok());
+        assert_eq!((file.name.as_str(), file.file.module.as_str()), (stem, stem));
+        assert!(file.file.check_kernel(release).is_ok());
         assert!(file.build_note.is_some());
         for function in &file.functions {
-            let undefined = file.undefined.iter().any(|symbol| symbol.name == *function);
+            let undefined = file.file.undefined.iter().any(|symbol| symbol.name == *function);
             assert!(undefined, "{function} of {stem} is exported");
         }
         let exported = ["seq_printf", "lucos_patch_load", "__fentry__"];
-        assert!(file.undefined.iter().all(|symbol| !exported.contains(&symbol.name.as_str())));
+        assert!(file.file.undefined.iter().all(|symbol| !exported.contains(&symbol.name.as_str())));
     }
 }

@@ -7,7 +7,7 @@ use crate::builder::{Assembly, Compared, Made, compare_pair};
 use crate::error::Error;
 use crate::image::Vmlinux;
 use crate::kernel_tree::KernelTree;
-use crate::patch_module::{PatchModule, Workshop};
+use crate::patch_module::{PatchModule, Redirector, Workshop};
 use crate::references::Exports;
 use crate::run_pre::KERNEL_OBJECT;
 use crate::touched::check_kind;
@@ -153,6 +153,7 @@ impl Judge<'_> {
         let modules: Vec<PatchModule<'_>> = unlinked
             .iter()
             .map(|one| PatchModule {
+                redirector: Redirector::Lucos,
                 name: &one.name,
                 description: &one.description,
                 build_id: self.kernel.build_id(),
