@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{bench, equal};
+use lucos_tests::{bench, bench_updates, equal};
 use serde_json::Value;
 
 static FIGURES_6_1: OnceLock<Result<Value, String>> = OnceLock::new();
@@ -47,7 +47,53 @@ pub fn trials() -> Vec<Trial> {
         let name = format!("figures::{series}::same_every_time");
         trials.push(Trial::test(name, run).with_ignored_flag(true));
     }
+    // Builds four fixes from their sources.
+    trials.push(Trial::test("figures::updates", updates).with_ignored_flag(true));
     trials
+}
+
+/// The rows of the table of code updates: functions that change, and what comes of it by the
+/// kernel's own livepatch.
+const UPDATES: [(&str, u64, &str); 6] = [
+    ("memory", 2, "complete"),
+    ("livelock", 1, "complete"),
+    ("scheduler", 3, "complete"),
+    ("loop_driver", 1, "complete"),
+    ("waiter", 1, "stuck"),
+    ("copy", 1, "refused"),
+];
+
+/// Every update takes LUCOS one stop for each step, also where the kernel's own livepatch cannot
+/// put it in force.
+fn updates() -> Result<(), Failed> {
+    let rows = bench_updates()?;
+    let results: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let functions = row["functions"].as_u64().unwrap_or_default();
+            (text(&row["name"]), functions, text(&row["livepatch"]["result"]))
+        })
+        .collect();
+    let expected = UPDATES.map(|(name, functions, result)| (name.into(), functions, result.into()));
+    equal("rows", results.as_slice(), expected.as_slice())?;
+    for row in &rows {
+        let (name, lucos) = (&row["name"], &row["lucos"]);
+        for step in ["apply", "jump", "rollback"] {
+            equal(&format!("stops of {name}, {step}"), lucos[step]["stops"].as_f64(), Some(1.0))?;
+        }
+        equal(&format!("jumps of {name}"), &lucos["jumps"], &row["redirected"])?;
+        let livepatch = &row["livepatch"];
+        match livepatch["result"].as_str() {
+            Some("stuck") => equal("who waits", &livepatch["who"], &Value::from("waiter"))?,
+            Some("refused") => {
+                let reason = livepatch["reason"].as_str().unwrap_or_default();
+                equal(reason, reason.ends_with("for function 'memcpy'"), true)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// None of these figures is worse than it may be.

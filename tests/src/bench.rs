@@ -12,10 +12,27 @@ use serde_json::Value;
 /// When they cannot be counted. Figures that are not good enough are no error here: they are in
 /// `problems`.
 pub fn bench(series: &str) -> Result<Value, Failed> {
+    let mut results = run(&["--guest", series])?;
+    let one = results.get_mut(0).map(Value::take);
+    one.ok_or_else(|| "the bench counted nothing".into())
+}
+
+/// The rows of the table of code updates.
+///
+/// # Errors
+/// When they cannot be counted.
+pub fn bench_updates() -> Result<Vec<Value>, Failed> {
+    let rows = run(&["--updates"])?["rows"].as_array().cloned();
+    rows.ok_or_else(|| "the bench counted nothing".into())
+}
+
+fn run(arguments: &[&str]) -> Result<Value, Failed> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("figures");
     let output = crate::xtask()
-        .args(["bench", "--yes", "--guest", series, "--json"])
+        .args(["bench", "--yes"])
+        .args(arguments)
+        .arg("--json")
         .arg(&file)
         .stdin(Stdio::null())
         .output()?;
@@ -29,7 +46,5 @@ pub fn bench(series: &str) -> Result<Value, Failed> {
         ))
     })?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
-    let mut results: Value = serde_json::from_str(&results)?;
-    let one = results.get_mut(0).map(Value::take);
-    one.ok_or_else(|| "the bench counted nothing".into())
+    Ok(serde_json::from_str(&results)?)
 }

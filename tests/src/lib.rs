@@ -14,7 +14,7 @@ mod script;
 mod shared_boot;
 mod suite;
 
-pub use bench::bench;
+pub use bench::{bench, bench_updates};
 pub use iso::boot_iso;
 pub use monitor::{Mapping, Monitor, Processor};
 pub use report::{Report, number_at};

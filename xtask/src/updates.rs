@@ -79,7 +79,7 @@ pub fn run(workspace: &Workspace, wanted: &Wanted<'_>, consent: Consent) -> Resu
 fn record(workspace: &Workspace, machine: &str, table: &str, rows: &[Measured]) -> Result<()> {
     let page = workspace.root.join(PAGE);
     let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
-    let measured = format!("\n{machine}:\n\n{table}\n");
+    let measured = format!("\n{machine}:\n\n{table}");
     let text = updates::replace(&text, &measured)
         .with_context(|| format!("{} does not have the marks once", page.display()))?;
     let picture = workspace.root.join(PICTURE);

@@ -67,6 +67,7 @@ mod tests {
             assert!(row.sign.iter().all(|sign| !sign.command.contains('\'')), "{}", row.name);
         }
         let script = super::script(&rows);
-        assert!(script.contains("\nmodprobe loop || exit 1\nrow block block block_livepatch '"));
+        let row = "row loop_driver loop_driver loop_driver_livepatch '";
+        assert!(script.contains(&format!("\nmodprobe loop || exit 1\n{row}")));
     }
 }
