@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Report, Results, Run, Script, Shared, equal};
+use lucos_tests::{Report, Results, Run, Script, SharedBoot, equal};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/load");
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs/load");
@@ -20,10 +20,6 @@ const FUNCTIONS: u64 = 13;
 const FEW: u64 = 40;
 const MANY: u64 = 1000;
 
-static BOOT_6_1: Shared = Shared::new();
-static BOOT_6_12: Shared = Shared::new();
-const BOOTS: [(&str, &Shared); 2] = [("debian-6.1", &BOOT_6_1), ("debian-6.12", &BOOT_6_12)];
-
 type Check = fn(&Results) -> Result<(), Failed>;
 
 /// All tests of this file.
@@ -34,25 +30,23 @@ pub fn trials() -> Vec<Trial> {
         ("one_call_at_a_time", callers),
         ("cycles", |results| cycles(results, FEW)),
     ];
-    for (series, shared) in BOOTS {
-        for (name, check) in checks {
-            trials.push(Trial::test(format!("load::{series}::{name}"), move || {
-                check(shared.results(|| boot(series, &default_script(), 900))?)
-            }));
-        }
-        let many = move || cycles(&boot(series, &cycles_script(MANY), 7200)?, MANY);
-        trials.push(
-            Trial::test(format!("load::{series}::thousand_cycles"), many).with_ignored_flag(true),
-        );
+    for series in ["debian-6.1", "debian-6.12"] {
+        let short = SharedBoot::new(format!("load::{series}"), move || boot(series, 900));
+        let add = |boot: SharedBoot, (name, check): (&str, Check)| boot.check(name, check);
+        trials.extend(checks.into_iter().fold(short.steps(&default_script()), add).trials());
+        let long = SharedBoot::new(format!("load::{series}"), move || boot(series, 7200))
+            .steps(&cycles_script(MANY))
+            .check("thousand_cycles", |results| cycles(results, MANY));
+        trials.extend(long.trials().into_iter().map(|trial| trial.with_ignored_flag(true)));
     }
     trials
 }
 
-fn boot(series: &str, script: &Script, timeout: u64) -> Result<Results, Failed> {
+fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("load");
     compile(&program)?;
-    let run = Run::lucos()
+    Ok(Run::lucos()
         .guest(series)
         .cpus(u32::try_from(CPUS)?)
         .timeout(timeout)
@@ -62,8 +56,7 @@ fn boot(series: &str, script: &Script, timeout: u64) -> Result<Results, Failed> 
         .argument("--modules")
         .argument(MODULES)
         .argument("--add")
-        .argument(format!("{}:usr/bin/load", program.display()));
-    script.run(run)
+        .argument(format!("{}:usr/bin/load", program.display())))
 }
 
 fn compile(place: &Path) -> Result<(), Failed> {

@@ -6,13 +6,9 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, Shared, equal};
+use lucos_tests::{Results, Run, Script, SharedBoot, equal};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/window");
-
-static BOOT_6_1: Shared = Shared::new();
-static BOOT_6_12: Shared = Shared::new();
-const BOOTS: [(&str, &Shared); 2] = [("debian-6.1", &BOOT_6_1), ("debian-6.12", &BOOT_6_12)];
 
 /// What the module says about the thread that it holds.
 struct Spot {
@@ -58,14 +54,13 @@ const SPOTS: [Spot; 8] = [
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (series, shared) in BOOTS {
+    for series in ["debian-6.1", "debian-6.12"] {
+        let mut tests = SharedBoot::new(format!("window::{series}"), move || boot(series));
+        tests = tests.steps(&script());
         for spot in &SPOTS {
-            let name = format!("window::{series}::{}", spot.name);
-            let test = move || check(shared.results(|| boot(series))?, spot);
-            trials.push(Trial::test(name, test));
+            tests = tests.check(spot.name, |results| check(results, spot));
         }
-        let quiet = move || quiet(shared.results(|| boot(series))?);
-        trials.push(Trial::test(format!("window::{series}::kernel_is_quiet"), quiet));
+        trials.extend(tests.check("kernel_is_quiet", quiet).trials());
     }
     trials
 }
@@ -147,8 +142,8 @@ spot() {
 }
 "#;
 
-fn boot(series: &str) -> Result<Results, Failed> {
-    let run = Run::lucos()
+fn boot(series: &str) -> Result<Run, Failed> {
+    Ok(Run::lucos()
         .guest(series)
         .cpus(3)
         .timeout(600)
@@ -156,7 +151,10 @@ fn boot(series: &str) -> Result<Results, Failed> {
         // How long a thread is held depends on how fast the machine is.
         .argument("preempt=full nowatchdog rcupdate.rcu_cpu_stall_suppress=1 no_timer_check")
         .argument("--modules")
-        .argument(MODULES);
+        .argument(MODULES))
+}
+
+fn script() -> Script {
     let mut script = Script::new().lines(FUNCTIONS);
     for spot in &SPOTS {
         script = script.step(spot.name, &format!("spot {}", spot.name));
@@ -164,7 +162,6 @@ fn boot(series: &str) -> Result<Results, Failed> {
     script
         .step("applied", "lucos status --json")
         .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|detected stall|Uhhuh'")
-        .run(run)
 }
 
 /// The values of one line that a spot printed, by their names.

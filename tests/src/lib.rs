@@ -19,7 +19,7 @@ pub use iso::boot_iso;
 pub use monitor::{Mapping, Monitor, Processor};
 pub use report::{Report, number_at};
 pub use run::{Finished, Run};
-pub use script::{Results, Script, Shared, Step};
+pub use script::{Results, Script, Step};
 pub use shared_boot::SharedBoot;
 pub use suite::{bochs_self_test, self_test, watched_self_test};
 

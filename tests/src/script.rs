@@ -1,7 +1,6 @@
 //! Several commands in one boot, each with its own result.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -197,30 +196,4 @@ fn parse_step(text: &str) -> Result<Option<(Step, &str)>, Failed> {
     let step =
         Step { status: status.parse()?, stdout: stdout.to_owned(), stderr: stderr.to_owned() };
     Ok(Some((step, rest.get(length..).unwrap_or_default())))
-}
-
-/// A boot whose results several tests look at, for tests that are listed one by one; see also
-/// [`crate::SharedBoot`]. The first of them runs it.
-#[derive(Debug, Default)]
-pub struct Shared(OnceLock<Result<Results, String>>);
-
-impl Shared {
-    /// A boot that did not happen yet.
-    pub const fn new() -> Self {
-        Self(OnceLock::new())
-    }
-
-    /// The results; `boot` is called once.
-    ///
-    /// # Errors
-    /// That of `boot`, to each test.
-    pub fn results(
-        &self,
-        boot: impl FnOnce() -> Result<Results, Failed>,
-    ) -> Result<&Results, Failed> {
-        let result = self.0.get_or_init(|| {
-            boot().map_err(|failed| failed.message().unwrap_or("the boot failed").to_owned())
-        });
-        result.as_ref().map_err(|message| message.clone().into())
-    }
 }
