@@ -29,7 +29,7 @@
 static char *unload_helper = "/sbin/rmmod";
 module_param(unload_helper, charp, 0600);
 MODULE_PARM_DESC(unload_helper,
-		 "program that unloads a module, empty: leave unused patches");
+		 "path of the program that unloads a module, empty: leave unused patches");
 
 static struct workqueue_struct *queue;
 static void settle(struct work_struct *work);
@@ -215,7 +215,7 @@ static void unload(char *module)
 	};
 	int error;
 
-	if (!unload_helper || !unload_helper[0])
+	if (!unload_helper || unload_helper[0] != '/')
 		return;
 	/* The module's exit takes the patch lock: it is not held here. */
 	error = call_usermodehelper(unload_helper, arguments, environment,

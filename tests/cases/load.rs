@@ -46,7 +46,7 @@ fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("load");
     compile(&program)?;
-    Ok(Run::lucos()
+    let run = Run::lucos()
         .guest(series)
         .cpus(u32::try_from(CPUS)?)
         .timeout(timeout)
@@ -56,7 +56,8 @@ fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
         .argument("--modules")
         .argument(MODULES)
         .argument("--add")
-        .argument(format!("{}:usr/bin/load", program.display())))
+        .argument(format!("{}:usr/bin/load", program.display()));
+    Ok(run.keep(folder))
 }
 
 fn compile(place: &Path) -> Result<(), Failed> {

@@ -16,8 +16,12 @@
 
 #include "load.h"
 
-/* How much longer than a worker's round its pause is. */
+/* How much longer than a worker's round its pause is, and at most, in us. */
 #define PAUSE_FACTOR 6
+#define LONGEST_PAUSE 2000000
+
+/* When a worker that should stop has lost something it waits for, in ns. */
+#define PATIENCE 60000000000LL
 
 static int workers[MOST_CPUS * KINDS];
 
@@ -210,7 +214,7 @@ static void work(enum kind kind, int cpu)
 	pin_to(cpu);
 	for (int round = 0; !__atomic_load_n(&shared->stop, __ATOMIC_ACQUIRE);
 	     round++) {
-		int64_t start = now();
+		int64_t start = now(), pause;
 		uint64_t *count = kinds[kind](round) ? shared->rounds :
 						       shared->wrong;
 
@@ -219,7 +223,8 @@ static void work(enum kind kind, int cpu)
 		 * An emulator runs all processors on few. The pause leaves room
 		 * for what is tested, however slow the machine is.
 		 */
-		usleep((now() - start) * PAUSE_FACTOR / 1000);
+		pause = (now() - start) * PAUSE_FACTOR / 1000;
+		usleep(pause < LONGEST_PAUSE ? pause : LONGEST_PAUSE);
 	}
 	exit(0);
 }
@@ -244,11 +249,12 @@ void stop_workers(void)
 
 	__atomic_store_n(&shared->stop, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < cpus * KINDS; i++) {
-		int64_t end = now() + 10000000000LL;
+		int64_t end = now() + PATIENCE;
 
 		while (waitpid(workers[i], NULL, WNOHANG) == 0) {
 			if (now() > end) {
-				/* Waits for something that was lost. */
+				fprintf(stderr, "load: %s on processor %d hangs\n",
+					names[i % KINDS], i / KINDS);
 				hung++;
 				kill(workers[i], SIGKILL);
 				waitpid(workers[i], NULL, 0);
