@@ -19,15 +19,19 @@ pub fn handle(
     gpa: u64,
     access: Access,
 ) -> Outcome {
-    let rip = exit.registers.rip;
+    let (rip, cr3) = (exit.registers.rip, exit.registers.cr3);
     match platform.nested_fault(gpa, access.write, access.execute) {
         Ok(FaultVerdict::Mended) | Err(Failure::Restarted) => Outcome::Repeat,
         Ok(FaultVerdict::Guarded) if !access.table_walk => {
             guarded_store(platform, machine, exit, gpa)
         }
         Ok(verdict) => {
-            let text = format_args!("{verdict:?}: {access:?} of {gpa:#x} at {rip:#x}");
-            note(platform, text);
+            // The processor cannot deliver a fault through page tables that it may not read: CR3
+            // tells whose they are.
+            note(
+                platform,
+                format_args!("{verdict:?}: {access:?} of {gpa:#x} at {rip:#x}, CR3 {cr3:#x}"),
+            );
             Outcome::GENERAL_PROTECTION
         }
         Err(error) => {
