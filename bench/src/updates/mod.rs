@@ -7,6 +7,8 @@ mod picture;
 mod rows;
 pub mod script;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use measured::{Error, Livepatch, Lucos, Measured, Step, derive};
 pub use page::replace;
