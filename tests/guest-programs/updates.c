@@ -33,6 +33,9 @@
 #define SECONDS 20
 #define PER_SECOND 1000
 
+/* Rounds of which the least counts. */
+#define ROUNDS 3
+
 static const char *what;
 static int manager;
 
@@ -110,8 +113,8 @@ static void show_sign(const char *command)
 	printf("%s.sign %s\n", what, line);
 }
 
-/* Asks the update manager; prints the answer, with the ticks that it took. */
-static void ask(const char *name, const char *command, const char *ticks)
+/* Asks the update manager; prints the answer and gives the ticks that it took. */
+static uint64_t ask(const char *name, const char *command)
 {
 	static char answer[1 << 17];
 	uint64_t start, end;
@@ -135,15 +138,19 @@ static void ask(const char *name, const char *command, const char *ticks)
 	if (!strncmp(answer, "{\"error\"", 8))
 		fail("%s: %s", command, answer);
 	printf("%s.%s %s\n", what, name, answer);
-	if (ticks)
-		report(ticks, end - start);
+	return end - start;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 static void lucos(const char *file, const char *name, const char *parameters,
 		  const char *command)
 {
 	char apply[128], show[128], rollback[128], outcome[128];
-	uint64_t start, end;
+	uint64_t start, end, applying, taking_back;
 	int error;
 
 	snprintf(apply, sizeof(apply), "apply %s\n", name);
@@ -156,28 +163,38 @@ static void lucos(const char *file, const char *name, const char *parameters,
 	error = load(file, parameters, &start, &end);
 	if (error) {
 		/* An error of the manager's ends here. */
-		ask("outcome", outcome, NULL);
+		ask("outcome", outcome);
 		fail("%s: %s", file, strerror(error));
 	}
 	report("load", end - start);
 	pause_ms(1000);
 	show_sign(command);
-	ask("first", rollback, NULL);
+	ask("first", rollback);
 	pause_ms(1000);
 
 	/* What asking costs, a first time for what is done once. */
-	ask("warm", "status\n", NULL);
-	ask("ask.0", "status\n", NULL);
-	ask("ask.1", "status\n", NULL);
-	ask("start", "status\n", NULL);
-	ask("reply", apply, "apply");
-	ask("applied", "status\n", NULL);
+	ask("warm", "status\n");
+	ask("ask.0", "status\n");
+	ask("ask.1", "status\n");
+	ask("start", "status\n");
+	applying = ask("reply", apply);
+	ask("applied", "status\n");
 	pause_ms(1000);
-	ask("settled", "status\n", NULL);
-	ask("show", show, NULL);
-	ask("shown", "status\n", NULL);
-	ask("reply", rollback, "rollback");
-	ask("rolled", "status\n", NULL);
+	ask("settled", "status\n");
+	ask("show", show);
+	ask("shown", "status\n");
+	taking_back = ask("reply", rollback);
+	ask("rolled", "status\n");
+
+	/* An interrupt that came meanwhile is not the update's. */
+	for (int i = 1; i < ROUNDS; i++) {
+		pause_ms(1000);
+		applying = least(applying, ask("reply", apply));
+		pause_ms(1000);
+		taking_back = least(taking_back, ask("reply", rollback));
+	}
+	report("apply", applying);
+	report("rollback", taking_back);
 	unload(name);
 }
 
