@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::builder::{Origin, Request, build};
 use crate::cve::{Report, look_up};
+use crate::manifest::{self, KnownFix};
 use crate::progress::Progress;
 
 /// What is to be built.
@@ -54,35 +55,41 @@ pub struct BuildArgs {
 }
 
 impl BuildArgs {
-    /// Builds the patch and prints the explanation. `manager_symbols` finds the `Module.symvers`
-    /// of the update manager for a kernel.
+    /// Builds the patch and prints the explanation. `manifests` are files that say where the fixes
+    /// of CVEs are; `manager_symbols` finds the `Module.symvers` of the update manager for a kernel.
     ///
     /// # Errors
     /// When there is no patch.
     pub fn run(
         &self,
         archive: &Archive,
+        manifests: &[PathBuf],
         manager_symbols: impl FnOnce(&Version) -> Result<Option<PathBuf>>,
     ) -> Result<()> {
         let mut progress = Progress::new(self.json);
         let consent = Consent::new(self.yes);
+        let known = self.known_fix(manifests)?;
         let found = match &self.cve {
             None => None,
             Some(cve) => {
-                let version = self.from_debian.as_deref();
-                let kernel = &self.guest_version;
-                Some(look_up(archive, kernel, cve, version, consent, &mut progress)?)
+                let version = known.as_ref().and_then(|known| known.version.as_deref());
+                let version = self.from_debian.as_deref().or(version);
+                let (kernel, is_settled) = (&self.guest_version, known.is_some());
+                Some(look_up(archive, kernel, cve, version, is_settled, consent, &mut progress)?)
             }
         };
         if let Some(report) = &found
-            && self.files.is_empty()
+            && known.is_none()
         {
             self.print(report)?;
             bail!("the changelog names no files: choose with --file, and --function if need be");
         }
+        if let Some(report) = found.as_ref().filter(|_| !self.json) {
+            print!("{report}");
+        }
         let request = Request {
             kernel: self.guest_version.clone(),
-            origin: self.origin(found.as_ref())?,
+            origin: self.origin(found.as_ref(), known)?,
             output: self.output.clone(),
             livepatch: self.livepatch.clone(),
             description: match (&self.description, &found) {
@@ -104,15 +111,24 @@ impl BuildArgs {
         Ok(())
     }
 
-    fn origin(&self, found: Option<&Report>) -> Result<Origin> {
+    /// The files of the fix: those of the command line, or of a manifest that has the CVE.
+    fn known_fix(&self, manifests: &[PathBuf]) -> Result<Option<KnownFix>> {
+        if self.files.is_empty() {
+            let Some(cve) = &self.cve else { return Ok(None) };
+            return Ok(manifest::find(manifests, &self.guest_version, cve)?);
+        }
+        let version = self.from_debian.clone();
+        let (files, functions) = (self.files.clone(), self.functions.clone());
+        Ok(Some(KnownFix { version, files, functions }))
+    }
+
+    fn origin(&self, found: Option<&Report>, known: Option<KnownFix>) -> Result<Origin> {
         let version = found.map(|report| report.to.clone()).or_else(|| self.from_debian.clone());
-        match (&self.diff, version) {
-            (Some(path), _) => Ok(Origin::Diff(path.clone())),
-            (None, Some(version)) if !self.files.is_empty() => Ok(Origin::Debian {
-                version,
-                files: self.files.clone(),
-                functions: self.functions.clone(),
-            }),
+        match (&self.diff, version, known) {
+            (Some(path), ..) => Ok(Origin::Diff(path.clone())),
+            (None, Some(version), Some(KnownFix { files, functions, .. })) => {
+                Ok(Origin::Debian { version, files, functions })
+            }
             _ => bail!("give a diff, --from-debian with --file, or --cve"),
         }
     }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Series, Version};
 use lucos_debian_archive::packages::Consent;
-use lucos_object_diff::{Comparison, CopiedKey, Extract, Input, Links, compare, extract};
+use lucos_object_diff::{
+    BootShifts, Comparison, CopiedKey, Extract, Input, Links, compare, extract,
+};
 
 use crate::change::debian::Cut;
 use crate::change::{self, FileChange};
@@ -113,6 +115,7 @@ pub fn build(
                 payloads: &made.payloads,
                 functions: &made.functions,
                 keys: &made.keys,
+                shifts: &made.shifts,
                 spaces: &made.spaces,
             };
             module.build(&headers, request.manager_symbols.as_deref(), output)
@@ -291,6 +294,7 @@ pub(crate) struct Made {
     pub(crate) payloads: Vec<Vec<u8>>,
     pub(crate) functions: Vec<Replaced>,
     pub(crate) keys: Vec<CopiedKey>,
+    pub(crate) shifts: Vec<BootShifts>,
     pub(crate) spaces: BTreeSet<String>,
     pub(crate) objects: Vec<ObjectExplanation>,
 }
@@ -310,6 +314,7 @@ impl Assembly<'_> {
             payloads: Vec::new(),
             functions: Vec::new(),
             keys: Vec::new(),
+            shifts: Vec::new(),
             spaces: BTreeSet::new(),
             objects: same.into_iter().map(Compared::without_effect).collect(),
         };
@@ -380,6 +385,7 @@ impl Assembly<'_> {
             made.functions.push(Replaced { old, new_symbol, expected });
         }
         made.keys.extend(last.copied_keys);
+        made.shifts.extend(last.shifts);
         made.payloads.push(last.elf);
         made.objects.push(ObjectExplanation {
             object: object.path.clone(),

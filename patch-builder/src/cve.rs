@@ -21,11 +21,12 @@ pub struct Report {
     pub to: String,
     /// The entry of the changelog.
     pub entry: Entry,
-    /// Files that fit, best first.
+    /// Files that fit, best first; none when it is known which they are.
     pub candidates: Vec<Candidate>,
 }
 
-/// Looks a CVE up in a version of the source package, by default the newest.
+/// Looks a CVE up in a version of the source package, by default the newest, and searches for the
+/// files of its fix, unless they are known.
 ///
 /// # Errors
 /// When there is no such version or no such entry, or the sources cannot be read.
@@ -34,6 +35,7 @@ pub fn look_up(
     kernel: &Version,
     cve: &str,
     version: Option<&str>,
+    are_files_known: bool,
     consent: Consent,
     progress: &mut Progress,
 ) -> Result<Report, Error> {
@@ -48,13 +50,17 @@ pub fn look_up(
         .into_iter()
         .next()
         .ok_or_else(|| Error::UnknownCve { cve: cve.to_owned(), package, version: to.clone() })?;
+    let from = tree.version.clone();
+    if are_files_known {
+        return Ok(Report { from, to, entry, candidates: Vec::new() });
+    }
     let newer = kernel_tree::newer_source(archive, &to, progress)?;
     let pristine = tree.pristine();
     let candidates = progress.stage("Searching the differences", || {
         let files = changelog::changed_files(&pristine, &newer)?;
         changelog::candidates(&entry, &pristine, &newer, &files)
     })?;
-    Ok(Report { from: tree.version.clone(), to, entry, candidates })
+    Ok(Report { from, to, entry, candidates })
 }
 
 fn newest(archive: &Archive, package: &str) -> Result<String, Error> {
@@ -67,6 +73,9 @@ fn newest(archive: &Archive, package: &str) -> Result<String, Error> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} in {}", self.entry.text, self.entry.version)?;
+        if self.candidates.is_empty() {
+            return Ok(());
+        }
         writeln!(f, "Files that differ between {} and {} and fit:", self.from, self.to)?;
         for candidate in &self.candidates {
             writeln!(

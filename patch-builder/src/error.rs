@@ -72,6 +72,14 @@ pub enum Error {
         /// Its version.
         version: String,
     },
+    /// A manifest of fixes is none.
+    #[error("{} is no manifest of fixes: {message}", file.display())]
+    Manifest {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// A file changes that this kernel does not compile.
     #[error("{file} changes, but this kernel's configuration does not compile it")]
     NotCompiled {

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::patch_module::{PatchModule, Replaced, description, write_keys};
+use crate::patch_module::{PatchModule, Replaced, description};
+use crate::preparation;
 use crate::run_pre::KERNEL_OBJECT;
 
 /// What stands behind the tables.
@@ -15,8 +16,9 @@ const REST: &str = "\
 static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects };
 static int __init start(void)
 {
-	copy_keys();
-	return klp_enable_patch(&patch);
+	int error = prepare();
+
+	return error ? error : klp_enable_patch(&patch);
 }
 static void __exit stop(void)
 {
@@ -59,7 +61,7 @@ pub(crate) fn source(module: &PatchModule<'_>) -> String {
     }
     text += &table;
     text += "\t{ }\n};\n";
-    write_keys(&mut text, module.keys);
+    preparation::write(&mut text, module.keys, module.shifts);
     text += REST;
     text += &module.imports();
     let _ = writeln!(text, "MODULE_DESCRIPTION(\"{}\");", description(module.description));
@@ -94,6 +96,7 @@ mod tests {
             payloads: &[],
             functions: &functions,
             keys: &[],
+            shifts: &[],
             spaces: &BTreeSet::from([String::from("SPACE")]),
         };
         let text = source(&module);

@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lucos_object_diff::CopiedKey;
+use lucos_object_diff::{BootShifts, CopiedKey};
 use tempfile::TempDir;
 
 use crate::error::at;
 use crate::kernel_tree::run;
 use crate::livepatch_module;
 use crate::make::Make;
+use crate::preparation;
 use crate::references::Used;
 use crate::run_pre::Expected;
 
@@ -81,6 +82,8 @@ pub struct PatchModule<'a> {
     pub functions: &'a [Replaced],
     /// Keys of jump labels that get the state of the kernel's before the patch is applied.
     pub keys: &'a [CopiedKey],
+    /// Numbers of bits to shift by that are filled in before the patch is applied.
+    pub shifts: &'a [BootShifts],
     /// Name spaces of exported symbols that it uses.
     pub spaces: &'a BTreeSet<String>,
 }
@@ -128,9 +131,9 @@ impl PatchModule<'_> {
             }
         }
         text += &self.imports();
-        if !self.keys.is_empty() {
-            write_keys(&mut text, self.keys);
-            text.push_str(LOAD_WITH_KEYS);
+        if !self.keys.is_empty() || !self.shifts.is_empty() {
+            preparation::write(&mut text, self.keys, self.shifts);
+            text.push_str(LOAD_PREPARED);
         }
         let id: Vec<String> = self.build_id.iter().map(|byte| format!("{byte:#04x}")).collect();
         let _ = writeln!(
@@ -255,36 +258,16 @@ impl Replaced {
     }
 }
 
-/// The keys are copied when the module is loaded, before the update manager hears of the patch.
-const LOAD_WITH_KEYS: &str = "\
-static int load_with_keys(struct lucos_patch *patch, struct module *module)
+/// The module prepares itself before the update manager hears of the patch.
+const LOAD_PREPARED: &str = "\
+static int load_prepared(struct lucos_patch *patch, struct module *module)
 {
-	copy_keys();
-	return lucos_patch_load(patch, module);
-}
-#define lucos_patch_load load_with_keys
-";
+\tint error = prepare();
 
-/// The function `copy_keys`, which gives each copy of a key the state of its original.
-pub(crate) fn write_keys(text: &mut String, keys: &[CopiedKey]) {
-    text.push_str("#include <linux/jump_label.h>\n");
-    let mut steps = String::new();
-    for (number, CopiedKey { original, copy }) in keys.iter().enumerate() {
-        let _ = write!(
-            text,
-            "extern struct static_key original_{number} asm(\"{original}\");\n\
-             extern struct static_key copy_{number} asm(\"{copy}\");\n"
-        );
-        let _ = write!(
-            steps,
-            "\tif (static_key_enabled(&original_{number}))\n\
-             \t\tstatic_key_enable(&copy_{number});\n\
-             \telse\n\
-             \t\tstatic_key_disable(&copy_{number});\n"
-        );
-    }
-    let _ = write!(text, "static void copy_keys(void)\n{{\n{steps}}}\n");
+\treturn error ? error : lucos_patch_load(patch, module);
 }
+#define lucos_patch_load load_prepared
+";
 
 /// One `struct lucos_patch_expected`.
 fn write_expected(text: &mut String, name: &str, expected: &Expected) {
@@ -334,20 +317,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_set_before_the_patch_is_loaded() {
-        let (original, copy) =
-            ("lucos.select.vmlinux.0.key".to_owned(), "lucos_key_key.1".to_owned());
-        let mut text = String::new();
-        write_keys(&mut text, &[CopiedKey { original, copy }]);
-        text.push_str(LOAD_WITH_KEYS);
-        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
-        assert!(at("asm(\"lucos.select.vmlinux.0.key\")") < at("static_key_enabled(&original_0)"));
-        assert!(at("static_key_enable(&copy_0)") < at("\tcopy_keys();"));
-        assert!(at("\tcopy_keys();") < at("return lucos_patch_load(patch, module)"));
-        assert!(text.ends_with("#define lucos_patch_load load_with_keys\n"));
-    }
-
-    #[test]
     fn names_and_descriptions_cannot_leave_their_strings() {
         assert!(check_name("fix-1_a").is_ok());
         for name in ["", "a b", "a\"", "../a"] {
@@ -372,6 +341,7 @@ mod tests {
             payloads: &[],
             functions: &[replaced(1), replaced(2)],
             keys: &[],
+            shifts: &[],
             spaces: &BTreeSet::new(),
         };
         let text = module.source().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Kernel, Version};
 use lucos_debian_archive::packages::Consent;
@@ -16,13 +16,28 @@ pub fn run(workspace: &Workspace, args: &BuildArgs) -> bool {
     let archive = Archive::new(&workspace.cache);
     let consent = Consent::new(args.yes);
     let symbols = |version: &Version| manager_symbols(workspace, &archive, version, consent);
-    match args.run(&archive, symbols) {
+    let result = manifests(workspace).and_then(|list| args.run(&archive, &list, symbols));
+    match result {
         Ok(()) => true,
         Err(error) => {
             arguments::print_error(&error, args.json);
             false
         }
     }
+}
+
+/// The manifests of the tests.
+fn manifests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let folder = workspace.root.join("tests/fixes");
+    let mut list = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("debian-")) {
+            list.push(path);
+        }
+    }
+    list.sort();
+    Ok(list)
 }
 
 /// What the update manager exports.

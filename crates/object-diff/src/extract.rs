@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::tables;
 use crate::view::{Target, View};
 
-use cutter::Cutter;
+use cutter::{Cut, Cutter};
 
 /// What new versions of functions are called, in front of their old names.
 const NEW: &str = "lucos_new_";
@@ -63,8 +63,8 @@ pub fn extract(
     let replacements = replacements(&subject, &included);
     let superseded = superseded(&subject, &included);
     let cut = Cutter::new(&subject, links, included).cut().map_err(refuse)?;
-    let (elf, references, copied_keys) = (cut.elf, cut.references, cut.copied_keys);
-    Ok(Extract { elf, replacements, superseded, copied_keys, references })
+    let Cut { elf, references, copied_keys, shifts } = cut;
+    Ok(Extract { elf, replacements, superseded, copied_keys, shifts, references })
 }
 
 /// The changed functions, with the parts split off them, and the new ones that others may call.

@@ -31,8 +31,21 @@ pub struct Extract {
     pub superseded: Vec<Superseded>,
     /// Keys of jump labels that are there a second time.
     pub copied_keys: Vec<CopiedKey>,
+    /// Numbers of bits to shift by that are to be filled in.
+    pub shifts: Option<BootShifts>,
     /// Every undefined symbol of the object.
     pub references: Vec<Reference>,
+}
+
+/// A table in [`Extract::elf`] of places in its code and variables of the kernel (`unsigned int`),
+/// both as addresses of eight bytes. Before the patch is applied, the module must write the value of
+/// each variable, which is less than 32, into the byte at the place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BootShifts {
+    /// Global symbol of the table.
+    pub symbol: String,
+    /// Entries of 16 bytes.
+    pub count: usize,
 }
 
 /// A `struct static_key` of the kernel that never changes again, and one in [`Extract::elf`] that

@@ -35,6 +35,8 @@ pub use comparison::{
     Note,
 };
 pub use extract::extract;
-pub use extraction::{CopiedKey, Extract, Links, Reference, Replacement, Site, Superseded};
+pub use extraction::{
+    BootShifts, CopiedKey, Extract, Links, Reference, Replacement, Site, Superseded,
+};
 pub use input::{Input, SpecialSizes};
 pub use refusal::{Reason, Refusal};

@@ -36,6 +36,8 @@ pub(crate) const BUGS: &str = "__bug_table";
 pub(crate) const JUMP_LABELS: &str = "__jump_table";
 /// How the names of the sections begin that are notes for the kernel's object checker.
 pub(crate) const NOTES: &str = ".discard.";
+/// Functions that must not be probed.
+const PROBE_FENCE: &str = "_kprobe_blacklist";
 pub(crate) const BOOT_POINTER: &str = "runtime_ptr_";
 pub(crate) const BOOT_SHIFT: &str = "runtime_shift_";
 
@@ -52,7 +54,7 @@ pub(crate) fn table(section: &Section<'_>, sizes: &SpecialSizes) -> Option<Table
         ".parainstructions" => compared(sizes.paravirt_site),
         ".static_call_sites" => compared(sizes.static_call_site),
         ".retpoline_sites" | ".return_sites" | ".call_sites" => derived(4),
-        "__mcount_loc" => derived(8),
+        "__mcount_loc" | PROBE_FENCE => derived(8),
         ORC_IP => Table { carry: Carry::Orc, ..derived(4) },
         ORC | ".orc_header" => dropped(None),
         ".smp_locks" | ".ibt_endbr_seal" | ".cfi_sites" => dropped(Some(4)),
@@ -76,7 +78,6 @@ pub(crate) fn is_read_once(name: &str) -> bool {
         "__ksymtab_strings",
         "__param",
         ".init.setup",
-        "_kprobe_blacklist",
         "_error_injection_whitelist",
         ".printk_index",
         ".export_symbol",

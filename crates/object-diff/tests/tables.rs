@@ -2,6 +2,7 @@
 
 mod pair;
 
+use lucos_object_diff::Links;
 use pair::{Pair, relocations, section};
 
 /// A warning as the kernel's `WARN_ON` makes one.
@@ -243,4 +244,64 @@ fn a_constant_filled_in_during_boot_becomes_a_load() {
             return lucos_new_user(78) == 3 && lucos_new_user(77) == 5 ? 42 : 1;
         }";
     assert_eq!(pair.run(main), 42);
+}
+
+/// A shift as the kernel's `runtime_const_shift_right_32`.
+const SHIFT: &str = "
+    unsigned int BITS;
+    int user(unsigned int x) {
+        asm(\"shrl $12,%k0\\n1:\\n.pushsection runtime_shift_BITS,\\\"a\\\"\\n\"
+            \".long 1b - 1 - .\\n.popsection\" : \"+r\" (x));
+        return x + 1;
+    }
+";
+
+#[test]
+fn a_shift_that_is_filled_in_during_boot_is_in_a_table_for_the_module() {
+    let pair = Pair::of(SHIFT, &SHIFT.replace("x + 1", "x + 3"));
+    assert_eq!(pair.changed(), ["user"]);
+    let extract = pair.extract();
+    let shifts = extract.shifts.clone().expect("a table");
+    assert_eq!(shifts.count, 1);
+    let symbol = &shifts.symbol;
+    // The program does what the module will do.
+    let main = format!(
+        "int lucos_new_user(unsigned int);
+        extern unsigned int BITS;
+        extern struct {{ unsigned char *site; unsigned int *variable; }} shifts[] asm(\"{symbol}\");
+        int mprotect(void *, unsigned long, int);
+        int main(void) {{
+            unsigned long page = (unsigned long)shifts[0].site & -4096UL;
+            BITS = 4;
+            if (mprotect((void *)page, 8192, 7) || shifts[0].variable != &BITS) return 1;
+            if (*shifts[0].site != 12) return 2;
+            *shifts[0].site = *shifts[0].variable;
+            return lucos_new_user(0x270);
+        }}"
+    );
+    assert_eq!(pair.run(&main), 42);
+}
+
+#[test]
+fn only_a_shift_is_filled_in() {
+    let other = SHIFT.replace("shrl", "addl");
+    let pair = Pair::of(&other, &other.replace("x + 1", "x + 3"));
+    let refusal = pair.try_extract(&Links::default()).expect_err("no shift");
+    assert!(refusal.to_string().contains("runtime_shift_BITS marks an unknown instruction"));
+}
+
+#[test]
+fn what_must_not_be_probed_stays_so() {
+    let before = "
+        int user(int x) { return x + 1; }
+        static unsigned long __attribute__((used, section(\"_kprobe_blacklist\")))
+            _kbl_addr_user = (unsigned long)user;
+        int other(int x) { return x + 2; }
+    ";
+    let pair = Pair::of(before, &before.replace("x + 1", "x + 3"));
+    assert_eq!(pair.changed(), ["user"]);
+    let list = relocations(&pair.extract().elf);
+    let fence: Vec<_> = list.iter().filter(|found| found.0.ends_with("blacklist")).collect();
+    assert_eq!(fence.len(), 1, "{list:?}");
+    assert_eq!((fence[0].2.as_str(), fence[0].3), ("lucos_new_user", 0));
 }

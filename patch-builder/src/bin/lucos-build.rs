@@ -20,6 +20,9 @@ struct Cli {
     /// Where packages, sources and objects are kept [default: lucos in the user's cache]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// A manifest that says in which files the fixes of CVEs are; may be given several times
+    #[arg(long = "fixes", value_name = "FILE")]
+    manifests: Vec<PathBuf>,
     /// Module.symvers of an update manager built for this kernel
     #[arg(long, value_name = "FILE")]
     manager_symbols: Option<PathBuf>,
@@ -42,5 +45,5 @@ fn run(cli: Cli) -> Result<()> {
         .cache
         .or_else(cache_folder)
         .context("neither XDG_CACHE_HOME nor HOME names a folder; use --cache")?;
-    cli.build.run(&Archive::new(cache), |_| Ok(cli.manager_symbols.clone()))
+    cli.build.run(&Archive::new(cache), &cli.manifests, |_| Ok(cli.manager_symbols.clone()))
 }

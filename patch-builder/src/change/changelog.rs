@@ -155,7 +155,8 @@ fn rank(found: Vec<(String, BTreeSet<String>, Vec<String>)>, count: usize) -> Ve
     let mut scored: Vec<(f64, Candidate)> = found
         .into_iter()
         .map(|(file, hits, functions)| {
-            let score: f64 = hits.iter().map(weight).sum();
+            let named = hits.iter().filter(|word| is_in_a_name(word, &functions));
+            let score: f64 = hits.iter().chain(named).map(weight).sum();
             let words = hits.into_iter().collect();
             (score, Candidate { file, functions, words, likelihood: 0.0 })
         })
@@ -168,6 +169,16 @@ fn rank(found: Vec<(String, BTreeSet<String>, Vec<String>)>, count: usize) -> Ve
         .into_iter()
         .map(|(score, candidate)| Candidate { likelihood: score.powi(4) / total, ..candidate })
         .collect()
+}
+
+/// Whether a function's name has all parts of an identifier, as `__qdisc_calculate_pkt_len` has
+/// those of `qdisc_pkt_len`.
+fn is_in_a_name(identifier: &str, functions: &[String]) -> bool {
+    identifier.contains('_')
+        && functions.iter().any(|name| {
+            let name = name.to_lowercase();
+            identifier.split('_').all(|part| name.split('_').any(|other| other == part))
+        })
 }
 
 /// The words of a subject that say what it is about.
@@ -220,6 +231,17 @@ mod tests {
             find(CHANGELOG, "CVE-2026-900").into_iter().map(|entry| entry.version).collect();
         assert_eq!(versions, ["6.1.190-1", "6.1.187-1"]);
         assert!(find(CHANGELOG, "CVE-2026-9").is_empty());
+    }
+
+    #[test]
+    fn a_function_that_is_named_like_an_identifier_counts_more() {
+        let named = |functions: &[&str]| {
+            let functions: Vec<String> = functions.iter().map(ToString::to_string).collect();
+            is_in_a_name("qdisc_pkt_len", &functions)
+        };
+        assert!(named(&["f", "__qdisc_calculate_pkt_len"]));
+        assert!(!named(&["qdisc_len", "pkt"]), "of one function");
+        assert!(!is_in_a_name("qdisc", &["qdisc".to_owned()]), "a word of English");
     }
 
     #[test]

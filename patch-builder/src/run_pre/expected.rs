@@ -67,7 +67,8 @@ fn site(code: &Code) -> u64 {
 
 fn may_differ(code: &Code, instructions: &[Instruction], offset: u64) -> bool {
     let table = code.rewritten.iter().any(|(at, length)| match length {
-        0 => instructions.iter().any(|one| one.ip() == *at && covers(one, offset)),
+        // The place may be that of a constant in the instruction.
+        0 => instructions.iter().any(|one| covers(one, *at) && covers(one, offset)),
         length => (*at..at + length).contains(&offset),
     });
     let Some(one) = instructions.iter().find(|one| covers(one, offset)) else {

@@ -160,6 +160,7 @@ impl Judge<'_> {
                 payloads: &one.made.payloads,
                 functions: &one.made.functions,
                 keys: &one.made.keys,
+                shifts: &one.made.shifts,
                 spaces: &one.made.spaces,
             })
             .collect();

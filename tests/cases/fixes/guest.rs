@@ -5,7 +5,8 @@ use lucos_tests::fixes::{Calls, Fix, OwnChange, Sign};
 use lucos_tests::{Script, equal};
 
 /// - `calls FUNCTION COMMAND` prints how often a function of the kernel is called meanwhile;
-/// - `new_calls PATCH FUNCTION COMMAND` the same of its new version;
+/// - `new_calls PATCH FUNCTION COMMAND` the same of its new version, whose name ends with a number for
+///   the object if the function is static;
 /// - `asleep NAME` leaves 100 threads asleep, `awake NAME` wakes them and prints how many woke;
 /// - `load` starts work that can go wrong, `load_ends` ends it and prints what came of it.
 pub const FUNCTIONS: &str = r#"
@@ -17,7 +18,7 @@ calls() {
     echo 0 >$T/events/kprobes/lucos_calls/enable; echo >$T/kprobe_events
 }
 new_calls() {
-    new=$(awk -v m="[$1]" -v f="$2" '$4 == m && ($3 == f || $3 == "lucos_new_" f) { print $3; exit }' /proc/kallsyms)
+    new=$(awk -v m="[$1]" -v f="^lucos_new_$2([.][0-9a-f]*)?$" '$4 == m && $3 ~ f { print $3; exit }' /proc/kallsyms)
     calls "$1:$new" "$3"
 }
 ends() { for i in $(seq 600); do grep -q "$1" "$2" && return 0; sleep 0.1; done; return 1; }

@@ -1,7 +1,17 @@
 //! Constants that the kernel writes into its own code once, during boot (`runtime-const.h`).
 //!
-//! A module never gets them, so new code reads the variable that they come from, as the kernel's
-//! headers make modules do.
+//! A module never gets them. A pointer in new code becomes a load of the variable that it comes
+//! from, as the kernel's headers make modules do. For a number of bits to shift by there is no room
+//! for that: the module has to write it before the patch is applied.
+
+use object::elf;
+use object::write::SymbolId;
+
+use super::cutter::{Cutter, Use};
+use crate::extraction::BootShifts;
+use crate::tables::{self, Carry};
+use crate::view::{Entity, Entry, Role};
+use crate::writer::{Naming, Placed};
 
 /// `mov $imm64, %reg`: REX.W, opcode, eight bytes.
 const MOVE_LENGTH: usize = 10;
@@ -31,6 +41,114 @@ pub(crate) fn load_instead(instruction: &[u8]) -> Option<Load> {
     let operands = ((opcode & 7) << 3) | 0b101;
     let code = [rex, 0x8b, operands, 0, 0, 0, 0, 0x0f, 0x1f, 0x00];
     Some(Load { code, field: 3, end: 7 })
+}
+
+/// `shr $imm8, %reg`: opcode and the register's extension, in front of the constant.
+fn is_shift(instruction: &[u8]) -> bool {
+    matches!(instruction, [0xc1, 0xe8..=0xef, _])
+}
+
+impl Cutter<'_, '_> {
+    /// Deals with the constants in an entity that the kernel fills in during boot.
+    pub(super) fn boot_constants(&mut self, index: usize, entity: &Entity<'_>, placed: Placed) {
+        let subject = self.subject;
+        for entry in subject.patched.entries_of(index) {
+            let Some(Role::Table(table)) = subject.patched.roles.get(entry.section) else {
+                continue;
+            };
+            if table.carry != Carry::BootConstant {
+                continue;
+            }
+            let Some(home) = subject.patched.section(entry.section) else { continue };
+            let is_known = if let Some(variable) = home.name.strip_prefix(tables::BOOT_POINTER) {
+                self.load_variable(entity, entry, variable, placed)
+            } else if let Some(variable) = home.name.strip_prefix(tables::BOOT_SHIFT) {
+                self.shift_by_variable(entity, entry, variable, placed)
+            } else {
+                false
+            };
+            if !is_known {
+                self.fail(format!("{} marks an unknown instruction", home.name));
+            }
+        }
+    }
+
+    fn load_variable(
+        &mut self,
+        entity: &Entity<'_>,
+        entry: &Entry,
+        variable: &str,
+        placed: Placed,
+    ) -> bool {
+        let Some(start) = self.instruction_start(entity, entry) else { return false };
+        let Some(home) = self.subject.patched.section(entity.section) else { return false };
+        let Some(load) = load_instead(home.bytes(start, start + MOVE_LENGTH as u64)) else {
+            return false;
+        };
+        let Some(symbol) = self.boot_variable(variable) else { return false };
+        let at = start - entity.start;
+        let addend = load.field as i64 - load.end as i64;
+        let field = at + load.field;
+        self.writer.overwrite(placed, at, &load.code)
+            && self.writer.relocate(placed, field, elf::R_X86_64_PC32, symbol, addend).is_ok()
+    }
+
+    fn shift_by_variable(
+        &mut self,
+        entity: &Entity<'_>,
+        entry: &Entry,
+        variable: &str,
+        placed: Placed,
+    ) -> bool {
+        let Some(start) = self.instruction_start(entity, entry) else { return false };
+        let Some(home) = self.subject.patched.section(entity.section) else { return false };
+        if !is_shift(home.bytes(start, start + 3)) {
+            return false;
+        }
+        let Some(symbol) = self.boot_variable(variable) else { return false };
+        let offset = placed.offset + (start + 2 - entity.start);
+        self.shifts.push((Placed { offset, ..placed }, symbol));
+        true
+    }
+
+    /// Where the opcode is, REX included, two bytes in front of the constant that an entry marks.
+    fn instruction_start(&self, entity: &Entity<'_>, entry: &Entry) -> Option<u64> {
+        let constant = entity.entry.checked_add_signed(entry.at)?;
+        constant.checked_sub(2).filter(|start| (entity.start..entity.end).contains(start))
+    }
+
+    fn boot_variable(&mut self, name: &str) -> Option<SymbolId> {
+        match self.subject.patched.named(name) {
+            Some(own) => self.data(own),
+            None => Some(self.external(name, Use::Address)),
+        }
+    }
+
+    /// Puts what the module has to fill in into a table.
+    pub(super) fn table_of_shifts(&mut self) -> Option<BootShifts> {
+        const ENTRY: u64 = 16;
+        let shifts = std::mem::take(&mut self.shifts);
+        let count = shifts.len();
+        let size = count as u64 * ENTRY;
+        if count == 0 {
+            return None;
+        }
+        let flags = elf::SHF_ALLOC.0 | elf::SHF_WRITE.0;
+        let table = self.writer.place(".data", flags, &vec![0; size as usize], 8);
+        for (at, (site, variable)) in (0..).step_by(ENTRY as usize).zip(shifts) {
+            let code = self.writer.section_symbol(site.section);
+            let fields = [(at, code, site.offset as i64), (at + 8, variable, 0)];
+            for (at, symbol, addend) in fields {
+                let done = self.writer.relocate(table, at, elf::R_X86_64_64, symbol, addend);
+                if let Err(error) = done {
+                    self.fail(error.to_string());
+                }
+            }
+        }
+        let symbol = format!("lucos_shifts{}", super::object_tag(self.subject.input.name));
+        self.writer.define(&symbol, table, size, Naming::Data, false);
+        Some(BootShifts { symbol, count })
+    }
 }
 
 #[cfg(test)]

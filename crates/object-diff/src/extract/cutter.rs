@@ -9,7 +9,7 @@ use super::origin::Origins;
 use super::{Fate, Included, include_parts, new_function};
 use crate::compare::Subject;
 use crate::correlation::blank_links;
-use crate::extraction::{CopiedKey, Links, Reference};
+use crate::extraction::{BootShifts, CopiedKey, Links, Reference};
 use crate::matching::fragment_end;
 use crate::naming;
 use crate::refusal::Reason;
@@ -50,6 +50,7 @@ pub(super) struct Cut {
     pub(super) elf: Vec<u8>,
     pub(super) references: Vec<Reference>,
     pub(super) copied_keys: Vec<CopiedKey>,
+    pub(super) shifts: Option<BootShifts>,
 }
 
 pub(super) struct Cutter<'s, 'a> {
@@ -65,6 +66,8 @@ pub(super) struct Cutter<'s, 'a> {
     references: BTreeMap<String, Reference>,
     /// Copies of keys of jump labels, by the original's symbol.
     pub(super) keys: BTreeMap<String, (SymbolId, CopiedKey)>,
+    /// Bytes that hold a number of bits to shift by, and the variable that has it.
+    pub(super) shifts: Vec<(Placed, SymbolId)>,
     /// Functions and data whose links are to be done.
     open: VecDeque<(usize, Placed)>,
     /// Nameless bytes whose links are to be done.
@@ -90,6 +93,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
             nameless: BTreeMap::new(),
             references: BTreeMap::new(),
             keys: BTreeMap::new(),
+            shifts: Vec::new(),
             open: VecDeque::new(),
             open_nameless: VecDeque::new(),
             failures: Vec::new(),
@@ -111,13 +115,14 @@ impl<'s, 'a> Cutter<'s, 'a> {
                 break;
             }
         }
+        let shifts = self.table_of_shifts();
         if !self.failures.is_empty() {
             return Err(self.failures);
         }
         let references = self.references.into_values().collect();
         let copied_keys = self.keys.into_values().map(|(_, key)| key).collect();
         let elf = self.writer.finish();
-        elf.map(|elf| Cut { elf, references, copied_keys })
+        elf.map(|elf| Cut { elf, references, copied_keys, shifts })
             .map_err(|error| vec![Reason::Malformed(format!("cannot be written: {error}"))])
     }
 

@@ -1,12 +1,9 @@
 //! The entries of the kernel's tables about functions that go along.
 
-use object::elf;
-
-use super::boot_constant;
 use super::cutter::{Cutter, KEPT_FLAGS, Use};
 use crate::correlation::blank_links;
 use crate::tables::{self, Carry};
-use crate::view::{Entity, Entry, Link, Role};
+use crate::view::{Entry, Link, Role};
 use crate::writer::Placed;
 
 impl Cutter<'_, '_> {
@@ -81,56 +78,5 @@ impl Cutter<'_, '_> {
             return;
         }
         self.writer.place(home.name, home.flags & KEPT_FLAGS, &bytes, 1);
-    }
-
-    /// Turns constants that the kernel fills in during boot into loads.
-    pub(super) fn boot_constants(&mut self, index: usize, entity: &Entity<'_>, placed: Placed) {
-        let subject = self.subject;
-        for entry in subject.patched.entries_of(index) {
-            let Some(Role::Table(table)) = subject.patched.roles.get(entry.section) else {
-                continue;
-            };
-            if table.carry != Carry::BootConstant {
-                continue;
-            }
-            let Some(home) = subject.patched.section(entry.section) else { continue };
-            let Some(variable) = home.name.strip_prefix(tables::BOOT_POINTER) else {
-                self.fail(format!(
-                    "shifts by a number that the kernel fills in during boot ({}): put the change \
-                     where this is not inlined",
-                    home.name
-                ));
-                continue;
-            };
-            if !self.load_variable(entity, entry, variable, placed) {
-                self.fail(format!("{} marks an unknown instruction", home.name));
-            }
-        }
-    }
-
-    fn load_variable(
-        &mut self,
-        entity: &Entity<'_>,
-        entry: &Entry,
-        variable: &str,
-        placed: Placed,
-    ) -> bool {
-        let patched = &self.subject.patched;
-        let start = u64::try_from(entry.at).ok().and_then(|at| (entity.entry + at).checked_sub(2));
-        let Some(start) = start.filter(|start| *start >= entity.start) else { return false };
-        let Some(home) = patched.section(entity.section) else { return false };
-        let Some(load) = boot_constant::load_instead(home.bytes(start, start + 10)) else {
-            return false;
-        };
-        let symbol = match patched.named(variable) {
-            Some(own) => self.data(own),
-            None => Some(self.external(variable, Use::Address)),
-        };
-        let Some(symbol) = symbol else { return false };
-        let at = start - entity.start;
-        let addend = load.field as i64 - load.end as i64;
-        let field = at + load.field;
-        self.writer.overwrite(placed, at, &load.code)
-            && self.writer.relocate(placed, field, elf::R_X86_64_PC32, symbol, addend).is_ok()
     }
 }

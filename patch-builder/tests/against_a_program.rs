@@ -1,14 +1,13 @@
-//! Functions that share a section, as `noinstr` ones do: the assembler fills in the branches
-//! between them, so no relocation says where these lead.
+//! Compiled objects against a program that was linked of the same or other source.
 
 use std::path::Path;
 use std::process::Command;
 
 use lucos_object_diff::SpecialSizes;
 use lucos_patch_builder::image::{Symbol, Symbols};
-use lucos_patch_builder::run_pre::{Error, Matched, ObjectCode, Running};
+use lucos_patch_builder::run_pre::{Error, Matched, ObjectCode, Running, at_site};
 use object::read::elf::ElfFile64;
-use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 
 const SHARED: &str =
     "#define SHARED static __attribute__((noipa, used, section(\".noinstr.text\")))\n";
@@ -71,7 +70,7 @@ fn link(folder: &Path, source: &str) -> Program {
         kind: b'T',
         name: symbol.name().expect("name").to_owned(),
     });
-    let code = file.sections().filter(|section| section.name() == Ok(".noinstr.text"));
+    let code = file.sections().filter(|section| section.kind() == SectionKind::Text);
     let sections = code.map(|one| (one.address(), one.data().expect("data").to_vec())).collect();
     Program { symbols: Symbols::new(symbols.collect()), sections }
 }
@@ -85,6 +84,9 @@ fn matched(compiled: &str, running: &str) -> Result<usize, Error> {
     let program = link(folder.path(), running);
     Matched::find("test.o", &code, &program).map(|matched| matched.functions.len())
 }
+
+// Functions that share a section, as `noinstr` ones do: the assembler fills in the branches between
+// them, so no relocation says where these lead.
 
 #[test]
 fn branches_lead_to_the_function_of_the_same_name_wherever_it_is() {
@@ -103,4 +105,28 @@ fn a_branch_to_another_function_is_a_difference() {
         Err(Error::Differs { function, .. }) => assert_eq!(function, "caller"),
         result => panic!("{result:?}"),
     }
+}
+
+#[test]
+fn a_constant_that_is_filled_in_during_boot_is_not_expected() {
+    let source = "int user(unsigned long x) {
+        unsigned long limit;
+        __asm__(\"mov %1,%0\\n1:\\n.pushsection runtime_ptr_LIMIT,\\\"a\\\"\\n\"
+            \".long 1b - 8 - .\\n.popsection\" : \"=r\" (limit) : \"i\" (0x0123456789abcdefUL));
+        return x > limit;
+    }";
+    let folder = tempfile::tempdir().expect("folder");
+    let object = compile(folder.path(), source);
+    let code = ObjectCode::read("test.o", &object, &SpecialSizes::LINUX_6_1).expect("an object");
+    let program = link(folder.path(), source);
+    let matched = Matched::find("test.o", &code, &program).expect("the same");
+    let expected = at_site(&code.functions["user"], &matched.functions["user"], &program);
+    let mask = expected.expect("bytes behind the constant").mask;
+    let at = code.functions["user"]
+        .bytes
+        .windows(8)
+        .position(|bytes| bytes == 0x0123_4567_89ab_cdef_u64.to_le_bytes());
+    let at = at.expect("the constant");
+    assert!(mask[at..at + 8].iter().all(|byte| *byte == 0), "{mask:x?}");
+    assert!(mask[at + 8..].contains(&0xff), "{mask:x?}");
 }
