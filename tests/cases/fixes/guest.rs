@@ -7,6 +7,7 @@ use lucos_tests::{Script, equal};
 /// - `calls FUNCTION COMMAND` prints how often a function of the kernel is called meanwhile;
 /// - `new_calls PATCH FUNCTION COMMAND` the same of its new version, whose name ends with a number for
 ///   the object if the function is static;
+/// - `left PATCH` prints 0 when the module is gone, which may take until the last thread is out of it;
 /// - `asleep NAME` leaves 100 threads asleep, `awake NAME` wakes them and prints how many woke;
 /// - `load` starts work that can go wrong, `load_ends` ends it and prints what came of it.
 pub const FUNCTIONS: &str = r#"
@@ -20,6 +21,10 @@ calls() {
 new_calls() {
     new=$(awk -v m="[$1]" -v f="^lucos_new_$2([.][0-9a-f]*)?$" '$4 == m && $3 ~ f { print $3; exit }' /proc/kallsyms)
     calls "$1:$new" "$3"
+}
+left() {
+    for i in $(seq 300); do grep -q "^$1 " /proc/modules || break; sleep 0.1; done
+    grep -c "^$1 " /proc/modules
 }
 ends() { for i in $(seq 600); do grep -q "$1" "$2" && return 0; sleep 0.1; done; return 1; }
 asleep() {
@@ -102,7 +107,7 @@ fn calls_steps(name: &str, Calls { command, function }: &Calls) -> Script {
         .step(&format!("{name}.new"), &format!("new_calls {name} {function} '{command}'"))
         .step(&format!("{name}.rollback"), &format!("lucos rollback {name}"))
         .step(&format!("{name}.old"), &format!("calls {function} '{command}'"))
-        .step(&format!("{name}.loaded"), &format!("grep -c '^{name} ' /proc/modules"))
+        .step(&format!("{name}.loaded"), &format!("left {name}"))
 }
 
 /// What is done with a change of a function that everything uses: all of it under load, with
