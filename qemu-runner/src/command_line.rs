@@ -60,8 +60,8 @@ pub enum Boot {
 /// Where a character device of the machine leads.
 #[derive(Clone, Debug)]
 pub enum Wire {
-    /// A Unix socket on which somebody listens.
-    Socket(PathBuf),
+    /// A named pipe that somebody reads.
+    Pipe(PathBuf),
     /// QEMU's standard input and output, with its monitor behind Ctrl-A.
     Terminal,
 }
@@ -166,7 +166,7 @@ fn wire(line: &mut Line, wiring: &Wiring) {
         // the ISA bus; ACPI tells the guest these.
         for (index, (path, interrupt)) in ports.iter().zip([3, 5, 7]).enumerate() {
             let index = index + 1;
-            add_wire(line, &format!("com{index}"), &Wire::Socket(path.clone()));
+            add_wire(line, &format!("com{index}"), &Wire::Pipe(path.clone()));
             let device = format!("isa-serial,index={index},irq={interrupt},chardev=com{index}");
             line.add("-device", &device);
         }
@@ -175,8 +175,8 @@ fn wire(line: &mut Line, wiring: &Wiring) {
 
 fn add_wire(line: &mut Line, id: &str, wire: &Wire) {
     match wire {
-        Wire::Socket(path) => {
-            line.add_path("-chardev", &format!("socket,id={id},server=off,path="), path);
+        Wire::Pipe(path) => {
+            line.add_path("-chardev", &format!("file,id={id},path="), path);
         }
         Wire::Terminal => {
             line.add("-chardev", &format!("stdio,id={id},mux=on,signal=off"));
@@ -238,7 +238,7 @@ mod tests {
 
     fn wiring() -> Wiring {
         Wiring {
-            log: Wire::Socket(PathBuf::from("/tmp/a,b/log")),
+            log: Wire::Pipe(PathBuf::from("/tmp/a,b/log")),
             console: Wire::Terminal,
             command: None,
         }
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn commas_in_paths_are_doubled() {
-        assert!(text(&machine(), &wiring()).contains("server=off,path=/tmp/a,,b/log"));
+        assert!(text(&machine(), &wiring()).contains("file,id=log,path=/tmp/a,,b/log"));
     }
 
     #[test]

@@ -78,9 +78,9 @@ pub enum Error {
     /// A disk image cannot be read.
     #[error("disk {0}")]
     Disk(io::Error),
-    /// There is no place for sockets.
-    #[error("cannot make sockets for QEMU: {0}")]
-    Sockets(io::Error),
+    /// There is no place for pipes.
+    #[error("cannot make pipes for QEMU: {0}")]
+    Pipes(io::Error),
     /// QEMU is not there.
     #[error("qemu-system-x86_64 does not start: {0}")]
     Start(io::Error),
@@ -108,21 +108,21 @@ impl Session {
         let log = Log::create(&self.log)
             .map_err(|source| Error::Log { path: self.log.clone(), source })?;
         let log = Arc::new(log);
-        let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Sockets)?;
-        let bind = |name| Channel::bind(folder.path(), name).map_err(Error::Sockets);
-        let log_port = bind("log")?;
+        let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Pipes)?;
+        let make = |name| Channel::make(folder.path(), name).map_err(Error::Pipes);
+        let log_port = make("log")?;
         let console = match self.console {
-            Console::Log => Some(bind("console")?),
+            Console::Log => Some(make("console")?),
             Console::Terminal => None,
         };
         let command = match &self.command {
-            Some(_) => Some([bind("com2")?, bind("com3")?, bind("com4")?]),
+            Some(_) => Some([make("com2")?, make("com3")?, make("com4")?]),
             None => None,
         };
-        let socket = |channel: &Channel| Wire::Socket(channel.path().to_owned());
+        let pipe = |channel: &Channel| Wire::Pipe(channel.path().to_owned());
         let wiring = Wiring {
-            log: socket(&log_port),
-            console: console.as_ref().map_or(Wire::Terminal, socket),
+            log: pipe(&log_port),
+            console: console.as_ref().map_or(Wire::Terminal, pipe),
             command: command
                 .as_ref()
                 .map(|ports| ports.each_ref().map(|port| port.path().to_owned())),
