@@ -21,6 +21,8 @@ pub const CODE_MAX: usize = 1024 * 1024;
 
 /// An ftrace slot that nobody uses: the five-byte `nop`.
 const SLOT: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// An ENDBR64, and what the kernel makes of one that nothing may come to indirectly.
+const ENDBRS: [[u8; 4]; 2] = [[0xf3, 0x0f, 0x1e, 0xfa], [0x66, 0x0f, 0x1f, 0x00]];
 /// A breakpoint.
 const INT3: u8 = 0xcc;
 /// Entries of an address table that are looked at.
@@ -67,7 +69,7 @@ impl Checker {
         function: &Function,
     ) -> Result<FunctionPlan, Wrong> {
         check_places(engine, function)?;
-        check_entry(guest, function.new_entry())?;
+        let target = check_entry(guest, function.new_entry())?;
         let length = self.length(function)?;
         let code = self.code.get_mut(..length).unwrap_or_default();
         let space = guest.space();
@@ -84,7 +86,7 @@ impl Checker {
         }
         let tables = Tables::look_at(guest, &window);
         check_branches(&window, &tables, function)?;
-        plan(function, &window, &tables, live)
+        plan(function, &window, &tables, live, target)
     }
 
     fn length(&mut self, function: &Function) -> Result<usize, Wrong> {
@@ -123,8 +125,9 @@ fn check_places<S: Store>(engine: &Engine<S>, function: &Function) -> Result<(),
     Ok(())
 }
 
-/// There is an instruction at the entry of the new function.
-fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<(), Wrong> {
+/// There is an instruction at the entry of the new function. Returns where a jump goes: behind an
+/// ENDBR, which is there for indirect branches only.
+fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<u64, Wrong> {
     let mut code = [0; LONGEST_INSTRUCTION];
     let space = guest.space();
     // Areas of modules end with the page; the instruction may be shorter than the longest.
@@ -132,12 +135,15 @@ fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<(), 
     let first = code.get_mut(..page_rest.min(LONGEST_INSTRUCTION));
     let first = first.unwrap_or_default();
     guest.platform().read(space, entry, first).map_err(machine)?;
+    if let Some(endbr) = ENDBRS.iter().find(|endbr| first.starts_with(*endbr)) {
+        return Ok(entry.saturating_add(endbr.len() as u64));
+    }
     if instruction_length(first, 64).is_ok() {
-        return Ok(());
+        return Ok(entry);
     }
     guest.platform().read(space, entry, &mut code).map_err(machine)?;
     match instruction_length(&code, 64) {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(entry),
         Err(_) => Err((ErrorCode::Decode, entry)),
     }
 }
@@ -306,11 +312,12 @@ fn plan(
     window: &Window,
     tables: &Tables,
     live: Code,
+    target: u64,
 ) -> Result<FunctionPlan, Wrong> {
     let reason = reason(function, window, tables);
     let jump = match (reason, window.displaced) {
         (WindowReason::None, Some(displaced)) => {
-            let bytes = jump_bytes(function.site(), function.new_entry(), displaced);
+            let bytes = jump_bytes(function.site(), target, displaced);
             bytes.map_err(|error| match error {
                 JumpError::OutOfRange => (ErrorCode::JumpRange, function.new_entry()),
                 JumpError::Displaced => (ErrorCode::Internal, 0),

@@ -10,6 +10,7 @@ use lucos_guest_interface::descriptor::{
     FUNCTION_SITE_IS_SLOT, FunctionRecord,
 };
 use lucos_guest_interface::status::WindowReason;
+use lucos_service::LiveupdateReply;
 use lucos_x86_code::jump::{TRAP, jump_bytes};
 
 #[test]
@@ -29,6 +30,21 @@ fn a_function_is_replaced_and_restored() {
     assert_eq!(system.rollback(1).map(|[rax, _]| rax), Ok(0));
     assert_eq!(system.guest.text(), original);
     assert!(!system.guest.intercept);
+}
+
+#[test]
+fn a_jump_goes_behind_an_endbr_and_a_trap_to_the_entry() {
+    let site = start_of("plain") + 9;
+    for endbr in [[0xf3, 0x0f, 0x1e, 0xfa], [0x66, 0x0f, 0x1f, 0x00]] {
+        let mut system = System::new();
+        let entry = MODULE + 0x100;
+        system.guest.poke(entry, &endbr);
+        system.apply("fix", &[record("plain", 0x100)]).unwrap();
+        let redirected = LiveupdateReply::Redirect { rip: entry };
+        assert_eq!(system.invalid_opcode(site, 0), redirected);
+        system.jump(1, 0).unwrap();
+        assert_eq!(system.guest.peek(site, 5), jump_bytes(site, entry + 4, 5).unwrap()[..]);
+    }
 }
 
 #[test]
