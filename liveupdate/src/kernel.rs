@@ -16,6 +16,7 @@ use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 use lucos_transaction::machine::{Difference, Place, PlaceError};
+use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
 
 use crate::platform::{Facts, Platform};
 
@@ -125,6 +126,9 @@ fn memory_error(error: MemoryError, asked: u64) -> MachineError {
         MemoryError::TooLong | MemoryError::NoMoreGuards => MachineError::Failed,
     }
 }
+
+// One message holds all sites of an update.
+const _: () = assert!(places::PLACES_MAX >= FUNCTIONS_MAX && places::PLACE_MAX >= CODE_MAX);
 
 /// Nothing is known of a place: the first one is as good as any.
 const fn first(error: MachineError) -> PlaceError {
