@@ -23,17 +23,21 @@ const OTHERS: u64 = 0xffff_ffff_e000_0000;
 const OTHERS_STEP: u64 = 0x1000;
 
 /// Where a module is, without the ending of a packed one: the build system may name it with `_`
-/// where its file has `-`.
+/// where its file has `-`, and in the folder of one of its objects, below its own.
 fn place(kernel: &Path, module: &str) -> PathBuf {
     let exact = kernel.join(format!("{module}.ko"));
     let wanted = exact.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
-    let folder = exact.parent().unwrap_or(kernel);
-    let names = fs::read_dir(folder).into_iter().flatten().flatten();
-    names
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .map(|name| name.strip_suffix(".xz").map_or(name.clone(), str::to_owned))
-        .find(|name| name.replace('-', "_") == wanted)
-        .map_or(exact.clone(), |name| folder.join(name))
+    for folder in exact.ancestors().skip(1).take(3) {
+        let names = fs::read_dir(folder).into_iter().flatten().flatten();
+        let found = names
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .map(|name| name.strip_suffix(".xz").map_or(name.clone(), str::to_owned))
+            .find(|name| name.replace('-', "_") == wanted);
+        if let Some(name) = found {
+            return folder.join(name);
+        }
+    }
+    exact
 }
 
 /// A linked module.
@@ -173,4 +177,21 @@ pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, Error> {
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Error::Program { program: "xz".into(), message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_found_by_the_name_and_folder_of_its_objects() {
+        let folder = tempfile::tempdir().unwrap();
+        let kvm = folder.path().join("arch/x86/kvm");
+        fs::create_dir_all(kvm.join("vmx")).unwrap();
+        fs::write(kvm.join("kvm-intel.ko.xz"), "").unwrap();
+        let found = place(folder.path(), "arch/x86/kvm/vmx/kvm_intel");
+        assert_eq!(found, kvm.join("kvm-intel.ko"));
+        let absent = place(folder.path(), "arch/x86/kvm/other");
+        assert_eq!(absent, kvm.join("other.ko"));
+    }
 }

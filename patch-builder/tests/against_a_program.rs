@@ -130,3 +130,17 @@ fn a_constant_that_is_filled_in_during_boot_is_not_expected() {
     assert!(mask[at..at + 8].iter().all(|byte| *byte == 0), "{mask:x?}");
     assert!(mask[at + 8..].contains(&0xff), "{mask:x?}");
 }
+
+/// The kernel's object checker takes a static branch out and leaves a relocation of no kind.
+#[test]
+fn a_branch_that_was_taken_out_is_no_field() {
+    let nop = "SHARED void quiet(void) { __asm__ volatile(\".reloc 1f+1, R_X86_64_NONE, caller\\n\"\n\
+               \"1: .byte 0x0f, 0x1f, 0x44, 0, 0\"); }\n";
+    let compiled = [FIRST, SECOND, &caller("first"), nop].concat();
+    assert_eq!(matched(&compiled, &compiled).expect("the same"), 4);
+    let other = compiled.replace("0x44, 0, 0", "0x44, 1, 0");
+    match matched(&compiled, &other) {
+        Err(Error::Differs { function, .. }) => assert_eq!(function, "quiet"),
+        result => panic!("{result:?}"),
+    }
+}

@@ -113,6 +113,8 @@ impl ObjectCode {
             let fields = section
                 .relocations()
                 .filter(|(offset, _)| (start..end).contains(offset))
+                // What is left of a static branch that the object checker has taken out.
+                .filter(|(_, relocation)| !is_none(relocation))
                 .map(|(offset, relocation)| (offset - start, field(&file, &relocation)))
                 .collect();
             let code = Code {
@@ -188,6 +190,10 @@ impl ObjectCode {
 
 fn range(data: &[u8], start: u64, end: u64) -> Option<&[u8]> {
     data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+}
+
+fn is_none(relocation: &object::Relocation) -> bool {
+    relocation.flags() == RelocationFlags::Elf { r_type: object::elf::R_X86_64_NONE }
 }
 
 fn field(file: &ElfFile64<'_, LittleEndian>, relocation: &object::Relocation) -> Field {

@@ -102,6 +102,8 @@ fn group(error: &Error) -> String {
             patch_module::Error::TooMany(_) => "more functions than a patch can have",
             patch_module::Error::Link(_) => "the module does not link",
         }),
+        Error::Program { program, .. } => format!("{program} fails"),
+        Error::File { .. } => String::from("a file cannot be read"),
         other => first_clause(&other.to_string()),
     }
 }
