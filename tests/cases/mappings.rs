@@ -66,7 +66,7 @@ fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
     }
     wrong?;
     // A task that calls and one that is called at the least.
-    equal("enough looks", seen.looks >= 20 && seen.roots.len() >= 2, true)?;
+    equal("enough looks", seen.looks >= 10 && seen.roots.len() >= 2, true)?;
     for (what, count) in [
         ("code of the kernel", seen.kernel_code),
         ("data of the kernel", seen.kernel_data),
