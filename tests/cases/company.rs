@@ -1,15 +1,11 @@
 //! Updates beside everything else that touches the text of the guest's kernel: tracers, kprobes,
 //! BPF, the kernel's own livepatch, static keys.
 
-use std::path::Path;
-use std::process::Command;
-
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs");
 
 type Check = fn(&Results) -> Result<(), Failed>;
 
@@ -110,20 +106,9 @@ values() {
 
 fn boot(series: &str) -> Result<Run, Failed> {
     let programs = tempfile::tempdir()?;
-    let program = programs.path().join("trampolines");
-    compile(&program)?;
+    let program = guest_program("trampolines", programs.path())?;
     let run = Run::lucos().guest(series).timeout(600).argument("--modules").argument(MODULES);
     Ok(run.argument("--add").argument(program).keep(programs))
-}
-
-/// Compiles the program that attaches BPF programs to a function.
-fn compile(place: &Path) -> Result<(), Failed> {
-    let status = Command::new("cc")
-        .args(["-O1", "-static", "-o"])
-        .arg(place)
-        .arg(format!("{PROGRAMS}/trampolines.c"))
-        .status()?;
-    if status.success() { Ok(()) } else { Err("the program does not compile".into()) }
 }
 
 fn script() -> Script {

@@ -164,19 +164,29 @@ fn tracer_steps(mut script: Script) -> Script {
     script
 }
 
+/// The ENDBR survives, the jump stands right behind it, and in the end all is as before. Gives the
+/// ENDBR's length.
+fn jump_behind_endbr(
+    results: &Results,
+    function: &str,
+    step: impl Fn(&str) -> String,
+) -> Result<usize, Failed> {
+    let before = bytes(results, &step("before"))?;
+    let applied = bytes(results, &step("applied"))?;
+    let entry = endbr(&before);
+    equal(function, applied.get(..entry), before.get(..entry))?;
+    equal(function, applied.get(entry), Some(&JUMP))?;
+    equal(function, bytes(results, &step("restored"))?, before)?;
+    Ok(entry)
+}
+
 fn without_slot(results: &Results) -> Result<(), Failed> {
     for (patch, function) in WITHOUT_SLOT {
         let step = |what: &str| format!("{patch}.{what}");
         for what in ["apply", "jumps", "back"] {
             results.text(&step(what))?;
         }
-        let before = bytes(results, &step("before"))?;
-        let applied = bytes(results, &step("applied"))?;
-        let entry = endbr(&before);
-        // The ENDBR survives, and the jump stands right behind it.
-        equal(function, applied.get(..entry), before.get(..entry))?;
-        equal(function, applied.get(entry), Some(&JUMP))?;
-        equal(function, bytes(results, &step("restored"))?, before)?;
+        let entry = jump_behind_endbr(results, function, step)?;
         let shown = functions(results, &step("show"))?;
         let shown = shown.first().ok_or("no function")?;
         equal(function, &shown["name"], &Value::from(function))?;
@@ -236,12 +246,7 @@ fn under_load(results: &Results) -> Result<(), Failed> {
         }
         let grown = number(results, &step("later"))?.checked_sub(number(results, &step("first"))?);
         equal("calls", grown.is_some_and(|calls| calls > 100), true)?;
-        let before = bytes(results, &step("before"))?;
-        let applied = bytes(results, &step("applied"))?;
-        let entry = endbr(&before);
-        equal(function, applied.get(..entry), before.get(..entry))?;
-        equal(function, applied.get(entry), Some(&JUMP))?;
-        equal(function, bytes(results, &step("restored"))?, before)?;
+        jump_behind_endbr(results, function, step)?;
     }
     Ok(())
 }

@@ -5,19 +5,17 @@ mod all_together;
 mod guest;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
 use lucos_tests::fixes::{Fix, Fixes, OwnChange, OwnChanges, Sign};
 use lucos_tests::patch::{Patch, available};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
 
 const MANIFESTS: [&str; 2] =
     [include_str!("../fixes/debian-6.1.toml"), include_str!("../fixes/debian-6.12.toml")];
 const OWN: &str = include_str!("../fixes/own.toml");
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs/fixes");
 
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
@@ -96,7 +94,7 @@ impl Set {
                 // A device with ordinary interrupts, for a fix of their handler.
                 .argument("--qemu-arg=-device")
                 .argument("--qemu-arg=virtio-rng-pci,vectors=0"),
-            &program(folder.path())?,
+            &guest_program("fixes", folder.path())?,
         );
         let mut built = BTreeMap::new();
         for fix in &fixes.fixes {
@@ -125,21 +123,6 @@ impl Set {
 
 fn add(run: Run, file: &Path) -> Run {
     run.argument("--add").argument(file)
-}
-
-/// Compiles the reproducers.
-fn program(folder: &Path) -> Result<PathBuf, Failed> {
-    let place = folder.join("fixes");
-    let mut sources: Vec<PathBuf> = std::fs::read_dir(PROGRAM)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
-    let status = Command::new("cc")
-        .args(["-O2", "-static", "-pthread", "-o"])
-        .arg(&place)
-        .args(&sources)
-        .status()?;
-    if status.success() { Ok(place) } else { Err("the reproducers do not compile".into()) }
 }
 
 /// One boot: each patch is applied, looked at and rolled back before the next one.

@@ -3,14 +3,10 @@
 //!
 //! The program `load` runs in the guest and prints names and values.
 
-use std::path::Path;
-use std::process::Command;
-
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Report, Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{Report, Results, Run, Script, SharedBoot, equal, guest_program};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/load");
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs/load");
 
 const CPUS: u64 = 4;
 /// What `tests/guest-modules/load` replaces, at most.
@@ -44,8 +40,7 @@ pub fn trials() -> Vec<Trial> {
 
 fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
-    let program = folder.path().join("load");
-    compile(&program)?;
+    let program = guest_program("load", folder.path())?;
     let run = Run::lucos()
         .guest(series)
         .cpus(u32::try_from(CPUS)?)
@@ -58,22 +53,6 @@ fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
         .argument("--add")
         .argument(format!("{}:usr/bin/load", program.display()));
     Ok(run.keep(folder))
-}
-
-fn compile(place: &Path) -> Result<(), Failed> {
-    let mut command = Command::new("cc");
-    command.args(["-O2", "-static", "-o"]).arg(place);
-    for entry in std::fs::read_dir(PROGRAM)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "c") {
-            command.arg(path);
-        }
-    }
-    let output = command.output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
 }
 
 /// The modules stay loaded, so that a cycle takes no longer than it must.

@@ -4,14 +4,14 @@
 //! They are in Debian's packages of the kernel's source, which are fetched when a test runs.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_debian_archive::archive::{Archive, Error};
+use lucos_debian_archive::archive::Error;
+use lucos_tests::patch::archive;
 use lucos_tests::{Results, Run, Script, equal};
 use tempfile::TempDir;
 
@@ -276,14 +276,6 @@ fn programs() -> Result<PathBuf, Failed> {
         })?;
     }
     Ok(place)
-}
-
-/// The cache that `cargo xtask` has too.
-fn archive() -> Result<Archive, Failed> {
-    let folder =
-        |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    Ok(Archive::new(cache.ok_or("neither XDG_CACHE_HOME nor HOME names a folder")?.join("lucos")))
 }
 
 fn succeed(command: &mut Command) -> Result<(), Failed> {

@@ -5,6 +5,7 @@
 
 mod bench;
 pub mod fixes;
+mod guest_program;
 mod iso;
 mod monitor;
 pub mod patch;
@@ -15,6 +16,7 @@ mod shared_boot;
 mod suite;
 
 pub use bench::{bench, bench_updates};
+pub use guest_program::guest_program;
 pub use iso::boot_iso;
 pub use monitor::{Mapping, Monitor, Processor};
 pub use report::{Report, number_at};

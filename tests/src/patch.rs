@@ -110,7 +110,11 @@ fn read(path: &Path) -> String {
     )
 }
 
-fn archive() -> Result<Archive, Failed> {
+/// The archive with the cache that `cargo xtask` has too.
+///
+/// # Errors
+/// When no variable of the environment says where the cache is.
+pub fn archive() -> Result<Archive, Failed> {
     Ok(Archive::new(cache_folder().ok_or("neither XDG_CACHE_HOME nor HOME names a folder")?))
 }
 

@@ -48,6 +48,12 @@ fn is_shift(instruction: &[u8]) -> bool {
     matches!(instruction, [0xc1, 0xe8..=0xef, _])
 }
 
+/// Where the opcode is, REX included, two bytes in front of the constant that an entry marks.
+fn instruction_start(entity: &Entity<'_>, entry: &Entry) -> Option<u64> {
+    let constant = entity.entry.checked_add_signed(entry.at)?;
+    constant.checked_sub(2).filter(|start| (entity.start..entity.end).contains(start))
+}
+
 impl Cutter<'_, '_> {
     /// Deals with the constants in an entity that the kernel fills in during boot.
     pub(super) fn boot_constants(&mut self, index: usize, entity: &Entity<'_>, placed: Placed) {
@@ -59,62 +65,51 @@ impl Cutter<'_, '_> {
             if table.carry != Carry::BootConstant {
                 continue;
             }
-            let Some(home) = subject.patched.section(entry.section) else { continue };
-            let is_known = if let Some(variable) = home.name.strip_prefix(tables::BOOT_POINTER) {
-                self.load_variable(entity, entry, variable, placed)
-            } else if let Some(variable) = home.name.strip_prefix(tables::BOOT_SHIFT) {
-                self.shift_by_variable(entity, entry, variable, placed)
-            } else {
-                false
-            };
-            if !is_known {
-                self.fail(format!("{} marks an unknown instruction", home.name));
+            let Some(marks) = subject.patched.section(entry.section) else { continue };
+            if self.boot_constant(entity, entry, marks.name, placed).is_none() {
+                self.fail(format!("{} marks an unknown instruction", marks.name));
             }
         }
     }
 
+    /// Deals with one constant; `marks` is the name of the table's section, which has that of the
+    /// variable. `None` when the instruction is unknown.
+    fn boot_constant(
+        &mut self,
+        entity: &Entity<'_>,
+        entry: &Entry,
+        marks: &str,
+        placed: Placed,
+    ) -> Option<()> {
+        let start = instruction_start(entity, entry)?;
+        let home = self.subject.patched.section(entity.section)?;
+        let at = start - entity.start;
+        if let Some(variable) = marks.strip_prefix(tables::BOOT_POINTER) {
+            let load = load_instead(home.bytes(start, start + MOVE_LENGTH as u64))?;
+            let symbol = self.boot_variable(variable)?;
+            return self.load_variable(placed, at, &load, symbol);
+        }
+        let variable = marks.strip_prefix(tables::BOOT_SHIFT)?;
+        if !is_shift(home.bytes(start, start + 3)) {
+            return None;
+        }
+        let symbol = self.boot_variable(variable)?;
+        self.shifts.push((Placed { offset: placed.offset + at + 2, ..placed }, symbol));
+        Some(())
+    }
+
     fn load_variable(
         &mut self,
-        entity: &Entity<'_>,
-        entry: &Entry,
-        variable: &str,
         placed: Placed,
-    ) -> bool {
-        let Some(start) = self.instruction_start(entity, entry) else { return false };
-        let Some(home) = self.subject.patched.section(entity.section) else { return false };
-        let Some(load) = load_instead(home.bytes(start, start + MOVE_LENGTH as u64)) else {
-            return false;
-        };
-        let Some(symbol) = self.boot_variable(variable) else { return false };
-        let at = start - entity.start;
+        at: u64,
+        load: &Load,
+        symbol: SymbolId,
+    ) -> Option<()> {
         let addend = load.field as i64 - load.end as i64;
         let field = at + load.field;
-        self.writer.overwrite(placed, at, &load.code)
-            && self.writer.relocate(placed, field, elf::R_X86_64_PC32, symbol, addend).is_ok()
-    }
-
-    fn shift_by_variable(
-        &mut self,
-        entity: &Entity<'_>,
-        entry: &Entry,
-        variable: &str,
-        placed: Placed,
-    ) -> bool {
-        let Some(start) = self.instruction_start(entity, entry) else { return false };
-        let Some(home) = self.subject.patched.section(entity.section) else { return false };
-        if !is_shift(home.bytes(start, start + 3)) {
-            return false;
-        }
-        let Some(symbol) = self.boot_variable(variable) else { return false };
-        let offset = placed.offset + (start + 2 - entity.start);
-        self.shifts.push((Placed { offset, ..placed }, symbol));
-        true
-    }
-
-    /// Where the opcode is, REX included, two bytes in front of the constant that an entry marks.
-    fn instruction_start(&self, entity: &Entity<'_>, entry: &Entry) -> Option<u64> {
-        let constant = entity.entry.checked_add_signed(entry.at)?;
-        constant.checked_sub(2).filter(|start| (entity.start..entity.end).contains(start))
+        let written = self.writer.overwrite(placed, at, &load.code)
+            && self.writer.relocate(placed, field, elf::R_X86_64_PC32, symbol, addend).is_ok();
+        written.then_some(())
     }
 
     fn boot_variable(&mut self, name: &str) -> Option<SymbolId> {
