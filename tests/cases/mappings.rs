@@ -43,6 +43,8 @@ struct Seen {
     kernel_data: u32,
     task_code: u32,
     task_data: u32,
+    /// Looks in which the next instruction cannot be fetched.
+    fault_ahead: u32,
 }
 
 fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
@@ -67,6 +69,8 @@ fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
     wrong?;
     // A task that calls and one that is called at the least.
     equal("enough looks", seen.looks >= 10 && seen.roots.len() >= 2, true)?;
+    let rare = seen.fault_ahead * 4 <= seen.looks;
+    equal("the tables that were looked at are those in use", rare, true)?;
     for (what, count) in [
         ("code of the kernel", seen.kernel_code),
         ("data of the kernel", seen.kernel_data),
@@ -121,7 +125,11 @@ fn judge(seen: &mut Seen, (processor, mappings): &State) -> Result<(), Failed> {
             (false, false) => &mut seen.task_data,
         } += 1;
     }
-    // The tables that were looked at are those in use: what is executed now is executable there.
-    let executable = current.is_some_and(|mapping| mapping.execute);
-    equal(&format!("the page of RIP {rip:#x} is executable"), executable, true)
+    if current.is_some_and(|mapping| mapping.execute) {
+        return Ok(());
+    }
+    // A task that the kernel takes out goes on at 0, and some tests execute data: such a task can be
+    // met just before its fault. The kernel itself never goes where nothing can be executed.
+    seen.fault_ahead += 1;
+    equal(&format!("RIP {rip:#x} is in a task"), rip < KERNEL_HALF, true)
 }
