@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{self, at};
 use crate::image::Vmlinux;
-use crate::run_pre::{Error, Matched, Running};
+use crate::run_pre::{Error, KERNEL_OBJECT, Matched, Running};
 
 /// What the kernel and its modules export.
 #[derive(Debug, Default)]
@@ -103,13 +103,13 @@ impl Resolver<'_> {
         self.by_name(reference).map(Some)
     }
 
-    /// The old function of a name.
+    /// The old function of a name, by [`shown_name`].
     ///
     /// # Errors
     /// When it is not there or not certain.
     pub fn function(&self, name: &str) -> Result<Used, Error> {
         let address = self.matched.function(name, self.running)?.address;
-        self.at(name, address, self.running)
+        self.at(shown_name(name, address, self.running), address, self.running)
     }
 
     /// Where the code that runs refers to in the places that the differ names.
@@ -168,5 +168,49 @@ impl Resolver<'_> {
                 }
             }
         }
+    }
+}
+
+/// Which of its names a function is called by. One of a module goes by the name that the kernel shows
+/// for it: other modules may have functions of its other names, such as `cleanup_module`.
+fn shown_name<'a>(name: &'a str, address: u64, running: &'a dyn Running) -> &'a str {
+    if running.name() == KERNEL_OBJECT {
+        return name;
+    }
+    running.symbols().names_at(address).next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Symbol, Symbols};
+
+    struct Code(&'static str, Symbols);
+
+    impl Running for Code {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn symbols(&self) -> &Symbols {
+            &self.1
+        }
+        fn bytes_at(&self, _: u64) -> Option<&[u8]> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_function_of_a_module_is_called_as_the_kernel_shows_it() {
+        let symbols = || {
+            let symbol = |address, name: &str| Symbol { address, kind: b't', name: name.into() };
+            let list = [(8, "other"), (4, "drive_exit"), (4, "cleanup_module"), (4, "a")];
+            Symbols::new(list.into_iter().map(|(address, name)| symbol(address, name)).collect())
+        };
+        let module = Code("drive", symbols());
+        assert_eq!(shown_name("cleanup_module", 4, &module), "drive_exit");
+        assert_eq!(shown_name("a", 4, &module), "drive_exit");
+        assert_eq!(shown_name("other", 8, &module), "other");
+        // All names of the kernel itself are its own.
+        assert_eq!(shown_name("a", 4, &Code(KERNEL_OBJECT, symbols())), "a");
     }
 }

@@ -134,7 +134,7 @@ fn is_superseded(
     };
     let Some(callers) = callers(&subject.original, before) else { return false };
     let signatures = signatures(subject, old.name);
-    if !old.is_local || !new.is_local {
+    if !old.is_private || !new.is_private {
         // Nobody can call it as before who is not compiled anew.
         return signatures.is_some_and(|(old, new)| !takes_calls_of(&new, &old));
     }
@@ -191,7 +191,7 @@ fn replacements(subject: &Subject<'_>, included: &BTreeMap<usize, Included>) -> 
             nth_in_object: nth,
             size: old.end - old.entry,
             new_symbol: function.symbol.clone(),
-            address_taken: !old.is_local || callers(&subject.patched, *after).is_none(),
+            address_taken: !old.is_private || callers(&subject.patched, *after).is_none(),
         });
     }
     list

@@ -244,7 +244,7 @@ impl Matcher<'_, '_> {
     }
 
     fn has_name(&self, view: &View<'_>, entity: usize, name: &str) -> bool {
-        view.entity(entity).is_some_and(|entity| !entity.is_local && entity.names.contains(&name))
+        view.entity(entity).is_some_and(|entity| !entity.is_private && entity.names.contains(&name))
     }
 
     fn same_entity(&self, old: usize, new: usize, depth: u32) -> bool {

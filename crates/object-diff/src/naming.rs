@@ -47,6 +47,12 @@ pub(crate) fn is_content_only(name: &str) -> bool {
         && ["__func__", "__FUNCTION__", "__PRETTY_FUNCTION__", "CSWTCH", "C"].contains(&first)
 }
 
+/// What the kernel's headers call the entry and the exit of every module; the source has other names
+/// for them.
+pub(crate) fn is_module_entry(name: &str) -> bool {
+    ["init_module", "cleanup_module"].contains(&name)
+}
+
 /// Memory of a macro: has this warning been shown, how often a message may come. A new copy of it
 /// does no harm.
 pub(crate) fn is_expendable(name: &str) -> bool {

@@ -8,6 +8,7 @@ use object::elf;
 
 use crate::input::SpecialSizes;
 use crate::instructions::{self, Place as Instruction};
+use crate::naming;
 use crate::object_file::{ObjectFile, Place, Relocation, Section, Symbol};
 use crate::refusal::Reason;
 use crate::tables::{self, Table};
@@ -40,7 +41,10 @@ pub(crate) struct Entity<'a> {
     /// All names, `name` included.
     pub(crate) names: Vec<&'a str>,
     pub(crate) is_code: bool,
+    /// Its `name` is not visible outside of the object.
     pub(crate) is_local: bool,
+    /// None of its names is.
+    pub(crate) is_private: bool,
 }
 
 /// What a field refers to.
@@ -237,7 +241,11 @@ impl<'a> View<'a> {
             return;
         }
         let list = || symbols.iter().filter_map(|index| self.file.symbols.get(*index));
-        let Some(main) = list().min_by_key(|symbol| (symbol.is_weak, symbol.is_local)) else {
+        // Every module has an entry and an exit of the same names; those of the source tell which.
+        let rank = |symbol: &&Symbol<'_>| {
+            (symbol.is_weak, naming::is_module_entry(symbol.name), symbol.is_local)
+        };
+        let Some(main) = list().min_by_key(rank) else {
             return;
         };
         let Some(home) = self.section(section) else { return };
@@ -257,6 +265,7 @@ impl<'a> View<'a> {
             names: list().map(|symbol| symbol.name).collect(),
             is_code,
             is_local: main.is_local,
+            is_private: list().all(|symbol| symbol.is_local),
         };
         let index = self.entities.len();
         self.entities.push(entity);

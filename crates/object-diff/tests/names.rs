@@ -2,6 +2,7 @@
 
 mod pair;
 
+use lucos_object_diff::Cause;
 use pair::Pair;
 
 #[test]
@@ -100,6 +101,27 @@ fn tables_made_of_switches_are_compared_by_content() {
     assert_eq!(pair.compare().refusals, []);
     let main = "int lucos_new_user(int); int main(void) { return lucos_new_user(4); }";
     assert_eq!(pair.run(main), 42);
+}
+
+#[test]
+fn the_exit_of_a_module_goes_by_its_name_in_the_source() {
+    let before = "
+        extern int outside(int);
+        static __attribute__((used)) int driver_exit(void) { return outside(3); }
+        int cleanup_module(void) __attribute__((alias(\"driver_exit\")));
+    ";
+    let mut pair = Pair::of(before, &before.replace("3", "42"));
+    pair.edited = vec!["driver_exit".to_owned()];
+    let comparison = pair.compare();
+    assert_eq!(pair.changed(), ["driver_exit"]);
+    assert_eq!(comparison.functions[0].cause, Cause::Direct);
+    let replacement = &pair.extract().replacements[0];
+    assert_eq!(replacement.name, "driver_exit");
+    assert!(replacement.address_taken, "its other name is visible to all");
+    assert!(!pair::symbols(&pair.extract().elf).iter().any(|name| name == "cleanup_module"));
+    // Other aliases are as good as the name.
+    let global = before.replace("cleanup_module", "drive_out");
+    assert_eq!(Pair::of(&global, &global.replace("3", "42")).changed(), ["drive_out"]);
 }
 
 #[test]

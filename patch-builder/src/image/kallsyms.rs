@@ -24,7 +24,7 @@ pub struct Symbol {
 /// All symbols of an image.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    /// In ascending order of addresses.
+    /// In ascending order of addresses; those of one address as the kernel has them.
     all: Vec<Symbol>,
     /// Addresses by name, ascending and different.
     by_name: BTreeMap<String, Vec<u64>>,
@@ -34,7 +34,7 @@ impl Symbols {
     /// Puts symbols in order.
     #[must_use]
     pub fn new(mut all: Vec<Symbol>) -> Self {
-        all.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+        all.sort_by_key(|symbol| symbol.address);
         let mut by_name: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for symbol in &all {
             let addresses = by_name.entry(symbol.name.clone()).or_default();
@@ -51,7 +51,7 @@ impl Symbols {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The names at an address.
+    /// The names at an address. The first is the one that the kernel shows.
     pub fn names_at(&self, address: u64) -> impl Iterator<Item = &str> {
         let start = self.all.partition_point(|symbol| symbol.address < address);
         self.all
