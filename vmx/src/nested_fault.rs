@@ -8,6 +8,7 @@ use crate::exit::{Exit, Machine, Outcome, note};
 use crate::instruction::{Code, step};
 use crate::mailbox;
 use crate::platform::{Failure, Platform};
+use crate::shutdown;
 
 const PAGE: u64 = 4096;
 
@@ -25,13 +26,12 @@ pub fn handle(
         Ok(FaultVerdict::Guarded) if !access.table_walk => {
             guarded_store(platform, machine, exit, gpa)
         }
+        // Without a root of its page tables the processor finds no handler for any fault.
+        Ok(_) if access.table_walk && gpa / PAGE == cr3 / PAGE => {
+            shutdown::handle_lost_tables(platform, &exit.registers)
+        }
         Ok(verdict) => {
-            // The processor cannot deliver a fault through page tables that it may not read: CR3
-            // tells whose they are.
-            note(
-                platform,
-                format_args!("{verdict:?}: {access:?} of {gpa:#x} at {rip:#x}, CR3 {cr3:#x}"),
-            );
+            note(platform, format_args!("{verdict:?}: {access:?} of {gpa:#x} at {rip:#x}"));
             Outcome::GENERAL_PROTECTION
         }
         Err(error) => {
@@ -174,21 +174,26 @@ mod tests {
         assert_eq!(store(&mut platform, code, 0, 0x7f80_0000), Outcome::Repeat);
     }
 
-    #[test]
-    fn page_tables_in_a_guarded_page_are_a_fault() {
+    /// The processor walks page tables at `gpa`, with CR3 as it is in Linux or at `root`.
+    fn walk(verdict: FaultVerdict, gpa: u64, root: Option<u64>) -> Outcome {
         let mut platform = Fake::new();
-        platform.verdict = FaultVerdict::Guarded;
+        platform.verdict = verdict;
+        let mut registers = fake::kernel_registers();
+        registers.cr3 = root.unwrap_or(registers.cr3);
         let access = Access { table_walk: true, ..WRITE };
-        let exit = Exit {
-            reason: ExitReason::NestedFault { gpa: MAILBOX, access },
-            instruction_length: 0,
-            registers: fake::kernel_registers(),
-        };
+        let reason = ExitReason::NestedFault { gpa, access };
+        let exit = Exit { reason, instruction_length: 0, registers };
         let info = fake::info();
-        let machine = fake::machine(&info, &[]);
-        assert_eq!(
-            handle(&mut platform, &machine, &exit, MAILBOX, access),
-            Outcome::GENERAL_PROTECTION
-        );
+        handle(&mut platform, &fake::machine(&info, &[]), &exit, gpa, access)
+    }
+
+    #[test]
+    fn page_tables_that_cannot_be_used_are_a_fault_and_their_root_is_a_shutdown() {
+        for verdict in [FaultVerdict::Guarded, FaultVerdict::Hidden, FaultVerdict::Outside] {
+            assert_eq!(walk(verdict, MAILBOX, None), Outcome::GENERAL_PROTECTION);
+            // CR3 has flags in its low bits, the access is of one entry.
+            assert_eq!(walk(verdict, MAILBOX + 0xff8, Some(MAILBOX | 0x18)), Outcome::Reset);
+        }
+        assert_eq!(walk(FaultVerdict::Mended, MAILBOX, Some(MAILBOX)), Outcome::Repeat);
     }
 }

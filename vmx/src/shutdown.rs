@@ -11,6 +11,13 @@ pub fn handle(platform: &mut impl Platform, registers: &Registers) -> Outcome {
     Outcome::Reset
 }
 
+/// The root of the page tables is no memory that the guest may use: no fault can be delivered, so
+/// this ends like a triple fault.
+pub fn handle_lost_tables(platform: &mut impl Platform, registers: &Registers) -> Outcome {
+    describe(platform, "no page tables", registers);
+    Outcome::Reset
+}
+
 /// The processor refuses the vCPU's state.
 pub fn handle_invalid_state(platform: &mut impl Platform, registers: &Registers) -> Outcome {
     describe(platform, "the processor refuses this state", registers);
@@ -40,7 +47,7 @@ fn describe(platform: &mut impl Platform, what: &str, registers: &Registers) {
 
 #[cfg(test)]
 mod tests {
-    use super::{handle, handle_invalid_state, handle_unknown};
+    use super::{handle, handle_invalid_state, handle_lost_tables, handle_unknown};
     use crate::exit::Outcome;
     use crate::fake::{self, Fake};
 
@@ -49,11 +56,14 @@ mod tests {
         let registers = fake::kernel_registers();
         let mut platform = Fake::new();
         assert_eq!(handle(&mut platform, &registers), Outcome::Reset);
+        assert_eq!(handle_lost_tables(&mut platform, &registers), Outcome::Reset);
         assert_eq!(handle_invalid_state(&mut platform, &registers), Outcome::Stop);
         let unknown = handle_unknown(&mut platform, &registers, [0x75, 1, 2]);
         assert_eq!(unknown, Outcome::Stop);
         let log = platform.log.join("\n");
-        for expected in ["triple fault", "refuses", "0x75, 0x1, 0x2", "rip 0xffff"] {
+        for expected in
+            ["triple fault", "no page tables", "refuses", "0x75, 0x1, 0x2", "rip 0xffff"]
+        {
             assert!(log.contains(expected), "{expected} in {log}");
         }
     }
