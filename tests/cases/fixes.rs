@@ -9,12 +9,16 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::fixes::{Fix, Fixes, OwnChange, OwnChanges, Sign};
+use lucos_patch_builder::manifest::{Fix, Manifest, Sign};
+use lucos_tests::fixes::{OwnChange, OwnChanges};
 use lucos_tests::patch::{Patch, available};
 use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
 
-const MANIFESTS: [&str; 2] =
-    [include_str!("../fixes/debian-6.1.toml"), include_str!("../fixes/debian-6.12.toml")];
+/// Name and text of each.
+const MANIFESTS: [(&str, &str); 2] = [
+    ("tests/fixes/debian-6.1.toml", include_str!("../fixes/debian-6.1.toml")),
+    ("tests/fixes/debian-6.12.toml", include_str!("../fixes/debian-6.12.toml")),
+];
 const OWN: &str = include_str!("../fixes/own.toml");
 
 /// All tests of this file.
@@ -25,7 +29,7 @@ pub fn trials() -> Vec<Trial> {
     ];
     // What is wrong with a manifest, the first test says.
     let own = OwnChanges::parse(OWN).map_or_else(|_| Vec::new(), |own| own.changes);
-    for fixes in MANIFESTS.into_iter().filter_map(|text| Fixes::parse(text).ok()) {
+    for fixes in MANIFESTS.into_iter().filter_map(|(file, text)| parse(file, text).ok()) {
         let series = fixes.series.clone();
         let (long, short): (Vec<Fix>, Vec<Fix>) =
             fixes.fixes.iter().cloned().partition(|fix| fix.long);
@@ -41,14 +45,21 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Six fixes per series share the first boot, and a manifest with an unknown key is none.
+fn parse(file: &str, text: &str) -> Result<Manifest, Failed> {
+    Ok(Manifest::parse(Path::new(file), text)?)
+}
+
+/// Six fixes per series share the first boot, and each fix says what changes and what shows it.
 fn manifests() -> Result<(), Failed> {
-    for text in MANIFESTS {
-        let fixes = Fixes::parse(text)?;
+    for (file, text) in MANIFESTS {
+        let fixes = parse(file, text)?;
         let default = fixes.fixes.iter().filter(|fix| !fix.long).count();
         equal(&fixes.series, default, 6)?;
-        let unknown = Fixes::parse(&format!("what = 1\n{text}"));
-        equal("an unknown key", unknown.is_err_and(|error| error.contains("what")), true)?;
+        for fix in &fixes.fixes {
+            let is_shown = fix.sign.is_some() || fix.calls.is_some();
+            let is_whole = is_shown && !fix.changes.is_empty() && fix.subject.is_some();
+            equal(&fix.name, is_whole, true)?;
+        }
     }
     let own = OwnChanges::parse(OWN)?;
     equal("changes of our own", own.changes.len(), 3)
@@ -70,14 +81,14 @@ fn lines_go_behind_the_brace() -> Result<(), Failed> {
 /// Patches that go into one guest.
 #[derive(Clone)]
 struct Set {
-    fixes: Fixes,
+    fixes: Manifest,
     own: Vec<OwnChange>,
     /// What became of the build of each, by its name.
     built: Arc<OnceLock<BTreeMap<String, Result<Patch, String>>>>,
 }
 
 impl Set {
-    fn new(fixes: Fixes, own: Vec<OwnChange>) -> Self {
+    fn new(fixes: Manifest, own: Vec<OwnChange>) -> Self {
         Self { fixes, own, built: Arc::default() }
     }
 
@@ -85,7 +96,7 @@ impl Set {
     /// cannot be built is missing in it, and its own test says why.
     fn machine(&self) -> Result<Run, Failed> {
         let folder = tempfile::tempdir()?;
-        let fixes = Fixes { running: available(&self.fixes.running)?, ..self.fixes.clone() };
+        let fixes = Manifest { running: available(&self.fixes.running)?, ..self.fixes.clone() };
         let mut run = add(
             Run::lucos()
                 .argument("--guest-version")

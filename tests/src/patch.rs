@@ -11,11 +11,12 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::builder::cache_folder;
 use lucos_patch_builder::kernel_tree::{self, KernelTree};
+use lucos_patch_builder::manifest::{Fix, Manifest, Revision};
 use lucos_patch_builder::progress::Progress;
 use serde_json::Value;
 use wait_timeout::ChildExt;
 
-use crate::fixes::{Fix, Fixes, OwnChange, Revision};
+use crate::fixes::OwnChange;
 
 /// A build at the latest ends after this; the first one of a kernel downloads and unpacks sources.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -39,11 +40,11 @@ impl Patch {
     ///
     /// # Errors
     /// When the build fails, with what it said.
-    pub fn of_fix(fixes: &Fixes, fix: &Fix, folder: &Path) -> Result<Self, Failed> {
+    pub fn of_fix(fixes: &Manifest, fix: &Fix, folder: &Path) -> Result<Self, Failed> {
         let mut arguments = vec!["--from-debian", &fixes.fixed.source];
         arguments.extend(fix.files.iter().flat_map(|file| ["--file", file]));
         arguments.extend(fix.functions.iter().flat_map(|name| ["--function", name]));
-        arguments.extend(["--description", &fix.subject]);
+        arguments.extend(fix.subject.iter().flat_map(|text| ["--description", text]));
         build(&fix.name, &fixes.running, &arguments, folder)
     }
 

@@ -7,11 +7,12 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use lucos_bench::Output;
-use lucos_bench::updates::{self, Change, Manifest, Measured, Origin, script};
+use lucos_bench::updates::{self, Change, Measured, Origin, script};
 use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::builder::{self, Request};
+use lucos_patch_builder::manifest::Manifest;
 use lucos_patch_builder::progress::Progress;
 use serde_json::json;
 

@@ -13,5 +13,5 @@ mod tests;
 pub use measured::{Error, Livepatch, Lucos, Measured, Step, derive};
 pub use page::replace;
 pub use picture::{PictureError, picture};
-pub use rows::{Change, Manifest, Origin, Paper, Revision, Sign, changes};
+pub use rows::{Change, Origin, Paper, changes};
 pub use table::table;

@@ -1,51 +1,13 @@
 //! Which changes the table has.
 
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
-/// The fixes of the distribution, as the tests know them.
-const FIXES: &str = include_str!("../../../tests/fixes/debian-6.1.toml");
+use lucos_patch_builder::manifest::{Manifest, Sign};
+use serde::Serialize;
 
-/// A kernel and the version of its source package.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Revision {
-    /// As in the names of packages: `6.1.0-47`.
-    pub kernel: String,
-    /// As `6.1.170-3`.
-    pub source: String,
-}
-
-/// What the table needs of the manifest of fixes.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Manifest {
-    /// The kernel that is patched.
-    pub running: Revision,
-    /// The one that has the fixes.
-    pub fixed: Revision,
-    #[serde(rename = "fix")]
-    fixes: Vec<Fix>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Fix {
-    name: String,
-    files: Vec<String>,
-    #[serde(default)]
-    functions: Vec<String>,
-    changes: Vec<String>,
-    module: Option<String>,
-    sign: Option<Sign>,
-}
-
-/// A command whose output differs.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Sign {
-    /// For the guest's shell.
-    pub command: String,
-    /// Its output with the old code.
-    pub old: String,
-    /// With the new one.
-    pub new: String,
-}
+/// The fixes of the distribution, as the tests know them: name and text.
+const FIXES: (&str, &str) =
+    ("tests/fixes/debian-6.1.toml", include_str!("../../../tests/fixes/debian-6.1.toml"));
 
 /// Times of the paper, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -143,7 +105,8 @@ const FIXED: [Fixed; 4] = [
 /// # Errors
 /// When the manifest of fixes does not have what they need.
 pub fn changes() -> Result<(Manifest, Vec<Change>), String> {
-    let manifest: Manifest = toml::from_str(FIXES).map_err(|error| error.to_string())?;
+    let (file, text) = FIXES;
+    let manifest = Manifest::parse(Path::new(file), text).map_err(|error| error.to_string())?;
     let mut rows =
         FIXED.iter().map(|fixed| built(&manifest, fixed)).collect::<Result<Vec<_>, _>>()?;
     rows.extend(written());

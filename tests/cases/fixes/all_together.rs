@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
-use lucos_tests::fixes::{Fixes, Sign};
+use lucos_patch_builder::manifest::{Manifest, Sign};
 use lucos_tests::{Results, Script, equal};
 
 use super::{Set, guest};
@@ -26,11 +26,11 @@ pub fn test(set: &Set) -> Result<(), Failed> {
         })
 }
 
-fn sign<'a>(fixes: &'a Fixes, name: &str) -> Option<&'a Sign> {
+fn sign<'a>(fixes: &'a Manifest, name: &str) -> Option<&'a Sign> {
     fixes.fixes.iter().find(|fix| fix.name == name)?.sign.as_ref()
 }
 
-fn script(fixes: &Fixes, names: &[&str], order: &[&str]) -> Script {
+fn script(fixes: &Manifest, names: &[&str], order: &[&str]) -> Script {
     let mut script = Script::new().lines(guest::FUNCTIONS).lines("load; asleep all");
     for fix in &fixes.fixes {
         script = script.then(&guest::load_module(fix));
@@ -55,7 +55,7 @@ fn script(fixes: &Fixes, names: &[&str], order: &[&str]) -> Script {
         .step("kernel", guest::COMPLAINTS)
 }
 
-fn look(fixes: &Fixes, order: &[&str], results: &Results) -> Result<(), Failed> {
+fn look(fixes: &Manifest, order: &[&str], results: &Results) -> Result<(), Failed> {
     for name in order {
         results.text(&format!("{name}.apply"))?;
     }

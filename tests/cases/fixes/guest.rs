@@ -1,7 +1,8 @@
 //! What the guest's shell does.
 
 use libtest_mimic::Failed;
-use lucos_tests::fixes::{Calls, Fix, OwnChange, Sign};
+use lucos_patch_builder::manifest::{Calls, Fix, Sign};
+use lucos_tests::fixes::OwnChange;
 use lucos_tests::{Script, equal};
 
 /// - `calls FUNCTION COMMAND` prints how often a function of the kernel is called meanwhile;
