@@ -25,11 +25,13 @@
 #include <linux/uaccess.h>
 
 #include "device.h"
+#include "hypercall.h"
 #include "outcome.h"
 #include "patches.h"
 #include "registration.h"
 #include "reply.h"
 #include "report.h"
+#include "rollback.h"
 
 #define LONGEST_COMMAND 256
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Detection and hypercalls. */
+#include <linux/delay.h>
 #include <linux/kernel.h>
 #include <linux/errno.h>
 #include <linux/module.h>
@@ -8,6 +9,11 @@
 #include <asm/processor.h>
 
 #include "hypercall.h"
+#include "nmi.h"
+
+/* How often, and how many milliseconds apart, a busy LUCOS is asked again. */
+#define BUSY_RETRIES 50
+#define BUSY_PAUSE_MS 10
 
 /* Whether calls are made by vmmcall (AMD-V) or vmcall (VT-x). */
 static bool by_vmmcall;
@@ -49,6 +55,28 @@ s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers)
 			     : "S"(registers->rsi)
 			     : "memory", "cc");
 	return (s64)rax;
+}
+
+s64 lucos_patient_hypercall(enum lucos_call call,
+			    struct lucos_registers *registers,
+			    struct lucos_failure *failure)
+{
+	const struct lucos_registers arguments = *registers;
+	unsigned int tries = 0;
+	s64 result;
+
+	for (;;) {
+		*registers = arguments;
+		lucos_nmi_call_begins();
+		result = lucos_hypercall(call, registers);
+		lucos_nmi_call_ends();
+		if (result != -LUCOS_ERROR_BUSY || tries++ == BUSY_RETRIES)
+			break;
+		msleep(BUSY_PAUSE_MS);
+	}
+	if (result < 0)
+		lucos_fail(failure, -result, NULL, registers->rdx);
+	return result;
 }
 
 s64 lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,

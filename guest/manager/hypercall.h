@@ -7,6 +7,8 @@
 
 #include <lucos/interface.h>
 
+#include "failure.h"
+
 /* Arguments of a hypercall, and its results afterwards. */
 struct lucos_registers {
 	u64 rbx;
@@ -26,6 +28,14 @@ int lucos_detect(void);
  * called in any context, NMIs included.
  */
 s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers);
+
+/*
+ * Makes a hypercall, again for a short while as long as LUCOS is busy. Sets
+ * `failure` but for its subject. The lock of the patches is held.
+ */
+s64 lucos_patient_hypercall(enum lucos_call call,
+			    struct lucos_registers *registers,
+			    struct lucos_failure *failure);
 
 /*
  * Reads a status record into `buffer`, which must be mapped for good. Gives

@@ -13,8 +13,8 @@
 #include "device.h"
 #include "hypercall.h"
 #include "nmi.h"
-#include "patches.h"
 #include "registration.h"
+#include "rollback.h"
 #include "settle.h"
 #include "symbols.h"
 

@@ -9,7 +9,6 @@
 
 #include "failure.h"
 #include "fence.h"
-#include "hypercall.h"
 
 /* Most modules whose symbols one patch uses. */
 #define LUCOS_MAX_PINS 16
@@ -56,24 +55,7 @@ struct loaded_patch *lucos_patches_find(const char *name);
 bool lucos_patches_apply(const char *name, bool check_only,
 			 struct lucos_failure *failure);
 
-/* Takes a patch back. Takes the lock. */
-bool lucos_patches_rollback(const char *name, struct lucos_failure *failure);
-
-/*
- * Before the kernel goes down: takes everything back, the last one first.
- * False when something stays in force. Takes the lock.
- */
-bool lucos_patches_rollback_all(void);
-
 /* Whether a patch of ours redirects this very address. The lock is held. */
 bool lucos_patches_own_site(unsigned long address);
-
-/*
- * Makes a hypercall, again for a short while as long as LUCOS is busy. Sets
- * `failure` but for its subject. The lock is held.
- */
-s64 lucos_patient_hypercall(enum lucos_call call,
-			    struct lucos_registers *registers,
-			    struct lucos_failure *failure);
 
 #endif

@@ -16,6 +16,7 @@
 #include <linux/umh.h>
 #include <linux/workqueue.h>
 
+#include "hypercall.h"
 #include "load.h"
 #include "patches.h"
 #include "registration.h"

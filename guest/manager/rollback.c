@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+/* How patches are taken back. */
+#define pr_fmt(fmt) "lucos: " fmt
+
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/printk.h>
+#include <linux/string.h>
+
+#include <lucos/patch.h>
+
+#include "fence.h"
+#include "hypercall.h"
+#include "patches.h"
+#include "registration.h"
+#include "rollback.h"
+#include "settle.h"
+#include "slot.h"
+
+/* A redirection that was covered by this one may get its jump now. */
+static void uncover(const struct loaded_patch *gone)
+{
+	struct loaded_patch *loaded;
+	unsigned int i, j;
+
+	list_for_each_entry(loaded, &lucos_patches, link)
+		for (i = 0; i < loaded->count; i++)
+			for (j = 0; j < gone->count; j++)
+				if (loaded->functions[i].site ==
+				    gone->functions[j].site)
+					loaded->functions[i].settled =
+						loaded->functions[i].no_jump;
+}
+
+/* The sites of a patch are the kernel's again. */
+static void give_back(struct loaded_patch *loaded)
+{
+	unsigned int i;
+
+	lucos_kprobes_lock();
+	for (i = 0; i < loaded->count; i++) {
+		struct loaded_function *function = &loaded->functions[i];
+
+		lucos_fence_remove(function->fence);
+		function->fence = NULL;
+		if (function->holds_slot)
+			lucos_slot_release(function->site);
+		function->holds_slot = false;
+	}
+	lucos_kprobes_unlock();
+}
+
+static bool roll_back(struct loaded_patch *loaded,
+		      struct lucos_failure *failure)
+{
+	struct lucos_registers registers = {
+		.rbx = lucos_nonce(),
+		.rcx = loaded->number,
+	};
+
+	if (lucos_patient_hypercall(LUCOS_CALL_ROLLBACK, &registers,
+				    failure) < 0) {
+		strscpy(failure->subject, loaded->patch->name,
+			sizeof(failure->subject));
+		return false;
+	}
+	loaded->state = LOADED_DRAINING;
+	give_back(loaded);
+	uncover(loaded);
+	return true;
+}
+
+bool lucos_patches_rollback(const char *name, struct lucos_failure *failure)
+{
+	struct loaded_patch *loaded;
+	bool done;
+
+	mutex_lock(&lucos_patches_lock);
+	loaded = lucos_patches_find(name);
+	if (!loaded)
+		done = lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
+	else if (loaded->state != LOADED_APPLIED)
+		done = lucos_fail(failure, LUCOS_ERROR_NOT_APPLIED, name, 0);
+	else
+		done = roll_back(loaded, failure);
+	mutex_unlock(&lucos_patches_lock);
+	if (done)
+		lucos_settle_soon();
+	return done;
+}
+
+/* Takes back what can be; false when that was nothing. */
+static bool roll_back_some(void)
+{
+	struct lucos_failure failure;
+	struct loaded_patch *loaded;
+	bool some = false;
+
+	list_for_each_entry_reverse(loaded, &lucos_patches, link)
+		if (loaded->state == LOADED_APPLIED &&
+		    roll_back(loaded, &failure))
+			some = true;
+	return some;
+}
+
+bool lucos_patches_rollback_all(void)
+{
+	struct loaded_patch *loaded;
+	bool none_left = true;
+
+	mutex_lock(&lucos_patches_lock);
+	/* A patch can stand on one that was loaded after it. */
+	while (roll_back_some())
+		;
+	list_for_each_entry(loaded, &lucos_patches, link) {
+		if (loaded->state != LOADED_APPLIED)
+			continue;
+		none_left = false;
+		pr_warn("%s cannot be taken back\n", loaded->patch->name);
+	}
+	mutex_unlock(&lucos_patches_lock);
+	return none_left;
+}
