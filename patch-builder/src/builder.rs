@@ -20,6 +20,7 @@ use crate::image::{self, Vmlinux};
 use crate::kbuild;
 use crate::kernel_tree::{self, KernelTree};
 use crate::module_image::ModuleImage;
+use crate::module_names::ModuleNames;
 use crate::patch_module::{self, PatchModule, Redirector, Replaced};
 use crate::progress::Progress;
 use crate::references::{Exports, Resolver, Used};
@@ -72,6 +73,10 @@ pub fn build(
 ) -> Result<Explanation, Error> {
     let tree = KernelTree::open(archive, &request.kernel, consent, &mut progress)?;
     let kernel = progress.stage("Kernel image", || image::read(&tree.kernel.image))?;
+    let names = ModuleNames::read(&kernel, tree.kernel.modules.as_deref())?;
+    for output in [Some(&request.output), request.livepatch.as_ref()].into_iter().flatten() {
+        names.check(&patch_module::name_of_file(output))?;
+    }
     let changes = changes(archive, &tree, &request.origin, &mut progress)?;
     let touched =
         progress.stage("Touched objects", || Touched::find(&tree.pristine(), &changes))?;

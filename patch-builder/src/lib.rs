@@ -20,6 +20,7 @@ pub mod livepatch_module;
 pub mod make;
 pub mod manifest;
 pub mod module_image;
+pub mod module_names;
 pub mod patch_module;
 mod preparation;
 pub mod progress;

@@ -34,6 +34,17 @@ pub enum Error {
     /// A name cannot be that of a module.
     #[error("{0:?} is no name for a patch: 1 to 55 letters, digits, - or _")]
     Name(String),
+    /// A module has the name.
+    #[error(
+        "a patch cannot be called {name}: {owner} has that name already, and two modules of one \
+         name cannot be there; write it to a file of another name"
+    )]
+    TakenName {
+        /// The name.
+        name: String,
+        /// What has it.
+        owner: &'static str,
+    },
     /// Too many functions.
     #[error("{0} functions change, a patch has at most {FUNCTIONS}: split it")]
     TooMany(usize),

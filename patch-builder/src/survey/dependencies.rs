@@ -36,6 +36,11 @@ impl Modules {
         Ok(Self { files })
     }
 
+    /// The modules' names, with `_` for `-`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
     /// A module's file and those of the modules that it needs, unpacked, by their names, each
     /// behind those that it needs itself.
     ///

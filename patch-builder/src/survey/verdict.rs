@@ -99,6 +99,7 @@ fn group(error: &Error) -> String {
         }),
         Error::Module(error) => String::from(match error {
             patch_module::Error::Name(_) | patch_module::Error::LongName(_) => "a name is too long",
+            patch_module::Error::TakenName { .. } => "a module has the name",
             patch_module::Error::TooMany(_) => "more functions than a patch can have",
             patch_module::Error::Link(_) => "the module does not link",
         }),
