@@ -1,6 +1,9 @@
 //! Debian packages by name: looked up and downloaded with the machine's own apt, unpacked in a
 //! cache, never installed.
 
+mod download;
+mod package;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,10 +11,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+pub use package::Package;
+
+use package::read_paragraph;
 
 /// What can go wrong with a package.
 #[derive(Debug, thiserror::Error)]
@@ -78,19 +81,6 @@ fn alternatives(others: &[String]) -> String {
 fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     let path = path.to_owned();
     move |source| Error::Cache { path, source }
-}
-
-/// One version of a package that apt offers.
-#[derive(Clone, Debug)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The size of the package file, in bytes.
-    pub size: u64,
-    /// The names it depends on, alternatives included, without versions.
-    pub depends: Vec<String>,
 }
 
 /// The package archive as this machine's apt sees it, with a cache of files.
@@ -312,7 +302,7 @@ impl Archive {
         let folder = self.folder();
         fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
         let work = tempfile::tempdir_in(&folder).map_err(cache_error(&folder))?;
-        run_download(packages, work.path())?;
+        download::run(packages, work.path())?;
 
         let mut files = Vec::new();
         for package in packages {
@@ -389,28 +379,6 @@ impl Archive {
     }
 }
 
-/// Reads one paragraph of `apt-cache show`. Only a version that can be downloaded has a file
-/// name.
-fn read_paragraph(name: &str, paragraph: &str) -> Option<Package> {
-    let field =
-        |key: &str| paragraph.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
-    field("Filename")?;
-    if field("Package")? != name {
-        return None;
-    }
-    let depends = field("Depends").unwrap_or("");
-    Some(Package {
-        name: name.to_owned(),
-        version: field("Version")?.to_owned(),
-        size: field("Size")?.parse().ok()?,
-        depends: depends
-            .split([',', '|'])
-            .filter_map(|entry| entry.split_whitespace().next())
-            .map(|entry| entry.split(':').next().unwrap_or(entry).to_owned())
-            .collect(),
-    })
-}
-
 /// As apt writes a version in a file name.
 fn escape(version: &str) -> String {
     version.replace(':', "%3a")
@@ -419,106 +387,4 @@ fn escape(version: &str) -> String {
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = fs::read_dir(folder).map_err(cache_error(folder))?;
     Ok(entries.flatten().map(|entry| entry.path()).collect())
-}
-
-fn run_download(packages: &[Package], folder: &Path) -> Result<(), Error> {
-    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    let names = names.join(" ");
-    let total: u64 = packages.iter().map(|package| package.size).sum();
-    let bar = progress(&names, total);
-
-    let child = Command::new("apt-get")
-        .args(["download", "-qq"])
-        // The folder belongs to whoever runs us; apt's own user cannot write to it.
-        .args(["-o", "APT::Sandbox::User="])
-        .args(packages.iter().map(|package| format!("{}={}", package.name, package.version)))
-        .current_dir(folder)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|source| Error::Program { program: "apt-get", source })?;
-    let waiter = thread::spawn(move || child.wait_with_output());
-    while !waiter.is_finished() {
-        bar.set_position(bytes_in(folder));
-        thread::sleep(Duration::from_millis(50));
-    }
-    bar.finish_and_clear();
-    let output = match waiter.join() {
-        Ok(Ok(output)) => output,
-        Ok(Err(source)) => {
-            return Err(Error::Program { program: "apt-get", source });
-        }
-        Err(_) => {
-            return Err(Error::Download { names, message: String::from("waiting for it failed") });
-        }
-    };
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(Error::Download {
-        names,
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
-}
-
-/// A bar for a person at a terminal, one line for everybody else.
-fn progress(names: &str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    if bar.is_hidden() {
-        eprintln!("Downloading {names} ({} MB)", total.div_ceil(1_000_000));
-        return bar;
-    }
-    if let Ok(style) = ProgressStyle::with_template(
-        "Downloading {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
-    ) {
-        bar.set_style(style);
-    }
-    bar.set_message(names.to_owned());
-    bar
-}
-
-fn bytes_in(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .filter(fs::Metadata::is_file)
-        .map(|meta| meta.len())
-        .sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PARAGRAPH: &str = "Package: linux-headers-6.1.0-47-cloud-amd64\nVersion: 6.1.170-3\n\
-        Depends: linux-headers-6.1.0-47-common (= 6.1.170-3), linux-kbuild-6.1 (>= 6.1.170-3), gcc-12 | gcc\n\
-        Filename: pool/x.deb\nSize: 1234";
-
-    #[test]
-    fn a_paragraph_is_read() {
-        let package = read_paragraph("linux-headers-6.1.0-47-cloud-amd64", PARAGRAPH)
-            .expect("the paragraph is complete");
-        assert_eq!(package.version, "6.1.170-3");
-        assert_eq!(package.size, 1234);
-        assert_eq!(
-            package.depends,
-            ["linux-headers-6.1.0-47-common", "linux-kbuild-6.1", "gcc-12", "gcc"]
-        );
-    }
-
-    #[test]
-    fn an_installed_version_without_a_file_is_no_candidate() {
-        let text = PARAGRAPH.replace("Filename: pool/x.deb\n", "");
-        assert!(read_paragraph("linux-headers-6.1.0-47-cloud-amd64", &text).is_none());
-    }
-
-    #[test]
-    fn a_paragraph_of_another_package_is_not_taken() {
-        assert!(read_paragraph("linux-headers", PARAGRAPH).is_none());
-    }
 }
