@@ -59,6 +59,8 @@ static bool fill_shifts(const struct shift *shift, unsigned int count)
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -73,5 +75,45 @@ mod tests {
         assert!(at("static int prepare(void)") < at("static_key_enable(&copy_0)"));
         assert!(at("asm(\"lucos_shifts.1\")") < at("fill_shifts(shifts_0, 3)"));
         assert!(at("fill_shifts(shifts_0, 3)") < at("\treturn 0;"));
+    }
+
+    /// As the kernel's header has it, without the code that follows a key.
+    const JUMP_LABEL: &str = "
+        struct static_key { int enabled, padding; long type; };
+        static inline int static_key_enabled(struct static_key *key) { return key->enabled > 0; }
+        static inline void static_key_enable(struct static_key *key) { key->enabled = 1; }
+        static inline void static_key_disable(struct static_key *key) { key->enabled = 0; }
+    ";
+
+    /// Compiles the function, and runs it for each state of a key and each that its copy begins in:
+    /// the exit status is the number of the first case in which the copy is another one afterwards.
+    #[test]
+    fn a_copy_has_the_state_of_its_key() {
+        let (original, copy) = ("lucos.select.vmlinux.0.key", "lucos_key_key.1");
+        let mut text = String::new();
+        write(&mut text, &[CopiedKey { original: original.into(), copy: copy.into() }], &[]);
+        let main = "
+            struct static_key original asm(\"ORIGINAL\"), copy asm(\"COPY\");
+            int main(void) {
+                for (int number = 0; number < 6; number++) {
+                    int count = number / 2;
+                    original.enabled = count;
+                    copy.enabled = number & 1;
+                    if (prepare() || copy.enabled != !!count || original.enabled != count)
+                        return number + 1;
+                }
+                return 42;
+            }";
+        let main = main.replace("ORIGINAL", original).replace("COPY", copy);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("linux")).unwrap();
+        std::fs::write(path("linux/jump_label.h"), JUMP_LABEL).unwrap();
+        std::fs::write(path("main.c"), text + &main).unwrap();
+        let mut gcc = Command::new("gcc");
+        gcc.arg("-I").arg(folder.path()).arg(path("main.c")).arg("-o").arg(path("main"));
+        let output = gcc.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(Command::new(path("main")).status().unwrap().code(), Some(42));
     }
 }
