@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use lucos_guest_interface::INTERFACE_VERSION;
 use lucos_guest_interface::cpuid::{FEATURE_FUNCTIONS, FEATURE_VMMCALL, LEAF_HIGHEST, SIGNATURE};
-use lucos_tests::{Report, SharedBoot, equal, number_at};
+use lucos_tests::{Report, Run, SharedBoot, equal, guest_program, number_at};
 
 /// Reads leaves and registers as the driver for them shows them: bytes in memory order.
 const READERS: &str = "
@@ -27,11 +27,20 @@ const EFER_LINUX: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
 /// VM_CR: AMD-V is off, and that is locked.
 const VM_CR_OFF: u64 = 1 << 4 | 1 << 3;
 
+/// Puts what the tests need into a guest.
+pub fn prepare(run: Run) -> Result<Run, Failed> {
+    let folder = tempfile::tempdir()?;
+    let program = guest_program("cpuid_pages", folder.path())?;
+    let add = format!("{}:usr/bin/cpuid_pages", program.display());
+    Ok(run.argument("--add").argument(add).keep(folder))
+}
+
 /// Adds the tests to a boot of a guest under LUCOS.
 pub fn add(shared: SharedBoot) -> SharedBoot {
     shared
         .test("no_sleep_states", SLEEP, sleep)
         .test("cpuid", format!("{READERS}{CPUID}"), cpuid)
+        .test("cpuid_in_any_page", "cpuid_pages", cpuid_pages)
         .test("virtualization_registers", format!("{READERS}{REGISTERS}"), registers)
         .test("kvm_amd_does_not_load", format!("{COMPLAINTS}\n{KVM}"), kvm)
         .test("hidden_memory", format!("{COMPLAINTS}\n{HIDDEN}"), hidden)
@@ -93,6 +102,16 @@ fn cpuid(report: &Report) -> Result<(), Failed> {
     let [_, _, ecx, _] = leaf(report, "extended")?;
     equal("SVM", ecx & SVM, 0)?;
     report.expect("svm", 0)
+}
+
+/// LUCOS looks at the code of a CPUID to learn its length; without LUCOS all of these are 0.
+fn cpuid_pages(report: &Report) -> Result<(), Failed> {
+    for (place, calls) in
+        [("first", 200), ("second", 200), ("prefixed", 100), ("across", 100), ("replaced", 100)]
+    {
+        report.expect(place, calls)?;
+    }
+    Ok(())
 }
 
 /// EAX, EBX, ECX and EDX of a leaf.

@@ -16,22 +16,21 @@ pub fn start(memory: &[MemoryRange]) {
         MemoryRange { start, length, kind: range.kind }
     };
     RANGES.call_once(|| {
-        memory
-            .iter()
-            .filter(|range| matches!(range.kind, MemoryKind::Ram | MemoryKind::AcpiNvs))
-            .map(whole)
-            .collect()
+        let ram =
+            |range: &&MemoryRange| matches!(range.kind, MemoryKind::Ram | MemoryKind::AcpiNvs);
+        let mut ranges: Vec<_> = memory.iter().filter(ram).map(whole).collect();
+        // The largest one first: it is asked for most.
+        ranges.sort_unstable_by_key(|range| !range.length);
+        ranges
     });
 }
 
 /// The whole range is guest RAM.
 pub fn contains(start: u64, length: u64) -> bool {
-    let Some(end) = start.checked_add(length) else {
+    let Some((ranges, end)) = RANGES.get().zip(start.checked_add(length)) else {
         return false;
     };
-    RANGES
-        .get()
-        .is_some_and(|ranges| ranges.iter().any(|range| range.start <= start && end <= range.end()))
+    ranges.iter().any(|range| range.start <= start && end <= range.end())
 }
 
 /// Writes bytes; `None` when they are not all guest RAM.
@@ -66,7 +65,7 @@ pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
 }
 
 /// An entry of a page table in guest RAM, to be read again and again without another check.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry(u64);
 
 /// A page of guest RAM, likewise.
@@ -77,6 +76,11 @@ impl Entry {
     /// The entry at `gpa`; `None` when it is not all guest RAM.
     pub fn new(gpa: u64) -> Option<Self> {
         contains(gpa, 8).then_some(Self(gpa))
+    }
+
+    /// Another entry of its table; of `index` only the bits that count. Whole pages are guest RAM.
+    pub fn in_same_table(self, index: u64) -> Self {
+        Self(self.0 & !(PAGE - 1) | index % (PAGE / 8) * 8)
     }
 
     /// What it is now.

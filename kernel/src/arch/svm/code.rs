@@ -3,8 +3,9 @@
 //! A processor without next-RIP save does not tell the length of an instruction. CPUID has two
 //! bytes, unless somebody put prefixes before it; so the bytes are looked up before RIP is moved.
 //!
-//! A program executes dozens of CPUIDs in one page. So the walk through the guest's page tables
-//! that found the page is kept: while its entries are as they were, it would find the same.
+//! A program executes dozens of CPUIDs in a few pages. So the walk through the guest's page tables
+//! that found one is kept: while its entries are as they were, it would find the same, and the walk
+//! to a page close by differs in its last entry only.
 
 use crate::memory::guest_ram::{Entry, Page};
 use lucos_paging::guest_walk;
@@ -18,6 +19,10 @@ const LONG_CODE: u16 = 1 << 9;
 const LAST: u64 = 0xfff;
 /// Entries of a walk through four levels of tables.
 const LEVELS: usize = 4;
+/// What the last table of a walk maps.
+const TABLE: u64 = 1 << 21;
+const PRESENT: u64 = 1;
+const ADDRESS: u64 = 0xf_ffff_ffff_f000;
 
 /// The last walk that led to a page of 64-bit code.
 #[derive(Debug, Default)]
@@ -56,11 +61,14 @@ impl CodePage {
     #[cold]
     #[inline(never)]
     fn walk(&mut self, save: &Save) -> bool {
-        self.0 = None;
+        let long_code = save.cs.attributes & LONG_CODE != 0;
+        let kept = self.0.take().filter(|_| long_code);
         if save.efer & EFER_LMA == 0 || save.rip & LAST == LAST {
             return false;
         }
-        let long_code = save.cs.attributes & LONG_CODE != 0;
+        if let Some(walk) = kept.and_then(|kept| kept.turned(save)) {
+            return self.0.insert(walk).page.code(save.rip & LAST) == CPUID;
+        }
         let address =
             if long_code { save.rip } else { save.cs.base.wrapping_add(save.rip) & 0xffff_ffff };
         let mut entries = heapless::Vec::<_, LEVELS>::new();
@@ -78,10 +86,8 @@ impl CodePage {
         let Some(page) = Page::new(found.gpa & !LAST) else {
             return false;
         };
-        while let Some(last) = entries.last().copied() {
-            if entries.push(last).is_err() {
-                break;
-            }
+        if let Some(&last) = entries.last() {
+            let _ = entries.resize(LEVELS, last);
         }
         if long_code && !five_levels {
             let &Save { cr3, cr4, efer, rip, .. } = save;
@@ -100,5 +106,19 @@ impl Walk {
         let [first, second, third, fourth] = self.entries;
         let registers = self.cr3 == save.cr3 && self.cr4 == save.cr4 && self.efer == save.efer;
         registers && same(first) && same(second) && same(third) && same(fourth)
+    }
+
+    /// The walk to another page of the last table.
+    fn turned(&self, save: &Save) -> Option<Self> {
+        let [first, second, third, (last, _)] = self.entries;
+        if (save.rip ^ self.address) >= TABLE || last == third.0 {
+            return None;
+        }
+        let entry = last.in_same_table(save.rip / (LAST + 1));
+        let value = entry.read();
+        let page = Page::new(value & ADDRESS).filter(|_| value & PRESENT != 0)?;
+        let entries = [first, second, third, (entry, value)];
+        let walk = Self { address: save.rip & !LAST, entries, page, ..*self };
+        walk.would_be_the_same(save).then_some(walk)
     }
 }
