@@ -108,6 +108,7 @@ int run_contention(int count)
 		[OUTCOME_NOT_APPLIED] = "not_applied",
 		[OUTCOME_STACKED] = "stacked",
 		[OUTCOME_BUSY] = "busy",
+		[OUTCOME_LATE] = "late",
 		[OUTCOME_OTHER] = "other",
 	};
 	int failed = 0;

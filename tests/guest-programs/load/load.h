@@ -62,6 +62,7 @@ enum outcome {
 	OUTCOME_NOT_APPLIED,
 	OUTCOME_STACKED,
 	OUTCOME_BUSY,
+	OUTCOME_LATE,	/* a processor did not stop in time */
 	OUTCOME_OTHER,
 };
 /* The reply stays until the next command. */

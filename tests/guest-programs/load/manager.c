@@ -25,6 +25,7 @@ static enum outcome judge(void)
 		{ "\"NOT_APPLIED\"", OUTCOME_NOT_APPLIED },
 		{ "\"STACKED\"", OUTCOME_STACKED },
 		{ "\"BUSY\"", OUTCOME_BUSY },
+		{ "\"DEADLINE\"", OUTCOME_LATE },
 	};
 
 	if (strncmp(reply, "{\"error\"", 8))
