@@ -19,11 +19,11 @@ pub struct Sizes {
     pub image: u64,
 }
 
-/// Makes the figures of a guest without and with LUCOS.
+/// What work costs: the figures of one processor, from a guest without and one with LUCOS.
 ///
 /// # Errors
 /// When a script did not print what it should.
-pub fn derive(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Missing> {
+pub fn work(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Missing> {
     let mut figures = Figures::new();
     for operation in OPERATIONS {
         let (without, with) = (bare.number(operation)?, lucos.number(operation)?);
@@ -37,6 +37,15 @@ pub fn derive(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Mi
     figures.insert("memory.bytes".into(), lucos.status("warm", "region_size")?);
     figures.insert("image.bytes".into(), sizes.image as f64);
     add_exits(&mut figures, lucos)?;
+    Ok(figures)
+}
+
+/// What the stops of patches cost.
+///
+/// # Errors
+/// When the script did not print what it should.
+pub fn stops(lucos: &Output) -> Result<Figures, Missing> {
+    let mut figures = Figures::new();
     for threads in THREADS {
         for functions in FUNCTIONS {
             add_stops(&mut figures, lucos, functions, threads)?;

@@ -73,8 +73,7 @@ fn is_cost(name: &str) -> bool {
 /// Whether a figure of several processors depends on when they have their turns in an emulator,
 /// which any change of the code moves.
 fn depends_on_turns(name: &str) -> bool {
-    let ends = [".instructions", ".exits", ".growth"];
-    name.starts_with("ratio.") || ends.iter().any(|end| name.ends_with(end))
+    [".instructions", ".exits", ".growth"].iter().any(|end| name.ends_with(end))
 }
 
 /// What a figure may be at most, on every machine.

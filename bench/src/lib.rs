@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod cost;
-mod figures;
+pub mod figures;
 mod judge;
 mod output;
 mod recorded;
@@ -15,7 +15,7 @@ pub mod script;
 mod table;
 pub mod updates;
 
-pub use figures::{Figures, Sizes, derive};
+pub use figures::{Figures, Sizes};
 pub use judge::{Problem, judge};
 pub use output::{Missing, Output};
 pub use recorded::{Pair, Recorded};

@@ -19,44 +19,62 @@ pub const IDLE_SECONDS: u32 = 5;
 /// with LUCOS and without, and the first program notes when it starts.
 pub const WORDS: &str = "nokaslr norandmaps randomize_kstack_offset=off rdinit=/bin/figures";
 
+/// A word for a kernel that tests its ciphers beside the boot: when the first program starts, now
+/// more, now fewer of these tests have ended.
+pub const NO_CIPHER_TESTS: &str = "cryptomgr.notests=1";
+
 /// What the guest without LUCOS runs.
 pub fn bare() -> &'static str {
     "echo kernel $(uname -r)\ncat /figures.boot\nfigures workload\nfigures cpuid\n"
 }
 
 /// All in one shell, which talks to the update manager without a new process: that would execute
-/// CPUID. Reading from a pipe into which nobody writes is a pause without a process.
+/// CPUID. Reading from a pipe into which nobody writes is a pause without a process. Two answers, one
+/// right after the other, tell what asking costs.
 const FUNCTIONS_OF_SHELL: &str = r#"
 rmmod lucos && insmod /lib/modules/$(uname -r)/extra/lucos.ko unload_helper= || exit 1
 exec 3<>/dev/lucos
 mkfifo /tmp/nothing; exec 4<>/tmp/nothing
 ask() { echo "$2" >&3; read -r answer <&3; echo "$1 $answer"; }
 pause() { read -r -t $1 nothing <&4; }
+ask warm status; ask ask.0 status; ask ask.1 status
 "#;
 
-/// What the guest under LUCOS runs.
-pub fn lucos() -> String {
+/// What the guest under LUCOS runs where work is counted, and stops too.
+pub fn work_and_stops() -> String {
     let mut text = String::from(bare());
     text += FUNCTIONS_OF_SHELL;
     add_exits(&mut text);
     add_call(&mut text);
+    add_all_stops(&mut text);
+    text
+}
+
+/// What the guest under LUCOS runs where only stops are counted.
+pub fn stops() -> String {
+    let mut text = String::from("echo kernel $(uname -r)\n");
+    text += FUNCTIONS_OF_SHELL;
+    add_all_stops(&mut text);
+    text
+}
+
+fn add_all_stops(text: &mut String) {
     for functions in FUNCTIONS {
         // Loaded once; what is measured is not the kernel's module loader.
         let name = format!("figures_{functions}");
-        add(&mut text, &format!("lucos apply /lib/lucos/modules/{name}.ko >/dev/null || exit 1"));
-        add(&mut text, &format!("lucos rollback {name} >/dev/null || exit 1"));
+        add(text, &format!("lucos apply /lib/lucos/modules/{name}.ko >/dev/null || exit 1"));
+        add(text, &format!("lucos rollback {name} >/dev/null || exit 1"));
     }
     for threads in THREADS {
-        add(&mut text, &format!("figures threads {threads} >/tmp/threads &"));
-        add(&mut text, "sleepers=$!; sleep 1; until grep -q ready /tmp/threads; do pause 1; done");
+        add(text, &format!("figures threads {threads} >/tmp/threads &"));
+        add(text, "sleepers=$!; sleep 1; until grep -q ready /tmp/threads; do pause 1; done");
         for functions in FUNCTIONS {
-            add_stops(&mut text, functions, threads);
+            add_stops(text, functions, threads);
         }
-        add(&mut text, "kill $sleepers; wait $sleepers 2>/dev/null");
+        add(text, "kill $sleepers; wait $sleepers 2>/dev/null");
     }
     // The script's status is that of the measurements.
-    add(&mut text, "exit 0");
-    text
+    add(text, "exit 0");
 }
 
 fn add(text: &mut String, line: &str) {
@@ -65,7 +83,6 @@ fn add(text: &mut String, line: &str) {
 }
 
 fn add_exits(text: &mut String) {
-    add(text, "ask warm status; ask ask.0 status; ask ask.1 status");
     add(text, &format!("ask idle.0 status; pause {IDLE_SECONDS}; ask idle.1 status"));
     add(text, "ask load.0 status; figures load 1; ask load.1 status");
 }

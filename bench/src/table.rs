@@ -1,53 +1,69 @@
 //! Figures for a person.
 
-use std::fmt::Write;
-
 use crate::cost::STOPS;
 use crate::figures::Figures;
 use crate::judge::target;
 use crate::script::{FUNCTIONS, OPERATIONS, THREADS};
 
-/// The figures as text.
+/// The figures as text: a table for each kind that was counted.
 pub fn table(figures: &Figures, cpus: u32) -> String {
-    let mut text = String::new();
-    let value = |name: &str| figures.get(name).copied().unwrap_or(f64::NAN);
-    let mut line = |words: std::fmt::Arguments<'_>| {
-        let _ = writeln!(text, "{words}");
+    let tables = [operations(figures), exits(figures), stops(figures), rest(figures, cpus)];
+    let tables: Vec<String> = tables.into_iter().flatten().collect();
+    tables.join("\n")
+}
+
+/// A table with a title, unless it is empty.
+fn titled(title: String, lines: &[String]) -> Option<String> {
+    (!lines.is_empty()).then(|| format!("{title}\n{}\n", lines.join("\n")))
+}
+
+fn operations(figures: &Figures) -> Option<String> {
+    let line = |name: &&str| {
+        let bare = figures.get(&format!("bare.{name}"))?;
+        let ratio = figures.get(&format!("ratio.{name}"))?;
+        Some(format!("{name:<12} {bare:>14} {ratio:>10.4}"))
     };
-    line(format_args!("{:<12} {:>14} {:>10}", "operation", "bare", "LUCOS/bare"));
-    for name in OPERATIONS {
-        let (bare, ratio) = (value(&format!("bare.{name}")), value(&format!("ratio.{name}")));
-        line(format_args!("{name:<12} {bare:>14} {ratio:>10.4}"));
-    }
-    line(format_args!("\n{:<12} {:>14} {:>10}", "exits/s", "idle", "load"));
-    for (name, idle) in figures {
-        if let Some(class) = name.strip_prefix("idle.") {
-            let load = value(&format!("load.{class}"));
-            if *idle != 0.0 || load != 0.0 {
-                line(format_args!("{class:<12} {idle:>14} {load:>10.1}"));
-            }
-        }
-    }
-    line(format_args!(
-        "\n{:<9} {:>9} {:>8} {:>6} {:>9} {:>13}",
-        "stop", "functions", "threads", "exits", "messages", "instructions"
-    ));
+    let lines: Vec<_> = OPERATIONS.iter().filter_map(line).collect();
+    titled(format!("{:<12} {:>14} {:>10}", "operation", "bare", "LUCOS/bare"), &lines)
+}
+
+/// The classes of which there were any.
+fn exits(figures: &Figures) -> Option<String> {
+    let line = |(name, idle): (&String, &f64)| {
+        let class = name.strip_prefix("idle.")?;
+        let load = figures.get(&format!("load.{class}"))?;
+        let some = *idle != 0.0 || *load != 0.0;
+        some.then(|| format!("{class:<12} {idle:>14} {load:>10.1}"))
+    };
+    let lines: Vec<_> = figures.iter().filter_map(line).collect();
+    titled(format!("{:<12} {:>14} {:>10}", "exits/s", "idle", "load"), &lines)
+}
+
+fn stops(figures: &Figures) -> Option<String> {
+    let line = |stop: &str, functions: u32, threads: u32| {
+        let of = |what: &str| figures.get(&format!("{stop}.{functions}.{threads}.{what}"));
+        let (exits, messages, cost) = (of("exits")?, of("messages")?, of("instructions")?);
+        Some(format!("{stop:<9} {functions:>9} {threads:>8} {exits:>6} {messages:>9} {cost:>13}"))
+    };
+    let mut lines = Vec::new();
     for stop in STOPS {
         for functions in FUNCTIONS {
-            for threads in THREADS {
-                let of = |what: &str| value(&format!("{stop}.{functions}.{threads}.{what}"));
-                let (exits, messages) = (of("exits"), of("messages"));
-                let cost = of("instructions");
-                line(format_args!(
-                    "{stop:<9} {functions:>9} {threads:>8} {exits:>6} {messages:>9} {cost:>13}"
-                ));
-            }
+            lines.extend(THREADS.into_iter().filter_map(|threads| line(stop, functions, threads)));
         }
     }
-    line(format_args!(""));
-    for name in ["cpuid.exit", "call.before", "call.more", "memory.bytes", "image.bytes"] {
+    let title = format!(
+        "{:<9} {:>9} {:>8} {:>6} {:>9} {:>13}",
+        "stop", "functions", "threads", "exits", "messages", "instructions"
+    );
+    titled(title, &lines)
+}
+
+fn rest(figures: &Figures, cpus: u32) -> Option<String> {
+    let line = |name: &&str| {
         let limit = target(name, cpus).map(|limit| format!("  (at most {limit})"));
-        line(format_args!("{name:<14} {:>12}{}", value(name), limit.unwrap_or_default()));
-    }
-    text
+        Some(format!("{name:<14} {:>12}{}", figures.get(*name)?, limit.unwrap_or_default()))
+    };
+    let names = ["cpuid.exit", "call.before", "call.more", "memory.bytes", "image.bytes"];
+    let lines: Vec<_> = names.iter().filter_map(line).collect();
+    (!lines.is_empty()).then(|| format!("{}\n", lines.join("\n")))
 }
