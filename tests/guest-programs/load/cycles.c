@@ -96,8 +96,9 @@ static void probe(int patch, bool applied, struct figures *figures)
 }
 
 /*
- * A busy host may keep back a processor of an emulator for so long that a stop
- * misses its deadline. Nothing has changed then, and the stop is made again.
+ * A busy host, or a fault of the emulator (docs/limits.md), may keep back a
+ * processor for so long that a stop misses its deadline. Nothing has changed
+ * then, and the stop is made again.
  */
 static bool done(const char *command, int patch, struct figures *figures)
 {
