@@ -13,6 +13,7 @@ mod verdict;
 
 pub use verdict::{Class, Verdict};
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, at};
 use crate::image;
 use crate::kernel_tree::{self, KernelTree};
 use crate::progress::Progress;
@@ -114,10 +115,15 @@ pub fn run(
     candidates.truncate(settings.limit.unwrap_or(count));
     let kernel = progress.stage("Kernel image", || image::read(&tree.kernel.image))?;
     let exports = Exports::read(&tree.kernel.headers.clone().unwrap_or_default())?;
+    let manager = match &settings.manager_symbols {
+        Some(path) => fs::read(path).map_err(at(path))?,
+        None => Vec::new(),
+    };
     let work = Work {
         compilation: Compilation { tree: &tree, store: &store, newer: &newer },
         judge: Judge { tree: &tree, kernel: &kernel, exports: &exports, settings, store: &store },
         store: &store,
+        manager,
     };
     let mut verdicts = work.all(&candidates)?;
     verdicts.sort_by(|a, b| a.file.cmp(&b.file));
@@ -138,6 +144,9 @@ struct Work<'a> {
     compilation: Compilation<'a>,
     judge: Judge<'a>,
     store: &'a Store,
+    /// What the update manager exports: the kernel loads no module that was linked with other
+    /// versions of these symbols.
+    manager: Vec<u8>,
 }
 
 impl Work<'_> {
@@ -172,10 +181,12 @@ impl Work<'_> {
         Ok(verdicts)
     }
 
-    /// What a verdict depends on: this program, and the text that was compiled.
+    /// What a verdict and its module depend on: this program, the update manager's symbols, and
+    /// the text that was compiled.
     fn key(&self, candidate: &Candidate) -> Result<String, Error> {
         let text = self.compilation.digest(candidate)?;
-        Ok(store::digest(&[self.store.program().as_bytes(), text.as_bytes()]))
+        let program = self.store.program().as_bytes();
+        Ok(store::digest(&[program, &self.manager, text.as_bytes()]))
     }
 }
 

@@ -71,7 +71,8 @@ pub(crate) fn table(section: &Section<'_>, sizes: &SpecialSizes) -> Option<Table
     Some(table)
 }
 
-/// Sections that the kernel reads during boot or when a module is loaded, and never again.
+/// Sections that the kernel reads during boot or when a module is loaded, and never again, and those
+/// that it leaves out.
 pub(crate) fn is_read_once(name: &str) -> bool {
     let exact = [
         ".modinfo",
@@ -89,6 +90,7 @@ pub(crate) fn is_read_once(name: &str) -> bool {
         "__kcrctab",
         ".initcall",
         ".con_initcall",
+        ".exitcall.exit",
         ".note",
         ".comment",
         ".debug",

@@ -179,3 +179,19 @@ fn assembly_is_refused() {
     assert_eq!(pair.compare().refusals, [Reason::Assembly { section: ".entry.text".into() }]);
     assert!(Pair::of(&text("inc %eax"), &text("inc %eax")).compare().is_empty());
 }
+
+#[test]
+fn what_a_built_in_file_would_call_at_its_exit_is_left_out() {
+    let before = "
+        extern int outside(int);
+        static __attribute__((used, section(\".exit.text\"))) void leave(void) { outside(1); }
+        int user(int x) { return outside(x) + 1; }
+    ";
+    let call = "static void (*__exitcall_leave)(void)
+        __attribute__((used, section(\".exitcall.exit\"))) = leave;";
+    let pair = Pair::of(before, &format!("{}{call}", before.replace("x) + 1", "x) + 2")));
+    assert_eq!(pair.changed(), ["user"]);
+    assert_eq!(pair.compare().refusals, []);
+    let text = pair::section(&pair.extract().elf, ".exitcall.exit");
+    assert_eq!(text, None);
+}

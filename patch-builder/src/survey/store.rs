@@ -2,9 +2,10 @@
 //!
 //! Beside the survey's source tree: `patched/DIGEST/` has the objects of one file with its change,
 //! or `failed`, the compiler's messages; the digest is that of the changed text and of the flags.
-//! `TO/verdicts/` has what was found out of each file, with a key of the digest and of this very
-//! program, so that a verdict of another build of it does not count. `TO/modules/` has the modules,
-//! `TO/candidates.json` the files that differ, with this program's digest too.
+//! `TO/verdicts/` has what was found out of each file, with a key of the digest, of this very program
+//! and of the update manager's symbols, so that a verdict of another build of either does not count.
+//! `TO/modules/` has the modules, `TO/candidates.json` the files that differ, with this program's
+//! digest too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
