@@ -7,14 +7,16 @@ use crate::comparison::{
 };
 use crate::correlation::Correlation;
 use crate::debug_info::DebugInfo;
+use crate::initcalls;
 use crate::input::Input;
 use crate::layouts;
 use crate::matching::{Difference, Matcher};
+use crate::nameless;
 use crate::naming;
 use crate::object_file::Section;
 use crate::refusal::{Reason, Refusal};
 use crate::tables;
-use crate::view::{Entity, Role, Target, View};
+use crate::view::{Entity, Target, View};
 
 /// Places whose objects are built with the kernel and are no part of what runs in it.
 const OUTSIDE: [(&str, &str); 7] = [
@@ -125,7 +127,8 @@ impl<'a> Subject<'a> {
         let mut result = Comparison::default();
         self.compare_functions(&mut result);
         self.compare_data(&mut result);
-        self.compare_assembly(&mut result);
+        self.compare_initcalls(&mut result);
+        result.refusals.extend(nameless::changes(self));
         self.compare_exports(&mut result);
         self.find_ambiguous(&mut result);
         result.layouts = layouts::changes(&self.original_debug, &self.patched_debug);
@@ -173,9 +176,10 @@ impl<'a> Subject<'a> {
         }
         for index in self.new_functions() {
             let Some(entity) = self.patched.entity(index) else { continue };
-            let list = &mut result.new_functions;
-            if !tables::is_boot_only(self.patched.section_name(entity)) {
-                list.push(entity.name.to_owned());
+            if tables::is_boot_only(self.patched.section_name(entity)) {
+                result.notes.push(Note::InitFunction(entity.name.to_owned()));
+            } else {
+                result.new_functions.push(entity.name.to_owned());
             }
         }
         let gone = self.original.entities.iter().enumerate().filter(|(index, entity)| {
@@ -246,24 +250,15 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Code that belongs to no function: whole sections of it, written in assembly.
-    fn compare_assembly(&self, result: &mut Comparison) {
-        let nameless = |view: &View<'_>| -> BTreeMap<String, Vec<u8>> {
-            let sections = view.file.sections.iter().enumerate();
-            let wanted = sections.filter(|(index, section)| {
-                view.roles.get(*index) == Some(&Role::Code)
-                    && view.entities_in(*index).is_empty()
-                    && section.size > 0
-                    && !section.name.starts_with(".altinstr_")
-                    && !tables::is_boot_only(section.name)
-            });
-            wanted.map(|(_, section)| (section.name.to_owned(), section.data.to_vec())).collect()
-        };
-        let (before, after) = (nameless(&self.original), nameless(&self.patched));
-        for (section, code) in &after {
-            if before.get(section) != Some(code) {
-                result.refusals.push(Reason::Assembly { section: section.clone() });
-            }
+    /// What the kernel calls once will not be called for a patch.
+    fn compare_initcalls(&self, result: &mut Comparison) {
+        let new = initcalls::new(self).into_iter();
+        if result.functions.is_empty() {
+            let known = result.notes.clone();
+            let notes = new.map(Note::InitFunction).filter(|note| !known.contains(note));
+            result.notes.extend(notes);
+        } else {
+            result.refusals.extend(new.map(Reason::NewInitcall));
         }
     }
 

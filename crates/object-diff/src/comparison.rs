@@ -175,7 +175,7 @@ pub enum DataDifference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Note {
-    /// A function that runs during boot only differs because of what is inlined into it.
+    /// A function that runs during boot only is new, or differs because of what is inlined into it.
     InitFunction(String),
     /// A function of a part of the kernel that is not there at run time differs.
     ExitFunction(String),

@@ -80,6 +80,16 @@ impl Matcher<'_, '_> {
             .or_else(|| self.table_difference(before, after))
     }
 
+    /// The first difference of two whole sections.
+    pub(crate) fn section_difference(&self, before: usize, after: usize) -> Option<Difference> {
+        let (old, new) = (self.original.section(before)?, self.patched.section(after)?);
+        if old.size != new.size {
+            return Some(Difference::Size(old.size, new.size));
+        }
+        let piece = |section: usize, end: u64| Piece { section, start: 0, end, base: 0 };
+        self.piece_difference(piece(before, old.size), piece(after, new.size), 0)
+    }
+
     fn piece_difference(&self, old: Piece, new: Piece, depth: u32) -> Option<Difference> {
         let old_links = self.original.links(old.section, old.start, old.end);
         let new_links = self.patched.links(new.section, new.start, new.end);

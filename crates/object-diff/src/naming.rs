@@ -3,6 +3,9 @@
 /// Suffixes of functions that the compiler made of another.
 const CLONES: [&str; 3] = ["constprop", "isra", "part"];
 
+/// What the kernel calls when it loads a module.
+pub(crate) const MODULE_ENTRY: &str = "init_module";
+
 /// A name without the numbers that the compiler or the kernel's macros put into it:
 /// `count.12` -> `count.`, `foo.isra.3.cold` -> `foo.isra..cold`, `__UNIQUE_ID_ddebug277.4` ->
 /// `__UNIQUE_ID_ddebug.`.
@@ -50,7 +53,7 @@ pub(crate) fn is_content_only(name: &str) -> bool {
 /// What the kernel's headers call the entry and the exit of every module; the source has other names
 /// for them.
 pub(crate) fn is_module_entry(name: &str) -> bool {
-    ["init_module", "cleanup_module"].contains(&name)
+    [MODULE_ENTRY, "cleanup_module"].contains(&name)
 }
 
 /// Memory of a macro: has this warning been shown, how often a message may come. A new copy of it

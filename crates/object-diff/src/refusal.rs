@@ -38,14 +38,20 @@ pub enum Reason {
     /// A function that runs during boot only differs.
     #[error("{0} runs during boot only (__init), so a change to it does nothing: leave it out")]
     InitFunction(String),
+    /// A function that the kernel calls once is new, while other code changes.
+    #[error(
+        "{0} is new and called during boot (an initcall), which the running kernel has done: code \
+         that changes with it may need what it sets up; leave it out, or set it up from a function"
+    )]
+    NewInitcall(String),
     /// Code outside any function differs.
     #[error("code in {section} that belongs to no C function changes: assembly is not patched")]
     Assembly {
         /// The section.
         section: String,
     },
-    /// A table differs whose entries the kernel reads during boot or loading only.
-    #[error("{section} changes: {what}; the kernel has read it already")]
+    /// A table of the kernel differs.
+    #[error("{section} changes: {what}; the kernel has read it already, and only code is patched")]
     Table {
         /// The section.
         section: String,

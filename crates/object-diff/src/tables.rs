@@ -41,6 +41,9 @@ const PROBE_FENCE: &str = "_kprobe_blacklist";
 pub(crate) const BOOT_POINTER: &str = "runtime_ptr_";
 pub(crate) const BOOT_SHIFT: &str = "runtime_shift_";
 
+/// How the names of lists of initcalls begin.
+const INITCALLS: [&str; 2] = [".initcall", ".con_initcall"];
+
 /// The table that a section is, if it is one.
 pub(crate) fn table(section: &Section<'_>, sizes: &SpecialSizes) -> Option<Table> {
     let compared = |size| Table { entry_size: Some(size), is_compared: true, carry: Carry::Yes };
@@ -71,13 +74,17 @@ pub(crate) fn table(section: &Section<'_>, sizes: &SpecialSizes) -> Option<Table
     Some(table)
 }
 
+/// Lists of functions that the kernel calls once.
+pub(crate) fn is_initcalls(name: &str) -> bool {
+    INITCALLS.iter().any(|family| name.starts_with(family))
+}
+
 /// Sections that the kernel reads during boot or when a module is loaded, and never again, and those
 /// that it leaves out.
 pub(crate) fn is_read_once(name: &str) -> bool {
     let exact = [
         ".modinfo",
         "__ksymtab_strings",
-        "__param",
         ".init.setup",
         "_error_injection_whitelist",
         ".printk_index",
@@ -88,8 +95,6 @@ pub(crate) fn is_read_once(name: &str) -> bool {
         "__ksymtab",
         "___kcrctab",
         "__kcrctab",
-        ".initcall",
-        ".con_initcall",
         ".exitcall.exit",
         ".note",
         ".comment",
@@ -98,7 +103,9 @@ pub(crate) fn is_read_once(name: &str) -> bool {
         ".llvm",
         ".eh_frame",
     ];
-    exact.contains(&name) || families.iter().any(|family| name.starts_with(family))
+    exact.contains(&name)
+        || is_initcalls(name)
+        || families.iter().any(|family| name.starts_with(family))
 }
 
 /// Code or data that is freed after boot.

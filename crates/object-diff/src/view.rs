@@ -351,7 +351,8 @@ impl<'a> View<'a> {
         Link { offset, width, kind, target, bias, is_branch, is_implicit: false }
     }
 
-    fn target(&self, relocation: &Relocation, distance: i64) -> Target {
+    /// What a relocation leads to, `distance` bytes behind its symbol.
+    pub(crate) fn target(&self, relocation: &Relocation, distance: i64) -> Target {
         let Some(symbol) = self.file.symbol(relocation) else { return Target::Absolute(distance) };
         let section = match symbol.place {
             Place::Undefined if relocation.symbol == 0 => return Target::Absolute(distance),

@@ -195,3 +195,16 @@ fn what_a_built_in_file_would_call_at_its_exit_is_left_out() {
     let text = pair::section(&pair.extract().elf, ".exitcall.exit");
     assert_eq!(text, None);
 }
+
+#[test]
+fn assembly_that_leads_elsewhere_is_refused() {
+    let text = |target: &str| {
+        format!(
+            "asm(\".pushsection .entry.text,\\\"ax\\\"\\njmp {target}\\n.popsection\");
+             int one(int x) {{ return x; }} int two(int x) {{ return x + 1; }}"
+        )
+    };
+    let pair = Pair::of(&text("one"), &text("two"));
+    assert_eq!(pair.compare().refusals, [Reason::Assembly { section: ".entry.text".into() }]);
+    assert!(Pair::of(&text("one"), &text("one")).compare().is_empty());
+}

@@ -2,7 +2,7 @@
 
 mod pair;
 
-use lucos_object_diff::Links;
+use lucos_object_diff::{Class, DataDifference, Links, Note, Reason};
 use pair::{Pair, relocations, section};
 
 /// A warning as the kernel's `WARN_ON` makes one.
@@ -310,4 +310,103 @@ fn what_must_not_be_probed_stays_so() {
     let fence: Vec<_> = list.iter().filter(|found| found.0.ends_with("blacklist")).collect();
     assert_eq!(fence.len(), 1, "{list:?}");
     assert_eq!((fence[0].2.as_str(), fence[0].3), ("lucos_new_user", 0));
+}
+
+/// What `module_param_cb` makes.
+const PARAMETER: &str = "
+    struct operations { int (*set)(int); };
+    struct parameter { const char *name; const struct operations *operations; int *value; };
+    static int limit;
+    static int set_any(int x) { limit = x; return 0; }
+    static const struct operations any = { set_any };
+    static const char name_limit[] = \"limit\";
+    static const struct parameter __attribute__((used, section(\"__param\"), aligned(8)))
+        __param_limit = { name_limit, &any, &limit };
+    int user(int x) { return x + limit; }
+";
+
+#[test]
+fn a_parameter_that_is_set_in_another_way_is_refused() {
+    assert!(Pair::of(PARAMETER, PARAMETER).compare().is_empty());
+    let after = PARAMETER
+        .replace(
+            "static const char name_limit",
+            "static int set_few(int x) { if (x > 9) return -1; limit = x; return 0; }
+             static const struct operations few = { set_few };
+             static const char name_limit",
+        )
+        .replace("name_limit, &any", "name_limit, &few")
+        .replace("x + limit", "x - limit");
+    let comparison = Pair::of(PARAMETER, &after).compare();
+    let [Reason::Data(change)] = comparison.refusals.as_slice() else { panic!("{comparison:?}") };
+    assert_eq!((change.name.as_str(), change.section.as_str()), ("__param_limit", "__param"));
+    let (before, after) = ("any".to_owned(), "few".to_owned());
+    assert_eq!(change.difference, DataDifference::Pointer { offset: 8, before, after });
+    assert_eq!(comparison.class(), Class::Data);
+}
+
+#[test]
+fn a_new_parameter_is_refused() {
+    let after = format!(
+        "{PARAMETER} static const struct parameter __attribute__((used, section(\"__param\")))
+            __param_more = {{ name_limit, &any, &limit }};"
+    );
+    let comparison = Pair::of(PARAMETER, &after).compare();
+    let (section, what) = ("__param".into(), "__param_more is new".into());
+    assert_eq!(comparison.refusals, [Reason::Table { section, what }]);
+}
+
+/// Entries without names, as `DECLARE_PCI_FIXUP_RESUME` makes them.
+const FIXUPS: &str = "
+    #define FIXUP(device, function) asm(\".pushsection .pci_fixup_resume,\\\"a\\\"\\n.balign 8\\n\" \
+        \".long \" #device \"\\n.long \" #function \" - .\\n.popsection\");
+    int one(int x) { return x + 1; }
+    int two(int x) { return x + 2; }
+    FIXUP(0x1234, one)
+";
+
+#[test]
+fn a_list_without_names_is_compared() {
+    let list = |entries: &str| FIXUPS.replace("FIXUP(0x1234, one)", entries);
+    let first = "FIXUP(0x1234, one)";
+    assert!(Pair::of(FIXUPS, &list(first)).compare().is_empty());
+    let refusals = |entries: &str| Pair::of(FIXUPS, &list(entries)).compare().refusals;
+    let changed = |what: &str| {
+        let (section, what) = (".pci_fixup_resume".to_owned(), what.to_owned());
+        vec![Reason::Table { section, what }]
+    };
+    let longer = "FIXUP(0x1234, one) FIXUP(0x1235, two)";
+    assert_eq!(refusals(longer), changed("8 bytes become 16"));
+    assert_eq!(refusals("FIXUP(0x1235, one)"), changed("byte +0x0 from 0x34 to 0x35"));
+    assert_eq!(refusals("FIXUP(0x1234, two)"), changed("+0x4 from one to two"));
+    assert_eq!(refusals(""), changed("it goes"));
+    let new = Pair::of(&list(""), FIXUPS).compare().refusals;
+    assert_eq!(new, changed("it is new"));
+}
+
+/// A queue, and what `subsys_initcall` makes.
+const QUEUE: &str = "
+    #define INIT __attribute__((section(\".init.text\"), used))
+    #define INITCALL(function) asm(\".pushsection .initcall4.init,\\\"a\\\"\\n__initcall_\" #function \
+        \":\\n.long \" #function \" - .\\n.popsection\");
+    static int *queue; static int memory;
+    static int INIT early(void) { memory = 1; return 0; }
+    INITCALL(early)
+    int user(int x) { return x + memory; }
+";
+
+#[test]
+fn a_new_initcall_is_refused_with_code_that_may_need_it() {
+    let added = format!(
+        "{QUEUE} static int INIT make_queue(void) {{ queue = &memory; return 0; }}
+        INITCALL(make_queue)"
+    );
+    let comparison = Pair::of(QUEUE, &added).compare();
+    assert!(comparison.is_empty(), "{comparison:?}");
+    assert_eq!(comparison.notes, [Note::InitFunction("make_queue".into())]);
+    let after = added.replace("x + memory", "x + *queue");
+    let comparison = Pair::of(QUEUE, &after).compare();
+    assert_eq!(comparison.refusals, [Reason::NewInitcall("make_queue".into())]);
+    let after = QUEUE.replace("x + memory", "x - memory");
+    assert!(Pair::of(QUEUE, &after).compare().refusals.is_empty());
 }

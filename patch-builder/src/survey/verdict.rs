@@ -116,6 +116,7 @@ fn group_of_reason(reason: &Reason) -> String {
         Reason::Data(change) => format!("data changes ({})", sort_of(&change.section)),
         Reason::Layout(_) => String::from("a structure's layout changes"),
         Reason::InitFunction(_) => String::from("boot-time code (__init) changes"),
+        Reason::NewInitcall(_) => String::from("a function that is called during boot is new"),
         Reason::Assembly { .. } => String::from("assembly changes"),
         Reason::Table { section, .. } => format!("a table changes ({})", sort_of(section)),
         Reason::Ambiguous { .. } => String::from("a name stands for several things"),
