@@ -2,6 +2,7 @@
 //! that lacks them: old, new, old. `tests/fixes` says which, and how each shows.
 
 mod all_together;
+mod copied_key;
 mod guest;
 
 use std::collections::BTreeMap;
@@ -35,8 +36,10 @@ pub fn trials() -> Vec<Trial> {
             fixes.fixes.iter().cloned().partition(|fix| fix.long);
         let some = Set::new(fixes.with(short), Vec::new());
         let others = Set::new(fixes.with(long), own.clone());
-        let all = Set::new(fixes, own.clone());
         let ignored = |trial: Trial| trial.with_ignored_flag(true);
+        let keys = copied_key::trials(&series, &fixes.running, &own);
+        trials.extend(keys.into_iter().map(ignored));
+        let all = Set::new(fixes, own.clone());
         trials.extend(one_by_one(&some));
         trials.extend(one_by_one(&others).into_iter().map(ignored));
         let name = format!("fixes::{series}::all_together");
