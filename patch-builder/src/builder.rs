@@ -15,7 +15,7 @@ use crate::change::debian::Cut;
 use crate::change::{self, FileChange};
 use crate::compile::{self, Object};
 use crate::error::{Error, at};
-use crate::explanation::{Explanation, ObjectExplanation};
+use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
 use crate::image::{self, Vmlinux};
 use crate::kbuild;
 use crate::kernel_tree::{self, KernelTree};
@@ -93,9 +93,11 @@ pub fn build(
         files: changes.iter().map(|change| change.path.clone()).collect(),
         objects: Vec::new(),
         module: None,
+        without_module: None,
         stages: Vec::new(),
     };
     if compared.iter().all(|one| one.comparison.is_empty()) {
+        explanation.without_module = Some(WithoutModule::of(compared.len()));
         explanation.objects = compared.into_iter().map(Compared::without_effect).collect();
         explanation.stages = progress.into_stages();
         return Ok(explanation);

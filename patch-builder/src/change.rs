@@ -1,9 +1,12 @@
 //! A source change: where it comes from, and what it makes of each file.
 
 mod c_source;
+mod c_tokens;
 pub mod changelog;
 pub mod debian;
+mod declared;
 mod edits;
+pub mod header;
 mod unified;
 
 pub use c_source::{Function, declarations, functions, words};

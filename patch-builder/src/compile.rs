@@ -60,6 +60,9 @@ pub fn changed(
 /// # Errors
 /// When make does not start.
 pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+    if paths.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let root = tree.root();
     forget(&root, paths)?;
     let text = tree.make().variable("KCFLAGS", FLAGS).transcript(paths)?;
@@ -122,6 +125,10 @@ fn forget(root: &Path, paths: &[&str]) -> Result<(), Error> {
 }
 
 fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), Error> {
+    // Without a target make would build the whole kernel.
+    if paths.is_empty() {
+        return Ok(());
+    }
     let root = tree.root();
     forget(&root, paths)?;
     let output = tree.make().variable("KCFLAGS", FLAGS).output(&[&["-k"], paths].concat())?;

@@ -26,8 +26,38 @@ pub struct Explanation {
     pub objects: Vec<ObjectExplanation>,
     /// The module; `None` when the change has no effect on this kernel.
     pub module: Option<PathBuf>,
+    /// Why there is no module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_module: Option<WithoutModule>,
     /// How long each stage took.
     pub stages: Vec<Stage>,
+}
+
+/// Why a change needs no module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WithoutModule {
+    /// No file that this kernel compiles uses what changes.
+    NotUsed,
+    /// The code that was compiled with the change is the same.
+    SameCode,
+}
+
+impl WithoutModule {
+    /// Of a build that compiled that many objects, none of which differs.
+    #[must_use]
+    pub fn of(compiled: usize) -> Self {
+        if compiled == 0 { Self::NotUsed } else { Self::SameCode }
+    }
+}
+
+impl fmt::Display for WithoutModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotUsed => "no file that this kernel compiles uses what changes",
+            Self::SameCode => "the change has no effect on this kernel",
+        })
+    }
 }
 
 /// What was found in one object.
@@ -64,9 +94,11 @@ impl fmt::Display for Explanation {
         for object in &self.objects {
             write!(f, "{object}")?;
         }
-        match &self.module {
-            Some(path) => writeln!(f, "Module    {}", path.display())?,
-            None => writeln!(f, "No module: the change has no effect on this kernel")?,
+        if let Some(path) = &self.module {
+            writeln!(f, "Module    {}", path.display())?;
+        }
+        if let Some(reason) = &self.without_module {
+            writeln!(f, "No module: {reason}")?;
         }
         let stages: Vec<String> = self
             .stages
@@ -127,5 +159,31 @@ fn cause(cause: &Cause) -> String {
         Cause::Direct => String::from("its source changes"),
         Cause::Inlined(names) => format!("{} changes, inlined into it", names.join(", ")),
         Cause::Indirect => String::from("something that it uses changes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_nothing_uses_says_so() {
+        let mut explanation = Explanation {
+            kernel: "6.1.0-1".into(),
+            version: "6.1.1-1".into(),
+            build_id: "00".into(),
+            origin: "x.diff".into(),
+            files: vec!["include/x.h".into()],
+            objects: Vec::new(),
+            module: None,
+            without_module: Some(WithoutModule::of(0)),
+            stages: Vec::new(),
+        };
+        let text = explanation.to_string();
+        assert!(text.contains("No module: no file that this kernel compiles uses"), "{text}");
+        let json = serde_json::to_value(&explanation).unwrap();
+        assert_eq!(json["without_module"], "not-used");
+        explanation.without_module = Some(WithoutModule::of(1));
+        assert!(explanation.to_string().contains("No module: the change has no effect"));
     }
 }

@@ -34,7 +34,7 @@ pub fn compiled(root: &Path, objects: &BTreeSet<String>) -> Result<BTreeSet<Stri
     let mut makefiles = Makefiles::new(root);
     let mut found = BTreeSet::new();
     for object in objects {
-        if makefiles.name(object)?.is_some() {
+        if makefiles.compiles(object)? {
             found.insert(object.clone());
         }
     }
@@ -76,6 +76,18 @@ impl<'a> Makefiles<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a build of the whole kernel compiles an object: a makefile names it, and the build
+    /// comes to that makefile.
+    ///
+    /// # Errors
+    /// When make does not start or a makefile cannot be read.
+    pub fn compiles(&mut self, object: &str) -> Result<bool, Error> {
+        match self.name(object)? {
+            None => Ok(false),
+            Some(folder) => self.enters(&folder),
+        }
     }
 
     /// Whether a build of the whole kernel comes into a folder.
@@ -178,5 +190,12 @@ mod tests {
             let entered = makefiles.enters(&format!("drivers/{place}")).unwrap();
             assert_eq!(entered, expected, "{place}");
         }
+        // Each makefile names its object, but the build does not come to all of them.
+        for place in ["a/x", "b/x"] {
+            write(&format!("drivers/{place}/Makefile"), "obj-y += ldt.o\n");
+        }
+        let objects = ["a/x", "b/x"].map(|place| format!("drivers/{place}/ldt.o"));
+        let found = compiled(folder.path(), &objects.into_iter().collect()).unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["drivers/a/x/ldt.o"]);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::change::{FileChange, declarations, words};
+use crate::change::{FileChange, header, words};
 use crate::error::{Error, at};
 
 /// Objects to compile, and why.
@@ -16,7 +16,7 @@ pub struct Touched {
     /// Objects of C files that name something a changed header declares; one that is not part of
     /// the kernel does not matter.
     pub dependants: BTreeSet<String>,
-    /// What changed headers declare on the changed lines.
+    /// What differs in changed headers.
     pub declared: BTreeSet<String>,
 }
 
@@ -24,20 +24,25 @@ impl Touched {
     /// Finds the objects in a source tree without the change.
     ///
     /// # Errors
-    /// [`Error::NotPatchable`] for a file that is no C source or header.
+    /// [`Error::NotPatchable`] for a file that is no C source or header, or a header's change that
+    /// names nothing.
     pub fn find(root: &Path, changes: &[FileChange]) -> Result<Self, Error> {
         let mut touched = Self::default();
         for change in changes {
             check_kind(&change.path)?;
             if change.path.ends_with(".h") {
-                touched.declared.extend(declared_on_changed_lines(change));
+                touched.declared.extend(declared_by(change)?);
             } else {
                 touched.direct.extend(objects_of(root, &change.path)?);
             }
         }
         if !touched.declared.is_empty() {
-            let names = closure(root, touched.declared.clone())?;
-            for file in files_naming(root, &names, "*.c")? {
+            let mut spread = spread(root, touched.declared.clone())?;
+            let changed = changes.iter().filter(|change| change.before.contains("TRACE_SYSTEM"));
+            spread.events.extend(changed.map(|change| change.path.clone()));
+            let mut files = files_naming(root, &spread.names, "*.c")?;
+            files.extend(makers_of_events(root, &spread.events)?);
+            for file in files {
                 for object in objects_of(root, &file)? {
                     if !touched.direct.contains(&object) {
                         touched.dependants.insert(object);
@@ -142,68 +147,82 @@ fn includers(root: &Path, file: &str) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// The names that a changed header declares on the changed lines: macros, functions, types. A
-/// declaration may span lines, so the lines around count up to its ends.
-fn declared_on_changed_lines(change: &FileChange) -> BTreeSet<String> {
+/// The names of what differs in a changed header: macros, functions, types, enumerators.
+fn declared_by(change: &FileChange) -> Result<BTreeSet<String>, Error> {
     let after = change.after();
-    let mut names = BTreeSet::new();
-    let before: Vec<&str> = change.before.lines().collect();
-    for edit in &change.edits {
-        names.extend(declarations(&before, edit.start, edit.end.max(edit.start + 1)));
+    let lines: Vec<&str> = after.lines().filter(|line| !line.starts_with("#line ")).collect();
+    let difference = header::difference(&change.before, &lines.join("\n"));
+    match difference.nameless {
+        None => Ok(difference.names),
+        Some(line) => Err(Error::NotPatchable {
+            file: change.path.clone(),
+            why: format!(
+                "nothing at line {line} has a name that tells which C files use it; leave this \
+                 part out, or change the C files instead"
+            ),
+        }),
     }
-    let lines: Vec<&str> = after.lines().filter(|line| !line.starts_with("#line")).collect();
-    let mut shift: isize = 0;
-    for edit in &change.edits {
-        let start = edit.start.saturating_add_signed(shift);
-        shift += edit.lines.len().cast_signed() - (edit.end - edit.start).cast_signed();
-        if !edit.lines.is_empty() {
-            names.extend(declarations(&lines, start, start + edit.lines.len()));
-        }
-    }
-    names
 }
 
-/// The names and those of the headers' macros and inline functions that use them.
-fn closure(root: &Path, mut names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+/// What a changed name spreads to.
+struct Spread {
+    /// The names and those of the headers' macros and inline functions that use them.
+    names: BTreeSet<String>,
+    /// Headers of events that use one.
+    events: BTreeSet<String>,
+}
+
+fn spread(root: &Path, mut names: BTreeSet<String>) -> Result<Spread, Error> {
+    let mut events = BTreeSet::new();
     let mut new = names.clone();
     while !new.is_empty() {
         let mut found = BTreeSet::new();
         for header in files_naming(root, &new, "*.h")? {
             let file = root.join(&header);
             let text = fs::read(&file).map_err(at(&file))?;
-            found.extend(users(&String::from_utf8_lossy(&text), &new));
+            let text = String::from_utf8_lossy(&text);
+            found.extend(users(&text, &new));
+            if text.contains("TRACE_SYSTEM") {
+                events.insert(header);
+            }
         }
         new = found.difference(&names).cloned().collect();
         names.extend(new.iter().cloned());
     }
-    Ok(names)
+    Ok(Spread { names, events })
 }
 
 /// The macros and inline functions of a header in whose text one of the names stands.
 fn users(text: &str, names: &BTreeSet<String>) -> BTreeSet<String> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut users = BTreeSet::new();
-    for function in crate::change::functions(text) {
-        let body = lines.get(function.start..function.end).unwrap_or_default();
-        if body.iter().any(|line| words(line).any(|word| names.contains(word))) {
-            users.insert(function.name);
+    let uses = |item: &header::Item| {
+        item.is_code
+            && words(&item.text).any(|word| names.contains(word) && !item.names.contains(word))
+    };
+    header::items(text).into_iter().filter(uses).flat_map(|item| item.names).collect()
+}
+
+/// The C files that make the code of the events in headers: they need not name one.
+fn makers_of_events(root: &Path, headers: &BTreeSet<String>) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    if headers.is_empty() {
+        return Ok(found);
+    }
+    let makers = BTreeSet::from([String::from("CREATE_TRACE_POINTS")]);
+    for file in files_naming(root, &makers, "*.c")? {
+        let place = root.join(&file);
+        let text = fs::read(&place).map_err(at(&place))?;
+        let text = String::from_utf8_lossy(&text);
+        let includes = text.lines().filter_map(|line| line.trim().strip_prefix("#include"));
+        let mut targets = includes.map(|target| target.trim().trim_matches(['"', '<', '>']));
+        let ends = |header: &String, target: &str| {
+            let name = target.rsplit('/').next().unwrap_or(target);
+            Path::new(header).file_name().is_some_and(|file| file == name)
+        };
+        if targets.any(|target| headers.iter().any(|header| ends(header, target))) {
+            found.push(file);
         }
     }
-    let mut current: Option<String> = None;
-    for line in &lines {
-        if let Some(rest) = line.trim_start().strip_prefix("#define") {
-            current = words(rest).next().map(str::to_owned);
-        }
-        if let Some(name) = &current
-            && words(line).any(|word| word != name && names.contains(word))
-        {
-            users.insert(name.clone());
-        }
-        if !line.ends_with('\\') {
-            current = None;
-        }
-    }
-    users
+    Ok(found)
 }
 
 /// The files of the parts that this architecture compiles in which one of the names stands.
@@ -248,18 +267,50 @@ mod tests {
     use super::*;
     use crate::change::between;
 
+    fn header(before: &str, after: &str) -> FileChange {
+        FileChange {
+            path: "include/linux/mm.h".into(),
+            before: before.into(),
+            edits: between(before, after),
+        }
+    }
+
     #[test]
     fn a_prototype_over_several_lines_names_its_function() {
         let before = "int before(void);\n\nextern struct vma *copy_vma(struct vma **,\n\
                       \tunsigned long addr,\n\tbool *need);\nint after(void);\n";
         let after = before.replace("\tbool *need);", "\tbool *need, int more);");
-        let change = FileChange {
-            path: "include/linux/mm.h".into(),
-            before: before.into(),
-            edits: between(before, &after),
-        };
-        let names: Vec<String> = declared_on_changed_lines(&change).into_iter().collect();
-        assert_eq!(names, ["copy_vma"]);
+        let names = declared_by(&header(before, &after)).unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["copy_vma"]);
+    }
+
+    #[test]
+    fn a_changed_header_leads_to_those_who_use_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = "#define TRACE_SYSTEM x\nstatic inline int f(void)\n{\n\tint a = 1;\n\n\treturn a;\n}\n";
+        for (path, text) in [
+            ("include/linux/mm.h", before),
+            ("include/linux/users.h", "static inline int g(void) { return f(); }\n"),
+            ("arch/x86/Kbuild", ""),
+            ("mm/direct.c", "int a(void)\n{\n\treturn f();\n}\n"),
+            ("mm/through.c", "int b(void)\n{\n\treturn g();\n}\n"),
+            ("mm/events.c", "#define CREATE_TRACE_POINTS\n#include <linux/mm.h>\n"),
+            ("mm/other.c", "#define CREATE_TRACE_POINTS\n#include <linux/fs.h>\n"),
+        ] {
+            let file = folder.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let after = before.replace("\treturn a;", "\ta++;\n\treturn a;");
+        let touched = Touched::find(folder.path(), &[header(before, &after)]).unwrap();
+        let objects: Vec<&str> = touched.dependants.iter().map(String::as_str).collect();
+        assert_eq!(objects, ["mm/direct.o", "mm/events.o", "mm/through.o"]);
+    }
+
+    #[test]
+    fn a_change_without_a_name_is_refused() {
+        let error = declared_by(&header("int a;\n", "int a;\nasm(\"nop\");\n")).unwrap_err();
+        assert!(error.to_string().contains("line 2 has a name"), "{error}");
     }
 
     #[test]

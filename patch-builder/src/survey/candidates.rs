@@ -89,9 +89,7 @@ impl Search<'_> {
     fn compiled(&mut self, path: &str) -> Result<BTreeSet<String>, Error> {
         let mut objects = BTreeSet::new();
         for object in objects_of(self.pristine, path)? {
-            if let Some(folder) = self.makefiles.name(&object)?
-                && self.makefiles.enters(&folder)?
-            {
+            if self.makefiles.compiles(&object)? {
                 objects.insert(object);
             }
         }
