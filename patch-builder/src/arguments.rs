@@ -1,6 +1,5 @@
 //! The command line that `lucos-build` and `cargo xtask patch` share.
 
-use std::fmt::Display;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use crate::builder::{Origin, Request, build};
 use crate::cve::{Report, look_up};
+use crate::explanation::Explanation;
 use crate::manifest::{self, KnownFix};
 use crate::progress::Progress;
 
@@ -81,8 +81,7 @@ impl BuildArgs {
         if let Some(report) = &found
             && known.is_none()
         {
-            self.print(report)?;
-            bail!("the changelog names no files: choose with --file, and --function if need be");
+            return Err(self.undecided(report)?);
         }
         if let Some(report) = found.as_ref().filter(|_| !self.json) {
             print!("{report}");
@@ -99,16 +98,21 @@ impl BuildArgs {
             manager_symbols: manager_symbols(&self.guest_version)?,
         };
         let explanation = build(archive, &request, consent, progress)?;
-        self.print(&explanation)
-    }
-
-    fn print<T: Serialize + Display>(&self, what: &T) -> Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(what)?);
+            let answer = Answer { cve: found.as_ref(), explanation: &explanation };
+            println!("{}", serde_json::to_string_pretty(&answer)?);
         } else {
-            print!("{what}");
+            print!("{explanation}");
         }
         Ok(())
+    }
+
+    /// Says what was found, which does not tell what to build.
+    fn undecided(&self, report: &Report) -> Result<anyhow::Error> {
+        if !self.json {
+            print!("{report}");
+        }
+        Ok(Undecided { report: serde_json::to_value(report)? }.into())
     }
 
     /// The files of the fix: those of the command line, or of a manifest that has the CVE.
@@ -134,11 +138,83 @@ impl BuildArgs {
     }
 }
 
+/// What a build answers to a machine: one object.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// What the changelog says about the CVE that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cve: Option<&'a Report>,
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+}
+
+/// A CVE was looked up, and nobody knows its files.
+#[derive(Debug, thiserror::Error)]
+#[error("the changelog names no files: choose with --file, and --function if need be")]
+struct Undecided {
+    report: serde_json::Value,
+}
+
+/// An error for a machine: one object.
+fn error_object(error: &anyhow::Error) -> serde_json::Value {
+    let message = format!("{error:#}");
+    match error.downcast_ref::<Undecided>() {
+        Some(Undecided { report }) => serde_json::json!({ "error": message, "cve": report }),
+        None => serde_json::json!({ "error": message }),
+    }
+}
+
 /// Prints why there is no patch.
 pub fn print_error(error: &anyhow::Error, json: bool) {
     if json {
-        println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+        println!("{}", error_object(error));
     } else {
         eprintln!("error: {error:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::changelog;
+
+    fn report() -> Report {
+        let text = "linux (6.1.2-1) bookworm; urgency=medium\n\n  * New upstream:\n    \
+                    - mm: fix it (CVE-2026-1)\n\n -- X <x@y>  Mon, 1 Jan 2026\n";
+        let entry = changelog::find(text, "CVE-2026-1").remove(0);
+        Report { from: "6.1.1-1".into(), to: "6.1.2-1".into(), entry, candidates: Vec::new() }
+    }
+
+    #[test]
+    fn a_looked_up_cve_and_the_error_are_one_object() {
+        let report = serde_json::to_value(report()).unwrap();
+        let object = error_object(&Undecided { report }.into());
+        assert!(object["error"].as_str().unwrap().contains("--file"), "{object}");
+        assert_eq!(object["cve"]["to"], "6.1.2-1");
+        assert_eq!(object["cve"]["entry"]["version"], "6.1.2-1");
+        let other = error_object(&anyhow::anyhow!("x"));
+        assert_eq!(other, serde_json::json!({ "error": "x" }));
+    }
+
+    #[test]
+    fn a_settled_cve_is_in_the_answer() {
+        let explanation = Explanation {
+            kernel: "6.1.0-1".into(),
+            version: "6.1.1-1".into(),
+            build_id: "00".into(),
+            origin: "mm/x.c of Debian 6.1.2-1".into(),
+            files: vec!["mm/x.c".into()],
+            objects: Vec::new(),
+            module: Some("patch.ko".into()),
+            without_module: None,
+            stages: Vec::new(),
+        };
+        let report = report();
+        let answer = Answer { cve: Some(&report), explanation: &explanation };
+        let object = serde_json::to_value(answer).unwrap();
+        assert_eq!(object["module"], "patch.ko");
+        assert!(object["cve"]["entry"]["text"].as_str().unwrap().contains("fix it"), "{object}");
+        let answer = Answer { cve: None, explanation: &explanation };
+        assert!(serde_json::to_value(answer).unwrap().get("cve").is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lucos_debian_archive::archive::Archive;
@@ -71,10 +72,14 @@ pub fn build(
     consent: Consent,
     mut progress: Progress,
 ) -> Result<Explanation, Error> {
+    let outputs = || [Some(&request.output), request.livepatch.as_ref()].into_iter().flatten();
+    for output in outputs() {
+        patch_module::remove_older(output)?;
+    }
     let tree = KernelTree::open(archive, &request.kernel, consent, &mut progress)?;
     let kernel = progress.stage("Kernel image", || image::read(&tree.kernel.image))?;
     let names = ModuleNames::read(&kernel, tree.kernel.modules.as_deref())?;
-    for output in [Some(&request.output), request.livepatch.as_ref()].into_iter().flatten() {
+    for output in outputs() {
         names.check(&patch_module::name_of_file(output))?;
     }
     let changes = changes(archive, &tree, &request.origin, &mut progress)?;
@@ -161,15 +166,14 @@ fn changes(
         Origin::Diff(path) => {
             let text = fs::read_to_string(path).map_err(at(path))?;
             let diffs = change::parse(&text)?;
-            let fitted = diffs.iter().map(|diff| {
-                let file = pristine.join(&diff.path);
+            change::fit_all(&diffs, |path| {
+                let file = pristine.join(path);
                 match fs::read_to_string(&file) {
-                    Ok(before) => Ok(diff.fit(&before)?),
-                    Err(_) if diff.is_new => Ok(diff.fit("")?),
-                    Err(_) => Err(change::Error::NoFile(diff.path.clone()).into()),
+                    Ok(text) => Ok(Some(text)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(at(&file)(error)),
                 }
-            });
-            fitted.collect()
+            })
         }
         Origin::Debian { version, files, functions } => {
             let newer = kernel_tree::newer_source(archive, version, progress)?;

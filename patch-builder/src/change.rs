@@ -10,8 +10,8 @@ pub mod header;
 mod unified;
 
 pub use c_source::{Function, declarations, functions, words};
-pub use edits::{Edit, apply, between};
-pub use unified::{FileDiff, parse};
+pub use edits::{Edit, apply, between, replaced};
+pub use unified::{FileDiff, fit_all, parse};
 
 use std::path::PathBuf;
 

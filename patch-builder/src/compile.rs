@@ -58,7 +58,8 @@ pub fn changed(
 /// about the others are given.
 ///
 /// # Errors
-/// When make does not start.
+/// When make does not start or is ended, or when an object is missing that the compiler found
+/// nothing wrong with.
 pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, String>, Error> {
     if paths.is_empty() {
         return Ok(BTreeMap::new());
@@ -66,12 +67,41 @@ pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, Str
     let root = tree.root();
     forget(&root, paths)?;
     let text = tree.make().variable("KCFLAGS", FLAGS).transcript(paths)?;
-    let mut messages = failures(&text);
-    let failed = paths.iter().filter(|path| !root.join(path).exists());
-    let unknown = || text.lines().last().unwrap_or_default().to_owned();
-    Ok(failed
-        .map(|path| ((*path).to_owned(), messages.remove(*path).unwrap_or_else(unknown)))
-        .collect())
+    let messages = failures(&text);
+    let failed = paths.iter().copied().filter(|path| !root.join(path).exists());
+    failed.map(|path| Ok((path.to_owned(), source_error(path, &messages, &text)?))).collect()
+}
+
+/// What the compiler said about the source of an object that it did not make.
+///
+/// # Errors
+/// When it did not say anything about the source: then something else went wrong.
+fn source_error(
+    path: &str,
+    messages: &BTreeMap<String, String>,
+    transcript: &str,
+) -> Result<String, Error> {
+    let message = messages.get(path);
+    if let Some(message) = message.filter(|message| is_about_source(message)) {
+        return Ok(message.clone());
+    }
+    let text = message.map_or(transcript, String::as_str).trim();
+    let last = text.lines().last().unwrap_or("make printed nothing");
+    Err(Error::Program { program: format!("make {path}"), message: last.to_owned() })
+}
+
+/// Whether one of the compiler's messages is about a place in the source, and not about a disk that
+/// is full or a compiler that was ended.
+pub fn is_about_source(message: &str) -> bool {
+    const OTHERS: [&str; 4] =
+        ["error writing to", "No space left on device", "internal compiler error", "Killed"];
+    message.lines().any(|line| {
+        let place = line.split_once("error: ").or_else(|| line.split_once("Error: "));
+        let in_source = place.is_some_and(|(place, _)| {
+            place.split(':').nth(1).is_some_and(|line| line.trim().parse::<u32>().is_ok())
+        });
+        in_source && !OTHERS.iter().any(|other| line.contains(other))
+    })
 }
 
 /// What the compiler said of each object, in the transcript of a make.
@@ -195,8 +225,9 @@ pub fn command_file(path: &str) -> PathBuf {
 }
 
 /// Nobody sees half of the copy.
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    let part = tempfile::NamedTempFile::new_in(to.parent().unwrap_or(to)).map_err(at(to))?;
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let part = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).map_err(at(to))?;
     fs::copy(from, part.path()).map_err(at(from))?;
     part.persist(to).map(|_| ()).map_err(|error| at(to)(error.error))
 }
@@ -230,6 +261,37 @@ mod tests {
         assert_eq!(failures["fs/bad.o"], "fs/bad.c:7:1: error: no member x");
         assert_eq!(failures["mm/also.o"], "mm/also.c:3:1: error: y");
         assert!(!failures.contains_key("mm/good.o"));
+    }
+
+    #[test]
+    fn only_an_error_in_the_source_is_one_of_the_object() {
+        let transcript = |about: &str| {
+            format!(
+                "  CC      mm/x.o\n{about}\n\
+                 make[1]: *** [scripts/Makefile.build:250: mm/x.o] Error 1\nmake: *** Error 2\n"
+            )
+        };
+        let error = |about: &str| {
+            let text = transcript(about);
+            source_error("mm/x.o", &failures(&text), &text)
+        };
+        for about in [
+            "mm/x.c:7:1: error: no member x",
+            "mm/x.c:7:10: fatal error: linux/x.h: No such file or directory",
+            "mm/x.c:7: Error: no such instruction: `x'",
+        ] {
+            assert!(error(about).unwrap().ends_with(about), "{about}");
+        }
+        for about in [
+            "gcc-12: fatal error: Killed signal terminated program cc1",
+            "mm/x.c:7:1: fatal error: error writing to /tmp/x.s: No space left on device",
+            "mm/x.c:7:1: internal compiler error: Segmentation fault",
+            "/bin/sh: 1: cannot create mm/.x.o.d: No space left on device",
+        ] {
+            assert!(error(about).is_err(), "{about}");
+        }
+        let other = source_error("mm/y.o", &BTreeMap::new(), "make: *** [x] Error 1\nmake: last\n");
+        assert_eq!(other.unwrap_err().to_string(), "make mm/y.o failed: make: last");
     }
 
     #[test]

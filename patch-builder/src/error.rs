@@ -56,6 +56,9 @@ pub enum Error {
         /// The compiler's messages.
         message: String,
     },
+    /// A version of the source package has not the form of one.
+    #[error("{0:?} is no version of a source package, such as 6.1.192-2")]
+    SourceVersion(String),
     /// The kernel image cannot be read.
     #[error(transparent)]
     Image(#[from] image::Error),

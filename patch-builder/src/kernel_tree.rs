@@ -226,7 +226,24 @@ pub fn unpack_source(archive: &Archive, version: &str, place: &Path) -> Result<(
         .arg("--directory")
         .arg(&unpacked)
         .arg("--strip-components=1"))?;
-    fs::rename(&unpacked, place).map_err(at(place))
+    take_place(&unpacked, place)
+}
+
+/// Puts a folder in its place. When another build has put the same there meanwhile, that one stays.
+fn take_place(made: &Path, place: &Path) -> Result<(), Error> {
+    match fs::rename(made, place) {
+        Err(_) if place.is_dir() => Ok(()),
+        result => result.map_err(at(place)),
+    }
+}
+
+/// Checks a version that becomes part of a file's name.
+fn check_version(version: &str) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '~');
+    let is_good = version.starts_with(|c: char| c.is_ascii_digit())
+        && version.chars().all(allowed)
+        && !version.contains("..");
+    if is_good { Ok(()) } else { Err(Error::SourceVersion(version.to_owned())) }
 }
 
 /// The changelog of a source package.
@@ -234,6 +251,7 @@ pub fn unpack_source(archive: &Archive, version: &str, place: &Path) -> Result<(
 /// # Errors
 /// When the package is gone or has no changelog.
 pub fn changelog(archive: &Archive, version: &str) -> Result<String, Error> {
+    check_version(version)?;
     let package = source_package(version);
     let file = archive.file_of_version(&package, version)?;
     let failed = |message: String| Error::Program { program: "dpkg-deb".into(), message };
@@ -268,12 +286,13 @@ pub fn changelog(archive: &Archive, version: &str) -> Result<String, Error> {
 /// The newer source that a fix is taken from, unpacked in the cache.
 ///
 /// # Errors
-/// When it is gone or cannot be unpacked.
+/// When the version has not the form of one, or it is gone or cannot be unpacked.
 pub fn newer_source(
     archive: &Archive,
     version: &str,
     progress: &mut Progress,
 ) -> Result<PathBuf, Error> {
+    check_version(version)?;
     let place = archive.cache().join("sources").join(version);
     if !place.exists() {
         progress.stage("Newer sources", || unpack_source(archive, version, &place))?;
@@ -354,6 +373,29 @@ mod tests {
     fn source_packages_have_the_series_in_their_names() {
         assert_eq!(source_package("6.1.170-3"), "linux-source-6.1");
         assert_eq!(source_package("6.12.117-1~deb12u1"), "linux-source-6.12");
+    }
+
+    #[test]
+    fn a_version_stays_in_its_folder() {
+        for version in ["6.1.192-2", "6.12.117-1~deb12u1", "6.1.1+b1-1"] {
+            assert!(check_version(version).is_ok(), "{version}");
+        }
+        for version in ["", "..", "6..1", "/etc", "6.1/../..", "6.1/x", "v6.1", "6.1 2", "6\n"] {
+            assert!(check_version(version).is_err(), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn who_comes_second_takes_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, place) = (folder.path().join("made"), folder.path().join("6.1.1-1"));
+        for name in ["first", "second"] {
+            fs::create_dir(&made).unwrap();
+            fs::write(made.join("Makefile"), name).unwrap();
+            take_place(&made, &place).unwrap();
+        }
+        assert_eq!(fs::read_to_string(place.join("Makefile")).unwrap(), "first");
+        assert!(take_place(&folder.path().join("none"), &folder.path().join("other")).is_err());
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Make {
     /// about one target stands together.
     ///
     /// # Errors
-    /// When make does not start.
+    /// When make does not start or is ended by a signal.
     pub fn transcript(mut self, targets: &[&str]) -> Result<String, Error> {
         let failed = |error: std::io::Error| Error::Program {
             program: "make".into(),
@@ -64,7 +64,10 @@ impl Make {
         self.command.args(["--keep-going", "--output-sync=target"]).args(targets);
         self.command.stdout(text.try_clone().map_err(failed)?);
         self.command.stderr(text.try_clone().map_err(failed)?).stdin(Stdio::null());
-        self.command.status().map_err(failed)?;
+        let status = self.command.status().map_err(failed)?;
+        if status.code().is_none() {
+            return Err(Error::Program { program: "make".into(), message: status.to_string() });
+        }
         let mut bytes = Vec::new();
         text.rewind().and_then(|()| text.read_to_end(&mut bytes)).map_err(failed)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -81,5 +84,21 @@ impl Make {
         }
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(Error::Program { program: format!("make {}", targets.join(" ")), message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_make_that_is_ended_has_no_transcript() {
+        let folder = tempfile::tempdir().unwrap();
+        let makefile = "bad: ; @echo mm/x.c:1:1: error: x; false\nended: ; @kill -KILL $$PPID\n";
+        std::fs::write(folder.path().join("Makefile"), makefile).unwrap();
+        let text = Make::new(folder.path()).transcript(&["bad"]).unwrap();
+        assert!(text.contains("error: x"), "{text}");
+        let error = Make::new(folder.path()).transcript(&["ended"]).unwrap_err();
+        assert!(error.to_string().contains("signal: 9"), "{error}");
     }
 }

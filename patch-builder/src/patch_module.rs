@@ -10,6 +10,7 @@ use std::process::Command;
 use lucos_object_diff::{BootShifts, CopiedKey};
 use tempfile::TempDir;
 
+use crate::compile::copy;
 use crate::error::at;
 use crate::kernel_tree::run;
 use crate::livepatch_module;
@@ -245,12 +246,27 @@ impl Workshop {
     pub fn take(&self, patch: &PatchModule<'_>, output: &Path) -> Result<(), crate::Error> {
         let built = self.folder.path().join(format!("{}.ko", patch.module()));
         run(Command::new("strip").arg("--strip-debug").arg(&built))?;
-        fs::copy(&built, output).map(|_| ()).map_err(at(output))
+        copy(&built, output)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), crate::Error> {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).map_err(at(&path))
+    }
+}
+
+/// Removes the module of an earlier build, which is not that of this one, however it ends.
+///
+/// # Errors
+/// When it is no file, or cannot be removed.
+pub fn remove_older(output: &Path) -> Result<(), crate::Error> {
+    match fs::symlink_metadata(output) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(at(output)(error)),
+        Ok(there) if there.is_file() || there.is_symlink() => {
+            fs::remove_file(output).map_err(at(output))
+        }
+        Ok(_) => Err(at(output)(std::io::Error::other("this is there, and no file to replace"))),
     }
 }
 
@@ -335,6 +351,18 @@ mod tests {
         }
         assert_eq!(description("a \"b\" \\ \n\u{e9}"), "a 'b' / ??");
         assert_eq!(description(&"x".repeat(500)).len(), DESCRIPTION);
+    }
+
+    #[test]
+    fn an_older_module_goes_but_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("patch.ko");
+        remove_older(&file).unwrap();
+        fs::write(&file, "old").unwrap();
+        remove_older(&file).unwrap();
+        assert!(!file.exists());
+        assert!(remove_older(folder.path()).is_err());
+        assert!(remove_older(Path::new("/dev/null")).is_err());
     }
 
     #[test]

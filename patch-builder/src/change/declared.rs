@@ -7,7 +7,8 @@ use super::c_tokens::Token;
 
 /// Words of a declaration that name nothing of its own.
 #[rustfmt::skip]
-const KEYWORDS: [&str; 34] = [
+const KEYWORDS: [&str; 37] = [
+    "NULL", "true", "false",
     "asm", "asmlinkage", "bool", "char", "const", "double", "enum", "extern", "float", "inline", "int",
     "long", "noinline", "register", "restrict", "s16", "s32", "s64", "s8", "short", "signed",
     "size_t", "static", "struct", "typedef", "u16", "u32", "u64", "u8", "union", "unsigned",
@@ -16,7 +17,8 @@ const KEYWORDS: [&str; 34] = [
 
 /// What may take arguments in a declaration and is not what it declares.
 #[rustfmt::skip]
-const ATTRIBUTES: [&str; 47] = [
+const ATTRIBUTES: [&str; 48] = [
+    "__initconst",
     "__acquire", "__acquires", "__aligned", "__alloc_size", "__asm__", "__assume_aligned",
     "__attribute__", "__attribute_const__", "__bitwise", "__cold", "__cond_acquires",
     "__cond_lock", "__counted_by", "__deprecated", "__designated_init", "__diagnose_as",

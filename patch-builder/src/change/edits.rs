@@ -38,6 +38,17 @@ pub fn between(before: &str, after: &str) -> Vec<Edit> {
         .collect()
 }
 
+/// The text with the edits, without directives.
+#[must_use]
+pub fn replaced(before: &str, edits: &[Edit]) -> String {
+    let mut lines: Vec<&str> = before.lines().collect();
+    for edit in edits.iter().rev() {
+        let end = edit.end.min(lines.len());
+        lines.splice(edit.start.min(end)..end, edit.lines.iter().map(String::as_str));
+    }
+    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
+}
+
 /// The text with the edits, which are in ascending order.
 #[must_use]
 pub fn apply(before: &str, edits: &[Edit]) -> String {
@@ -159,6 +170,7 @@ mod tests {
         let before = "int a;\n\nint f(void)\n{\n\treturn a;\n}\n";
         let after = "int a;\nint b;\n\nint f(void)\n{\n\treturn b;\n}\n";
         let edits = between(before, after);
+        assert_eq!(replaced(before, &edits), after);
         assert_eq!(edits, [edit(1, 1, &["int b;"]), edit(4, 5, &["\treturn b;"])]);
         assert_eq!(apply(before, &edits).replace("#line 2\n", ""), after);
     }

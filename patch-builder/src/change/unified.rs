@@ -1,6 +1,6 @@
 //! Unified diffs.
 
-use super::edits::Edit;
+use super::edits::{Edit, between, replaced};
 use super::{Error, FileChange, check_path};
 
 /// What a diff says about one file.
@@ -109,6 +109,34 @@ fn hunk<'a>(
     Some(hunk)
 }
 
+/// The changes that the parts of a diff make together. Each part after the first about a file, such
+/// as that of a later commit, is fitted to what those before it make of the file. `read` gives a
+/// file's text; `None` when there is no such file.
+///
+/// # Errors
+/// When a part does not fit, a file is missing, `read` fails, or nothing remains of the changes.
+pub fn fit_all<E: From<Error>>(
+    diffs: &[FileDiff],
+    mut read: impl FnMut(&str) -> Result<Option<String>, E>,
+) -> Result<Vec<FileChange>, E> {
+    let mut changes: Vec<FileChange> = Vec::new();
+    for diff in diffs {
+        if let Some(change) = changes.iter_mut().find(|change| change.path == diff.path) {
+            let now = replaced(&change.before, &change.edits);
+            let then = replaced(&now, &diff.fit(&now)?.edits);
+            change.edits = between(&change.before, &then);
+            continue;
+        }
+        changes.push(match read(&diff.path)? {
+            Some(before) => diff.fit(&before)?,
+            None if diff.is_new => diff.fit("")?,
+            None => return Err(Error::NoFile(diff.path.clone()).into()),
+        });
+    }
+    changes.retain(|change| !change.edits.is_empty());
+    if changes.is_empty() { Err(Error::Empty.into()) } else { Ok(changes) }
+}
+
 impl FileDiff {
     /// The change that the diff makes in this text. A hunk may stand at another line than the
     /// diff says when its lines are there once only.
@@ -201,6 +229,28 @@ mod tests {
         assert_eq!(diff.fit("1\n2\n3\nb\nc\nd\n").unwrap().edits[0].start, 4);
         assert!(diff.fit("1\n2\n3\nb\nc\nd\nb\nc\nd\n").is_err());
         assert!(diff.fit("a\nb\nx\nd\n").is_err());
+    }
+
+    #[test]
+    fn a_later_part_changes_what_an_earlier_one_made() {
+        let series = format!(
+            "{DIFF}--- a/mm/y.c\n+++ b/mm/y.c\n@@ -1 +1 @@\n-e\n+E\n\
+             --- a/mm/x.c\n+++ b/mm/x.c\n@@ -3,3 +3,3 @@\n C\n-D\n+F\n d\n"
+        );
+        let read = |path: &str| {
+            Ok(Some(String::from(if path == "mm/x.c" { "a\nb\nc\nd\n" } else { "e\n" })))
+        };
+        let changes = fit_all::<Error>(&parse(&series).unwrap(), read).unwrap();
+        let texts: Vec<String> =
+            changes.iter().map(|change| replaced(&change.before, &change.edits)).collect();
+        assert_eq!(texts, ["a\nb\nC\nF\nd\n", "E\n"]);
+        assert_eq!(changes[0].before, "a\nb\nc\nd\n");
+        // A part that fits only the first text does not fit the second.
+        let twice = parse(&format!("{DIFF}{DIFF}")).unwrap();
+        assert!(matches!(fit_all::<Error>(&twice, read), Err(Error::DoesNotFit { .. })));
+        let back = "--- a/mm/x.c\n+++ b/mm/x.c\n@@ -2,4 +2,3 @@\n b\n-C\n-D\n+c\n d\n";
+        let nothing = parse(&format!("{DIFF}{back}")).unwrap();
+        assert!(matches!(fit_all::<Error>(&nothing, read), Err(Error::Empty)));
     }
 
     #[test]

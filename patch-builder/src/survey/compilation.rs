@@ -60,7 +60,7 @@ impl Compilation<'_> {
         let failed = self.originals(files)?;
         let mut open: Vec<usize> = Vec::new();
         for (index, (file, change)) in files.iter().zip(&changes).enumerate() {
-            let is_done = self.store.patched(&digest(file, change)).exists();
+            let is_done = is_done(&self.store.patched(&digest(file, change)))?;
             if !is_done && file.objects.iter().all(|object| !failed.contains_key(object)) {
                 open.push(index);
             }
@@ -234,8 +234,39 @@ impl Compilation<'_> {
     }
 }
 
+/// Whether a place has what became of a file. A note of a failure that the source did not cause says
+/// nothing, and is removed.
+fn is_done(place: &Path) -> Result<bool, Error> {
+    match fs::read_to_string(place.join(FAILED)) {
+        Ok(note) if !compile::is_about_source(&note) => {
+            fs::remove_dir_all(place).map_err(at(place))?;
+            Ok(false)
+        }
+        _ => Ok(place.exists()),
+    }
+}
+
 fn digest(candidate: &Candidate, change: &FileChange) -> String {
     let objects: Vec<&str> = candidate.objects.iter().map(String::as_str).collect();
     let (objects, text) = (objects.join(" "), change.after());
     store::digest(&[compile::FLAGS, &candidate.file, &objects, &text].map(str::as_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_counts_only_when_the_source_caused_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("digest");
+        assert!(!is_done(&place).unwrap());
+        fs::create_dir(&place).unwrap();
+        assert!(is_done(&place).unwrap());
+        fs::write(place.join(FAILED), "mm/x.o\nmm/x.c:7:1: error: no member x").unwrap();
+        assert!(is_done(&place).unwrap());
+        fs::write(place.join(FAILED), "mm/x.o\nmake: *** Terminated").unwrap();
+        assert!(!is_done(&place).unwrap());
+        assert!(!place.exists());
+    }
 }
