@@ -16,6 +16,7 @@ use object::{
 
 use crate::error::{Error, at};
 use crate::image::{self, Symbol, Symbols};
+use crate::run_pre::Memory;
 
 /// Where modules are, and where symbols of others are put.
 const BASE: u64 = 0xffff_ffff_c000_0000;
@@ -46,6 +47,10 @@ pub struct ModuleImage {
     symbols: Symbols,
     /// By address.
     sections: BTreeMap<u64, Vec<u8>>,
+    /// What kind of memory the sections from an address on are in.
+    memory: BTreeMap<u64, Memory>,
+    /// Where symbols of others were put, by name.
+    imports: BTreeMap<String, u64>,
 }
 
 impl ModuleImage {
@@ -81,16 +86,30 @@ impl ModuleImage {
         bytes.get(usize::try_from(address - start).ok()?..)
     }
 
+    /// Where a symbol of another module or the kernel was put.
+    #[must_use]
+    pub fn import(&self, name: &str) -> Option<u64> {
+        self.imports.get(name).copied()
+    }
+
+    /// The kind of memory that an address is in when the module is loaded.
+    #[must_use]
+    pub fn memory_of(&self, address: u64) -> Memory {
+        self.memory.range(..=address).next_back().map_or(Memory::Data, |(_, memory)| *memory)
+    }
+
     fn link(name: String, bytes: &[u8]) -> Result<Self, String> {
         let file: ElfFile64<'_, LittleEndian> =
             ElfFile64::parse(bytes).map_err(|error| error.to_string())?;
         let mut places: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut memory = BTreeMap::new();
         let mut next = BASE;
         for section in file.sections() {
-            let allocated = matches!(section.flags(), SectionFlags::Elf { sh_flags, .. }
-                if sh_flags.contains(elf::SHF_ALLOC));
-            if allocated {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            if sh_flags.contains(elf::SHF_ALLOC) {
                 places.insert(section.index().0, next);
+                memory
+                    .insert(next, memory_of_section(section.name().unwrap_or_default(), sh_flags));
                 next = (next + section.size()).next_multiple_of(0x1000) + 0x1000;
             }
         }
@@ -108,10 +127,20 @@ impl ModuleImage {
                     && !matches!(symbol.kind(), SymbolKind::Section | SymbolKind::File)
             })
             .filter_map(|symbol| {
-                let kind = if symbol.kind() == SymbolKind::Text { b't' } else { b'd' };
+                let kind = match (symbol.kind() == SymbolKind::Text, symbol.is_local()) {
+                    (true, true) => b't',
+                    (true, false) => b'T',
+                    (false, true) => b'd',
+                    (false, false) => b'D',
+                };
                 let name = symbol.name().ok().filter(|name| !name.is_empty())?.to_owned();
                 Some(Symbol { address: address(&symbol)?, kind, name })
             })
+            .collect();
+        let imports = file
+            .symbols()
+            .filter(|symbol| symbol.is_undefined())
+            .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), address(&symbol)?)))
             .collect();
         let mut sections = BTreeMap::new();
         for section in file.sections() {
@@ -134,7 +163,27 @@ impl ModuleImage {
             }
             sections.insert(start, data);
         }
-        Ok(Self { name, symbols: Symbols::new(symbols), sections })
+        Ok(Self { name, symbols: Symbols::new(symbols), sections, memory, imports })
+    }
+}
+
+/// Where the kernel's loader puts a section (`layout_sections`, `rewrite_section_headers`).
+fn memory_of_section(name: &str, flags: elf::SectionFlags) -> Memory {
+    // What the loader takes for read-only after the module is ready, whatever its flags.
+    const READ_ONLY_AFTER_INIT: [&str; 3] =
+        [".data..ro_after_init", "__jump_table", ".static_call_sites"];
+    if name.starts_with(".init") {
+        Memory::Init
+    } else if name == ".data..percpu" {
+        Memory::PerCpu
+    } else if READ_ONLY_AFTER_INIT.contains(&name) {
+        Memory::ReadOnlyAfterInit
+    } else if flags.contains(elf::SHF_EXECINSTR) {
+        Memory::Text
+    } else if flags.contains(elf::SHF_WRITE) {
+        Memory::Data
+    } else {
+        Memory::ReadOnly
     }
 }
 
@@ -182,6 +231,7 @@ pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run_pre::Running;
 
     #[test]
     fn a_module_is_found_by_the_name_and_folder_of_its_objects() {
@@ -193,5 +243,41 @@ mod tests {
         assert_eq!(found, kvm.join("kvm-intel.ko"));
         let absent = place(folder.path(), "arch/x86/kvm/other");
         assert_eq!(absent, kvm.join("other.ko"));
+    }
+
+    #[test]
+    fn sections_are_in_the_memory_that_the_loader_puts_them_in() {
+        let (read, write) = (elf::SHF_ALLOC, elf::SHF_ALLOC | elf::SHF_WRITE);
+        let code = elf::SHF_ALLOC | elf::SHF_EXECINSTR;
+        assert_eq!(memory_of_section(".text.unlikely", code), Memory::Text);
+        assert_eq!(memory_of_section(".exit.text", code), Memory::Text);
+        assert_eq!(memory_of_section(".init.text", code), Memory::Init);
+        assert_eq!(memory_of_section(".init.data", write), Memory::Init);
+        assert_eq!(memory_of_section(".rodata", read), Memory::ReadOnly);
+        assert_eq!(memory_of_section(".bss", write), Memory::Data);
+        assert_eq!(memory_of_section(".data..ro_after_init", write), Memory::ReadOnlyAfterInit);
+        assert_eq!(memory_of_section(".data..percpu", write), Memory::PerCpu);
+    }
+
+    /// What a module takes from others and what it defines itself of the same name.
+    #[test]
+    fn a_symbol_of_another_module_has_a_place_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, object) = (folder.path().join("a.c"), folder.path().join("a.o"));
+        fs::write(&source, "int theirs(void); int ours; int f(void) { return theirs() + ours; }")
+            .unwrap();
+        let status =
+            Command::new("gcc").args(["-c", "-O1", "-o"]).args([&object, &source]).status();
+        assert!(status.unwrap().success());
+        let image = ModuleImage::link("a".into(), &fs::read(&object).unwrap()).unwrap();
+        let theirs = image.import("theirs").unwrap();
+        let ours = image.symbols().addresses("ours")[0];
+        assert_eq!(image.import("ours"), None);
+        assert!(image.symbols().is_global("ours", ours));
+        assert_eq!(image.memory_of(ours), Memory::Data);
+        let may_be_at = |name: &str, address| Running::may_be_at(&image, name, address);
+        assert!(may_be_at("theirs", theirs) && !may_be_at("theirs", ours));
+        assert!(may_be_at("ours", ours) && !may_be_at("ours", theirs));
+        assert!(may_be_at("not_mentioned", ours));
     }
 }

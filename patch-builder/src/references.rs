@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::{self, at};
 use crate::image::Vmlinux;
-use crate::run_pre::{Error, KERNEL_OBJECT, Matched, Running};
+use crate::run_pre::{Error, KERNEL_OBJECT, Matched, Memory, Running};
 
 /// What the kernel and its modules export.
 #[derive(Debug, Default)]
@@ -130,19 +130,7 @@ impl Resolver<'_> {
     }
 
     fn at(&self, name: &str, address: u64, running: &dyn Running) -> Result<Used, Error> {
-        let addresses = running.symbols().addresses(name);
-        let nth = match addresses.iter().position(|known| *known == address) {
-            None => {
-                return Err(Error::NotASymbol {
-                    object: self.object.to_owned(),
-                    name: name.to_owned(),
-                    address,
-                });
-            }
-            Some(_) if addresses.len() == 1 => 0,
-            Some(index) => index + 1,
-        };
-        Ok(Used { name: name.to_owned(), object: running.name().to_owned(), nth })
+        used(self.object, name, address, running)
     }
 
     fn by_name(&self, reference: &Reference) -> Result<Used, Error> {
@@ -171,6 +159,29 @@ impl Resolver<'_> {
     }
 }
 
+/// A symbol by its place among those that the kernel shows of its name.
+fn used(object: &str, name: &str, address: u64, running: &dyn Running) -> Result<Used, Error> {
+    let mut addresses = running.symbols().addresses(name).to_vec();
+    addresses.retain(|address| running.memory_of(*address) != Memory::Init);
+    let memory = running.memory_of(address);
+    if addresses.iter().any(|other| running.memory_of(*other) != memory) {
+        return Err(Error::Unordered {
+            object: object.to_owned(),
+            name: name.to_owned(),
+            module: running.name().to_owned(),
+        });
+    }
+    let nth = match addresses.iter().position(|known| *known == address) {
+        None => {
+            let (object, name) = (object.to_owned(), name.to_owned());
+            return Err(Error::NotASymbol { object, name, address });
+        }
+        Some(_) if addresses.len() == 1 => 0,
+        Some(index) => index + 1,
+    };
+    Ok(Used { name: name.to_owned(), object: running.name().to_owned(), nth })
+}
+
 /// Which of its names a function is called by. One of a module goes by the name that the kernel shows
 /// for it: other modules may have functions of its other names, such as `cleanup_module`.
 fn shown_name<'a>(name: &'a str, address: u64, running: &'a dyn Running) -> &'a str {
@@ -197,6 +208,13 @@ mod tests {
         fn bytes_at(&self, _: u64) -> Option<&[u8]> {
             None
         }
+        fn memory_of(&self, address: u64) -> Memory {
+            match address {
+                0..0x100 => Memory::ReadOnly,
+                0x100..0x200 => Memory::Data,
+                _ => Memory::Init,
+            }
+        }
     }
 
     #[test]
@@ -212,5 +230,25 @@ mod tests {
         assert_eq!(shown_name("other", 8, &module), "other");
         // All names of the kernel itself are its own.
         assert_eq!(shown_name("a", 4, &Code(KERNEL_OBJECT, symbols())), "a");
+    }
+
+    #[test]
+    fn symbols_of_a_module_are_counted_in_one_kind_of_memory_only() {
+        let module = |places: &[u64]| {
+            let symbol = |address| Symbol { address, kind: b'd', name: "ops".into() };
+            Code("dm", Symbols::new(places.iter().copied().map(symbol).collect()))
+        };
+        let nth = |places: &[u64], address| {
+            used("dm.o", "ops", address, &module(places)).map(|used| used.nth)
+        };
+        assert_eq!(nth(&[0x10, 0x20], 0x20).unwrap(), 2);
+        assert_eq!(nth(&[0x10], 0x10).unwrap(), 0);
+        // In .rodata and in .data: nobody knows which comes first in memory.
+        assert!(matches!(nth(&[0x10, 0x110], 0x10), Err(Error::Unordered { .. })));
+        assert!(matches!(nth(&[0x10, 0x110], 0x110), Err(Error::Unordered { .. })));
+        // What is gone when the module is ready does not count, and nothing can use it.
+        assert_eq!(nth(&[0x10, 0x20, 0x210], 0x20).unwrap(), 2);
+        assert_eq!(nth(&[0x110, 0x210], 0x110).unwrap(), 0);
+        assert!(matches!(nth(&[0x210], 0x210), Err(Error::NotASymbol { .. })));
     }
 }

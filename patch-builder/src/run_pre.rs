@@ -8,6 +8,7 @@ mod expected;
 mod instructions;
 mod matching;
 mod object_code;
+mod settling;
 
 pub use expected::{Expected, at_site};
 pub use matching::{Match, Matched};
@@ -67,6 +68,19 @@ pub enum Error {
         /// How many there are.
         count: usize,
     },
+    /// Symbols of one name are in memory of different kinds.
+    #[error(
+        "{object}: {name} cannot be told from the others of that name: {module} has them in \
+         different kinds of memory, and their order is known only when it is loaded"
+    )]
+    Unordered {
+        /// The object.
+        object: String,
+        /// The symbol.
+        name: String,
+        /// The module.
+        module: String,
+    },
     /// A symbol is where it should not be.
     #[error(
         "{object}: {name} is at {address:#x} in the code that runs, where the kernel's table has no such symbol"
@@ -89,6 +103,36 @@ pub trait Running {
     fn symbols(&self) -> &Symbols;
     /// The bytes from an address to the end of its section.
     fn bytes_at(&self, address: u64) -> Option<&[u8]>;
+    /// Whether a symbol that objects share can have an address. Nothing is known of one that is in
+    /// no table.
+    fn may_be_at(&self, symbol: &str, address: u64) -> bool {
+        let addresses = self.symbols().addresses(symbol);
+        addresses.is_empty() || addresses.contains(&address)
+    }
+    /// In which memory an address is, as far as symbols of one name can be counted: the loader puts
+    /// what is in different memory in no certain order.
+    fn memory_of(&self, _address: u64) -> Memory {
+        Memory::Whole
+    }
+}
+
+/// Memory that is allocated as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// The kernel's.
+    Whole,
+    /// A module's code.
+    Text,
+    /// Its data that it writes.
+    Data,
+    /// Its data that it does not write.
+    ReadOnly,
+    /// Its data that nobody writes once it is ready.
+    ReadOnlyAfterInit,
+    /// A copy for each processor.
+    PerCpu,
+    /// Gone once it is ready: the kernel does not show the symbols in it any more.
+    Init,
 }
 
 impl Running for Vmlinux {
@@ -116,5 +160,15 @@ impl Running for ModuleImage {
 
     fn bytes_at(&self, address: u64) -> Option<&[u8]> {
         self.bytes_at(address)
+    }
+
+    fn may_be_at(&self, symbol: &str, address: u64) -> bool {
+        let own = self.symbols().addresses(symbol);
+        let import = self.import(symbol);
+        (own.is_empty() && import.is_none()) || own.contains(&address) || import == Some(address)
+    }
+
+    fn memory_of(&self, address: u64) -> Memory {
+        self.memory_of(address)
     }
 }

@@ -9,8 +9,8 @@ use object::elf::{
 };
 
 use super::instructions::{branch_target, decode, text};
-use super::object_code::{Code, Field, ObjectCode, Place};
-use super::{Error, Running};
+use super::object_code::{Code, Field, ObjectCode, Place, Target};
+use super::{Error, Running, settling};
 
 /// Bytes of a near branch's field.
 const BRANCH_FIELD: u64 = 4;
@@ -23,6 +23,19 @@ pub struct Match {
     /// By offset in the compiled function: the address that a field refers to, without its addend,
     /// and that addend.
     values: BTreeMap<u64, (u64, i64)>,
+    /// What it refers to of the object's own functions.
+    pub(super) leads: Vec<Lead>,
+}
+
+/// A place in a function that refers to a function of the same object.
+#[derive(Debug, Clone)]
+pub(super) struct Lead {
+    /// In bytes from the compiled function's start.
+    pub(super) offset: u64,
+    /// The other function.
+    pub(super) function: String,
+    /// Where that is, going by the code that runs.
+    pub(super) address: u64,
 }
 
 impl Match {
@@ -49,16 +62,19 @@ impl<'a> Matched<'a> {
     ///
     /// # Errors
     /// [`Error::Differs`] for the first that is there and differs.
-    pub fn find(object: &'a str, code: &ObjectCode, running: &dyn Running) -> Result<Self, Error> {
+    pub fn find(
+        object: &'a str,
+        object_code: &ObjectCode,
+        running: &dyn Running,
+    ) -> Result<Self, Error> {
         let mut matched = Self { object, functions: BTreeMap::new(), absent: Vec::new() };
         let mut several: Vec<(&str, Vec<Match>)> = Vec::new();
-        let functions = &code.functions;
-        for (name, code) in functions {
+        for (name, code) in &object_code.functions {
             let addresses = running.symbols().addresses(name);
             let mut matches = Vec::new();
             let mut difference = None;
             for address in addresses {
-                match compare(code, *address, functions, running) {
+                match compare(code, *address, object_code, running) {
                     Ok(found) => matches.push(found),
                     Err(found) => difference = Some(found),
                 }
@@ -74,34 +90,32 @@ impl<'a> Matched<'a> {
                 _ => several.push((name, matches)),
             }
         }
-        matched.settle(several, code);
+        settling::settle(&mut matched.functions, several, object_code, running.symbols());
+        matched.check_leads(object_code, running)?;
         Ok(matched)
     }
 
-    /// Of several functions with the same name and code the object's is the one that stands among
-    /// its other functions.
-    fn settle(&mut self, several: Vec<(&str, Vec<Match>)>, code: &ObjectCode) {
-        let kind = |name: &str| {
-            code.functions.get(name).is_some_and(|code| code.section.starts_with(".text.unlikely"))
-        };
-        for (name, matches) in several {
-            let known: Vec<u64> = self
-                .functions
-                .iter()
-                .filter(|(other, _)| kind(other) == kind(name))
-                .map(|(_, found)| found.address)
-                .collect();
-            let (Some(&first), Some(&last)) = (known.iter().min(), known.iter().max()) else {
+    /// Whether what refers to a function of the object leads to the one that was found.
+    fn check_leads(&self, code: &ObjectCode, running: &dyn Running) -> Result<(), Error> {
+        for (name, found) in &self.functions {
+            if code.functions.get(name).is_none_or(is_uncertain) {
                 continue;
-            };
-            let mut inside: Vec<Match> = matches
-                .into_iter()
-                .filter(|found| (first..=last).contains(&found.address))
-                .collect();
-            if inside.len() == 1 {
-                self.functions.extend(inside.pop().map(|found| (name.to_owned(), found)));
+            }
+            for lead in &found.leads {
+                let callee = code.functions.get(&lead.function);
+                let Some(known) = self.functions.get(&lead.function) else { continue };
+                if callee.is_some_and(is_uncertain) || known.address == lead.address {
+                    continue;
+                }
+                return Err(Difference {
+                    offset: lead.offset,
+                    compiled: format!("a reference to {} at {:#x}", lead.function, known.address),
+                    running: format!("one to {}", described(lead.address, running)),
+                }
+                .into_error(self.object, name));
             }
         }
+        Ok(())
     }
 
     /// The function of a name.
@@ -126,6 +140,19 @@ fn is_boot_only(code: &Code) -> bool {
     [".init", ".exit", ".meminit", ".cpuinit"].iter().any(|start| code.section.starts_with(start))
 }
 
+/// What was found of it may be another object's.
+pub(super) fn is_uncertain(code: &Code) -> bool {
+    code.is_weak || is_boot_only(code)
+}
+
+/// An address, with the name that the kernel shows for it.
+fn described(address: u64, running: &dyn Running) -> String {
+    match running.symbols().names_at(address).next() {
+        Some(name) => format!("{name} at {address:#x}"),
+        None => format!("{address:#x}"),
+    }
+}
+
 /// The first place where code differs.
 struct Difference {
     offset: u64,
@@ -148,7 +175,7 @@ impl Difference {
 fn compare(
     code: &Code,
     address: u64,
-    others: &BTreeMap<String, Code>,
+    object: &ObjectCode,
     running: &dyn Running,
 ) -> Result<Match, Difference> {
     let bytes = running.bytes_at(address).unwrap_or_default();
@@ -156,11 +183,11 @@ fn compare(
     let there = decode(bytes, address, compiled.len());
     let index: BTreeMap<u64, usize> =
         compiled.iter().enumerate().map(|(index, one)| (one.ip(), index)).collect();
-    let mut found = Match { address, values: BTreeMap::new() };
-    let function = Function { code, address, bytes, there: &there, index: &index, others, running };
+    let mut found = Match { address, values: BTreeMap::new(), leads: Vec::new() };
+    let function = Function { code, address, bytes, there: &there, index: &index, object, running };
     for (number, one) in compiled.iter().enumerate() {
         let other = there.get(number);
-        let same = other.and_then(|other| function.same(one, other, &mut found.values));
+        let same = other.and_then(|other| function.same(one, other, &mut found));
         if same.is_none() {
             return Err(Difference {
                 offset: one.ip(),
@@ -168,6 +195,9 @@ fn compare(
                 running: other.map_or_else(|| String::from("nothing"), text),
             });
         }
+    }
+    for one in &compiled {
+        function.check_targets(one, &mut found)?;
     }
     let decoded = compiled.last().map_or(0, Instruction::next_ip);
     if decoded != code.bytes.len() as u64 {
@@ -189,22 +219,16 @@ struct Function<'a> {
     there: &'a [Instruction],
     /// The compiled instructions' numbers, by offset.
     index: &'a BTreeMap<u64, usize>,
-    /// The functions of the object.
-    others: &'a BTreeMap<String, Code>,
+    object: &'a ObjectCode,
     running: &'a dyn Running,
 }
 
 impl Function<'_> {
     /// Whether two instructions are the same; notes what their fields refer to.
-    fn same(
-        &self,
-        one: &Instruction,
-        other: &Instruction,
-        values: &mut BTreeMap<u64, (u64, i64)>,
-    ) -> Option<()> {
+    fn same(&self, one: &Instruction, other: &Instruction, found: &mut Match) -> Option<()> {
         match branch_target(one) {
-            Some(target) => self.same_branch(one, target, other, values),
-            None => self.same_bytes(one, other, values),
+            Some(target) => self.same_branch(one, target, other, found),
+            None => self.same_bytes(one, other, found),
         }
     }
 
@@ -214,7 +238,7 @@ impl Function<'_> {
         one: &Instruction,
         target: u64,
         other: &Instruction,
-        values: &mut BTreeMap<u64, (u64, i64)>,
+        found: &mut Match,
     ) -> Option<()> {
         let field = self.code.fields.range(one.ip()..one.next_ip()).next();
         let Some(there) = branch_target(other) else {
@@ -232,11 +256,15 @@ impl Function<'_> {
             Some((offset, field)) => {
                 let end = i64::try_from(BRANCH_FIELD).ok()?;
                 let value = there.wrapping_sub(field.addend.wrapping_add(end).cast_unsigned());
-                values.insert(*offset, (value, field.addend));
+                found.values.insert(*offset, (value, field.addend));
                 Some(())
             }
             None => match self.code.neighbours.get(&one.ip()) {
-                Some(place) => self.is_at(place, there).then_some(()),
+                Some(place) => {
+                    let (function, address) = (place.function.clone(), self.start(place, there)?);
+                    found.leads.push(Lead { offset: one.ip(), function, address });
+                    Some(())
+                }
                 None => {
                     let number = *self.index.get(&target)?;
                     (self.there.get(number)?.ip() == there).then_some(())
@@ -245,27 +273,66 @@ impl Function<'_> {
         }
     }
 
-    /// Whether an address of the code that runs is that of a place in one of the functions of the
-    /// name: the same instruction of it, counted from its start.
-    fn is_at(&self, place: &Place, address: u64) -> bool {
-        let Some(compiled) = self.others.get(&place.function) else { return false };
-        let compiled = decode(&compiled.bytes, 0, usize::MAX);
-        let Some(number) = compiled.iter().position(|one| one.ip() == place.offset) else {
-            return false;
-        };
-        self.running.symbols().addresses(&place.function).iter().any(|start| {
+    /// Where the function of a place begins that has an address of the code that runs there: the
+    /// same instruction of it, counted from its start.
+    fn start(&self, place: &Place, address: u64) -> Option<u64> {
+        let compiled = decode(&self.object.functions.get(&place.function)?.bytes, 0, usize::MAX);
+        let number = compiled.iter().position(|one| one.ip() == place.offset)?;
+        let starts = self.running.symbols().addresses(&place.function).iter().copied();
+        starts.into_iter().find(|start| {
             let bytes = self.running.bytes_at(*start).unwrap_or_default();
             let there = decode(bytes, *start, number + 1);
             there.get(number).is_some_and(|one| one.ip() == address)
         })
     }
 
-    fn same_bytes(
-        &self,
-        one: &Instruction,
-        other: &Instruction,
-        values: &mut BTreeMap<u64, (u64, i64)>,
-    ) -> Option<()> {
+    /// Whether the fields of an instruction lead to what they name; notes the functions of the
+    /// object among it.
+    fn check_targets(&self, one: &Instruction, found: &mut Match) -> Result<(), Difference> {
+        for (offset, field) in self.code.fields.range(one.ip()..one.next_ip()) {
+            // No address fits into less.
+            let Some((value, addend)) =
+                found.value(*offset).filter(|_| width(field.kind).is_some_and(|width| width >= 4))
+            else {
+                continue;
+            };
+            let differs = |what: &str, place: u64| Difference {
+                offset: one.ip(),
+                compiled: format!("{} with {what}", text(one)),
+                running: format!("one with {}", described(place, self.running)),
+            };
+            if field.is_global && !self.running.may_be_at(&field.symbol, value) {
+                return Err(differs(&field.symbol, value));
+            }
+            match &field.target {
+                Some(Target::Function { name, start }) => {
+                    let address = value.wrapping_add_signed(*start);
+                    found.leads.push(Lead { offset: *offset, function: name.clone(), address });
+                }
+                Some(Target::Constants { section, start }) => {
+                    let behind = if is_relative(field.kind) { one.next_ip() - offset } else { 0 };
+                    // A label is one entry's; a distance from it may lead to the entry's end.
+                    let is_label = !field.symbol.is_empty();
+                    let distance = addend.wrapping_add(behind.cast_signed());
+                    let distance = if is_label { 0 } else { distance };
+                    let place = value.wrapping_add_signed(distance);
+                    let constants = self.object.constants.get(section);
+                    let wanted = constants
+                        .and_then(|all| all.rest_of_entry(start.wrapping_add_signed(distance)));
+                    let there = self.running.bytes_at(place);
+                    if wanted
+                        .is_some_and(|text| !there.is_some_and(|there| there.starts_with(text)))
+                    {
+                        return Err(differs("another constant", place));
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn same_bytes(&self, one: &Instruction, other: &Instruction, found: &mut Match) -> Option<()> {
         if one.len() != other.len() {
             return None;
         }
@@ -277,7 +344,7 @@ impl Function<'_> {
             let width = width(field.kind)?;
             let filled = there.get(at..at + width)?;
             let place = other.ip() + at as u64;
-            values.insert(*offset, (symbol_address(field, filled, place)?, field.addend));
+            found.values.insert(*offset, (symbol_address(field, filled, place)?, field.addend));
             compiled.get_mut(at..at + width)?.copy_from_slice(filled);
         }
         (compiled == there).then_some(())
@@ -315,8 +382,12 @@ fn symbol_address(field: &Field, filled: &[u8], place: u64) -> Option<u64> {
         &[a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])).cast_unsigned(),
         other => u64::from_le_bytes(other.try_into().ok()?),
     };
-    let relative =
-        [R_X86_64_PC8.0, R_X86_64_PC16.0, R_X86_64_PC32.0, R_X86_64_PC64.0, R_X86_64_PLT32.0];
-    let base = if relative.contains(&field.kind) { place } else { 0 };
+    let base = if is_relative(field.kind) { place } else { 0 };
     Some(value.wrapping_add(base).wrapping_sub(field.addend.cast_unsigned()))
+}
+
+/// Whether a field has the distance from itself.
+fn is_relative(kind: u32) -> bool {
+    [R_X86_64_PC8.0, R_X86_64_PC16.0, R_X86_64_PC32.0, R_X86_64_PC64.0, R_X86_64_PLT32.0]
+        .contains(&kind)
 }

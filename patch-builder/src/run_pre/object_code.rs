@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use lucos_object_diff::SpecialSizes;
-use object::read::elf::ElfFile64;
+use object::read::elf::{ElfFile64, ElfSymbol64, SectionHeader};
 use object::{
     LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
-    SectionIndex, SymbolKind,
+    SectionFlags, SectionIndex, SymbolKind, elf,
 };
 
 use super::Error;
@@ -36,6 +36,50 @@ pub struct Field {
     pub symbol: String,
     /// What is added to the symbol's address.
     pub addend: i64,
+    /// Objects share the symbol.
+    pub is_global: bool,
+    /// What the object has there.
+    pub target: Option<Target>,
+}
+
+/// What a field's symbol stands for in the object itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A function.
+    Function {
+        /// Its name.
+        name: String,
+        /// Where it begins, in bytes from the symbol.
+        start: i64,
+    },
+    /// Strings or constants that the linker merges.
+    Constants {
+        /// Number of the section, see [`ObjectCode::constants`].
+        section: usize,
+        /// The symbol's offset in it.
+        start: u64,
+    },
+}
+
+/// A section whose equal entries become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constants {
+    bytes: Vec<u8>,
+    /// Bytes of an entry; `None` for texts that end with a zero.
+    entry: Option<u64>,
+}
+
+impl Constants {
+    /// What stands from an offset to the end of its entry.
+    #[must_use]
+    pub fn rest_of_entry(&self, offset: u64) -> Option<&[u8]> {
+        let rest = self.bytes.get(usize::try_from(offset).ok()?..)?;
+        let length = match self.entry {
+            None => rest.iter().position(|byte| *byte == 0)? + 1,
+            Some(size) => usize::try_from(size - offset.checked_rem(size)?).ok()?,
+        };
+        rest.get(..length)
+    }
 }
 
 /// A place in a function.
@@ -70,6 +114,8 @@ pub struct Code {
 pub struct ObjectCode {
     /// By name.
     pub functions: BTreeMap<String, Code>,
+    /// Strings and constants, by the number of their section.
+    pub constants: BTreeMap<usize, Constants>,
 }
 
 /// Where a function is in its object.
@@ -95,6 +141,8 @@ impl ObjectCode {
         let malformed = |reason: String| Error::Malformed { object: name.to_owned(), reason };
         let file: ElfFile64<'_, LittleEndian> =
             ElfFile64::parse(bytes).map_err(|error| malformed(error.to_string()))?;
+        let constants = constants(&file);
+        let targets = Targets { starts: function_starts(&file), constants: &constants };
         let mut functions = BTreeMap::new();
         let mut places: Vec<Extent> = Vec::new();
         for symbol in file.symbols() {
@@ -115,7 +163,7 @@ impl ObjectCode {
                 .filter(|(offset, _)| (start..end).contains(offset))
                 // What is left of a static branch that the object checker has taken out.
                 .filter(|(_, relocation)| !is_none(relocation))
-                .map(|(offset, relocation)| (offset - start, field(&file, &relocation)))
+                .map(|(offset, relocation)| (offset - start, targets.field(&file, &relocation)))
                 .collect();
             let code = Code {
                 bytes: bytes.to_vec(),
@@ -128,7 +176,7 @@ impl ObjectCode {
             places.push(Extent { section: index, start, end, function: function.to_owned() });
             functions.insert(function.to_owned(), code);
         }
-        let mut code = Self { functions };
+        let mut code = Self { functions, constants };
         code.add_neighbours(&places);
         code.add_rewritten(&file, &places, sizes);
         Ok(code)
@@ -196,20 +244,80 @@ fn is_none(relocation: &object::Relocation) -> bool {
     relocation.flags() == RelocationFlags::Elf { r_type: object::elf::R_X86_64_NONE }
 }
 
-fn field(file: &ElfFile64<'_, LittleEndian>, relocation: &object::Relocation) -> Field {
-    let RelocationFlags::Elf { r_type } = relocation.flags() else {
-        return Field { kind: 0, symbol: String::new(), addend: 0 };
-    };
-    let symbol = match relocation.target() {
-        RelocationTarget::Symbol(index) => file
-            .symbol_by_index(index)
-            .ok()
-            .filter(|symbol| symbol.kind() != SymbolKind::Section)
-            .and_then(|symbol| symbol.name().ok())
-            .unwrap_or_default(),
-        _ => "",
-    };
-    Field { kind: r_type.0, symbol: symbol.to_owned(), addend: relocation.addend() }
+/// Where each section's functions begin, with a name of each.
+fn function_starts(file: &ElfFile64<'_, LittleEndian>) -> BTreeMap<usize, BTreeMap<u64, String>> {
+    let mut starts: BTreeMap<usize, BTreeMap<u64, String>> = BTreeMap::new();
+    for symbol in file.symbols() {
+        if symbol.kind() != SymbolKind::Text || symbol.size() == 0 {
+            continue;
+        }
+        if let (Ok(name), Some(section)) = (symbol.name(), symbol.section_index()) {
+            let names = starts.entry(section.0).or_default();
+            names.entry(symbol.address()).or_insert_with(|| name.to_owned());
+        }
+    }
+    starts
+}
+
+/// The sections whose entries a linker merges.
+fn constants(file: &ElfFile64<'_, LittleEndian>) -> BTreeMap<usize, Constants> {
+    let list = file.sections().filter_map(|section| {
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else { return None };
+        let size = section.elf_section_header().sh_entsize(LittleEndian);
+        if !sh_flags.contains(elf::SHF_MERGE) || size == 0 {
+            return None;
+        }
+        let is_text = sh_flags.contains(elf::SHF_STRINGS);
+        if is_text && size != 1 {
+            return None;
+        }
+        let bytes = section.data().ok()?.to_vec();
+        Some((section.index().0, Constants { bytes, entry: (!is_text).then_some(size) }))
+    });
+    list.collect()
+}
+
+/// What fields can refer to in the object.
+struct Targets<'a> {
+    starts: BTreeMap<usize, BTreeMap<u64, String>>,
+    constants: &'a BTreeMap<usize, Constants>,
+}
+
+impl Targets<'_> {
+    fn field(&self, file: &ElfFile64<'_, LittleEndian>, relocation: &object::Relocation) -> Field {
+        let kind = match relocation.flags() {
+            RelocationFlags::Elf { r_type } => r_type.0,
+            _ => 0,
+        };
+        let addend = relocation.addend();
+        let symbol = match relocation.target() {
+            RelocationTarget::Symbol(index) => file.symbol_by_index(index).ok(),
+            _ => None,
+        };
+        let Some(symbol) = symbol else {
+            return Field { kind, symbol: String::new(), addend, is_global: false, target: None };
+        };
+        let is_section = symbol.kind() == SymbolKind::Section;
+        let name = if is_section { "" } else { symbol.name().unwrap_or_default() };
+        let is_global = !name.is_empty() && !symbol.is_local();
+        Field { kind, symbol: name.to_owned(), addend, is_global, target: self.target(&symbol) }
+    }
+
+    fn target(&self, symbol: &ElfSymbol64<'_, '_, LittleEndian>) -> Option<Target> {
+        let section = symbol.section_index()?;
+        if self.constants.contains_key(&section.0) {
+            return Some(Target::Constants { section: section.0, start: symbol.address() });
+        }
+        if symbol.kind() == SymbolKind::Text {
+            let name = symbol.name().ok()?.to_owned();
+            return Some(Target::Function { name, start: 0 });
+        }
+        // Functions of one section may be elsewhere in the code that runs.
+        let starts = self.starts.get(&section.0).filter(|starts| starts.len() == 1)?;
+        let (start, name) = starts.first_key_value()?;
+        let start = start.cast_signed().wrapping_sub(symbol.address().cast_signed());
+        Some(Target::Function { name: name.clone(), start })
+    }
 }
 
 /// The section and offset that an entry's relocation refers to.

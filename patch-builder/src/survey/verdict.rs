@@ -96,6 +96,7 @@ fn group(error: &Error) -> String {
             run_pre::Error::Absent { .. } => "a function or variable is not in the kernel",
             run_pre::Error::Ambiguous { .. } => "nothing tells which of several symbols is meant",
             run_pre::Error::NotASymbol { .. } => "a reference leads to no symbol",
+            run_pre::Error::Unordered { .. } => "a name is not unique in the module",
         }),
         Error::Module(error) => String::from(match error {
             patch_module::Error::Name(_) | patch_module::Error::LongName(_) => "a name is too long",
