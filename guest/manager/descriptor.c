@@ -6,7 +6,6 @@
 #include <linux/string.h>
 
 #include "descriptor.h"
-#include "patches.h"
 
 /* The tables were checked when the patch was loaded. */
 #define TABLE_LENGTH(patch, table, type) \
@@ -119,31 +118,25 @@ bool lucos_descriptor_expect(const struct lucos_patch *patch,
 {
 	const struct lucos_patch_expected *expected;
 	u32 available = function->old_size - function->site_offset;
+	/* What is expected stands behind the slot, wherever the site is. */
+	u32 skipped = function->flags & LUCOS_FUNCTION_SITE_IS_SLOT ?
+		      LUCOS_JUMP_SIZE : 0;
 	u32 i;
 
 	expected = find_expected(patch, function->name);
-	if (!expected) {
-		u64 site = function->old_start + function->site_offset;
-
-		/* LUCOS itself knows what it put there. */
-		if (lucos_patches_own_site(site))
-			return true;
-		function->expected_length = min_t(u32, available,
-						  LUCOS_EXPECTED_SIZE);
-		memcpy(function->expected, (void *)site,
-		       function->expected_length);
-		memset(function->expected_mask, 0xff,
-		       function->expected_length);
+	if (!expected)
 		return true;
-	}
 	if (expected->length > LUCOS_EXPECTED_SIZE ||
-	    expected->length > available)
+	    expected->length + skipped > available)
 		return lucos_fail(failure, LUCOS_ERROR_EXPECTED_LENGTH,
 				  function->name, expected->length);
-	function->expected_length = expected->length;
-	for (i = 0; i < expected->length; i++) {
-		function->expected_mask[i] = expected->mask[i];
-		function->expected[i] = expected->bytes[i] & expected->mask[i];
+	function->expected_length = min_t(u32, expected->length + skipped,
+					  LUCOS_EXPECTED_SIZE);
+	for (i = skipped; i < function->expected_length; i++) {
+		u8 mask = expected->mask[i - skipped];
+
+		function->expected_mask[i] = mask;
+		function->expected[i] = expected->bytes[i - skipped] & mask;
 	}
 	return true;
 }

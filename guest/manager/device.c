@@ -75,8 +75,12 @@ static bool run_log(struct lucos_reply *reply, const char *argument,
 static bool run_apply(struct lucos_reply *reply, const char *argument,
 		      struct lucos_failure *failure)
 {
-	return lucos_patches_apply(argument, false, failure) &&
-	       lucos_report_patch(reply, argument, failure);
+	if (!lucos_patches_apply(argument, false, failure))
+		return false;
+	lucos_reply(reply, "{\"applied\": ");
+	lucos_reply_string(reply, argument, strlen(argument));
+	lucos_reply(reply, "}\n");
+	return true;
 }
 
 static bool run_check(struct lucos_reply *reply, const char *argument,
@@ -106,7 +110,7 @@ static bool run_outcome(struct lucos_reply *reply, const char *argument,
 			struct lucos_failure *failure)
 {
 	mutex_lock(&lucos_patches_lock);
-	if (!lucos_outcome_get(argument, failure))
+	if (!lucos_outcome_take(argument, failure))
 		failure->code = 0;
 	mutex_unlock(&lucos_patches_lock);
 	if (failure->code)

@@ -2,6 +2,7 @@
 /* What is checked and held when a patch module is loaded. */
 #include <linux/ctype.h>
 #include <linux/kernel.h>
+#include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/version.h>
@@ -54,28 +55,38 @@ static bool name_is_valid(const char *name)
 }
 
 /* A table is some whole records, in memory of the module. */
-static bool table_is_valid(u64 start, u64 end, size_t record_size,
-			   unsigned int limit)
+static bool table_is_valid(const struct module *module, u64 start, u64 end,
+			   size_t record_size, unsigned int limit)
 {
-	return start <= end && !((end - start) % record_size) &&
-	       (end - start) / record_size <= limit;
+	u64 at;
+
+	if (start > end || (end - start) % record_size ||
+	    (end - start) / record_size > limit)
+		return false;
+	for (at = start; at < end; at += record_size)
+		if (!within_module(at, module) ||
+		    !within_module(at + record_size - 1, module))
+			return false;
+	return true;
 }
 
-static bool tables_are_valid(const struct lucos_patch *patch)
+static bool tables_are_valid(const struct lucos_patch *patch,
+			     const struct module *module)
 {
-	return table_is_valid(patch->functions, patch->functions_end,
+	return table_is_valid(module, patch->functions, patch->functions_end,
 			      sizeof(struct lucos_patch_function),
 			      LUCOS_MAX_FUNCTIONS) &&
-	       table_is_valid(patch->expected, patch->expected_end,
+	       table_is_valid(module, patch->expected, patch->expected_end,
 			      sizeof(struct lucos_patch_expected),
 			      LUCOS_MAX_FUNCTIONS) &&
-	       table_is_valid(patch->dependencies, patch->dependencies_end,
+	       table_is_valid(module, patch->dependencies,
+			      patch->dependencies_end,
 			      sizeof(struct lucos_dependency),
 			      LUCOS_MAX_DEPENDENCIES) &&
-	       table_is_valid(patch->data, patch->data_end,
+	       table_is_valid(module, patch->data, patch->data_end,
 			      sizeof(struct lucos_data_version),
 			      LUCOS_MAX_DATA_VERSIONS) &&
-	       table_is_valid(patch->shared, patch->shared_end,
+	       table_is_valid(module, patch->shared, patch->shared_end,
 			      sizeof(struct lucos_shared_field),
 			      LUCOS_MAX_SHARED_FIELDS);
 }
@@ -108,7 +119,7 @@ bool lucos_load_check(const struct lucos_patch *patch,
 		return malformed(failure, "version", patch->version);
 	if (!name_is_valid(patch->name))
 		return malformed(failure, "name of the patch", 0);
-	if (!tables_are_valid(patch))
+	if (!tables_are_valid(patch, module))
 		return malformed(failure, "tables", 0);
 	functions = (void *)patch->functions;
 	for (i = 0; i < lucos_patch_functions(patch); i++)

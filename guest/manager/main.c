@@ -13,6 +13,7 @@
 #include "device.h"
 #include "hypercall.h"
 #include "nmi.h"
+#include "patches.h"
 #include "registration.h"
 #include "rollback.h"
 #include "settle.h"
@@ -26,8 +27,11 @@
 static int kernel_goes_down(struct notifier_block *block, unsigned long event,
 			    void *data)
 {
+	/* Until LUCOS has heard of it, nothing else may be applied. */
+	mutex_lock(&lucos_patches_lock);
 	if (lucos_patches_rollback_all())
 		lucos_unregister(LUCOS_UNREGISTER_KERNEL_DOWN);
+	mutex_unlock(&lucos_patches_lock);
 	return NOTIFY_DONE;
 }
 

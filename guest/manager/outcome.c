@@ -36,12 +36,13 @@ void lucos_outcome_set(const char *module, const struct lucos_failure *failure)
 	outcome->failure = *failure;
 }
 
-bool lucos_outcome_get(const char *module, struct lucos_failure *failure)
+bool lucos_outcome_take(const char *module, struct lucos_failure *failure)
 {
-	const struct outcome *outcome = module[0] ? find(module) : NULL;
+	struct outcome *outcome = module[0] ? find(module) : NULL;
 
 	if (!outcome)
 		return false;
 	*failure = outcome->failure;
+	outcome->module[0] = '\0';
 	return true;
 }

@@ -11,7 +11,10 @@
 /* Remembers how the load of a module ended. The patch lock is held. */
 void lucos_outcome_set(const char *module, const struct lucos_failure *failure);
 
-/* Finds it again; false when it is not remembered. The patch lock is held. */
-bool lucos_outcome_get(const char *module, struct lucos_failure *failure);
+/*
+ * Gives it, once: a later load may end before it comes here. False when there
+ * is none. The patch lock is held.
+ */
+bool lucos_outcome_take(const char *module, struct lucos_failure *failure);
 
 #endif

@@ -107,6 +107,17 @@ int lucos_patch_load(struct lucos_patch *patch, struct module *module)
 }
 EXPORT_SYMBOL_GPL(lucos_patch_load);
 
+/* What could not be unloaded because of a patch that has gone may go now. */
+static void drain_again(void)
+{
+	struct loaded_patch *loaded;
+
+	list_for_each_entry(loaded, &lucos_patches, link)
+		if (loaded->state == LOADED_UNUSED &&
+		    try_module_get(loaded->module))
+			loaded->state = LOADED_DRAINING;
+}
+
 void lucos_patch_unload(struct lucos_patch *patch)
 {
 	struct loaded_patch *loaded, *next;
@@ -118,7 +129,9 @@ void lucos_patch_unload(struct lucos_patch *patch)
 		list_del(&loaded->link);
 		forget(loaded);
 	}
+	drain_again();
 	mutex_unlock(&lucos_patches_lock);
+	lucos_settle_soon();
 }
 EXPORT_SYMBOL_GPL(lucos_patch_unload);
 

@@ -72,10 +72,9 @@ static void fill_record(void)
 }
 
 /*
- * LUCOS keeps the page-table root it finds in CR3 and translates with it from
- * then on. That of a process would be freed when the process ends, so the
- * kernel's own is loaded for the one instruction; it maps everything that
- * code with interrupts off can touch here.
+ * LUCOS notes the page-table root that it finds in CR3. That of a process would
+ * be freed when the process ends, so the kernel's own is loaded for the one
+ * instruction; it maps everything that code with interrupts off can touch here.
  */
 static s64 register_with_kernel_tables(struct lucos_registers *registers)
 {

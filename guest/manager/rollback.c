@@ -17,6 +17,9 @@
 #include "settle.h"
 #include "slot.h"
 
+/* How often it is tried to take everything back when nothing can be. */
+#define TRIES 5
+
 /* A redirection that was covered by this one may get its jump now. */
 static void uncover(const struct loaded_patch *gone)
 {
@@ -57,13 +60,18 @@ static bool roll_back(struct loaded_patch *loaded,
 		.rbx = lucos_nonce(),
 		.rcx = loaded->number,
 	};
+	s64 result;
 
-	if (lucos_patient_hypercall(LUCOS_CALL_ROLLBACK, &registers,
-				    failure) < 0) {
+	result = lucos_patient_hypercall(LUCOS_CALL_ROLLBACK, &registers,
+					 failure);
+	/* LUCOS may have completed since what it could not when last asked. */
+	if (result < 0 && result != -LUCOS_ERROR_NOT_APPLIED &&
+	    result != -LUCOS_ERROR_UNKNOWN_PATCH) {
 		strscpy(failure->subject, loaded->patch->name,
 			sizeof(failure->subject));
 		return false;
 	}
+	*failure = (struct lucos_failure) {};
 	loaded->state = LOADED_DRAINING;
 	give_back(loaded);
 	uncover(loaded);
@@ -103,21 +111,30 @@ static bool roll_back_some(void)
 	return some;
 }
 
+static unsigned int applied_patches(void)
+{
+	struct loaded_patch *loaded;
+	unsigned int count = 0;
+
+	list_for_each_entry(loaded, &lucos_patches, link)
+		count += loaded->state == LOADED_APPLIED;
+	return count;
+}
+
 bool lucos_patches_rollback_all(void)
 {
 	struct loaded_patch *loaded;
-	bool none_left = true;
+	unsigned int tries = TRIES;
 
-	mutex_lock(&lucos_patches_lock);
-	/* A patch can stand on one that was loaded after it. */
-	while (roll_back_some())
+	/*
+	 * A patch can stand on one that was loaded after it, and a processor
+	 * can be late for the stop.
+	 */
+	while (applied_patches() && (roll_back_some() || --tries))
 		;
-	list_for_each_entry(loaded, &lucos_patches, link) {
-		if (loaded->state != LOADED_APPLIED)
-			continue;
-		none_left = false;
-		pr_warn("%s cannot be taken back\n", loaded->patch->name);
-	}
-	mutex_unlock(&lucos_patches_lock);
-	return none_left;
+	list_for_each_entry(loaded, &lucos_patches, link)
+		if (loaded->state == LOADED_APPLIED)
+			pr_warn("%s cannot be taken back\n",
+				loaded->patch->name);
+	return !applied_patches();
 }

@@ -12,7 +12,7 @@ bool lucos_patches_rollback(const char *name, struct lucos_failure *failure);
 
 /*
  * Before the kernel goes down: takes everything back, the last one first.
- * False when something stays in force. Takes the lock.
+ * False when something stays in force. The lock is held.
  */
 bool lucos_patches_rollback_all(void);
 

@@ -144,16 +144,27 @@ static void shorten_fences(const struct loaded_patch *loaded)
 	}
 }
 
+/* Whether a range is a window of this patch that was free and has no jump yet. */
+static bool is_free(const struct round *round, unsigned int i,
+		    const struct loaded_patch *loaded)
+{
+	const struct aim *aim = &round->aims[i];
+
+	return aim->loaded == loaded && aim->function != WHOLE_MODULE &&
+	       !loaded->functions[aim->function].settled &&
+	       !test_bit(i, round->search.occupied);
+}
+
 /* Whether every function that waits for its jump has a free window. */
-static bool all_free(const struct round *round, const struct aim *aim)
+static bool all_free(const struct round *round,
+		     const struct loaded_patch *loaded)
 {
 	unsigned int i, waiting = 0, free = 0;
 
-	for (i = 0; i < aim->loaded->count; i++)
-		waiting += !aim->loaded->functions[i].settled;
+	for (i = 0; i < loaded->count; i++)
+		waiting += !loaded->functions[i].settled;
 	for (i = 0; i < round->search.count; i++)
-		free += round->aims[i].loaded == aim->loaded &&
-			!test_bit(i, round->search.occupied);
+		free += is_free(round, i, loaded);
 	return waiting == free;
 }
 
@@ -182,7 +193,7 @@ static void settle_function(const struct round *round, const struct aim *aim)
 	if (!is_current(aim, LOADED_APPLIED) ||
 	    loaded->functions[aim->function].settled)
 		return;
-	if (!loaded->one_by_one && all_free(round, aim)) {
+	if (!loaded->one_by_one && all_free(round, loaded)) {
 		/* Each function is asked for next time, and says why not. */
 		loaded->one_by_one = !settle_together(loaded);
 		return;
@@ -210,20 +221,26 @@ static bool settle_module(const struct aim *aim, char *unload)
 
 static void unload(char *module)
 {
-	char *arguments[] = { unload_helper, module, NULL };
 	static char *environment[] = {
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL,
 	};
+	char *arguments[] = { NULL, module, NULL };
 	int error;
 
-	if (!unload_helper || unload_helper[0] != '/')
-		return;
+	/* Whoever writes the parameter frees what stood there. */
+	kernel_param_lock(THIS_MODULE);
+	arguments[0] = kstrdup(unload_helper, GFP_KERNEL);
+	kernel_param_unlock(THIS_MODULE);
+	if (!arguments[0] || arguments[0][0] != '/')
+		goto out;
 	/* The module's exit takes the patch lock: it is not held here. */
-	error = call_usermodehelper(unload_helper, arguments, environment,
+	error = call_usermodehelper(arguments[0], arguments, environment,
 				    UMH_WAIT_PROC);
 	if (error)
 		pr_warn("%s %s ended with %d, the module stays loaded\n",
-			unload_helper, module, error);
+			arguments[0], module, error);
+out:
+	kfree(arguments[0]);
 }
 
 /* Acts on what the search found. */

@@ -83,7 +83,7 @@ static void note_kept_returns(struct look *look, struct task_struct *task)
 	struct ftrace_ret_stack *kept;
 	int i;
 
-	for (i = 0; i < FTRACE_RETFUNC_DEPTH; i++) {
+	for (i = 0; ; i++) {
 		kept = lucos_symbols.ftrace_graph_get_ret_stack(task, i);
 		if (!kept)
 			break;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
 use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/window");
 
@@ -60,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
         for spot in &SPOTS {
             tests = tests.check(spot.name, |results| check(results, spot));
         }
+        let tests = tests.check("one_of_several", one_of_several);
         trials.extend(tests.check("kernel_is_quiet", quiet).trials());
     }
     trials
@@ -140,6 +142,23 @@ spot() {
     ask rollback $1; must
     say end $1
 }
+several() {
+    echo "hold fault 41" 1<>/dev/window & holder=$!
+    held || exit 1
+    lucos apply $M/several.ko >/dev/null || exit 1
+    sleep 2
+    lucos show window_several --json
+    echo release >/dev/window
+    wait $holder
+    for i in $(seq 100); do
+        lucos show window_several --json | grep -q TRAP || break
+        sleep 0.1
+    done
+    lucos show window_several --json
+    look
+    echo "released $phase $result"
+    lucos rollback window_several >/dev/null
+}
 "#;
 
 fn boot(series: &str) -> Result<Run, Failed> {
@@ -160,6 +179,7 @@ fn script() -> Script {
         script = script.step(spot.name, &format!("spot {}", spot.name));
     }
     script
+        .step("several", "several")
         .step("applied", "lucos status --json")
         .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|detected stall|Uhhuh'")
 }
@@ -206,6 +226,18 @@ fn check(results: &Results, spot: &Spot) -> Result<(), Failed> {
     // The thread finished the old function, although the new one was in force all the time.
     let left = line(text, "left")?;
     equal("left", [left["phase"], left["done"], left["result"]], ["released", "1", OLD])
+}
+
+/// Of three functions of one patch, only the one whose window is occupied waits for its jump.
+fn one_of_several(results: &Results) -> Result<(), Failed> {
+    let text = results.text("several")?;
+    let mut lines = text.lines();
+    for (moment, fault) in [("held", "TRAP"), ("released", "JUMP")] {
+        let show: Value = serde_json::from_str(lines.next().unwrap_or_default())?;
+        let state = |index: usize| show["function"][index]["state"].as_str();
+        equal(moment, [0, 1, 2].map(state), [fault, "JUMP", "JUMP"].map(Some))?;
+    }
+    equal("the thread", lines.next(), Some(format!("released released {OLD}").as_str()))
 }
 
 /// One byte for a trap, five for a jump; the rest is untouched.

@@ -71,7 +71,11 @@ pub fn check(path: &Path) -> Result<String, Error> {
     let file = prepare(path)?;
     match find_loaded(&file)? {
         Some(_) => manager::ask_about("check", &file.name).map(|_| ())?,
-        None => load(&file, "lucos_check=1")?,
+        None => match load(&file, "lucos_check=1") {
+            // The module's init function fails, so that nothing stays loaded.
+            Err(Error::Refused(refusal)) if refusal.code == "CHECK_PASSED" => {}
+            other => other?,
+        },
     }
     Ok(file.name)
 }
@@ -81,8 +85,10 @@ pub fn check(path: &Path) -> Result<String, Error> {
 pub struct RolledBack {
     /// Name of the patch.
     pub name: String,
-    /// Whether its module is unloaded; otherwise its code is still in use.
+    /// Whether its module is unloaded.
     pub unloaded: bool,
+    /// Whether its code is still in use, and the module stays because of that.
+    pub in_use: bool,
 }
 
 /// Takes a patch back and waits a moment for its module to be unloaded.
@@ -92,14 +98,17 @@ pub struct RolledBack {
 pub fn rollback(name: &str) -> Result<RolledBack, Error> {
     manager::ask_about("rollback", name).map_err(manager::name_what_is_in_the_way)?;
     let end = Instant::now() + UNLOAD_WAIT;
-    let is_loaded =
-        || -> Result<bool, Error> { Ok(manager::list()?.iter().any(|patch| patch.name == name)) };
-    let mut loaded = is_loaded()?;
-    while loaded && Instant::now() < end {
+    let mut left = find(name)?;
+    while left.is_some() && Instant::now() < end {
         thread::sleep(PAUSE);
-        loaded = is_loaded()?;
+        left = find(name)?;
     }
-    Ok(RolledBack { name: name.to_owned(), unloaded: !loaded })
+    let in_use = left.as_ref().is_some_and(|patch| patch.state == "draining");
+    Ok(RolledBack { name: name.to_owned(), unloaded: left.is_none(), in_use })
+}
+
+fn find(name: &str) -> Result<Option<ListedPatch>, Error> {
+    Ok(manager::list()?.into_iter().find(|patch| patch.name == name))
 }
 
 /// Reads a file and checks everything that needs no loading.
@@ -112,7 +121,7 @@ fn prepare(path: &Path) -> Result<PatchFile, Error> {
 
 /// The loaded patch of this name, if it is the same build.
 fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
-    let Some(patch) = manager::list()?.into_iter().find(|patch| patch.name == file.name) else {
+    let Some(patch) = find(&file.name)? else {
         return Ok(None);
     };
     let same_build = patch.module == file.file.module
@@ -144,10 +153,9 @@ fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
     if !used.is_empty() {
         parameters.push_str(&format!(" {used}"));
     }
-    match system::load_module(&image, parameters.trim_start()) {
-        Ok(()) => Ok(()),
-        Err(error) => reason(file, error),
-    }
+    // How an earlier load ended says nothing about this one.
+    let _ = manager::ask_about("outcome", &file.file.module);
+    system::load_module(&image, parameters.trim_start()).map_err(|error| reason(file, error))
 }
 
 /// A module's image for the running kernel, and the parameter that names the modules whose symbols
@@ -190,13 +198,12 @@ fn open(path: &str) -> Result<BufReader<File>, Error> {
 }
 
 /// Asks the manager why the module's init function failed.
-fn reason(file: &PatchFile, error: io::Error) -> Result<(), Error> {
+fn reason(file: &PatchFile, error: io::Error) -> Error {
     match manager::ask_about("outcome", &file.file.module) {
         // The manager never saw it: the kernel refused before.
-        Ok(_) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::LoadForbidden),
-        Ok(_) => Err(Error::Load(file.file.module.clone(), error)),
-        Err(Error::Refused(refusal)) if refusal.code == "CHECK_PASSED" => Ok(()),
-        Err(error) => Err(error),
+        Ok(_) if error.kind() == io::ErrorKind::PermissionDenied => Error::LoadForbidden,
+        Ok(_) => Error::Load(file.file.module.clone(), error),
+        Err(reason) => reason,
     }
 }
 

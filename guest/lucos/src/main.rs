@@ -100,12 +100,14 @@ fn apply(files: &[PathBuf]) -> Outcome {
 
 fn rollback(name: &str) -> Result<Outcome, Error> {
     let done = commands::rollback(name)?;
-    let rest = if done.unloaded {
-        ""
-    } else {
-        "; its code is still in use, the module is unloaded when nobody is in it"
+    let rest = match (done.unloaded, done.in_use) {
+        (true, _) => "",
+        (_, true) => "; its code is still in use, the module is unloaded when nobody is in it",
+        _ => "; nobody is in its code, but its module is still loaded",
     };
-    let json = json!({ "rolled_back": done.name, "unloaded": done.unloaded });
+    let json = json!({
+        "rolled_back": done.name, "unloaded": done.unloaded, "in_use": done.in_use
+    });
     Ok(Outcome::done(format!("rolled back {}{rest}\n", done.name), json))
 }
 

@@ -37,4 +37,7 @@ LUCOS_REPLACE(hrtimer_active, bool, const struct hrtimer *timer)
 	       hrtimer_get_expires(timer) == SPECIAL_EXPIRY;
 }
 
+/* It begins with a load into a 64-bit register. That is behind the slot, whatever the site is. */
+LUCOS_EXPECT(hrtimer_active, 0x48, 0x8b);
+
 LUCOS_PATCH("slots", "replaces functions at their ftrace slots");
