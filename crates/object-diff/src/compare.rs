@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::calling::{self, Calling};
 use crate::comparison::{
     Cause, Comparison, DataChange, DataDifference, DataKind, FunctionChange, Note,
 };
@@ -143,6 +144,7 @@ impl<'a> Subject<'a> {
     }
 
     fn compare_functions(&self, result: &mut Comparison) {
+        let mut changed = BTreeMap::new();
         for (before, (after, difference)) in self.changed_functions() {
             let (Some(old), Some(new)) = (self.original.entity(before), self.patched.entity(after))
             else {
@@ -163,6 +165,7 @@ impl<'a> Subject<'a> {
                 result.notes.push(Note::ExitFunction(old.name.to_owned()));
                 continue;
             }
+            changed.insert(before, after);
             result.functions.push(FunctionChange {
                 name: old.name.to_owned(),
                 patched_name: new.name.to_owned(),
@@ -173,6 +176,12 @@ impl<'a> Subject<'a> {
                 cause,
                 first_difference: difference.to_string(),
             });
+        }
+        let all = changed.keys().copied().collect();
+        for (before, after) in &changed {
+            if let Calling::Refused(reason) = calling::of(self, &all, *before, *after) {
+                result.refusals.push(reason);
+            }
         }
         for index in self.new_functions() {
             let Some(entity) = self.patched.entity(index) else { continue };

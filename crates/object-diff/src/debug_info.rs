@@ -1,6 +1,9 @@
 //! What the debug information of an object tells: layouts of structures, parameters of functions,
 //! and what was inlined where.
 
+mod signature;
+mod types;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -11,6 +14,8 @@ use gimli::{
 use object::elf;
 
 use crate::object_file::{ObjectFile, Place, Section};
+
+pub(crate) use signature::Signature;
 
 type Reader = EndianReader<LittleEndian, Rc<[u8]>>;
 type Die<'abbrev, 'unit> = DebuggingInformationEntry<'abbrev, 'unit, Reader>;
@@ -34,26 +39,10 @@ pub(crate) struct Field {
     pub(crate) size: u64,
 }
 
-/// What a parameter is passed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passed {
-    /// In a register, as far as there are any.
-    Scalar,
-    /// A structure of this many bytes.
-    Aggregate(u64),
-}
-
-/// A function as its callers see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Signature {
-    pub(crate) parameters: Vec<Passed>,
-    pub(crate) has_result: bool,
-}
-
 /// What an object's debug information tells; nothing when there is none.
 #[derive(Debug, Default)]
 pub(crate) struct DebugInfo {
-    /// By name, with `struct` or `union` in front.
+    /// By name, with `struct` or `union` in front; those without one by that of their typedef.
     pub(crate) layouts: BTreeMap<String, Layout>,
     /// By the function's name in the source.
     pub(crate) signatures: BTreeMap<String, Signature>,
@@ -126,6 +115,15 @@ impl Walk<'_> {
                     info.layouts.entry(format!("{kind} {name}")).or_insert(layout);
                 }
             }
+            gimli::DW_TAG_typedef => {
+                if let Some(name) = self.name(die)
+                    && let Some(kind) = self.reference(die, gimli::DW_AT_type)
+                    && self.is_nameless(kind)
+                    && let Some(layout) = self.layout(kind)
+                {
+                    info.layouts.entry(name).or_insert(layout);
+                }
+            }
             gimli::DW_TAG_subprogram => self.function(node, info),
             _ => {}
         }
@@ -136,7 +134,7 @@ impl Walk<'_> {
         let origin = self.reference(die, gimli::DW_AT_abstract_origin);
         let Some(name) = self.name(die).or_else(|| self.name_at(origin?)) else { return };
         if origin.is_none() {
-            let signature = self.signature(die);
+            let signature = self.signature(die, 0);
             info.signatures.entry(name.clone()).or_insert(signature);
         }
         let inlined = info.inlined.entry(name).or_default();
@@ -163,50 +161,24 @@ impl Walk<'_> {
         }
     }
 
-    fn signature(&self, die: &Die<'_, '_>) -> Signature {
-        let has_result = self.reference(die, gimli::DW_AT_type).is_some();
-        let mut parameters = Vec::new();
-        self.for_children(die.offset(), |child| {
-            if child.tag() == gimli::DW_TAG_formal_parameter {
-                let kind =
-                    self.reference(child, gimli::DW_AT_type).map(|kind| self.passed(kind, 0));
-                parameters.push(kind.unwrap_or(Passed::Scalar));
-            }
-        });
-        Signature { parameters, has_result }
-    }
-
-    fn passed(&self, kind: UnitOffset, depth: u32) -> Passed {
-        let Ok(die) = self.unit.entry(kind) else { return Passed::Scalar };
-        match die.tag() {
-            gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type => {
-                Passed::Aggregate(self.number(&die, gimli::DW_AT_byte_size).unwrap_or(0))
-            }
-            gimli::DW_TAG_typedef
-            | gimli::DW_TAG_const_type
-            | gimli::DW_TAG_volatile_type
-            | gimli::DW_TAG_restrict_type
-                if depth < DEEPEST =>
-            {
-                let inner = self.reference(&die, gimli::DW_AT_type);
-                inner.map_or(Passed::Scalar, |inner| self.passed(inner, depth + 1))
-            }
-            _ => Passed::Scalar,
-        }
-    }
-
     fn layout(&self, offset: UnitOffset) -> Option<Layout> {
         let die = self.unit.entry(offset).ok()?;
         // A declaration has no size.
         let size = self.number(&die, gimli::DW_AT_byte_size)?;
         let mut layout = Layout { size, fields: Vec::new() };
-        self.fields(offset, 0, &mut layout.fields, 0);
+        self.fields((offset, 0, ""), &mut layout.fields, 0);
         Some(layout)
     }
 
-    fn fields(&self, offset: UnitOffset, base: u64, fields: &mut Vec<Field>, depth: u32) {
+    /// Adds the fields of a structure at an offset in bits, with a prefix to their names.
+    fn fields(
+        &self,
+        (structure, base, prefix): (UnitOffset, u64, &str),
+        fields: &mut Vec<Field>,
+        depth: u32,
+    ) {
         let mut nameless = Vec::new();
-        self.for_children(offset, |member| {
+        self.for_children(structure, |member| {
             if member.tag() != gimli::DW_TAG_member {
                 return;
             }
@@ -214,19 +186,44 @@ impl Walk<'_> {
             let bit = self.number(member, gimli::DW_AT_data_bit_offset);
             let offset = base.wrapping_add(bit.unwrap_or(byte.wrapping_mul(8)));
             let kind = self.reference(member, gimli::DW_AT_type);
-            match (self.name(member), kind) {
-                (Some(name), kind) => {
-                    let bits = self.number(member, gimli::DW_AT_bit_size);
-                    let whole = || kind.map_or(0, |kind| self.size(kind, 0).wrapping_mul(8));
-                    fields.push(Field { name, offset, size: bits.unwrap_or_else(whole) });
-                }
-                (None, Some(kind)) => nameless.push((kind, offset)),
-                (None, None) => {}
-            }
+            let Some(name) = self.name(member) else {
+                nameless.extend(kind.map(|kind| (kind, offset, prefix.to_owned())));
+                return;
+            };
+            let bits = self.number(member, gimli::DW_AT_bit_size);
+            let whole = || kind.map_or(0, |kind| self.size(kind, 0).wrapping_mul(8));
+            let name = format!("{prefix}{name}");
+            let inner = kind.and_then(|kind| self.nameless_element(kind));
+            nameless.extend(inner.map(|(kind, mark)| (kind, offset, format!("{name}{mark}."))));
+            fields.push(Field { name, offset, size: bits.unwrap_or_else(whole) });
         });
-        for (kind, offset) in nameless.into_iter().filter(|_| depth < DEEPEST) {
-            self.fields(kind, offset, fields, depth + 1);
+        for (kind, offset, prefix) in nameless.into_iter().filter(|_| depth < DEEPEST) {
+            self.fields((kind, offset, &prefix), fields, depth + 1);
         }
+    }
+
+    /// The structure without a name that a member is, or whose first one it holds: with `[]` then.
+    fn nameless_element(&self, mut kind: UnitOffset) -> Option<(UnitOffset, &'static str)> {
+        let mut mark = "";
+        for _ in 0..DEEPEST {
+            let die = self.unit.entry(kind).ok()?;
+            match die.tag() {
+                gimli::DW_TAG_array_type => mark = "[]",
+                gimli::DW_TAG_const_type | gimli::DW_TAG_volatile_type => {}
+                _ => return self.is_nameless(kind).then_some((kind, mark)),
+            }
+            kind = self.reference(&die, gimli::DW_AT_type)?;
+        }
+        None
+    }
+
+    /// A structure or union that has no name itself.
+    fn is_nameless(&self, kind: UnitOffset) -> bool {
+        self.unit.entry(kind).is_ok_and(|die| {
+            let is_aggregate =
+                [gimli::DW_TAG_structure_type, gimli::DW_TAG_union_type].contains(&die.tag());
+            is_aggregate && self.name(&die).is_none()
+        })
     }
 
     /// Bytes of a type.

@@ -8,15 +8,15 @@ mod origin;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::calling::{self, Calling, callers};
 use crate::compare::Subject;
 use crate::comparison::Comparison;
-use crate::debug_info::Signature;
 use crate::extraction::{Extract, Links, Replacement, Superseded};
 use crate::input::Input;
 use crate::naming;
 use crate::refusal::Refusal;
 use crate::tables;
-use crate::view::{Target, View};
+use crate::view::View;
 
 use cutter::{Cut, Cutter};
 
@@ -79,12 +79,15 @@ fn included(subject: &Subject<'_>, comparison: &Comparison) -> BTreeMap<usize, I
             changed.insert(before, after);
         }
     }
+    let changed_before = changed.keys().copied().collect();
     for (before, after) in &changed {
         let Some(entity) = subject.original.entity(*before) else { continue };
         let tag = if entity.is_local { object_tag(subject.input.name) } else { String::new() };
         let symbol = format!("{NEW}{}{tag}", entity.name);
-        let is_superseded = is_superseded(subject, &changed, *before, *after);
-        let fate = if is_superseded { Fate::Supersedes(*before) } else { Fate::Replaces(*before) };
+        let fate = match calling::of(subject, &changed_before, *before, *after) {
+            Calling::Beside => Fate::Supersedes(*before),
+            Calling::AsBefore | Calling::Refused(_) => Fate::Replaces(*before),
+        };
         included.insert(*after, Included { symbol, is_local: false, fate });
     }
     for index in subject.new_functions() {
@@ -118,64 +121,6 @@ pub(crate) fn include_parts(patched: &View<'_>, included: &mut BTreeMap<usize, I
             included.insert(index, Included { symbol, is_local: true, fate: Fate::Part });
         }
     }
-}
-
-/// A function that is called in another way than before: the old one stays as it is for threads
-/// that are in its old callers, if all callers are changed.
-fn is_superseded(
-    subject: &Subject<'_>,
-    changed: &BTreeMap<usize, usize>,
-    before: usize,
-    after: usize,
-) -> bool {
-    let (Some(old), Some(new)) = (subject.original.entity(before), subject.patched.entity(after))
-    else {
-        return false;
-    };
-    let Some(callers) = callers(&subject.original, before) else { return false };
-    let signatures = signatures(subject, old.name);
-    if !old.is_private || !new.is_private {
-        // Nobody can call it as before who is not compiled anew.
-        return signatures.is_some_and(|(old, new)| !takes_calls_of(&new, &old));
-    }
-    let is_changed_caller = |caller: usize| {
-        let entity = subject.original.entity(caller);
-        let parent = entity.and_then(|entity| naming::parent_of_split_part(entity.name));
-        let caller = parent.and_then(|name| subject.original.named(name)).unwrap_or(caller);
-        let is_gone = subject.correlation.patched(caller).is_none();
-        caller == before || is_gone || changed.contains_key(&caller)
-    };
-    let may_differ = naming::is_clone(old.name) || signatures.is_some_and(|(old, new)| old != new);
-    may_differ && callers.into_iter().all(is_changed_caller)
-}
-
-/// The parameters of a function before and after.
-fn signatures(subject: &Subject<'_>, name: &str) -> Option<(Signature, Signature)> {
-    let name = naming::source_name(name);
-    let before = subject.original_debug.signatures.get(name)?.clone();
-    Some((before, subject.patched_debug.signatures.get(name)?.clone()))
-}
-
-/// A function does with the arguments that callers of another one pass: it has no parameter more.
-fn takes_calls_of(new: &Signature, old: &Signature) -> bool {
-    old.parameters.starts_with(&new.parameters)
-}
-
-/// The functions that call a function; `None` when its address is taken.
-fn callers(view: &View<'_>, function: usize) -> Option<BTreeSet<usize>> {
-    let mut callers = BTreeSet::new();
-    for (index, entity) in view.entities.iter().enumerate() {
-        for link in view.links_of(entity) {
-            if !matches!(link.target, Target::Entity(target, 0) if target == function) {
-                continue;
-            }
-            if !entity.is_code || !link.is_branch {
-                return None;
-            }
-            callers.insert(index);
-        }
-    }
-    Some(callers)
 }
 
 fn replacements(subject: &Subject<'_>, included: &BTreeMap<usize, Included>) -> Vec<Replacement> {

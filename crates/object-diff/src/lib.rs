@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod calling;
 mod compare;
 mod comparison;
 mod correlation;

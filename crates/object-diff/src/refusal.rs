@@ -44,6 +44,21 @@ pub enum Reason {
          that changes with it may need what it sets up; leave it out, or set it up from a function"
     )]
     NewInitcall(String),
+    /// A function is called in another way than before, and not all of its callers change with it.
+    #[error(
+        "{function} is called in another way: {before} becomes {after}, and {why}; leave it as it \
+         is, and give the new version another name"
+    )]
+    CalledDifferently {
+        /// The function.
+        function: String,
+        /// Its result and parameters in the original.
+        before: String,
+        /// Those in the patched object.
+        after: String,
+        /// Who still calls the old one.
+        why: String,
+    },
     /// Code outside any function differs.
     #[error("code in {section} that belongs to no C function changes: assembly is not patched")]
     Assembly {

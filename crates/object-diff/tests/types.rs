@@ -107,3 +107,154 @@ fn one_that_is_called_as_before_is_replaced() {
     let extract = debug(CALL, &after).extract();
     assert!(extract.superseded.is_empty(), "{extract:?}");
 }
+
+/// A function with two pointers, called by one that changes with it and one that may stay.
+const POINTERS: &str = "
+    struct net { int n; }; struct sock { int s; };
+    typedef struct sock sock_t;
+    extern int outside(int);
+    LINKAGE __attribute__((noinline)) int reset(struct net *net, struct sock *sk)
+        { return outside(net->n) * 2 + outside(sk->s); }
+    int user(struct net *net, struct sock *sk) { return reset(net, sk) + 1; }
+";
+
+/// Before and after, with other parameters of `reset`, and other arguments.
+fn reset(linkage: &str, more: &str, parameters: &str, arguments: &str) -> Pair {
+    let before = format!("{POINTERS}{more}").replace("LINKAGE", linkage);
+    let after = before
+        .replace("reset(struct net *net, struct sock *sk)", &format!("reset({parameters})"))
+        .replace("reset(net, sk)", &format!("reset({arguments})"))
+        .replace("outside(net->n) * 2 +", "3 +")
+        .replace("sk->s", if parameters.contains("*socket") { "socket->s" } else { "sk->s" });
+    // Without inter-procedural changes to parameters, as in a file where they are not possible.
+    Pair::with_flags(&before, &after, &["-g", "-fno-ipa-sra", "-fno-ipa-cp"])
+}
+
+#[test]
+fn a_parameter_that_goes_or_moves_leaves_the_old_function_to_old_callers() {
+    for linkage in ["", "static"] {
+        for (parameters, arguments) in [
+            ("struct sock *sk", "sk"),
+            ("struct sock *sk, struct net *net", "sk, net"),
+            ("struct sock *socket, struct net *space", "sk, net"),
+        ] {
+            let extract = reset(linkage, "", parameters, arguments).extract();
+            let names = |list: Vec<&String>| list.into_iter().cloned().collect::<Vec<_>>();
+            let replaced = names(extract.replacements.iter().map(|found| &found.name).collect());
+            let beside = names(extract.superseded.iter().map(|found| &found.name).collect());
+            assert_eq!(replaced, ["user"], "{linkage} {parameters}");
+            assert_eq!(beside, ["reset"], "{linkage} {parameters}");
+        }
+    }
+}
+
+#[test]
+fn other_names_of_the_same_types_are_no_difference() {
+    for parameters in [
+        "struct net *net, struct sock *sk",
+        "struct net *net, sock_t *sk",
+        "struct net *const net, const struct sock *sk",
+    ] {
+        let extract = reset("", "", parameters, "net, sk").extract();
+        assert!(extract.superseded.is_empty(), "{parameters}: {extract:?}");
+    }
+}
+
+fn refused(pair: &Pair) -> String {
+    let refusals = pair.compare().refusals;
+    let [Reason::CalledDifferently { function, before, after, why }] = refusals.as_slice() else {
+        panic!("{refusals:?}")
+    };
+    format!("{function}: {before} -> {after}: {why}")
+}
+
+#[test]
+fn a_function_in_a_pointer_cannot_be_called_in_another_way() {
+    let pointer = "int (*const operation)() = reset;";
+    let signatures = "int (struct net *net, struct sock *sk) -> int (struct sock *sk)";
+    for linkage in ["", "static"] {
+        assert_eq!(
+            refused(&reset(linkage, pointer, "struct sock *sk", "sk")),
+            format!("reset: {signatures}: its address is taken")
+        );
+        let same = reset(linkage, pointer, "struct net *net, const sock_t *sk", "net, sk");
+        assert_eq!(same.extract().replacements[0].name, "reset");
+    }
+}
+
+#[test]
+fn a_caller_that_stays_cannot_be_left_with_the_old_function() {
+    let stays = "int stays(struct net *net) { return reset((void *)net, (void *)net) + 5; }";
+    let message = refused(&reset("", stays, "struct sock *sk, struct net *net", "sk, net"));
+    assert!(message.ends_with("stays, which stays as it is, calls it"), "{message}");
+}
+
+#[test]
+fn a_result_that_goes_leaves_the_old_function_to_old_callers() {
+    let before = "
+        extern int outside(int);
+        __attribute__((noinline)) int set(int x) { return outside(x) + 3; }
+        int user(int x) { return set(x) ? 7 : 8; }
+    ";
+    let after = before
+        .replace("int set(int x) { return outside(x) + 3; }", "void set(int x) { outside(x + 1); }")
+        .replace("return set(x) ? 7 : 8", "set(x); return 7");
+    let extract = debug(before, &after).extract();
+    assert_eq!(extract.superseded[0].name, "set");
+    // The other way round nobody looks at what is new.
+    assert!(debug(&after, before).extract().superseded.is_empty());
+}
+
+#[test]
+fn an_integer_is_what_the_old_callers_pass() {
+    let source = "
+        extern int outside(int);
+        __attribute__((noinline)) int set(KIND x) { return outside(x) + MORE; }
+        int user(KIND x) { return set(x) + MORE; }
+    ";
+    let beside = |before: &str, after: &str| {
+        let text = |kind: &str, more: &str| source.replace("KIND", kind).replace("MORE", more);
+        let extract = debug(&text(before, "3"), &text(after, "4")).extract();
+        !extract.superseded.is_empty()
+    };
+    assert!(!beside("int", "unsigned int"));
+    assert!(!beside("long", "int"), "the lower half is there");
+    assert!(beside("int", "long"), "nobody knows the upper half");
+    assert!(beside("int", "_Bool"), "another value than 0 and 1");
+    assert!(beside("unsigned long", "char *"));
+}
+
+#[test]
+fn structures_without_a_name_have_that_of_their_typedef_and_member() {
+    let before = "
+        typedef struct { int context; char flags; } context_t;
+        struct holder { struct { char kind; int count; } part; union { int a; } list[2]; };
+        int user(context_t *context, struct holder *holder)
+            { return context->context + holder->part.count + holder->list[1].a + 1; }
+    ";
+    let layouts = |from: &str, to: &str| -> Vec<_> {
+        let after = before.replace(from, to).replace("+ 1; }", "+ 2; }");
+        let comparison = debug(before, &after).compare();
+        assert_eq!(comparison.refusals.len(), comparison.layouts.len());
+        comparison.layouts.into_iter().map(|change| (change.name, change.fields)).collect()
+    };
+    assert_eq!(layouts("context_t", "context_t"), []);
+    let one = |name: &str, fields: &[&str]| {
+        vec![(name.to_owned(), fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>())]
+    };
+    assert_eq!(
+        layouts("char flags; }", "char flags; char more; }"),
+        one("context_t", &["more is added at byte 5 (1 byte)"])
+    );
+    assert_eq!(
+        layouts("char kind; int count;", "int count; char kind;"),
+        one(
+            "struct holder",
+            &["part.count moves from byte 4 to byte 0", "part.kind moves from byte 0 to byte 4",]
+        )
+    );
+    assert_eq!(
+        layouts("union { int a; }", "union { int a; char first; }"),
+        one("struct holder", &["list[].first is added at byte 8 (1 byte)"])
+    );
+}

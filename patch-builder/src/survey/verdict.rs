@@ -118,6 +118,7 @@ fn group_of_reason(reason: &Reason) -> String {
         Reason::Layout(_) => String::from("a structure's layout changes"),
         Reason::InitFunction(_) => String::from("boot-time code (__init) changes"),
         Reason::NewInitcall(_) => String::from("a function that is called during boot is new"),
+        Reason::CalledDifferently { .. } => String::from("a function is called in another way"),
         Reason::Assembly { .. } => String::from("assembly changes"),
         Reason::Table { section, .. } => format!("a table changes ({})", sort_of(section)),
         Reason::Ambiguous { .. } => String::from("a name stands for several things"),
