@@ -9,7 +9,7 @@ use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Series, Version};
 use lucos_debian_archive::packages::Consent;
 use lucos_object_diff::{
-    BootShifts, Comparison, CopiedKey, Extract, Input, Links, compare, extract,
+    BootShifts, Comparison, CopiedKey, Extract, Input, Links, Reason, compare, extract, users_left,
 };
 
 use crate::change::debian::Cut;
@@ -319,6 +319,7 @@ pub(crate) struct Assembly<'a> {
 
 impl Assembly<'_> {
     pub(crate) fn make(&self, compared: Vec<Compared<'_>>) -> Result<Made, Error> {
+        let links = self.links(&compared)?;
         let (changed, same): (Vec<_>, Vec<_>) =
             compared.into_iter().partition(|one| !one.comparison.is_empty());
         let mut made = Made {
@@ -329,7 +330,6 @@ impl Assembly<'_> {
             spaces: BTreeSet::new(),
             objects: same.into_iter().map(Compared::without_effect).collect(),
         };
-        let links = self.links(&changed)?;
         for one in changed {
             self.add(one, &links, &mut made)?;
         }
@@ -338,23 +338,54 @@ impl Assembly<'_> {
     }
 
     /// The global functions that the patch has new versions of.
-    fn links(&self, changed: &[Compared<'_>]) -> Result<Links, Error> {
+    fn links(&self, compared: &[Compared<'_>]) -> Result<Links, Error> {
         let mut links = Links::default();
         // Later kernels leave read-only keys alone.
         if self.series == Some(Series::Debian6_1) {
             links.read_only_keys = self.kernel.read_only_names();
         }
-        for one in changed {
+        let mut beside = BTreeSet::new();
+        for one in compared.iter().filter(|one| !one.comparison.is_empty()) {
             let first = extract(&one.input(self.kernel), &one.comparison, &Links::default())?;
-            let replaced = first.replacements.iter().map(|replacement| &replacement.name);
-            let names = replaced.chain(first.superseded.iter().map(|superseded| &superseded.name));
             let is_global = |name: &&String| {
                 let mut functions = one.comparison.functions.iter();
                 functions.any(|function| function.name == **name && !function.is_static)
             };
-            links.replaced.extend(names.filter(is_global).cloned());
+            let replaced = first.replacements.iter().map(|replacement| &replacement.name);
+            let superseded = first.superseded.iter().map(|superseded| &superseded.name);
+            links.replaced.extend(replaced.chain(superseded.clone()).filter(is_global).cloned());
+            beside.extend(superseded.filter(is_global).cloned());
         }
+        self.check_users(compared, &beside)?;
         Ok(links)
+    }
+
+    /// Nothing that stays as it is uses a function that is called in another way now: it would go on
+    /// with the old version, which is not redirected.
+    fn check_users(
+        &self,
+        compared: &[Compared<'_>],
+        beside: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        for one in compared.iter().filter(|_| !beside.is_empty()) {
+            let left = users_left(&one.input(self.kernel), beside)?;
+            if left.is_empty() {
+                continue;
+            }
+            let reason = |(user, name): (String, String)| Reason::Unsupported {
+                function: user,
+                what: format!(
+                    "uses {name}, which is called in another way with the change, and stays as it \
+                     is itself, with the old {name}; leave {name} as it is, and give the new \
+                     version another name"
+                ),
+            };
+            return Err(Error::Refused(lucos_object_diff::Refusal {
+                object: one.pair.original.path.clone(),
+                reasons: left.into_iter().map(reason).collect(),
+            }));
+        }
+        Ok(())
     }
 
     fn add(&self, one: Compared<'_>, links: &Links, made: &mut Made) -> Result<(), Error> {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::compare::Subject;
 use crate::debug_info::Signature;
+use crate::input::Input;
 use crate::naming;
-use crate::refusal::Reason;
+use crate::refusal::{Reason, Refusal};
 use crate::tables;
 use crate::view::{Target, View};
 
@@ -65,6 +66,33 @@ pub(crate) fn of(
         }
         None => Calling::AsBefore,
     }
+}
+
+/// What of an object uses functions of others with these names and stays as it is: names of the user
+/// and of the function.
+///
+/// # Errors
+/// [`Refusal`] when the objects cannot be compared at all.
+pub fn users_left(
+    input: &Input<'_>,
+    names: &BTreeSet<String>,
+) -> Result<Vec<(String, String)>, Refusal> {
+    let subject = Subject::new(input)?;
+    let changed = subject.changed_functions().into_keys().collect();
+    let mut left = Vec::new();
+    for (index, entity) in subject.original.entities.iter().enumerate() {
+        if changes(&subject, &changed, index) {
+            continue;
+        }
+        for link in subject.original.links_of(entity) {
+            let Target::External(symbol, _) = link.target else { continue };
+            let Some(symbol) = subject.original.file.symbols.get(symbol) else { continue };
+            if names.contains(symbol.name) {
+                left.push((entity.name.to_owned(), symbol.name.to_owned()));
+            }
+        }
+    }
+    Ok(left)
 }
 
 /// A caller is there no more, or is a new one.

@@ -32,6 +32,7 @@ mod tables;
 mod view;
 mod writer;
 
+pub use calling::users_left;
 pub use compare::compare;
 pub use comparison::{
     Cause, Class, Comparison, DataChange, DataDifference, DataKind, FunctionChange, LayoutChange,

@@ -206,6 +206,24 @@ fn a_result_that_goes_leaves_the_old_function_to_old_callers() {
 }
 
 #[test]
+fn users_in_other_objects_that_stay_are_found() {
+    let before = "
+        extern void set(int x);
+        static void (*const pointer)(int) = set;
+        int user(int x) { set(x); return x; }
+        int more(int x) { set(x + 1); return x + MORE; }
+        void (*tell(void))(int) { return *(void (*volatile *)(int))&pointer; }
+    ";
+    let text = |more: &str| before.replace("MORE", more);
+    let pair = Pair::of(&text("1"), &text("2"));
+    let left = |user: &str| (user.to_owned(), "set".to_owned());
+    let mut found = pair.users_left("set");
+    found.sort();
+    assert_eq!(found, [left("pointer"), left("user")]);
+    assert_eq!(pair.users_left("other"), []);
+}
+
+#[test]
 fn an_integer_is_what_the_old_callers_pass() {
     let source = "
         extern int outside(int);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lucos_object_diff::{
-    Comparison, Extract, Input, Links, Refusal, SpecialSizes, compare, extract,
+    Comparison, Extract, Input, Links, Refusal, SpecialSizes, compare, extract, users_left,
 };
 use tempfile::TempDir;
 
@@ -77,6 +77,11 @@ impl Pair {
 
     pub fn try_extract(&self, links: &Links) -> Result<Extract, Refusal> {
         extract(&self.input(), &self.compare(), links)
+    }
+
+    /// What stays as it is and uses a function of another object.
+    pub fn users_left(&self, name: &str) -> Vec<(String, String)> {
+        users_left(&self.input(), &[name.to_owned()].into()).expect("comparable objects")
     }
 
     /// Names of the functions that differ.
