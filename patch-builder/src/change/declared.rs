@@ -53,7 +53,7 @@ impl<'t, 'a> Outline<'t, 'a> {
             } else if depth == 0 {
                 let was_attribute = is_attribute;
                 is_attribute = is_mark(token.text);
-                if !is_attribute && !(was_attribute && token.text == "(") {
+                if !(is_attribute || was_attribute && token.text == "(") {
                     outside.push(at);
                 }
             }
