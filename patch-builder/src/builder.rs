@@ -20,6 +20,7 @@ use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
 use crate::image::{self, Vmlinux};
 use crate::kbuild;
 use crate::kernel_tree::{self, KernelTree};
+use crate::linking::{Linked, NewGlobals, new_names};
 use crate::module_image::ModuleImage;
 use crate::module_names::ModuleNames;
 use crate::patch_module::{self, PatchModule, Redirector, Replaced};
@@ -101,6 +102,7 @@ pub fn build(
         without_module: None,
         stages: Vec::new(),
     };
+    let new = new_globals(&tree, &kernel, &compared)?;
     if compared.iter().all(|one| one.comparison.is_empty()) {
         explanation.without_module = Some(WithoutModule::of(compared.len()));
         explanation.objects = compared.into_iter().map(Compared::without_effect).collect();
@@ -111,7 +113,8 @@ pub fn build(
     let exports = Exports::read(&headers)?;
     let made = progress.stage("Matching with the kernel", || {
         let series = Series::of(&request.kernel);
-        Assembly { tree: &tree, kernel: &kernel, exports: &exports, series }.make(compared)
+        Assembly { tree: &tree, kernel: &kernel, exports: &exports, series }
+            .with_new_globals(compared, &new)
     })?;
     progress.stage("Module", || {
         let text = match &request.description {
@@ -300,6 +303,33 @@ pub(crate) fn compare_pair<'a>(
     Ok(Compared { pair, comparison, ibt, edited })
 }
 
+/// The functions and data that objects get newly and share.
+fn new_globals(
+    tree: &KernelTree,
+    kernel: &Vmlinux,
+    compared: &[Compared<'_>],
+) -> Result<NewGlobals, Error> {
+    let mut new = NewGlobals::default();
+    for (number, one) in compared.iter().enumerate() {
+        let names = new_names(&one.input(kernel));
+        if names.is_empty() {
+            continue;
+        }
+        let object = &one.pair.original;
+        let module = module_of(tree, object)?;
+        let mut shared = vec![kernel.symbols()];
+        shared.extend(module.as_ref().map(ModuleImage::symbols));
+        new.add(number, &object.path, names, &shared)?;
+    }
+    Ok(new)
+}
+
+/// The module of the kernel's package that an object is part of.
+fn module_of(tree: &KernelTree, object: &Object) -> Result<Option<ModuleImage>, Error> {
+    let modules = || tree.kernel.modules.clone().unwrap_or_default();
+    object.module.as_ref().map(|path| ModuleImage::read(&modules(), path)).transpose()
+}
+
 /// What becomes the module.
 pub(crate) struct Made {
     pub(crate) payloads: Vec<Vec<u8>>,
@@ -319,45 +349,40 @@ pub(crate) struct Assembly<'a> {
 
 impl Assembly<'_> {
     pub(crate) fn make(&self, compared: Vec<Compared<'_>>) -> Result<Made, Error> {
-        let links = self.links(&compared)?;
-        let (changed, same): (Vec<_>, Vec<_>) =
-            compared.into_iter().partition(|one| !one.comparison.is_empty());
+        let new = new_globals(self.tree, self.kernel, &compared)?;
+        self.with_new_globals(compared, &new)
+    }
+
+    fn with_new_globals(
+        &self,
+        compared: Vec<Compared<'_>>,
+        new: &NewGlobals,
+    ) -> Result<Made, Error> {
+        let objects: Vec<_> =
+            compared.iter().map(|one| (one.input(self.kernel), &one.comparison)).collect();
+        let Linked { mut links, included, beside } = new.link(&objects)?;
+        self.check_users(&compared, &beside)?;
+        // Later kernels leave read-only keys alone.
+        if self.series == Some(Series::Debian6_1) {
+            links.read_only_keys = self.kernel.read_only_names();
+        }
         let mut made = Made {
             payloads: Vec::new(),
             functions: Vec::new(),
             keys: Vec::new(),
             shifts: Vec::new(),
             spaces: BTreeSet::new(),
-            objects: same.into_iter().map(Compared::without_effect).collect(),
+            objects: Vec::new(),
         };
-        for one in changed {
-            self.add(one, &links, &mut made)?;
+        for (number, one) in compared.into_iter().enumerate() {
+            if included.contains(&number) {
+                self.add(one, &links, &mut made)?;
+            } else {
+                made.objects.push(one.without_effect());
+            }
         }
         made.objects.sort_by(|a, b| a.object.cmp(&b.object));
         Ok(made)
-    }
-
-    /// The global functions that the patch has new versions of.
-    fn links(&self, compared: &[Compared<'_>]) -> Result<Links, Error> {
-        let mut links = Links::default();
-        // Later kernels leave read-only keys alone.
-        if self.series == Some(Series::Debian6_1) {
-            links.read_only_keys = self.kernel.read_only_names();
-        }
-        let mut beside = BTreeSet::new();
-        for one in compared.iter().filter(|one| !one.comparison.is_empty()) {
-            let first = extract(&one.input(self.kernel), &one.comparison, &Links::default())?;
-            let is_global = |name: &&String| {
-                let mut functions = one.comparison.functions.iter();
-                functions.any(|function| function.name == **name && !function.is_static)
-            };
-            let replaced = first.replacements.iter().map(|replacement| &replacement.name);
-            let superseded = first.superseded.iter().map(|superseded| &superseded.name);
-            links.replaced.extend(replaced.chain(superseded.clone()).filter(is_global).cloned());
-            beside.extend(superseded.filter(is_global).cloned());
-        }
-        self.check_users(compared, &beside)?;
-        Ok(links)
     }
 
     /// Nothing that stays as it is uses a function that is called in another way now: it would go on
@@ -390,13 +415,7 @@ impl Assembly<'_> {
 
     fn add(&self, one: Compared<'_>, links: &Links, made: &mut Made) -> Result<(), Error> {
         let object = &one.pair.original;
-        let module = match &object.module {
-            None => None,
-            Some(path) => {
-                let modules = self.tree.kernel.modules.clone().unwrap_or_default();
-                Some(ModuleImage::read(&modules, path)?)
-            }
-        };
+        let module = module_of(self.tree, object)?;
         let running: &dyn Running = match &module {
             None => self.kernel,
             Some(module) => module,
@@ -404,7 +423,8 @@ impl Assembly<'_> {
         let code = ObjectCode::read(&object.path, &object.bytes, &self.kernel.sizes())?;
         let matched = Matched::find(&object.path, &code, running)?;
         let first = extract(&one.input(self.kernel), &one.comparison, links)?;
-        let ours = links.replaced.iter().map(|name| format!("lucos_new_{name}")).collect();
+        let replaced = links.replaced.iter().map(|name| format!("lucos_new_{name}"));
+        let ours = replaced.chain(links.wanted.iter().cloned()).collect();
         let resolver = Resolver {
             object: &object.path,
             matched: &matched,

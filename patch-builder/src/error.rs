@@ -97,6 +97,27 @@ pub enum Error {
         /// Why, and what the author can do.
         why: String,
     },
+    /// A new global symbol has the name of one that the kernel has.
+    #[error(
+        "{object} gets a global {symbol}, and the kernel that runs has one already: a function or \
+         variable cannot move between files, nor override a weak one; change it where it is"
+    )]
+    TakenGlobal {
+        /// The object.
+        object: String,
+        /// The symbol.
+        symbol: String,
+    },
+    /// Two objects get a global symbol of one name.
+    #[error("{object} and {other} both get a global {symbol}")]
+    TwoGlobals {
+        /// The first object.
+        object: String,
+        /// The second.
+        other: String,
+        /// The symbol.
+        symbol: String,
+    },
     /// The differ refuses.
     #[error(transparent)]
     Refused(#[from] Refusal),

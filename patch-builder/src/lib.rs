@@ -16,6 +16,7 @@ pub mod explanation;
 pub mod image;
 pub mod kbuild;
 pub mod kernel_tree;
+mod linking;
 pub mod livepatch_module;
 pub mod make;
 pub mod manifest;

@@ -10,6 +10,9 @@ pub struct Links {
     /// Global functions that other objects of this patch replace or supersede: direct calls to them
     /// lead to their new versions (`lucos_new_NAME`).
     pub replaced: BTreeSet<String>,
+    /// New global functions and data that other objects of this patch use: they go along even if
+    /// nothing in their own object refers to them.
+    pub wanted: BTreeSet<String>,
     /// Keys of jump labels that the kernel makes read-only after boot, for kernels whose loader
     /// writes to the key of every jump label that a module brings (those before 6.10). Such labels
     /// get a key of their own, see [`CopiedKey`].

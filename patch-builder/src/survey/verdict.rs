@@ -98,6 +98,8 @@ fn group(error: &Error) -> String {
             run_pre::Error::NotASymbol { .. } => "a reference leads to no symbol",
             run_pre::Error::Unordered { .. } => "a name is not unique in the module",
         }),
+        Error::TakenGlobal { .. } => String::from("a global moves between files"),
+        Error::TwoGlobals { .. } => String::from("two objects get a global of one name"),
         Error::Module(error) => String::from(match error {
             patch_module::Error::Name(_) | patch_module::Error::LongName(_) => "a name is too long",
             patch_module::Error::TakenName { .. } => "a module has the name",

@@ -106,6 +106,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
         for function in functions {
             self.symbol_of(function);
         }
+        self.add_wanted_data();
         loop {
             if let Some((index, placed)) = self.open.pop_front() {
                 self.finish_entity(index, placed);
@@ -124,6 +125,20 @@ impl<'s, 'a> Cutter<'s, 'a> {
         let elf = self.writer.finish();
         elf.map(|elf| Cut { elf, references, copied_keys, shifts })
             .map_err(|error| vec![Reason::Malformed(format!("cannot be written: {error}"))])
+    }
+
+    /// New data that other objects use.
+    fn add_wanted_data(&mut self) {
+        let (subject, links) = (self.subject, self.links);
+        for name in &links.wanted {
+            let Some(index) = subject.patched.named(name) else { continue };
+            let entity = subject.patched.entity(index);
+            let is_shared_data = entity.is_some_and(|entity| !entity.is_code && !entity.is_local);
+            if is_shared_data && subject.correlation.original(index).is_none() {
+                self.current = name.clone();
+                self.data(index);
+            }
+        }
     }
 
     pub(super) fn fail(&mut self, what: impl Into<String>) {
