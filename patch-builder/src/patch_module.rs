@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -258,16 +259,22 @@ impl Workshop {
 /// Removes the module of an earlier build, which is not that of this one, however it ends.
 ///
 /// # Errors
-/// When it is no file, or cannot be removed.
+/// When something else is there, or it cannot be removed.
 pub fn remove_older(output: &Path) -> Result<(), crate::Error> {
-    match fs::symlink_metadata(output) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(at(output)(error)),
-        Ok(there) if there.is_file() || there.is_symlink() => {
-            fs::remove_file(output).map_err(at(output))
-        }
-        Ok(_) => Err(at(output)(std::io::Error::other("this is there, and no file to replace"))),
+    let something_else =
+        || Err(at(output)(io::Error::other("this is there, and no module to replace")));
+    match fs::metadata(output) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at(output)(error)),
+        Ok(there) if !there.is_file() => return something_else(),
+        Ok(_) => {}
     }
+    let mut magic = Vec::new();
+    File::open(output).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(at(output))?;
+    if !magic.is_empty() && magic != object::elf::ELFMAG {
+        return something_else();
+    }
+    fs::remove_file(output).map_err(at(output))
 }
 
 impl Replaced {
@@ -358,11 +365,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("patch.ko");
         remove_older(&file).unwrap();
-        fs::write(&file, "old").unwrap();
+        fs::write(&file, b"\x7fELF and more").unwrap();
         remove_older(&file).unwrap();
         assert!(!file.exists());
         assert!(remove_older(folder.path()).is_err());
         assert!(remove_older(Path::new("/dev/null")).is_err());
+        fs::write(&file, "--- a/fs/file.c").unwrap();
+        assert!(remove_older(&file).is_err());
+        assert!(file.exists());
     }
 
     #[test]
