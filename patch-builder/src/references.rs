@@ -103,7 +103,7 @@ impl Resolver<'_> {
         self.by_name(reference).map(Some)
     }
 
-    /// The old function of a name, by [`shown_name`].
+    /// The old function of a name, by the name that the kernel shows.
     ///
     /// # Errors
     /// When it is not there or not certain.

@@ -80,7 +80,7 @@ impl Entry {
 
     /// Another entry of its table; of `index` only the bits that count. Whole pages are guest RAM.
     pub fn in_same_table(self, index: u64) -> Self {
-        Self(self.0 & !(PAGE - 1) | index % (PAGE / 8) * 8)
+        Self(self.0 & !(PAGE - 1) | (index % (PAGE / 8) * 8))
     }
 
     /// What it is now.
