@@ -72,15 +72,22 @@ static bool run_log(struct lucos_reply *reply, const char *argument,
 	return lucos_report_log(reply, failure);
 }
 
+/* What was done to a patch. */
+static bool reply_done(struct lucos_reply *reply, const char *what,
+		       const char *name)
+{
+	lucos_reply(reply, "{\"%s\": ", what);
+	lucos_reply_string(reply, name, strlen(name));
+	lucos_reply(reply, "}\n");
+	return true;
+}
+
 static bool run_apply(struct lucos_reply *reply, const char *argument,
 		      struct lucos_failure *failure)
 {
 	if (!lucos_patches_apply(argument, false, failure))
 		return false;
-	lucos_reply(reply, "{\"applied\": ");
-	lucos_reply_string(reply, argument, strlen(argument));
-	lucos_reply(reply, "}\n");
-	return true;
+	return reply_done(reply, "applied", argument);
 }
 
 static bool run_check(struct lucos_reply *reply, const char *argument,
@@ -88,10 +95,7 @@ static bool run_check(struct lucos_reply *reply, const char *argument,
 {
 	if (!lucos_patches_apply(argument, true, failure))
 		return false;
-	lucos_reply(reply, "{\"checked\": ");
-	lucos_reply_string(reply, argument, strlen(argument));
-	lucos_reply(reply, "}\n");
-	return true;
+	return reply_done(reply, "checked", argument);
 }
 
 static bool run_rollback(struct lucos_reply *reply, const char *argument,
@@ -99,10 +103,7 @@ static bool run_rollback(struct lucos_reply *reply, const char *argument,
 {
 	if (!lucos_patches_rollback(argument, failure))
 		return false;
-	lucos_reply(reply, "{\"rolled_back\": ");
-	lucos_reply_string(reply, argument, strlen(argument));
-	lucos_reply(reply, "}\n");
-	return true;
+	return reply_done(reply, "rolled_back", argument);
 }
 
 /* {} when the load went well or is not known. */
