@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
@@ -86,7 +86,7 @@ fn script() -> Script {
         .refused("lock.apply_more", "lucos apply $P/version_line.ko")
         .step("lock.list", "lucos list")
         .step("lock.same", "same")
-        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|stall|Uhhuh'")
+        .step("end.kernel", COMPLAINTS)
 }
 
 /// Commands that are refused.

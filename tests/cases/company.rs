@@ -2,7 +2,7 @@
 //! BPF, the kernel's own livepatch, static keys.
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal, guest_program};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
@@ -124,7 +124,7 @@ fn script() -> Script {
     script = script.lines("echo -:held >>kprobe_events");
     livepatch_steps(branch_steps(kprobe_steps(script)))
         .step("end.enabled", "cat /proc/sys/kernel/ftrace_enabled")
-        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|stall|Uhhuh'")
+        .step("end.kernel", COMPLAINTS)
 }
 
 fn lines(results: &Results, step: &str, expected: &[&str]) -> Result<(), Failed> {

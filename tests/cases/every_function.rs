@@ -9,7 +9,7 @@
 mod windows;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 use windows::{refused, refused_steps, slot_steps, slots, windows_steps};
 
@@ -88,7 +88,7 @@ fn script() -> Script {
     script = module_steps(script);
     stacked_steps(script)
         .step("end.modules", "rmmod calls && rmmod bytes && cut -d ' ' -f 1 /proc/modules")
-        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|detected stall|Uhhuh'")
+        .step("end.kernel", COMPLAINTS)
 }
 
 /// The bytes at the start of a function.

@@ -165,7 +165,7 @@ fn one_by_one(set: &Set) -> Vec<Trial> {
             nothing_is_lost(results, &change.name)
         });
     }
-    boot.steps(&Script::new().step("kernel", guest::COMPLAINTS))
+    boot.steps(&Script::new().step("kernel", &guest::complaints()))
         .check(
             if set.own.is_empty() { "the_kernel_is_content" } else { "the_kernel_stays_content" },
             |results| equal("kernel's log", results.step("kernel")?.stdout.as_str(), ""),

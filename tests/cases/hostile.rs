@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
 use lucos_guest_interface::ErrorCode;
-use lucos_tests::{Report, Results, Run, Script, SharedBoot, equal, number_at};
+use lucos_tests::{COMPLAINTS, Report, Results, Run, Script, SharedBoot, equal, number_at};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
@@ -56,7 +56,7 @@ fn script(calls: u64) -> Script {
             "works",
             "lucos apply $P/version_line.ko && cat /proc/version && lucos rollback version_line",
         )
-        .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|stall|Uhhuh'")
+        .step("kernel", COMPLAINTS)
 }
 
 /// Errors that the calls provoke, each many times.

@@ -4,7 +4,7 @@
 //! The program `load` runs in the guest and prints names and values.
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Report, Results, Run, Script, SharedBoot, equal, guest_program};
+use lucos_tests::{COMPLAINTS, Report, Results, Run, Script, SharedBoot, equal, guest_program};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/load");
 
@@ -64,9 +64,7 @@ fn script() -> Script {
 }
 
 fn end(script: Script) -> Script {
-    script
-        .step("status", "lucos status --json")
-        .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|detected stall|Uhhuh'")
+    script.step("status", "lucos status --json").step("kernel", COMPLAINTS)
 }
 
 fn cycles_script(count: u64) -> Script {

@@ -12,6 +12,7 @@ mod every_function;
 mod figures;
 mod fixes;
 mod hostile;
+mod kernel_log;
 mod load;
 mod mappings;
 mod nmi;
@@ -43,6 +44,7 @@ fn main() {
         filters.is_empty() || filters.iter().any(|(_, filter)| is_it(filter))
     };
     let trials: Vec<Trial> = [
+        kernel_log::trials(),
         on_target::trials(),
         mappings::trials(),
         boot::trials(),

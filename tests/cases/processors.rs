@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use lucos_tests::{Report, Run, SharedBoot, equal, number_at};
 
-use crate::confinement::{COMPLAINTS, quiet};
+use crate::confinement::{complaints, quiet};
 
 const CPUS: u32 = 4;
 /// How often each processor but the first is taken offline.
@@ -16,13 +16,12 @@ pub fn shared(series: &'static str) -> SharedBoot {
         let run = Run::lucos().guest(series).cpus(CPUS).timeout(300);
         Ok(run.argument("--append").argument("maxcpus=1"))
     };
-    SharedBoot::new(name, prepare)
-        .test("brought_online_later", format!("{COMPLAINTS}\n{FUNCTIONS}\n{LATER}"), later)
-        .test(
-            "offline_and_online_again",
-            format!("{COMPLAINTS}\n{FUNCTIONS}\n{AGAIN}"),
-            move |report| again(report, series),
-        )
+    let script = |steps: &str| format!("{}\n{FUNCTIONS}\n{steps}", complaints());
+    SharedBoot::new(name, prepare).test("brought_online_later", script(LATER), later).test(
+        "offline_and_online_again",
+        script(AGAIN),
+        move |report| again(report, series),
+    )
 }
 
 /// `timers` prints how many ticks each processor counts while a program on it sleeps shortly;

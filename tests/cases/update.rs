@@ -1,7 +1,7 @@
 //! Updates of a Debian guest's kernel: what a person at its shell does and sees.
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
@@ -314,7 +314,7 @@ fn other_steps(script: Script) -> Script {
         .step("json.log_text", "lucos log")
         .step("json.check", "lucos check $P/version_line.ko")
         .step("json.back", "lucos rollback version_line")
-        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|lockup|stall|Uhhuh'")
+        .step("end.kernel", COMPLAINTS)
 }
 
 fn checks(results: &Results) -> Result<(), Failed> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/window");
@@ -181,7 +181,7 @@ fn script() -> Script {
     script
         .step("several", "several")
         .step("applied", "lucos status --json")
-        .step("kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|detected stall|Uhhuh'")
+        .step("kernel", COMPLAINTS)
 }
 
 /// The values of one line that a spot printed, by their names.

@@ -52,7 +52,7 @@ fn script(fixes: &Manifest, names: &[&str], order: &[&str]) -> Script {
         .step("list", "lucos list --json")
         .step("wake", "awake all")
         .step("load", "load_ends")
-        .step("kernel", guest::COMPLAINTS)
+        .step("kernel", &guest::complaints())
 }
 
 fn look(fixes: &Manifest, order: &[&str], results: &Results) -> Result<(), Failed> {

@@ -1,0 +1,43 @@
+//! What the tests take for a complaint of the guest's kernel.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::{Failed, Trial};
+use lucos_tests::{COMPLAINTS, equal};
+
+/// The test of this file. It needs no machine.
+pub fn trials() -> Vec<Trial> {
+    vec![Trial::test("kernel_log::complaints", complaints)]
+}
+
+/// Lines of real kernels.
+const COMPLAINING: [&str; 8] = [
+    "[    1.0] BUG: unable to handle page fault for address: ffffffffc0000000",
+    "[    1.0] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [sh:1]",
+    "[    1.0] WARNING: CPU: 0 PID: 1 at kernel/sched/core.c:1 schedule+0x1/0x2",
+    "[    1.0] general protection fault, probably for non-canonical address 0x1: 0000 [#1]",
+    "[    1.0] rcu: INFO: rcu_preempt self-detected stall on CPU",
+    "[    1.0] rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-... }",
+    "[    1.0] INFO: task sh:1 blocked for more than 120 seconds.",
+    "[    1.0] Uhhuh. NMI received for unknown reason 30 on CPU 0.",
+];
+
+const QUIET: [&str; 4] = [
+    "[    5.8] RIP: 0010:fd_install+0x48/0xd0",
+    "[    5.8]  ? lockup_detector_update_enable+0x10/0x10",
+    "[    5.8] NMI backtrace for cpu 1 skipped: idling at native_safe_halt+0xb/0x10",
+    "[    5.8] traps: devmem[1] general protection fault ip:401000 sp:7ffc0 error:0",
+];
+
+fn complaints() -> Result<(), Failed> {
+    let log = [&QUIET[..], &COMPLAINING, &QUIET].concat().join("\n");
+    let mut shell = Command::new("sh")
+        .args(["-c", &format!("dmesg() {{ cat; }}; {COMPLAINTS}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    shell.stdin.take().ok_or("no input")?.write_all(log.as_bytes())?;
+    let printed = String::from_utf8(shell.wait_with_output()?.stdout)?;
+    equal("complaints", printed.lines().collect::<Vec<_>>(), COMPLAINING.to_vec())
+}
