@@ -9,7 +9,7 @@ mod edits;
 pub mod header;
 mod unified;
 
-pub use c_source::{Function, declarations, functions, words};
+pub use c_source::{Function, functions, words};
 pub use edits::{Edit, apply, between, replaced};
 pub use unified::{FileDiff, fit_all, parse};
 

@@ -1,7 +1,5 @@
 //! What a C file in the kernel's style says without being compiled: its functions and words.
 
-use std::collections::BTreeSet;
-
 /// A function's definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
@@ -75,52 +73,6 @@ fn name(head: &str) -> Option<String> {
 /// The identifiers and numbers of a text.
 pub fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
-}
-
-/// What the declarations name that cover the lines from `start` to `end`.
-#[must_use]
-pub fn declarations(lines: &[&str], start: usize, end: usize) -> BTreeSet<String> {
-    let ends = |line: &&str| {
-        line.trim().is_empty()
-            || line.starts_with('}')
-            || line.ends_with(';') && !line.starts_with(['\t', ' '])
-            || line.starts_with('#') && !line.ends_with('\\')
-    };
-    let from = (0..start).rev().find(|at| lines.get(*at).is_none_or(ends)).map_or(0, |at| at + 1);
-    let to = (end.saturating_sub(1)..lines.len())
-        .find(|at| lines.get(*at).is_none_or(|line| ends(line) || line.ends_with(");")))
-        .map_or(lines.len(), |at| at + 1);
-    let mut names = BTreeSet::new();
-    for line in lines.get(from..to).unwrap_or_default() {
-        names.extend(declared_name(line));
-    }
-    names
-}
-
-fn declared_name(line: &str) -> Option<String> {
-    if let Some(rest) = line.strip_prefix("#define") {
-        return words(rest).next().map(str::to_owned);
-    }
-    if line.starts_with(['\t', ' ', '#', '*', '/']) {
-        return None;
-    }
-    if let Some(tag) = ["struct ", "union ", "enum "]
-        .iter()
-        .find_map(|keyword| line.strip_prefix(keyword))
-        .filter(|rest| rest.ends_with('{'))
-    {
-        return words(tag).next().map(str::to_owned);
-    }
-    let (before, _) = line.split_once('(').unwrap_or((line.trim_end_matches(';'), ""));
-    words(before).last().filter(|name| !is_keyword(name)).map(str::to_owned)
-}
-
-fn is_keyword(word: &str) -> bool {
-    const KEYWORDS: [&str; 14] = [
-        "int", "long", "void", "char", "short", "unsigned", "bool", "struct", "static", "inline",
-        "extern", "const", "typedef", "return",
-    ];
-    KEYWORDS.contains(&word)
 }
 
 #[cfg(test)]

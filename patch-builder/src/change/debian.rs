@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::c_source::{Function, declarations, functions, words};
+use super::c_source::{Function, functions, words};
+use super::header::{Item, difference, items};
 use super::{Edit, Error, FileChange, between, check_path};
 
 /// What is wanted of the difference between two versions of a source.
@@ -106,7 +107,11 @@ struct Located {
 impl Located {
     fn all(file: usize, before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
         let (old, new) = (functions(before), functions(after));
-        let new_lines: Vec<&str> = after.lines().collect();
+        let changed = difference(before, after).names;
+        // Who may use a function is not what another function needs.
+        let is_export = |item: &Item| item.text.starts_with("EXPORT_SYMBOL");
+        let declared: Vec<Item> =
+            items(after).into_iter().filter(|item| !is_export(item)).collect();
         let mut shift: isize = 0;
         edits
             .into_iter()
@@ -124,7 +129,11 @@ impl Located {
                         .filter(|function| function.start < end && function.end > start)
                         .map(|function| function.name.clone());
                     defines.extend(new);
-                    defines.extend(declarations(&new_lines, start, end));
+                    let items = declared
+                        .iter()
+                        .filter(|item| item.lines.start < end && item.lines.end > start);
+                    let names = items.flat_map(|item| item.names.intersection(&changed));
+                    defines.extend(names.cloned());
                     let lines = edit.lines.iter().filter(|line| line.starts_with("#include"));
                     defines.extend(lines.flat_map(|line| words(line)).map(str::to_owned));
                 }
@@ -194,6 +203,26 @@ mod tests {
         assert!(text.contains("return 2;"), "{text}");
         let changes = cut(BEFORE, AFTER, &["g"]).unwrap();
         assert_eq!(changes[0].after(), BEFORE.replace("return 2", "return 3"));
+    }
+
+    #[test]
+    fn a_change_behind_a_blank_line_belongs_to_what_it_is_in() {
+        let before = "enum {\n\tONE,\n\n\tTWO,\n};\n\n#define TWICE(x) \\\n\t(x) \\\n\t+ (x)\n\n\
+            EXPORT_SYMBOL(g);\n\nint f(void)\n{\n\treturn 1;\n}\n";
+        let after = before
+            .replace("\tTWO,\n", "\tTWO,\n\n\tTHREE,\n")
+            .replace("+ (x)", "+ (x) + 0")
+            .replace("(g)", "(f)");
+        let of_f = |value: &str| {
+            let after = after.replace("return 1", &format!("return {value}"));
+            cut(before, &after, &["f"]).unwrap().remove(0).after()
+        };
+        assert_eq!(of_f("2"), before.replace("return 1", "return 2"));
+        let text = of_f("THREE + ONE");
+        assert!(text.contains("THREE,") && text.ends_with("return THREE + ONE;\n}\n"), "{text}");
+        assert!(text.contains("+ (x)\n") && text.contains("(g)"), "{text}");
+        let text = of_f("TWICE(2)");
+        assert!(text.contains("(x) + 0") && !text.contains("THREE"), "{text}");
     }
 
     #[test]

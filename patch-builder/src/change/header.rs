@@ -4,12 +4,13 @@
 //! change is cut into edits, and comments and spaces are no change.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::c_tokens::{Token, tokens};
 use super::declared::{Outline, enumerators};
 
 /// A declaration, a definition or a macro.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// Its tokens.
     pub text: String,
@@ -19,8 +20,8 @@ pub struct Item {
     pub names: BTreeSet<String>,
     /// It is a macro or a function with its body: it spreads what it uses.
     pub is_code: bool,
-    /// Its first line, from 0.
-    pub line: usize,
+    /// Its lines, from 0.
+    pub lines: Range<usize>,
 }
 
 /// What differs between two versions of a header.
@@ -42,7 +43,7 @@ pub fn difference(before: &str, after: &str) -> Difference {
             others.iter().map(key).collect();
         for item in these.iter().filter(|item| !known.contains(&key(item))) {
             if item.names.is_empty() {
-                difference.nameless = difference.nameless.or(Some(item.line + 1));
+                difference.nameless = difference.nameless.or(Some(item.lines.start + 1));
             }
             difference.names.extend(item.names.iter().cloned());
         }
@@ -165,12 +166,12 @@ impl<'a> Reader<'a> {
                 }
             }
             "define" | "undef" => {
-                let line = tokens.first().map_or(0, |token| token.line);
+                let lines = lines_of(tokens);
                 let name = tokens.get(2).map(|token| token.text.to_owned());
                 let conditions =
                     self.conditions.iter().map(|condition| condition.text.clone()).collect();
                 let names = name.into_iter().collect();
-                self.items.push(Item { text, conditions, names, is_code: true, line });
+                self.items.push(Item { text, conditions, names, is_code: true, lines });
             }
             _ => {}
         }
@@ -180,6 +181,11 @@ impl<'a> Reader<'a> {
 fn joined(tokens: &[Token<'_>]) -> String {
     let texts: Vec<&str> = tokens.iter().map(|token| token.text).collect();
     texts.join(" ")
+}
+
+fn lines_of(tokens: &[Token<'_>]) -> Range<usize> {
+    let first = tokens.first().map_or(0, |token| token.line);
+    first..tokens.last().map_or(first, |token| token.line + 1)
 }
 
 /// The items that a declaration makes.
@@ -195,7 +201,7 @@ fn items_of(tokens: &[Token<'_>], conditions: &[String]) -> Vec<Item> {
         conditions: conditions.to_vec(),
         names,
         is_code: outline.is_function(),
-        line: tokens.first().map_or(0, |token| token.line),
+        lines: lines_of(tokens),
     };
     let Some(enumerators) = enumerators(tokens) else {
         return vec![item(joined(tokens), names)];
