@@ -113,7 +113,9 @@ impl fmt::Display for ObjectExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Comparison { functions, new_functions, removed_functions, new_data, notes, .. } =
             &self.comparison;
-        if self.comparison.is_empty() {
+        // New functions may be there for other objects.
+        let is_same = new_functions.is_empty() && new_data.is_empty();
+        if is_same && self.comparison.is_empty() {
             return writeln!(f, "Object    {} ({}): nothing differs", self.object, self.part_of);
         }
         writeln!(
@@ -165,6 +167,23 @@ fn cause(cause: &Cause) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_with_new_functions_for_others_is_not_the_same() {
+        let mut object = ObjectExplanation {
+            object: "mm/a.o".into(),
+            part_of: "vmlinux".into(),
+            comparison: Comparison::default(),
+            matched: 3,
+            superseded: Vec::new(),
+            uses: Vec::new(),
+        };
+        assert_eq!(object.to_string(), "Object    mm/a.o (vmlinux): nothing differs\n");
+        object.comparison.new_functions = vec!["helper".into()];
+        let expected =
+            "Object    mm/a.o (vmlinux); 3 functions are those that run\n  new       helper\n";
+        assert_eq!(object.to_string(), expected);
+    }
 
     #[test]
     fn a_change_that_nothing_uses_says_so() {
