@@ -192,13 +192,42 @@ fn spread(root: &Path, mut names: BTreeSet<String>) -> Result<Spread, Error> {
     Ok(Spread { names, events })
 }
 
-/// The macros and inline functions of a header in whose text one of the names stands.
+/// The macros and inline functions of a header in whose text one of the names stands, and the types
+/// that one of the names gives a size.
 fn users(text: &str, names: &BTreeSet<String>) -> BTreeSet<String> {
     let uses = |item: &header::Item| {
-        item.is_code
-            && words(&item.text).any(|word| names.contains(word) && !item.names.contains(word))
+        let of_others: BTreeSet<&str> = names.difference(&item.names).map(String::as_str).collect();
+        if item.is_code {
+            return words(&item.text).any(|word| of_others.contains(word));
+        }
+        sizes(&item.text).into_iter().any(|word| of_others.contains(word))
     };
     header::items(text).into_iter().filter(uses).flat_map(|item| item.names).collect()
+}
+
+/// The words that a type's size may depend on, in the text of its declaration: types of members
+/// that are no pointers, and what is in brackets. None for what is no type.
+fn sizes(text: &str) -> Vec<&str> {
+    let is_type = ["struct ", "union ", "typedef "].iter().any(|word| text.starts_with(word));
+    let words: Vec<&str> = text.split(' ').filter(|_| is_type).collect();
+    let mut brackets = 0_usize;
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| words.get(at));
+        match *word {
+            "[" => brackets += 1,
+            "]" => brackets = brackets.saturating_sub(1),
+            _ if brackets > 0 || before == Some(&":") => found.push(*word),
+            _ => {
+                let begins = ["struct", "union", "enum", "const", "typedef", "{", ";", "}"];
+                let is_type = before.is_some_and(|before| begins.contains(before));
+                if is_type && words.get(at + 1) != Some(&"*") {
+                    found.push(*word);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// The C files that make the code of the events in headers: they need not name one.
@@ -318,6 +347,16 @@ mod tests {
         let text = "#define A(x) \\\n\tb(x)\n#define C 1\nstatic inline int d(void)\n{\n\treturn b();\n}\n";
         let users = users(text, &BTreeSet::from(["b".to_owned()]));
         assert_eq!(users.into_iter().collect::<Vec<_>>(), ["A", "d"]);
+    }
+
+    #[test]
+    fn a_type_changes_with_what_it_contains() {
+        let text = "struct a {\n\tint first;\n\tstruct b b;\n};\nstruct c { struct b *open; };\n\
+                    struct d { b_t const one; };\nstruct e { char name[B + 1]; };\n\
+                    struct f { int bits : B; };\nstruct g { int (*b_t)(struct b *, int B); };\n\
+                    typedef struct b h;\nextern struct b i;\nstruct j { b_t *b_t; };\n";
+        let users = users(text, &BTreeSet::from(["b", "b_t", "B"].map(str::to_owned)));
+        assert_eq!(users.into_iter().collect::<Vec<_>>(), ["a", "d", "e", "f", "h"]);
     }
 
     #[test]
