@@ -11,9 +11,11 @@ use serde::Serialize;
 
 use crate::builder::{Origin, Request, build};
 use crate::cve::{Report, look_up};
+use crate::error::Error;
 use crate::explanation::Explanation;
 use crate::manifest::{self, KnownFix};
 use crate::progress::Progress;
+use crate::refused::Refused;
 
 /// What is to be built.
 #[derive(Args)]
@@ -155,21 +157,36 @@ struct Undecided {
     report: serde_json::Value,
 }
 
-/// An error for a machine: one object.
-fn error_object(error: &anyhow::Error) -> serde_json::Value {
-    let message = format!("{error:#}");
-    match error.downcast_ref::<Undecided>() {
-        Some(Undecided { report }) => serde_json::json!({ "error": message, "cve": report }),
-        None => serde_json::json!({ "error": message }),
+/// What an error answers to a machine: one object.
+#[derive(Default, Serialize)]
+struct Failure<'a> {
+    error: String,
+    /// What the changelog says about a CVE whose files nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cve: Option<&'a serde_json::Value>,
+    /// The objects of which no patch can be made, and the functions that change.
+    #[serde(flatten)]
+    refused: Option<Refused>,
+}
+
+impl<'a> Failure<'a> {
+    fn of(error: &'a anyhow::Error) -> Self {
+        let refused = match error.downcast_ref::<Error>() {
+            Some(Error::RefusedObjects(refused)) => Some(refused.clone()),
+            Some(Error::Refused(refusal)) => Some(refusal.clone().into()),
+            _ => None,
+        };
+        let cve = error.downcast_ref::<Undecided>().map(|undecided| &undecided.report);
+        Self { error: format!("{error:#}"), cve, refused }
     }
 }
 
 /// Prints why there is no patch.
 pub fn print_error(error: &anyhow::Error, json: bool) {
-    if json {
-        println!("{}", error_object(error));
-    } else {
-        eprintln!("error: {error:#}");
+    let object = json.then(|| serde_json::to_string_pretty(&Failure::of(error)).ok()).flatten();
+    match object {
+        Some(object) => println!("{object}"),
+        None => eprintln!("error: {error:#}"),
     }
 }
 
@@ -177,6 +194,7 @@ pub fn print_error(error: &anyhow::Error, json: bool) {
 mod tests {
     use super::*;
     use crate::change::changelog;
+    use lucos_object_diff::{Reason, Refusal};
 
     fn report() -> Report {
         let text = "linux (6.1.2-1) bookworm; urgency=medium\n\n  * New upstream:\n    \
@@ -188,12 +206,33 @@ mod tests {
     #[test]
     fn a_looked_up_cve_and_the_error_are_one_object() {
         let report = serde_json::to_value(report()).unwrap();
-        let object = error_object(&Undecided { report }.into());
+        let error = Undecided { report }.into();
+        let object = serde_json::to_value(Failure::of(&error)).unwrap();
         assert!(object["error"].as_str().unwrap().contains("--file"), "{object}");
         assert_eq!(object["cve"]["to"], "6.1.2-1");
         assert_eq!(object["cve"]["entry"]["version"], "6.1.2-1");
-        let other = error_object(&anyhow::anyhow!("x"));
-        assert_eq!(other, serde_json::json!({ "error": "x" }));
+        let other = anyhow::anyhow!("x");
+        let object = serde_json::to_value(Failure::of(&other)).unwrap();
+        assert_eq!(object, serde_json::json!({ "error": "x" }));
+    }
+
+    #[test]
+    fn a_refusal_is_a_text_and_its_parts() {
+        let refusal = || {
+            let reasons = vec![Reason::InitFunction("start".into())];
+            Refusal { object: "mm/a.o".into(), reasons }
+        };
+        let expected = serde_json::json!([
+            { "object": "mm/a.o", "reasons": [{ "init_function": "start" }] }
+        ]);
+        for error in [Error::Refused(refusal()), Error::RefusedObjects(refusal().into())] {
+            let error = anyhow::Error::from(error);
+            let object = serde_json::to_value(Failure::of(&error)).unwrap();
+            assert_eq!(object["error"], error.to_string());
+            assert!(error.to_string().starts_with("mm/a.o: start runs during boot only"));
+            assert_eq!(object["refused"], expected);
+            assert_eq!(object["changed"], serde_json::json!([]));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::module_names::ModuleNames;
 use crate::patch_module::{self, PatchModule, Redirector, Replaced};
 use crate::progress::Progress;
 use crate::references::{Exports, Resolver, Used};
+use crate::refused::Refused;
 use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
 use crate::touched::Touched;
 use crate::work_tree::WorkTree;
@@ -277,17 +278,18 @@ fn compare_all<'a>(
     edited: &'a [String],
 ) -> Result<Vec<Compared<'a>>, Error> {
     let mut all = Vec::new();
+    let mut refused = Refused::default();
     for pair in pairs {
-        let compared = compare_pair(pair, kernel, version, edited)?;
-        if !compared.comparison.refusals.is_empty() {
-            return Err(Error::Refused(lucos_object_diff::Refusal {
-                object: pair.original.path.clone(),
-                reasons: compared.comparison.refusals,
-            }));
+        match compare_pair(pair, kernel, version, edited) {
+            Ok(compared) => {
+                refused.add(&pair.original.path, &compared.comparison);
+                all.push(compared);
+            }
+            Err(Error::Refused(refusal)) => refused.objects.push(refusal),
+            Err(error) => return Err(error),
         }
-        all.push(compared);
     }
-    Ok(all)
+    if refused.objects.is_empty() { Ok(all) } else { Err(Error::RefusedObjects(refused)) }
 }
 
 /// What differs in a pair, whatever can be done about it.

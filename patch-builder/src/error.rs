@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use lucos_debian_archive::{archive, kernel};
 use lucos_object_diff::Refusal;
 
+use crate::refused::Refused;
 use crate::{change, image, patch_module, run_pre};
 
 /// Why a patch was not built.
@@ -118,9 +119,12 @@ pub enum Error {
         /// The symbol.
         symbol: String,
     },
-    /// The differ refuses.
+    /// The differ refuses an object.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The differ refuses objects of a change.
+    #[error("{0}")]
+    RefusedObjects(Refused),
     /// What was compiled is not what runs.
     #[error(transparent)]
     RunPre(#[from] run_pre::Error),

@@ -26,9 +26,11 @@ pub mod patch_module;
 mod preparation;
 pub mod progress;
 pub mod references;
+mod refused;
 pub mod run_pre;
 pub mod survey;
 pub mod touched;
 mod work_tree;
 
 pub use error::Error;
+pub use refused::{Changed, Refused};
