@@ -26,6 +26,7 @@ mod update_faults;
 mod window;
 
 use libtest_mimic::{Arguments, Trial};
+use lucos_tests::Run;
 
 fn main() {
     // The library takes one filter, ordinary tests and `cargo xtask test` take several. So the
@@ -66,5 +67,10 @@ fn main() {
     .flatten()
     .filter(is_wanted)
     .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    match Run::restarted() {
+        0 => {}
+        count => eprintln!("machines started once more after a fault of the emulator: {count}"),
+    }
+    conclusion.exit();
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ const EMULATOR_PANICS: [&str; 2] = ["int3: 0000 [#", "IO-APIC + timer doesn't wo
 /// address space, where Linux has nothing. That is the emulator's too (docs/testing.md).
 const MIXED_UP: (&str, &str) = (": no page tables: rip 0xffff80", "QEMU has mixed up two states");
 
-/// How often a machine is started at most, when the emulator is at fault.
-const ATTEMPTS: usize = 3;
+/// How many machines were started once more.
+static RESTARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
@@ -118,19 +119,33 @@ impl Run {
 
     /// Runs a shell command in the guest.
     ///
+    /// A machine that shows a fault of the emulator is started once more. What comes twice is taken
+    /// for a fault of ours.
+    ///
     /// # Errors
     /// When the run does not start, or does not even end by its own time limit.
     pub fn exec(self, command: &str) -> Result<Finished, Failed> {
-        for _ in 1..ATTEMPTS {
+        let mut faults = Vec::new();
+        loop {
             let finished = self.start(command)?;
             let Some(fault) = self.emulators_fault(&finished) else {
                 return Ok(finished);
             };
+            if faults.contains(&fault) {
+                let twice = format!("{fault}, for the second time");
+                return Err(finished.explain(&twice.into()));
+            }
+            faults.push(fault);
+            RESTARTED.fetch_add(1, Ordering::Relaxed);
             let reason =
                 finished.explain(&format!("{fault}; the machine is started once more").into());
             eprintln!("{}", reason.message().unwrap_or_default());
         }
-        self.start(command)
+    }
+
+    /// How many machines were started once more, of all runs so far.
+    pub fn restarted() -> usize {
+        RESTARTED.load(Ordering::Relaxed)
     }
 
     /// Runs a shell command in the guest and looks at what came of it.
