@@ -68,7 +68,7 @@ impl BuildArgs {
         manifests: &[PathBuf],
         manager_symbols: impl FnOnce(&Version) -> Result<Option<PathBuf>>,
     ) -> Result<()> {
-        let mut progress = Progress::new(self.json);
+        let mut progress = Progress::new(false);
         let consent = Consent::new(self.yes);
         let known = self.known_fix(manifests)?;
         let found = match &self.cve {
@@ -76,8 +76,7 @@ impl BuildArgs {
             Some(cve) => {
                 let version = known.as_ref().and_then(|known| known.version.as_deref());
                 let version = self.from_debian.as_deref().or(version);
-                let (kernel, is_settled) = (&self.guest_version, known.is_some());
-                Some(look_up(archive, kernel, cve, version, is_settled, consent, &mut progress)?)
+                Some(look_up(archive, &self.guest_version, cve, version, consent, &mut progress)?)
             }
         };
         if let Some(report) = &found
@@ -94,7 +93,7 @@ impl BuildArgs {
             output: self.output.clone(),
             livepatch: self.livepatch.clone(),
             description: match (&self.description, &found) {
-                (None, Some(report)) => Some(report.entry.text.clone()),
+                (None, Some(report)) => report.entries.first().map(|entry| entry.text.clone()),
                 (description, _) => description.clone(),
             },
             manager_symbols: manager_symbols(&self.guest_version)?,
@@ -193,14 +192,25 @@ pub fn print_error(error: &anyhow::Error, json: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::changelog;
+    use crate::change::changelog::{self, Candidate};
     use lucos_object_diff::{Reason, Refusal};
 
     fn report() -> Report {
-        let text = "linux (6.1.2-1) bookworm; urgency=medium\n\n  * New upstream:\n    \
-                    - mm: fix it (CVE-2026-1)\n\n -- X <x@y>  Mon, 1 Jan 2026\n";
-        let entry = changelog::find(text, "CVE-2026-1").remove(0);
-        Report { from: "6.1.1-1".into(), to: "6.1.2-1".into(), entry, candidates: Vec::new() }
+        let text = "linux (6.1.3-1) bookworm; urgency=medium\n\n  * New upstream:\n    \
+                    - mm: fix it (CVE-2026-1)\n\n -- X <x@y>  Mon, 2 Jan 2026\n\n\
+                    linux (6.1.2-1) bookworm; urgency=medium\n\n  * mm: begin (CVE-2026-1)\n\n";
+        let candidate = Candidate {
+            file: "mm/x.c".into(),
+            functions: vec!["f".into()],
+            words: vec!["mm".into()],
+            likelihood: 0.75,
+        };
+        Report {
+            from: "6.1.1-1".into(),
+            to: "6.1.3-1".into(),
+            entries: changelog::find(text, "CVE-2026-1"),
+            candidates: vec![candidate],
+        }
     }
 
     #[test]
@@ -209,8 +219,9 @@ mod tests {
         let error = Undecided { report }.into();
         let object = serde_json::to_value(Failure::of(&error)).unwrap();
         assert!(object["error"].as_str().unwrap().contains("--file"), "{object}");
-        assert_eq!(object["cve"]["to"], "6.1.2-1");
-        assert_eq!(object["cve"]["entry"]["version"], "6.1.2-1");
+        assert_eq!(object["cve"]["to"], "6.1.3-1");
+        assert_eq!(object["cve"]["entries"][0]["version"], "6.1.3-1");
+        assert_eq!(object["cve"]["entries"][1]["text"], "mm: begin (CVE-2026-1)");
         let other = anyhow::anyhow!("x");
         let object = serde_json::to_value(Failure::of(&other)).unwrap();
         assert_eq!(object, serde_json::json!({ "error": "x" }));
@@ -236,6 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn a_report_has_all_entries_and_how_sure_each_file_is() {
+        let mut report = report();
+        let expected = "mm: fix it (CVE-2026-1) in 6.1.3-1\nmm: begin (CVE-2026-1) in 6.1.2-1\n\
+                        Files that differ between 6.1.1-1 and 6.1.3-1 and fit:\n   \
+                        75 %  mm/x.c: f (mm)\n";
+        assert_eq!(report.to_string(), expected);
+        report.candidates.clear();
+        assert!(
+            report.to_string().ends_with("No file that differs between 6.1.1-1 and 6.1.3-1 fits\n")
+        );
+    }
+
+    #[test]
     fn a_settled_cve_is_in_the_answer() {
         let explanation = Explanation {
             kernel: "6.1.0-1".into(),
@@ -252,7 +276,9 @@ mod tests {
         let answer = Answer { cve: Some(&report), explanation: &explanation };
         let object = serde_json::to_value(answer).unwrap();
         assert_eq!(object["module"], "patch.ko");
-        assert!(object["cve"]["entry"]["text"].as_str().unwrap().contains("fix it"), "{object}");
+        assert_eq!(object["cve"]["entries"][0]["text"], "mm: fix it (CVE-2026-1)");
+        assert_eq!(object["cve"]["candidates"][0]["file"], "mm/x.c");
+        assert_eq!(object["cve"]["candidates"][0]["likelihood"], 0.75);
         let answer = Answer { cve: None, explanation: &explanation };
         assert!(serde_json::to_value(answer).unwrap().get("cve").is_none());
     }

@@ -118,10 +118,7 @@ pub fn build(
             .with_new_globals(compared, &new)
     })?;
     progress.stage("Module", || {
-        let text = match &request.description {
-            Some(text) => format!("{text} ({origin})"),
-            None => origin.clone(),
-        };
+        let text = patch_module::described(request.description.as_deref(), &origin);
         let write = |redirector, output: &Path| {
             let module = PatchModule {
                 redirector,

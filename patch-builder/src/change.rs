@@ -64,11 +64,17 @@ pub enum Error {
     /// A diff has no change in it.
     #[error("there is no change in the diff")]
     Empty,
-    /// A file of the diff is not in the kernel's source.
-    #[error("the diff changes {0}, which this kernel's source does not have")]
+    /// A changed file is not in the source.
+    #[error(
+        "the kernel's source has no {0}; give the path from its top (in a diff behind one folder, \
+         such as a/), or leave the file out"
+    )]
     NoFile(String),
     /// A hunk's lines are not in the file.
-    #[error("the hunk at line {line} of {path} does not fit this kernel's source")]
+    #[error(
+        "the hunk at line {line} of {path} does not fit this kernel's source; make the diff anew \
+         against the source of exactly this version"
+    )]
     DoesNotFit {
         /// The file.
         path: String,
@@ -79,7 +85,7 @@ pub enum Error {
     #[error("{0} is no path inside the kernel's source")]
     Path(String),
     /// Two source packages have the same text.
-    #[error("{path} is the same in {from} and {to}")]
+    #[error("{path} is the same in {from} and {to}; name a file, or a version, that differs")]
     Same {
         /// The file.
         path: String,

@@ -19,14 +19,14 @@ pub struct Report {
     pub from: String,
     /// The version whose difference to the former was searched.
     pub to: String,
-    /// The entry of the changelog.
-    pub entry: Entry,
-    /// Files that fit, best first; none when it is known which they are.
+    /// The entries of the changelog that name it, newest first; at least one.
+    pub entries: Vec<Entry>,
+    /// Files that fit, best first.
     pub candidates: Vec<Candidate>,
 }
 
 /// Looks a CVE up in a version of the source package, by default the newest, and searches for the
-/// files of its fix, unless they are known.
+/// files of its fix.
 ///
 /// # Errors
 /// When there is no such version or no such entry, or the sources cannot be read.
@@ -35,7 +35,6 @@ pub fn look_up(
     kernel: &Version,
     cve: &str,
     version: Option<&str>,
-    are_files_known: bool,
     consent: Consent,
     progress: &mut Progress,
 ) -> Result<Report, Error> {
@@ -46,21 +45,18 @@ pub fn look_up(
         None => newest(archive, &package)?,
     };
     let text = progress.stage("Changelog", || kernel_tree::changelog(archive, &to))?;
-    let entry = changelog::find(&text, cve)
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::UnknownCve { cve: cve.to_owned(), package, version: to.clone() })?;
-    let from = tree.version.clone();
-    if are_files_known {
-        return Ok(Report { from, to, entry, candidates: Vec::new() });
+    let entries = changelog::find(&text, cve);
+    if entries.is_empty() {
+        return Err(Error::UnknownCve { cve: cve.to_owned(), package, version: to });
     }
+    let from = tree.version.clone();
     let newer = kernel_tree::newer_source(archive, &to, progress)?;
     let pristine = tree.pristine();
     let candidates = progress.stage("Searching the differences", || {
         let files = changelog::changed_files(&pristine, &newer)?;
-        changelog::candidates(&entry, &pristine, &newer, &files)
+        changelog::candidates(&entries, &pristine, &newer, &files)
     })?;
-    Ok(Report { from, to, entry, candidates })
+    Ok(Report { from, to, entries, candidates })
 }
 
 fn newest(archive: &Archive, package: &str) -> Result<String, Error> {
@@ -72,9 +68,12 @@ fn newest(archive: &Archive, package: &str) -> Result<String, Error> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} in {}", self.entry.text, self.entry.version)?;
+        for entry in &self.entries {
+            writeln!(f, "{} in {}", entry.text, entry.version)?;
+        }
         if self.candidates.is_empty() {
-            return Ok(());
+            let Self { from, to, .. } = self;
+            return writeln!(f, "No file that differs between {from} and {to} fits");
         }
         writeln!(f, "Files that differ between {} and {} and fit:", self.from, self.to)?;
         for candidate in &self.candidates {

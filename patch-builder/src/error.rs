@@ -48,7 +48,7 @@ pub enum Error {
         message: String,
     },
     /// The source does not compile.
-    #[error("{object} does not compile {with}:\n{message}")]
+    #[error("{object} does not compile {with}; {}:\n{message}", advice(with))]
     Compile {
         /// The object.
         object: String,
@@ -85,7 +85,7 @@ pub enum Error {
         message: String,
     },
     /// A file changes that this kernel does not compile.
-    #[error("{file} changes, but this kernel's configuration does not compile it")]
+    #[error("{file} changes, but this kernel's configuration does not compile it; leave it out")]
     NotCompiled {
         /// The file.
         file: String,
@@ -110,7 +110,10 @@ pub enum Error {
         symbol: String,
     },
     /// Two objects get a global symbol of one name.
-    #[error("{object} and {other} both get a global {symbol}")]
+    #[error(
+        "{object} and {other} both get a global {symbol}; give one of them another name, or make it \
+         static"
+    )]
     TwoGlobals {
         /// The first object.
         object: String,
@@ -131,6 +134,15 @@ pub enum Error {
     /// The module cannot be made.
     #[error(transparent)]
     Module(#[from] patch_module::Error),
+}
+
+/// What the author of a change can do about an object that does not compile.
+fn advice(with: &str) -> &'static str {
+    if with.starts_with("with ") {
+        "fit the change to this kernel's source, with the declarations and macros that it needs"
+    } else {
+        "the change is not the cause, look for what this machine lacks"
+    }
 }
 
 /// Adds a path to what the system says.

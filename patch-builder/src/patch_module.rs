@@ -29,6 +29,8 @@ const FUNCTIONS: usize = 64;
 const NAME: usize = 63;
 /// Most bytes of a description, its terminator left out.
 const DESCRIPTION: usize = 127;
+/// Stands for what is left out.
+const ELLIPSIS: &str = "...";
 
 /// Why no module can be made.
 #[derive(Debug, thiserror::Error)]
@@ -330,13 +332,47 @@ fn check_name(name: &str) -> Result<(), Error> {
 
 /// A text that can stand in a C string and in the record.
 pub(crate) fn description(text: &str) -> String {
+    shortened(&plain(text), DESCRIPTION)
+}
+
+/// What a patch does and where it comes from, as a patch's description. What it does gives way to
+/// where it comes from.
+#[must_use]
+pub fn described(what: Option<&str>, origin: &str) -> String {
+    let (what, origin) = (plain(what.unwrap_or_default()), plain(origin));
+    let room = DESCRIPTION.saturating_sub(origin.len() + " ()".len());
+    if what.is_empty() || room <= ELLIPSIS.len() {
+        return shortened_inside(&origin, DESCRIPTION);
+    }
+    format!("{} ({origin})", shortened(&what, room))
+}
+
+/// In ASCII, without what means something in a C string.
+fn plain(text: &str) -> String {
     let plain = |c: char| match c {
         '"' => '\'',
         '\\' => '/',
         ' '..='~' => c,
         _ => '?',
     };
-    text.chars().map(plain).take(DESCRIPTION).collect()
+    text.chars().map(plain).collect()
+}
+
+/// The start of an ASCII text, in so many bytes.
+fn shortened(text: &str, most: usize) -> String {
+    match text.get(..most.saturating_sub(ELLIPSIS.len())) {
+        Some(start) if text.len() > most => format!("{}{ELLIPSIS}", start.trim_end()),
+        _ => text.to_owned(),
+    }
+}
+
+/// The start and the end of an ASCII text, in so many bytes.
+fn shortened_inside(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let half = text.get(text.len() - most / 2..).unwrap_or_default();
+    format!("{}{half}", shortened(text, most - half.len()))
 }
 
 /// The name that a patch gets from the file it is written to.
@@ -358,6 +394,34 @@ mod tests {
         }
         assert_eq!(description("a \"b\" \\ \n\u{e9}"), "a 'b' / ??");
         assert_eq!(description(&"x".repeat(500)).len(), DESCRIPTION);
+    }
+
+    #[test]
+    fn a_long_description_keeps_where_the_patch_comes_from() {
+        let origin = "move_vma of Debian 6.1.192-2";
+        assert_eq!(described(None, origin), origin);
+        assert_eq!(described(Some("fixes it"), origin), format!("fixes it ({origin})"));
+        let long = "word ".repeat(40);
+        let text = described(Some(&long), origin);
+        assert!(text.ends_with(&format!("... ({origin})")), "{text}");
+        assert!((DESCRIPTION - 1..=DESCRIPTION).contains(&text.len()), "{text}");
+        assert_eq!(description(&text), text);
+        let exact = "x".repeat(DESCRIPTION - origin.len() - 3);
+        assert_eq!(described(Some(&exact), origin), format!("{exact} ({origin})"));
+        let more = described(Some(&(exact.clone() + "x")), origin);
+        assert_eq!(more, format!("{}... ({origin})", &exact[3..]));
+    }
+
+    #[test]
+    fn a_long_origin_is_shortened_inside() {
+        let origin = format!("{}last_function of Debian 6.1.192-2", "function, ".repeat(20));
+        let text = described(Some("fixes it"), &origin);
+        assert!(text.starts_with("function, function, "), "{text}");
+        assert!(text.contains("..."), "{text}");
+        assert!(text.ends_with("last_function of Debian 6.1.192-2"), "{text}");
+        assert!((DESCRIPTION - 1..=DESCRIPTION).contains(&text.len()), "{text}");
+        let just = "x".repeat(DESCRIPTION);
+        assert_eq!(described(Some("fixes it"), &just), just);
     }
 
     #[test]

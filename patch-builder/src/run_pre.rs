@@ -48,8 +48,11 @@ pub enum Error {
         /// The one that runs.
         running: String,
     },
-    /// The kernel has no such function.
-    #[error("{object}: the kernel that runs has no function {function}")]
+    /// The kernel has no such function or variable.
+    #[error(
+        "{object}: the kernel that runs has no function or variable {function}; use another one, or \
+         leave out what needs it"
+    )]
     Absent {
         /// The object.
         object: String,
@@ -58,7 +61,8 @@ pub enum Error {
     },
     /// Several symbols have the name.
     #[error(
-        "{object}: {name} is ambiguous: the kernel has {count} of that name, and nothing tells which one is meant"
+        "{object}: {name} is ambiguous: the kernel has {count} of that name, and nothing tells which \
+         one is meant; leave out what needs it, or call a copy of it under another name"
     )]
     Ambiguous {
         /// The object.
@@ -71,7 +75,8 @@ pub enum Error {
     /// Symbols of one name are in memory of different kinds.
     #[error(
         "{object}: {name} cannot be told from the others of that name: {module} has them in \
-         different kinds of memory, and their order is known only when it is loaded"
+         different kinds of memory, and their order is known only when it is loaded; leave out what \
+         needs it, or call a copy of it under another name"
     )]
     Unordered {
         /// The object.
@@ -83,7 +88,8 @@ pub enum Error {
     },
     /// A symbol is where it should not be.
     #[error(
-        "{object}: {name} is at {address:#x} in the code that runs, where the kernel's table has no such symbol"
+        "{object}: {name} is at {address:#x} in the code that runs, where the kernel's table has no \
+         such symbol; leave out what needs it"
     )]
     NotASymbol {
         /// The object.

@@ -60,13 +60,19 @@ pub enum Reason {
         why: String,
     },
     /// Code outside any function differs.
-    #[error("code in {section} that belongs to no C function changes: assembly is not patched")]
+    #[error(
+        "code in {section} that belongs to no C function changes: assembly is not patched; leave it \
+         out, or replace the C functions that call it"
+    )]
     Assembly {
         /// The section.
         section: String,
     },
     /// A table of the kernel differs.
-    #[error("{section} changes: {what}; the kernel has read it already, and only code is patched")]
+    #[error(
+        "{section} changes: {what}; the kernel has read it already, and only code is patched: leave \
+         out what makes this entry"
+    )]
     Table {
         /// The section.
         section: String,
@@ -74,7 +80,10 @@ pub enum Reason {
         what: String,
     },
     /// The same name stands for several things, and nothing tells which one is meant.
-    #[error("{name} is there {before} times, after the change {after} times: which is which?")]
+    #[error(
+        "{name} is there {before} times, after the change {after} times, and nothing tells which is \
+         which; give what is new another name, or leave out what uses it"
+    )]
     Ambiguous {
         /// Name without what compilers number.
         name: String,

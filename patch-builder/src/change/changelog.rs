@@ -105,17 +105,18 @@ fn is_foreign(path: &Path) -> bool {
     }
 }
 
-/// The files that fit an entry's subject best, best first.
+/// The files that fit the subjects of entries best, best first.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn candidates(
-    entry: &Entry,
+    entries: &[Entry],
     from: &Path,
     to: &Path,
     files: &[String],
 ) -> Result<Vec<Candidate>, Error> {
-    let subject = subject_words(&entry.text);
+    let subject: BTreeSet<String> =
+        entries.iter().flat_map(|entry| subject_words(&entry.text)).collect();
     let mut found: Vec<(String, BTreeSet<String>, Vec<String>)> = Vec::new();
     for file in files {
         let (before, after) = (read(&from.join(file))?, read(&to.join(file))?);
@@ -257,8 +258,8 @@ mod tests {
         }
         let files = changed_files(&from, &to).unwrap();
         assert_eq!(files, ["mm/mmap.c", "net/sched/api.c"]);
-        let entry = find(CHANGELOG, "CVE-2026-90058").remove(0);
-        let found = candidates(&entry, &from, &to, &files).unwrap();
+        let entries = find(CHANGELOG, "CVE-2026-90058");
+        let found = candidates(&entries, &from, &to, &files).unwrap();
         assert_eq!(found[0].file, "net/sched/api.c");
         assert_eq!(found[0].functions, ["f"]);
         assert!(found[0].likelihood > 0.5);
