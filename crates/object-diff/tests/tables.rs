@@ -183,6 +183,10 @@ fn tables_of_places_are_cut_by_function() {
             \".pushsection .static_call_sites,\\\"aw\\\"\\n.long 1b - .\\n.long key - .\\n.popsection\\n\" \
             \".pushsection .parainstructions,\\\"a\\\"\\n.quad 1b\\n.byte 3,5\\n.balign 8\\n.popsection\\n\" \
             \".pushsection .discard.reachable\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection .retpoline_sites,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection .call_sites,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection .ibt_endbr_seal,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
+            \".pushsection __patchable_function_entries,\\\"aw\\\"\\n.quad 1b\\n.popsection\\n\" \
             \".pushsection .smp_locks,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
             \".pushsection .orc_unwind_ip,\\\"a\\\"\\n.long 1b - .\\n.popsection\\n\" \
             \".pushsection .orc_unwind,\\\"a\\\"\\n.word SITE,0,0\\n.popsection\\n\")
@@ -200,11 +204,17 @@ fn tables_of_places_are_cut_by_function() {
     assert_eq!(length(".static_call_sites"), Some(8));
     assert_eq!(length(".parainstructions"), Some(16));
     assert_eq!(length(".discard.reachable"), Some(4));
+    assert_eq!(length(".retpoline_sites"), Some(4));
+    assert_eq!(length(".call_sites"), Some(4));
+    assert_eq!(length(".ibt_endbr_seal"), None, "modules keep their marks");
+    assert_eq!(length("__patchable_function_entries"), None, "made anew for a module");
     assert_eq!(length(".smp_locks"), None, "an optimisation for one processor");
     assert_eq!(length(".orc_unwind_ip"), Some(4));
     assert_eq!(section(&elf, ".orc_unwind").unwrap(), [17, 0, 0, 0, 0, 0]);
     let places = [
         (".return_sites", "lucos_new_user"),
+        (".retpoline_sites", "lucos_new_user"),
+        (".call_sites", "lucos_new_user"),
         ("__mcount_loc", "lucos_new_user"),
         (".orc_unwind_ip", "lucos_new_user"),
         // The object checker wants its notes to name places by sections.

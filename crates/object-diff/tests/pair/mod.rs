@@ -35,6 +35,7 @@ pub struct Pair {
     pub original: Vec<u8>,
     pub patched: Vec<u8>,
     pub ibt: bool,
+    pub sizes: SpecialSizes,
     pub edited: Vec<String>,
 }
 
@@ -48,14 +49,15 @@ impl Pair {
     pub fn with_flags(before: &str, after: &str, flags: &[&str]) -> Self {
         let original = compile(before, flags);
         let patched = compile(after, flags);
-        Self { original, patched, ibt: false, edited: Vec::new() }
+        let sizes = SpecialSizes::LINUX_6_1;
+        Self { original, patched, ibt: false, sizes, edited: Vec::new() }
     }
 
     fn input(&self) -> Input<'_> {
         Input {
             original: &self.original,
             patched: &self.patched,
-            sizes: SpecialSizes::LINUX_6_1,
+            sizes: self.sizes,
             ibt: self.ibt,
             module: false,
             name: "test.o",
