@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod module_image;
 pub mod module_names;
 pub mod patch_module;
+pub mod pinned;
 mod preparation;
 pub mod progress;
 pub mod references;

@@ -11,8 +11,9 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::{Fix, Manifest, Sign};
+use lucos_patch_builder::pinned;
 use lucos_tests::fixes::{OwnChange, OwnChanges};
-use lucos_tests::patch::{Patch, available};
+use lucos_tests::patch::{self, Patch};
 use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
 
 /// Name and text of each.
@@ -99,7 +100,7 @@ impl Set {
     /// cannot be built is missing in it, and its own test says why.
     fn machine(&self) -> Result<Run, Failed> {
         let folder = tempfile::tempdir()?;
-        let fixes = Manifest { running: available(&self.fixes.running)?, ..self.fixes.clone() };
+        let fixes = pinned::available(&patch::archive()?, &self.fixes, patch::tell)?;
         let mut run = add(
             Run::lucos()
                 .argument("--guest-version")

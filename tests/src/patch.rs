@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::builder::cache_folder;
-use lucos_patch_builder::kernel_tree::{self, KernelTree};
+use lucos_patch_builder::kernel_tree::KernelTree;
 use lucos_patch_builder::manifest::{Fix, Manifest, Revision};
 use lucos_patch_builder::progress::Progress;
 use serde_json::Value;
@@ -20,9 +20,6 @@ use crate::fixes::OwnChange;
 
 /// A build at the latest ends after this; the first one of a kernel downloads and unpacks sources.
 const LIMIT: Duration = Duration::from_secs(1800);
-
-/// The kernels for virtual machines.
-const FLAVOUR: &str = "-cloud-amd64";
 
 /// A patch that was built.
 #[derive(Clone, Debug)]
@@ -119,37 +116,9 @@ pub fn archive() -> Result<Archive, Failed> {
     Ok(Archive::new(cache_folder().ok_or("neither XDG_CACHE_HOME nor HOME names a folder")?))
 }
 
-/// The kernel that a manifest pins, or the oldest one of its series that the archive can still
-/// build for; which one it is, standard error says.
-///
-/// # Errors
-/// When the archive cannot be asked or has none at all.
-pub fn available(pinned: &Revision) -> Result<Revision, Failed> {
-    let archive = archive()?;
-    let package = kernel_tree::source_package(&pinned.source);
-    let image = |kernel: &str| format!("linux-image-{kernel}{FLAVOUR}");
-    match archive.file_of_version(&package, &pinned.source) {
-        Ok(_) if archive.has(&image(&pinned.kernel))? => return Ok(pinned.clone()),
-        Ok(_) | Err(archive::Error::VersionGone { .. }) => {}
-        Err(error) => return Err(error.to_string().into()),
-    }
-    let sources = archive.versions(&package)?;
-    let series = package.trim_start_matches("linux-source-");
-    let mut found: Option<(usize, Revision)> = None;
-    for name in archive.names(&format!("linux-image-{series}."))? {
-        let kernel = name.strip_prefix("linux-image-").and_then(|name| name.strip_suffix(FLAVOUR));
-        let (Some(kernel), Some(package)) = (kernel, archive.candidate(&name)?) else {
-            continue;
-        };
-        // The versions are in order, the newest first.
-        let age = sources.iter().position(|source| source.version == package.version);
-        if let Some(age) = age.filter(|age| found.as_ref().is_none_or(|(best, _)| age > best)) {
-            found = Some((age, Revision { kernel: kernel.to_owned(), source: package.version }));
-        }
-    }
-    let (_, oldest) = found.ok_or_else(|| format!("the archive has no kernel {series}"))?;
-    eprintln!("The archive has no {} any more; this test uses {}", pinned.kernel, oldest.kernel);
-    Ok(oldest)
+/// Tells that the archive has something else than a test asks for.
+pub fn tell(what: &str) {
+    eprintln!("Note: {what}");
 }
 
 /// The unpacked source of a kernel, as the builder keeps it.

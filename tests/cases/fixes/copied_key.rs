@@ -3,8 +3,9 @@
 
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::Revision;
+use lucos_patch_builder::pinned;
 use lucos_tests::fixes::OwnChange;
-use lucos_tests::patch::{Patch, available};
+use lucos_tests::patch::{self, Patch};
 use lucos_tests::{Report, Run, equal, guest_program};
 
 use super::add;
@@ -49,7 +50,7 @@ pub fn trials(series: &str, running: &Revision, changes: &[OwnChange]) -> Vec<Tr
 /// The bytes of key, copy, old and new function in a machine that begins with the key in a state.
 fn look(running: &Revision, change: &OwnChange, word: &str) -> Result<Report, Failed> {
     let folder = tempfile::tempdir()?;
-    let running = available(running)?;
+    let running = pinned::running(&patch::archive()?, running, patch::tell)?;
     let patch = Patch::of_change(&running, change, folder.path())?;
     let run = Run::lucos()
         .argument("--guest-version")
