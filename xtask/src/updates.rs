@@ -13,6 +13,7 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::builder::{self, Request};
 use lucos_patch_builder::manifest::Manifest;
+use lucos_patch_builder::pinned;
 use lucos_patch_builder::progress::Progress;
 use serde_json::json;
 
@@ -20,15 +21,16 @@ use crate::bench::{self, LIMIT};
 use crate::patch;
 use crate::workspace::Workspace;
 
-/// The page that has the table, and the picture beside it.
+/// The page that has the table, and the figures and the picture beside it.
 const PAGE: &str = "docs/updates.md";
+const FIGURES: &str = "docs/updates.json";
 const PICTURE: &str = "docs/updates.svg";
 
 /// What is made of the figures.
 pub struct Wanted<'a> {
     /// Write them to this file.
     pub json: Option<&'a Path>,
-    /// Renew the page in the documentation and its picture.
+    /// Renew the page in the documentation, its figures and its picture.
     pub record: bool,
 }
 
@@ -39,10 +41,12 @@ pub struct Wanted<'a> {
 /// When a change was not in force when it should have been.
 pub fn run(workspace: &Workspace, wanted: &Wanted<'_>, consent: Consent) -> Result<ExitCode> {
     let (manifest, all) = updates::changes().map_err(anyhow::Error::msg)?;
+    let archive = Archive::new(&workspace.cache);
+    let manifest = pinned::available(&archive, &manifest, |what| eprintln!("note: {what}"))?;
     let work = workspace.target.join("lucos");
     fs::create_dir_all(&work)?;
     let folder = tempfile::Builder::new().prefix("updates-").tempdir_in(&work)?;
-    let builder = Builder::new(workspace, &manifest, folder.path(), consent)?;
+    let builder = Builder::new(workspace, archive, &manifest, folder.path(), consent)?;
     let (mut changes, mut modules) = (Vec::new(), Vec::new());
     let mut code = ExitCode::SUCCESS;
     for change in all {
@@ -66,26 +70,30 @@ pub fn run(workspace: &Workspace, wanted: &Wanted<'_>, consent: Consent) -> Resu
         format!("{}, QEMU {}, 1 processor", output.text("kernel")?, bench::qemu_version()?);
     let table = updates::table(&rows);
     println!("{machine}\n\n{table}");
+    let figures = serde_json::to_string_pretty(&json!({ "machine": machine, "rows": rows }))?;
     if let Some(file) = wanted.json {
-        let text = serde_json::to_string_pretty(&json!({ "machine": machine, "rows": rows }))?;
-        fs::write(file, text).with_context(|| file.display().to_string())?;
+        write(file, &figures)?;
     }
     if wanted.record {
         record(workspace, &machine, &table, &rows)?;
+        write(&workspace.root.join(FIGURES), &format!("{figures}\n"))?;
     }
     Ok(code)
 }
 
-/// Renews the documentation.
+/// Renews the page and its picture.
 fn record(workspace: &Workspace, machine: &str, table: &str, rows: &[Measured]) -> Result<()> {
     let page = workspace.root.join(PAGE);
     let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
     let measured = format!("\n{machine}:\n\n{table}");
     let text = updates::replace(&text, &measured)
         .with_context(|| format!("{} does not have the marks once", page.display()))?;
-    let picture = workspace.root.join(PICTURE);
-    fs::write(&picture, updates::picture(rows)?).with_context(|| picture.display().to_string())?;
-    fs::write(&page, text).with_context(|| page.display().to_string())
+    write(&workspace.root.join(PICTURE), &updates::picture(rows)?)?;
+    write(&page, &text)
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).with_context(|| file.display().to_string())
 }
 
 /// Builds patches that are made of fixes, each for both.
@@ -101,12 +109,12 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(
         workspace: &Workspace,
+        archive: Archive,
         manifest: &'a Manifest,
         folder: &'a Path,
         consent: Consent,
     ) -> Result<Self> {
         let kernel: Version = manifest.running.kernel.parse().map_err(anyhow::Error::msg)?;
-        let archive = Archive::new(&workspace.cache);
         let manager_symbols = patch::manager_symbols(workspace, &archive, &kernel, consent)?;
         Ok(Self { archive, manifest, kernel, manager_symbols, folder, consent })
     }
