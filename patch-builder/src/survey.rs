@@ -77,13 +77,12 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Some of the verdicts with a module, chosen by the seed.
+    /// The verdicts with a module, in the order in which the seed draws them.
     #[must_use]
-    pub fn sample(&self, count: usize) -> Vec<&Verdict> {
+    pub fn drawn(&self) -> Vec<&Verdict> {
         let mut built: Vec<&Verdict> =
             self.verdicts.iter().filter(|verdict| verdict.module.is_some()).collect();
         built.sort_by_key(|verdict| order::place(self.seed, "load", &verdict.file));
-        built.truncate(count);
         built
     }
 }

@@ -32,8 +32,9 @@ pub struct SurveyArgs {
     /// Chooses the files, and the patches that are loaded.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Apply so many of the patches in a guest and roll them back.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Apply so many of the patches in a guest and roll them back; those that this machine cannot
+    /// load do not count.
+    #[arg(long, value_name = "N", default_value_t = 50)]
     load: usize,
     /// Write what was found as JSON.
     #[arg(long, value_name = "FILE")]

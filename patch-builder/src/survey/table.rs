@@ -128,11 +128,11 @@ fn tried(survey: &Survey) -> String {
     }
     let _ = writeln!(
         text,
-        "Of a sample of {} that were built, in a guest: {good} applied and rolled back, {} for modules that \
-         cannot be loaded on this machine, {} failed.",
-        survey.tried.len(),
-        absent.len(),
-        failed.len()
+        "Of a sample of {} that were built and that this machine can load, in a guest: {good} applied and \
+         rolled back, {} failed. {} more were drawn whose modules cannot be loaded here.",
+        good + failed.len(),
+        failed.len(),
+        absent.len()
     );
     for (what, list) in [("not loadable", absent), ("failed", failed)] {
         for (file, why) in list {
@@ -198,9 +198,10 @@ mod tests {
             outcomes.map(|outcome| Tried { file: "a.c".into(), outcome }).into_iter().collect();
         let text = tried(&survey);
         assert!(
-            text.starts_with("Of a sample of 3 that were built, in a guest: 1 applied"),
+            text.starts_with("Of a sample of 2 that were built and that this machine can load,"),
             "{text}"
         );
+        assert!(text.contains("1 applied and rolled back, 1 failed. 1 more were drawn"), "{text}");
         assert!(text.contains("- failed: `a.c`: y"), "{text}");
     }
 }

@@ -40,6 +40,20 @@ pub struct Tried {
     pub outcome: Outcome,
 }
 
+/// The patches to try next, of all in the order in which they are drawn: as many as are missing
+/// until `count` were tried, those left aside that the machine cannot load.
+#[must_use]
+pub fn next<'a>(
+    order: &[&'a str],
+    outcomes: &BTreeMap<String, Outcome>,
+    count: usize,
+) -> Vec<&'a str> {
+    let is_loadable = |outcome: &&Outcome| !matches!(outcome, Outcome::NotLoadable(_));
+    let missing = count.saturating_sub(outcomes.values().filter(is_loadable).count());
+    let open = order.iter().copied().filter(|patch| !outcomes.contains_key(*patch));
+    open.take(missing).collect()
+}
+
 /// `try NAME MODULE...` prints one line.
 const FUNCTIONS: &str = r#"
 complaints() { dmesg | grep -cE 'BUG:|Oops|WARNING: CPU|general protection|lockup|stall|Uhhuh'; }
@@ -122,6 +136,19 @@ mod tests {
         assert_eq!(outcomes["b"], Outcome::NotLoadable("kvm_amd: not here".into()));
         assert_eq!(outcomes["c"], Outcome::Failed("lucos: no".into()));
         assert!(matches!(outcomes["d"], Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn another_one_is_drawn_for_each_that_cannot_be_loaded() {
+        let order = ["d", "a", "c", "b", "e"];
+        let mut outcomes = BTreeMap::new();
+        assert_eq!(next(&order, &outcomes, 3), ["d", "a", "c"]);
+        outcomes.insert("d".into(), Outcome::Good);
+        outcomes.insert("a".into(), Outcome::NotLoadable("x".into()));
+        outcomes.insert("c".into(), Outcome::Failed("y".into()));
+        assert_eq!(next(&order, &outcomes, 3), ["b"]);
+        assert_eq!(next(&order, &outcomes, 9), ["b", "e"]);
+        assert_eq!(next(&order, &outcomes, 2), [""; 0]);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use lucos_debian_archive::kernel::{Kernel, Version};
-use lucos_patch_builder::survey::Survey;
 use lucos_patch_builder::survey::dependencies::Modules;
 use lucos_patch_builder::survey::trial::{self, Outcome, Tried};
+use lucos_patch_builder::survey::{Survey, Verdict};
 
 use crate::workspace::Workspace;
 
@@ -18,7 +18,8 @@ const TOGETHER: usize = 25;
 /// Seconds that a guest has.
 const LIMIT: &str = "1200";
 
-/// Tries a sample of what was built.
+/// Tries a sample of what was built: in the seed's order, until so many were tried that this machine
+/// can load, or there is no more.
 ///
 /// # Errors
 /// When a guest cannot be prepared.
@@ -30,37 +31,39 @@ pub fn try_all(
     count: usize,
 ) -> Result<Vec<Tried>> {
     let modules = Modules::of(kernel.modules.as_deref().context("the kernel has no modules")?)?;
-    let sample: BTreeMap<&str, (&str, &[String])> = survey
-        .sample(count)
-        .into_iter()
-        .filter_map(|verdict| {
-            let patch = verdict.module.as_deref()?;
-            Some((patch, (verdict.file.as_str(), verdict.parts.as_slice())))
-        })
-        .collect();
-    let mut open: Vec<&str> = sample.keys().copied().collect();
+    let drawn = survey.drawn();
+    let named = || drawn.iter().filter_map(|verdict| Some((verdict.module.as_deref()?, *verdict)));
+    let order: Vec<&str> = named().map(|(patch, _)| patch).collect();
+    let verdicts: BTreeMap<&str, &Verdict> = named().collect();
     let mut outcomes = BTreeMap::new();
-    while !open.is_empty() {
-        let batch: Vec<&str> = open.iter().copied().take(TOGETHER).collect();
-        eprintln!("Trying {} of {} patches in a guest", batch.len(), open.len());
+    loop {
+        let mut batch = trial::next(&order, &outcomes, count);
+        let open = batch.len();
+        batch.truncate(TOGETHER);
+        let Some(first) = batch.first() else {
+            break;
+        };
+        eprintln!("Trying {} of {open} patches in a guest", batch.len());
         let mut boot = Boot::new(workspace)?;
         for patch in &batch {
-            let (_, parts) = sample.get(patch).copied().unwrap_or_default();
+            let parts = verdicts.get(patch).map_or(&[][..], |verdict| verdict.parts.as_slice());
             boot.add(patch, parts, &modules, &survey.modules)?;
         }
         let found = boot.run(version)?;
         if found.is_empty() {
             // Not the patches' fault, or the first one's.
-            let first = batch.first().copied().unwrap_or_default().to_owned();
-            outcomes.insert(first, Outcome::Failed(String::from("the guest told nothing")));
+            let reason = String::from("the guest told nothing");
+            outcomes.insert((*first).to_owned(), Outcome::Failed(reason));
         }
         outcomes.extend(found);
-        open.retain(|patch| !outcomes.contains_key(*patch));
     }
-    let tried = sample.into_iter().filter_map(|(patch, (file, _))| {
-        Some(Tried { file: file.to_owned(), outcome: outcomes.remove(patch)? })
-    });
-    Ok(tried.collect())
+    let mut tried: Vec<Tried> = named()
+        .filter_map(|(patch, verdict)| {
+            Some(Tried { file: verdict.file.clone(), outcome: outcomes.remove(patch)? })
+        })
+        .collect();
+    tried.sort_by(|one, other| one.file.cmp(&other.file));
+    Ok(tried)
 }
 
 /// A guest and what is put into it.
