@@ -6,7 +6,7 @@ mod compilation;
 pub mod dependencies;
 mod judge;
 mod order;
-mod store;
+pub(crate) mod store;
 pub mod table;
 pub mod trial;
 mod verdict;

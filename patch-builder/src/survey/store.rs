@@ -118,7 +118,11 @@ impl Store {
     }
 }
 
-fn write<T: Serialize>(place: &Path, what: &T) -> Result<(), Error> {
+/// Writes what is kept.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write<T: Serialize + ?Sized>(place: &Path, what: &T) -> Result<(), Error> {
     let text = serde_json::to_vec(what).map_err(|error| at(place)(error.into()))?;
     fs::write(place, text).map_err(at(place))
 }
@@ -133,7 +137,11 @@ pub fn digest(parts: &[&[u8]]) -> String {
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn program() -> Result<String, Error> {
+/// The digest of this program.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn program() -> Result<String, Error> {
     let place = std::env::current_exe().map_err(at(Path::new("this program")))?;
     let bytes = fs::read(&place).map_err(at(&place))?;
     Ok(digest(&[&bytes]))
