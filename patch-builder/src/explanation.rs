@@ -111,18 +111,26 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for ObjectExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Comparison { functions, new_functions, removed_functions, new_data, notes, .. } =
-            &self.comparison;
+        let Comparison {
+            functions,
+            new_functions,
+            removed_functions,
+            layouts,
+            new_data,
+            notes,
+            ..
+        } = &self.comparison;
         // New functions may be there for other objects.
-        let is_same = new_functions.is_empty() && new_data.is_empty();
-        if is_same && self.comparison.is_empty() {
-            return writeln!(f, "Object    {} ({}): nothing differs", self.object, self.part_of);
+        let is_same = new_functions.is_empty() && new_data.is_empty() && self.comparison.is_empty();
+        write!(f, "Object    {} ({})", self.object, self.part_of)?;
+        if is_same && layouts.is_empty() {
+            return writeln!(f, ": nothing differs");
         }
-        writeln!(
-            f,
-            "Object    {} ({}); {} functions are those that run",
-            self.object, self.part_of, self.matched
-        )?;
+        if is_same {
+            writeln!(f, ": no code differs")?;
+        } else {
+            writeln!(f, "; {} functions are those that run", self.matched)?;
+        }
         for function in functions {
             let kind = if function.is_static { "static " } else { "" };
             writeln!(
@@ -141,6 +149,9 @@ impl fmt::Display for ObjectExplanation {
             for name in names {
                 writeln!(f, "  {what:<9} {name}")?;
             }
+        }
+        for layout in layouts {
+            writeln!(f, "  layout    {}: {}", layout.name, layout.fields.join(", "))?;
         }
         for superseded in &self.superseded {
             writeln!(f, "  beside    {}: {}", superseded.name, superseded.reason)?;
@@ -166,6 +177,8 @@ fn cause(cause: &Cause) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lucos_object_diff::LayoutChange;
+
     use super::*;
 
     #[test]
@@ -182,6 +195,25 @@ mod tests {
         object.comparison.new_functions = vec!["helper".into()];
         let expected =
             "Object    mm/a.o (vmlinux); 3 functions are those that run\n  new       helper\n";
+        assert_eq!(object.to_string(), expected);
+    }
+
+    #[test]
+    fn a_layout_that_no_code_depends_on_is_shown() {
+        let layout = LayoutChange {
+            name: "struct x".into(),
+            fields: vec!["y is added at byte 4 (1 byte)".into(), "z goes".into()],
+        };
+        let object = ObjectExplanation {
+            object: "mm/a.o".into(),
+            part_of: "vmlinux".into(),
+            comparison: Comparison { layouts: vec![layout], ..Comparison::default() },
+            matched: 0,
+            superseded: Vec::new(),
+            uses: Vec::new(),
+        };
+        let expected = "Object    mm/a.o (vmlinux): no code differs\n  \
+                        layout    struct x: y is added at byte 4 (1 byte), z goes\n";
         assert_eq!(object.to_string(), expected);
     }
 

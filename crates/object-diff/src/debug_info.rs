@@ -1,9 +1,11 @@
 //! What the debug information of an object tells: layouts of structures, parameters of functions,
 //! and what was inlined where.
 
+mod field_kind;
 mod signature;
 mod types;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -15,6 +17,7 @@ use object::elf;
 
 use crate::object_file::{ObjectFile, Place, Section};
 
+pub(crate) use field_kind::FieldKind;
 pub(crate) use signature::Signature;
 
 type Reader = EndianReader<LittleEndian, Rc<[u8]>>;
@@ -28,6 +31,8 @@ const DEEPEST: u32 = 32;
 pub(crate) struct Layout {
     /// In bytes.
     pub(crate) size: u64,
+    /// The C file itself defines it, so that no other object knows its fields.
+    pub(crate) is_private: bool,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -37,6 +42,7 @@ pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) offset: u64,
     pub(crate) size: u64,
+    pub(crate) kind: Rc<FieldKind>,
 }
 
 /// What an object's debug information tells; nothing when there is none.
@@ -63,7 +69,7 @@ impl DebugInfo {
         let mut units = dwarf.units();
         while let Ok(Some(header)) = units.next() {
             let Ok(unit) = dwarf.unit(header) else { continue };
-            Walk { dwarf: &dwarf, unit: &unit }.unit(&mut info);
+            Walk { dwarf: &dwarf, unit: &unit, kinds: RefCell::default() }.unit(&mut info);
         }
         info
     }
@@ -89,9 +95,15 @@ fn relocated(file: &ObjectFile<'_>, section: &Section<'_>) -> Vec<u8> {
     bytes
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 struct Walk<'d> {
     dwarf: &'d Dwarf<Reader>,
     unit: &'d Unit<Reader>,
+    /// Of types that were met already.
+    kinds: RefCell<BTreeMap<UnitOffset, Rc<FieldKind>>>,
 }
 
 impl Walk<'_> {
@@ -165,7 +177,8 @@ impl Walk<'_> {
         let die = self.unit.entry(offset).ok()?;
         // A declaration has no size.
         let size = self.number(&die, gimli::DW_AT_byte_size)?;
-        let mut layout = Layout { size, fields: Vec::new() };
+        let is_private = self.is_in_main_file(&die);
+        let mut layout = Layout { size, is_private, fields: Vec::new() };
         self.fields((offset, 0, ""), &mut layout.fields, 0);
         Some(layout)
     }
@@ -195,11 +208,29 @@ impl Walk<'_> {
             let name = format!("{prefix}{name}");
             let inner = kind.and_then(|kind| self.nameless_element(kind));
             nameless.extend(inner.map(|(kind, mark)| (kind, offset, format!("{name}{mark}."))));
-            fields.push(Field { name, offset, size: bits.unwrap_or_else(whole) });
+            let size = bits.unwrap_or_else(whole);
+            fields.push(Field { name, offset, size, kind: self.field_kind(kind, bits.is_some()) });
         });
         for (kind, offset, prefix) in nameless.into_iter().filter(|_| depth < DEEPEST) {
             self.fields((kind, offset, &prefix), fields, depth + 1);
         }
+    }
+
+    /// The C file of this unit declares it, not a header.
+    fn is_in_main_file(&self, die: &Die<'_, '_>) -> bool {
+        let declared = || {
+            let AttributeValue::FileIndex(index) =
+                die.attr_value(gimli::DW_AT_decl_file).ok()??
+            else {
+                return None;
+            };
+            let header = self.unit.line_program.as_ref()?.header();
+            let path = header.file(index)?.path_name();
+            let path = self.dwarf.attr_string(self.unit, path).ok()?;
+            Some(file_name(&path.to_string_lossy().ok()?).to_owned())
+        };
+        let main = || Some(file_name(&self.unit.name.as_ref()?.to_string_lossy().ok()?).to_owned());
+        declared().is_some_and(|declared| main() == Some(declared))
     }
 
     /// The structure without a name that a member is, or whose first one it holds: with `[]` then.
@@ -242,12 +273,15 @@ impl Walk<'_> {
             if range.tag() != gimli::DW_TAG_subrange_type {
                 return;
             }
-            let last =
-                self.number(range, gimli::DW_AT_upper_bound).map(|last| last.wrapping_add(1));
-            let elements = last.or_else(|| self.number(range, gimli::DW_AT_count));
-            count = count.wrapping_mul(elements.unwrap_or(0));
+            count = count.wrapping_mul(self.count(range).unwrap_or(0));
         });
         size.wrapping_mul(count)
+    }
+
+    /// Elements of one dimension of an array.
+    fn count(&self, range: &Die<'_, '_>) -> Option<u64> {
+        let last = self.number(range, gimli::DW_AT_upper_bound).map(|last| last.wrapping_add(1));
+        last.or_else(|| self.number(range, gimli::DW_AT_count))
     }
 
     fn for_children(&self, offset: UnitOffset, mut work: impl FnMut(&Die<'_, '_>)) {

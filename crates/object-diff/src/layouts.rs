@@ -14,17 +14,24 @@ pub(crate) fn changes(before: &DebugInfo, after: &DebugInfo) -> Vec<LayoutChange
     both.collect()
 }
 
-/// What differs, for a person. A field with another name in the same place is none.
+/// What differs, for a person. A field with another name in the same place is none, nor another
+/// spelling of its type.
 fn differences(old: &Layout, new: &Layout) -> Vec<String> {
     let mut list = Vec::new();
     let by_name = |layout: &'_ Layout| -> BTreeMap<String, Field> {
         layout.fields.iter().map(|field| (field.name.clone(), field.clone())).collect()
     };
     let (olds, news) = (by_name(old), by_name(new));
-    let is_in = |field: &Field, layout: &Layout| {
-        let same = |other: &Field| (other.offset, other.size) == (field.offset, field.size);
-        layout.fields.iter().any(same)
+    // Who uses a field of a header may be compiled without the change: with another type the code
+    // would be another. Who uses one of the C file's own is compiled with it, so all that counts is
+    // what objects hold already.
+    let is_private = old.is_private && new.is_private;
+    let is_same_kind = |field: &Field, now: &Field| {
+        field.kind == now.kind || is_private && now.kind.holds_values_of(&field.kind)
     };
+    // By another name, or by one that was there besides it.
+    let stays =
+        |field: &Field, now: &Field| is_same_kind(field, now) || olds.contains_key(&now.name);
     for (name, field) in &olds {
         match news.get(name) {
             Some(now) if now.offset != field.offset => {
@@ -33,12 +40,25 @@ fn differences(old: &Layout, new: &Layout) -> Vec<String> {
             Some(now) if now.size != field.size => {
                 list.push(format!("{name} has {} instead of {}", size(now), size(field)));
             }
-            None if !is_in(field, new) => list.push(format!("{name} goes")),
-            _ => {}
+            Some(now) if !is_same_kind(field, now) => {
+                list.push(format!("{name} is {} instead of {}", now.kind, field.kind));
+            }
+            Some(_) => {}
+            None => {
+                let mut there = in_place(field, new).peekable();
+                match there.peek().copied() {
+                    None => list.push(format!("{name} goes")),
+                    Some(_) if there.any(|now| stays(field, now)) => {}
+                    Some(now) => list.push(format!(
+                        "{name} ({}) becomes {} ({})",
+                        field.kind, now.name, now.kind
+                    )),
+                }
+            }
         }
     }
     for (name, field) in &news {
-        if !olds.contains_key(name) && !is_in(field, old) {
+        if !olds.contains_key(name) && in_place(field, old).next().is_none() {
             list.push(format!("{name} is added at {} ({})", place(field), size(field)));
         }
     }
@@ -46,6 +66,12 @@ fn differences(old: &Layout, new: &Layout) -> Vec<String> {
         list.push(format!("its size of {} bytes becomes {}", old.size, new.size));
     }
     list
+}
+
+/// The fields of a layout that take the place of a field.
+fn in_place<'a>(field: &Field, layout: &'a Layout) -> impl Iterator<Item = &'a Field> {
+    let place = (field.offset, field.size);
+    layout.fields.iter().filter(move |other| (other.offset, other.size) == place)
 }
 
 fn place(field: &Field) -> String {

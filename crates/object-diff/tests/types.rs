@@ -276,3 +276,101 @@ fn structures_without_a_name_have_that_of_their_typedef_and_member() {
         one("struct holder", &["list[].first is added at byte 8 (1 byte)"])
     );
 }
+
+/// A header's structure and a function that uses it; the type of one field is open.
+const FIELD: &str = "
+#line 1 \"thing.h\"
+    struct one { int a; }; struct two { int a; };
+    typedef struct one one_t; typedef unsigned int word; typedef unsigned long long wide;
+    enum colour { RED, GREEN MORE }; enum other { LEFT, RIGHT };
+    struct thing { long first; FIELD; };
+#line 1 \"test.c\"
+    int user(struct thing *thing) { return thing->first + COUNT; }
+";
+
+/// What differs for users of the header when the declaration of a field becomes another.
+fn retyped(before: &str, after: &str) -> Vec<String> {
+    let text = |field: &str, count: &str| {
+        FIELD.replace("FIELD", field).replace("COUNT", count).replace("MORE", "")
+    };
+    let comparison = debug(&text(before, "1"), &text(after, "2")).compare();
+    let fields = comparison.layouts.iter().flat_map(|change| change.fields.clone()).collect();
+    let reasons: Vec<_> = comparison.layouts.into_iter().map(Reason::Layout).collect();
+    assert_eq!(comparison.refusals, reasons, "{before} {after}");
+    fields
+}
+
+#[test]
+fn another_type_of_a_header_s_field_in_the_same_place_is_named() {
+    for (before, after, what) in [
+        ("int x", "unsigned x", "x is unsigned int instead of signed int"),
+        ("short x", "unsigned short x", "x is unsigned short instead of signed short"),
+        ("unsigned char x", "_Bool x", "x is _Bool instead of unsigned char"),
+        ("long x", "void *x", "x is void * instead of signed long"),
+        ("long x", "int x[2]", "x is signed int[2] instead of signed long"),
+        ("int x[2][3]", "int x[3][2]", "x is signed int[3][2] instead of signed int[2][3]"),
+        ("int x[2]", "word x[2]", "x is unsigned int[2] instead of signed int[2]"),
+        ("int x : 3", "unsigned x : 3", "x is unsigned bits instead of signed bits"),
+        ("unsigned x : 1", "_Bool x : 1", "x is _Bool instead of unsigned bits"),
+        ("float x", "int x", "x is signed int instead of float"),
+        ("struct one x", "struct two x", "x is struct two instead of struct one"),
+        ("struct one *x", "struct two *x", "x is struct two * instead of struct one *"),
+        ("struct one *x", "struct one **x", "x is struct one * * instead of struct one *"),
+        ("char *x", "int *x", "x is signed int * instead of signed char *"),
+        (
+            "int (*x)(struct one *)",
+            "int (*x)(struct one *, long)",
+            "x is signed int (struct one *, signed long) * instead of signed int (struct one *) *",
+        ),
+        ("int (*x)(void)", "void (*x)(void)", "x is void () * instead of signed int () *"),
+        ("int x; int z", "int x; unsigned y", "z (signed int) becomes y (unsigned int)"),
+    ] {
+        assert_eq!(retyped(before, after), [what], "{before} {after}");
+    }
+}
+
+#[test]
+fn another_spelling_of_a_field_s_type_is_no_difference() {
+    for (before, after) in [
+        ("unsigned x", "word x"),
+        ("unsigned x", "const volatile word x"),
+        ("unsigned long x", "wide x"),
+        ("word x : 3", "unsigned char x : 3"),
+        ("unsigned x", "enum colour x"),
+        ("enum other x", "enum colour x"),
+        ("struct one x", "const one_t x"),
+        ("struct one *x", "one_t *const x"),
+        ("const char *x", "char *x"),
+        ("void *x", "const void *x"),
+        ("int (*x)(struct one *, unsigned long)", "int (*x)(const one_t *named, wide other)"),
+        ("int x[0]", "int x[]"),
+        ("int x; int z", "int x; int y"),
+        ("int x; int z", "int x; union { int z; unsigned y; }"),
+    ] {
+        assert_eq!(retyped(before, after), Vec::<String>::new(), "{before} {after}");
+        assert_eq!(retyped(after, before), Vec::<String>::new(), "{after} {before}");
+    }
+    let text = |more: &str, count: &str| {
+        let field = FIELD.replace("FIELD", "enum colour x; enum colour *y");
+        field.replace("COUNT", count).replace("MORE", more)
+    };
+    let with_enumerator = debug(&text("", "1"), &text(", BLUE = 99", "2")).compare();
+    assert_eq!((with_enumerator.layouts, with_enumerator.refusals), (vec![], vec![]));
+}
+
+#[test]
+fn users_of_a_c_file_s_own_structure_are_compiled_with_it() {
+    let private = |before: &str, after: &str| {
+        let text = |field: &str, count: &str| {
+            let field = FIELD.replace("FIELD", field).replace("COUNT", count).replace("MORE", "");
+            field.replace("#line 1 \"thing.h\"", "")
+        };
+        let layouts = debug(&text(before, "1"), &text(after, "2")).compare().layouts;
+        layouts.into_iter().flat_map(|change| change.fields).collect::<Vec<_>>()
+    };
+    assert_eq!(private("int x", "unsigned x"), Vec::<String>::new());
+    assert_eq!(private("int x; int z", "int x; unsigned y"), Vec::<String>::new());
+    // Those that exist hold something else.
+    assert_eq!(private("unsigned char x", "_Bool x"), ["x is _Bool instead of unsigned char"]);
+    assert_eq!(private("long x", "void *x"), ["x is void * instead of signed long"]);
+}

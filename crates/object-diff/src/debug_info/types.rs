@@ -79,7 +79,7 @@ impl Walk<'_> {
     }
 
     /// A type without qualifiers and typedefs, and the last typedef's name.
-    fn plain(&self, mut kind: UnitOffset) -> Option<(UnitOffset, Option<String>)> {
+    pub(super) fn plain(&self, mut kind: UnitOffset) -> Option<(UnitOffset, Option<String>)> {
         let mut alias = None;
         for _ in 0..DEEPEST {
             let die = self.unit.entry(kind).ok()?;
@@ -97,7 +97,7 @@ impl Walk<'_> {
         None
     }
 
-    fn type_name(&self, die: &Die<'_, '_>, alias: Option<String>) -> String {
+    pub(super) fn type_name(&self, die: &Die<'_, '_>, alias: Option<String>) -> String {
         let kind = match die.tag() {
             gimli::DW_TAG_structure_type => "struct ",
             gimli::DW_TAG_union_type => "union ",
@@ -111,7 +111,7 @@ impl Walk<'_> {
         }
     }
 
-    fn encoding(&self, die: &Die<'_, '_>) -> Option<gimli::DwAte> {
+    pub(super) fn encoding(&self, die: &Die<'_, '_>) -> Option<gimli::DwAte> {
         match die.attr_value(gimli::DW_AT_encoding).ok()?? {
             gimli::AttributeValue::Encoding(encoding) => Some(encoding),
             _ => None,
