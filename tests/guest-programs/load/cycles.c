@@ -24,7 +24,8 @@ struct figures {
 	uint64_t loads;		/* cycles that loaded the module */
 	uint64_t late;		/* stops that were made again */
 	uint64_t refused;
-	uint64_t calls[PATCHES];
+	uint64_t calls[PATCHES];	/* of new code */
+	uint64_t by_probes[PATCHES];	/* those of probes */
 };
 
 static int patch_file(int patch, const char *name, int flags)
@@ -86,6 +87,7 @@ static void probe(int patch, bool applied, struct figures *figures)
 		for (int i = 0; i < patch; i++) {
 			uint64_t calls = after[cpu][i] - before[cpu][i];
 
+			figures->by_probes[i] += calls;
 			if (!applied) {
 				figures->stray += calls;
 			} else if (exact_calls[i]) {
@@ -174,7 +176,9 @@ int run_cycles(int count)
 	printf("jumps %lu\nloads %lu\nprobe_errors %d\n", figures.jumps,
 	       figures.loads, shared->probe_errors);
 	for (int i = 0; i < PATCHES; i++)
-		printf("calls.%d %lu\n", i + 1, figures.calls[i]);
+		printf("calls.%d %lu\ncalls_by_load.%d %lu\n", i + 1,
+		       figures.calls[i], i + 1,
+		       figures.calls[i] - figures.by_probes[i]);
 	printf("different_sites %d\n", different_sites());
 	return 0;
 }

@@ -18,8 +18,8 @@ enum kind { KIND_EXEC, KIND_FAULT, KIND_PIPE, KIND_TIMER, KIND_NETWORK, KINDS };
 /* In memory that all processes share. */
 struct shared {
 	int stop;
-	uint64_t rounds[KINDS];		/* that gave the right result */
-	uint64_t wrong[KINDS];
+	uint64_t rounds[MOST_CPUS][KINDS];	/* that gave the right result */
+	uint64_t wrong[MOST_CPUS][KINDS];
 	/* The probes: a round is ordered, each answers with its number. */
 	int round;
 	int answered[MOST_CPUS];
@@ -95,5 +95,6 @@ uint8_t first_byte(int site);
 /* What the command line names. */
 int run_cycles(int count);
 int run_contention(int count);
+int run_workers(const char *end);
 
 #endif

@@ -2,6 +2,7 @@
 /*
  *	load cycles COUNT	apply and take back patches under load
  *	load contention COUNT	the same from all processors against each other
+ *	load workers FILE	load until there is such a file
  *	load child NUMBER	what the load executes
  *
  * Prints names and values. Ends with status 0 unless it could not do its work;
@@ -64,5 +65,7 @@ int main(int count, char **words)
 		return run_cycles(atoi(words[2]));
 	if (!strcmp(words[1], "contention"))
 		return run_contention(atoi(words[2]));
+	if (!strcmp(words[1], "workers"))
+		return run_workers(words[2]);
 	return 2;
 }

@@ -215,10 +215,10 @@ static void work(enum kind kind, int cpu)
 	for (int round = 0; !__atomic_load_n(&shared->stop, __ATOMIC_ACQUIRE);
 	     round++) {
 		int64_t start = now(), pause;
-		uint64_t *count = kinds[kind](round) ? shared->rounds :
-						       shared->wrong;
+		uint64_t *count = kinds[kind](round) ?
+			shared->rounds[cpu] : shared->wrong[cpu];
 
-		__atomic_add_fetch(&count[kind], 1, __ATOMIC_RELAXED);
+		count[kind]++;
 		/*
 		 * An emulator runs all processors on few. The pause leaves room
 		 * for what is tested, however slow the machine is.
@@ -263,9 +263,23 @@ void stop_workers(void)
 			usleep(10000);
 		}
 	}
-	for (int i = 0; i < KINDS; i++) {
-		printf("right.%s %lu\n", names[i], shared->rounds[i]);
-		printf("wrong.%s %lu\n", names[i], shared->wrong[i]);
+	for (int i = 0; i < cpus * KINDS; i++) {
+		int kind = i % KINDS, cpu = i / KINDS;
+
+		printf("right.%s.%d %lu\n", names[kind], cpu,
+		       shared->rounds[cpu][kind]);
+		printf("wrong.%s.%d %lu\n", names[kind], cpu,
+		       shared->wrong[cpu][kind]);
 	}
 	printf("hung %d\n", hung);
+}
+
+/* The load alone, until a file is there. */
+int run_workers(const char *end)
+{
+	start_workers();
+	while (access(end, F_OK))
+		usleep(50000);
+	stop_workers();
+	return 0;
 }
