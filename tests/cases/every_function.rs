@@ -9,7 +9,7 @@
 mod windows;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{COMPLAINTS, Report, Results, Run, Script, SharedBoot, equal, guest_program};
 use serde_json::Value;
 use windows::{refused, refused_steps, slot_steps, slots, windows_steps};
 
@@ -38,9 +38,13 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for series in ["debian-6.1", "debian-6.12"] {
         let boot = SharedBoot::new(format!("every_function::{series}"), move || {
+            let folder = tempfile::tempdir()?;
+            let program = guest_program("load", folder.path())?;
             let run = Run::lucos().guest(series).cpus(2).timeout(600);
             let run = run.argument("--append").argument(WORDS);
-            Ok(run.argument("--modules").argument(MODULES))
+            let run = run.argument("--modules").argument(MODULES);
+            let program = format!("{}:usr/bin/load", program.display());
+            Ok(run.argument("--add").argument(program).keep(folder))
         });
         let add = |boot: SharedBoot, (name, check): (&str, Check)| boot.check(name, check);
         trials.extend(CHECKS.into_iter().fold(boot.steps(&script()), add).trials());
@@ -49,25 +53,23 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// `waits COMMAND` tries a command until it works, for at most half a minute. `bytes FUNCTION`
-/// shows the first ones. `load` keeps all processors busy until `rest`.
+/// shows the first ones. `load` keeps all processors busy until `rest`, and writes to /tmp/workers
+/// what came of that.
 const FUNCTIONS: &str = r#"
 P=/lib/lucos/patches M=/lib/lucos/modules
 waits() { for i in $(seq 150); do eval "$1" >/dev/null 2>&1 && return 0; sleep 0.2; done; return 1; }
 jumps() { waits "lucos list --json | grep -q '\"jumping\":$2,.*\"name\":\"$1\"'"; }
 back() { lucos rollback $1 && waits "! grep -q '^$1 ' /proc/modules"; }
 calls() { cat /sys/module/$1/parameters/calls; }
-grep -E ' (memcpy|syscall_exit_to_user_mode|tasklet_unlock)$' /proc/kallsyms >/tmp/symbols
+grep -E ' (memcpy|syscall_exit_to_user_mode|tasklet_unlock|urandom_read_iter|strcasecmp|psi_show|version_proc_show)$' /proc/kallsyms >/tmp/symbols
 bytes() {
     echo 0x$(sed -n "s/ . $1\$//p" /tmp/symbols | head -n 1) >/sys/module/bytes/parameters/at
     cat /sys/module/bytes/parameters/at
 }
 load() {
     rm -f /tmp/rest
-    for cpu in 0 1; do
-        (while [ ! -e /tmp/rest ]; do
-            taskset -c $cpu sh -c 'cat /proc/self/status | wc -l'
-        done >/dev/null) &
-    done
+    ip link set lo up
+    /usr/bin/load workers /tmp/rest >/tmp/workers 2>&1 &
 }
 rest() { touch /tmp/rest; wait; }
 insmod $M/bytes.ko
@@ -99,6 +101,7 @@ fn bytes(results: &Results, step: &str) -> Result<Vec<u8>, Failed> {
 
 /// Both forms of the ENDBR: as compiled, and sealed at boot.
 const ENDBR: [[u8; 4]; 2] = [[0xf3, 0x0f, 0x1e, 0xfa], [0x66, 0x0f, 0x1f, 0x00]];
+const TRAP: u8 = 0x06;
 const JUMP: u8 = 0xe9;
 
 /// The length of the ENDBR that a function starts with.
@@ -139,6 +142,7 @@ fn tracer_steps(mut script: Script) -> Script {
         script = script
             .step(&format!("{patch}.before"), &format!("bytes {function}"))
             .step(&format!("{patch}.apply"), &format!("lucos apply $P/{patch}.ko"))
+            .step(&format!("{patch}.early"), &format!("bytes {function}"))
             .step(&format!("{patch}.jumps"), &format!("jumps {patch} 1"))
             .step(&format!("{patch}.show"), &format!("lucos show {patch} --json"))
             .step(&format!("{patch}.applied"), &format!("bytes {function}"));
@@ -164,16 +168,20 @@ fn tracer_steps(mut script: Script) -> Script {
     script
 }
 
-/// The ENDBR survives, the jump stands right behind it, and in the end all is as before. Gives the
-/// ENDBR's length.
+/// The ENDBR survives, a trap and then the jump stand right behind it, and in the end all is as
+/// before. Gives the ENDBR's length.
 fn jump_behind_endbr(
     results: &Results,
     function: &str,
     step: impl Fn(&str) -> String,
 ) -> Result<usize, Failed> {
     let before = bytes(results, &step("before"))?;
+    let early = bytes(results, &step("early"))?;
     let applied = bytes(results, &step("applied"))?;
     let entry = endbr(&before);
+    equal(function, early.get(..entry), before.get(..entry))?;
+    let site = early.get(entry).copied().unwrap_or_default();
+    equal(&format!("{function}: {site:#x} redirects"), [TRAP, JUMP].contains(&site), true)?;
     equal(function, applied.get(..entry), before.get(..entry))?;
     equal(function, applied.get(entry), Some(&JUMP))?;
     equal(function, bytes(results, &step("restored"))?, before)?;
@@ -225,6 +233,7 @@ fn load_steps(mut script: Script) -> Script {
         script = script
             .step(&format!("load.{patch}.before"), &format!("bytes {function}"))
             .step(&format!("load.{patch}.apply"), &format!("lucos apply $P/{patch}.ko"))
+            .step(&format!("load.{patch}.early"), &format!("bytes {function}"))
             .step(&format!("load.{patch}.jumps"), &format!("jumps {patch} 1"))
             .step(&format!("load.{patch}.first"), &format!("calls {patch}; sleep 0.5"))
             .step(&format!("load.{patch}.later"), &format!("calls {patch}"))
@@ -235,7 +244,7 @@ fn load_steps(mut script: Script) -> Script {
             .step(&format!("load.{patch}.back"), &format!("back {patch}"))
             .step(&format!("load.{patch}.restored"), &format!("bytes {function}"));
     }
-    script.lines("rest")
+    script.lines("rest").step("load.workers", "cat /tmp/workers")
 }
 
 fn under_load(results: &Results) -> Result<(), Failed> {
@@ -248,8 +257,19 @@ fn under_load(results: &Results) -> Result<(), Failed> {
         equal("calls", grown.is_some_and(|calls| calls > 100), true)?;
         jump_behind_endbr(results, function, step)?;
     }
+    // Whatever the kernel did for the load on both processors was right.
+    let report = Report::new(results.text("load.workers")?);
+    report.expect("hung", 0)?;
+    for (kind, cpu) in LOAD.iter().flat_map(|kind| [(kind, 0), (kind, 1)]) {
+        report.expect(&format!("wrong.{kind}.{cpu}"), 0)?;
+        let rounds: u64 = report.number(&format!("right.{kind}.{cpu}"))?;
+        equal(&format!("{kind} on processor {cpu}: {rounds} are enough"), rounds >= 4, true)?;
+    }
     Ok(())
 }
+
+/// What the program `load` does on each processor.
+const LOAD: [&str; 5] = ["exec", "fault", "pipe", "timer", "network"];
 
 fn module_steps(script: Script) -> Script {
     script
@@ -263,7 +283,10 @@ fn module_steps(script: Script) -> Script {
         .step("module.new", "cat $answer")
         .step("module.shared", "echo 8 >/sys/module/target/parameters/secret; cat $answer")
         .step("module.show", "lucos show module_function --json")
-        .step("module.in_use", "for m in target module_function lucos; do rmmod $m; echo $?; done")
+        .step(
+            "module.in_use",
+            "for m in target module_function lucos; do rmmod $m 2>&1; echo $?; done",
+        )
         .step("module.back", "back module_function")
         .step("module.old", "cat $answer")
         // Only a symbol of it is used.
@@ -283,6 +306,11 @@ fn module_steps(script: Script) -> Script {
         .step("loop.gone", "back loop_offset && waits 'rmmod loop'")
 }
 
+/// What `rmmod` says of a module that a patch in force needs.
+fn in_use(module: &str) -> String {
+    format!("rmmod: can't unload module '{module}': Resource temporarily unavailable")
+}
+
 fn modules(results: &Results) -> Result<(), Failed> {
     for step in ["apply", "jumps", "back", "symbol_back"] {
         results.text(&format!("module.{step}"))?;
@@ -299,21 +327,23 @@ fn modules(results: &Results) -> Result<(), Failed> {
     }
     let shown = functions(results, "module.show")?;
     equal("module", &shown[0]["module"], &Value::from("target"))?;
-    equal("in use", results.text("module.in_use")?, "1\n1\n1\n")?;
+    let all = ["target", "module_function", "lucos"].map(|name| in_use(name) + "\n1\n").concat();
+    equal("in use", results.text("module.in_use")?, &all)?;
     equal("symbol", results.text("module.symbol")?.ends_with("\n8\n"), true)?;
-    equal("symbol in use", results.step("module.symbol_in_use")?.status, 1)?;
+    equal("symbol in use", results.complaint("module.symbol_in_use")?, &in_use("target"))?;
     for (step, expected) in [("before", "512\n"), ("new", "4242\n")] {
         equal(step, results.text(&format!("loop.{step}"))?, expected)?;
     }
     equal("old", results.text("loop.old")?.ends_with("\n512\n"), true)?;
     results.text("loop.applied")?;
-    equal("loop in use", results.step("loop.in_use")?.status, 1)?;
+    equal("loop in use", results.complaint("loop.in_use")?, &in_use("loop"))?;
     results.text("loop.gone").map(|_| ())
 }
 
 fn stacked_steps(mut script: Script) -> Script {
     let show = "cat /proc/version; cat /proc/pressure/cpu; head -c 1 /dev/urandom | hexdump -e '1/1 \"%u\\n\"'";
-    script = script.step("stacked.0", show);
+    let starts = "for name in version_proc_show psi_show urandom_read_iter; do bytes $name; done";
+    script = script.step("stacked.0", show).step("stacked.bytes", starts);
     for level in 1..=3 {
         script = script
             .step(&format!("stacked.apply{level}"), &format!("lucos apply $M/stacked_{level}.ko"))
@@ -345,7 +375,7 @@ fn stacked_steps(mut script: Script) -> Script {
                 },
             );
     }
-    script
+    script.step("stacked.restored", starts)
 }
 
 fn stacked(results: &Results) -> Result<(), Failed> {
@@ -379,9 +409,13 @@ fn stacked(results: &Results) -> Result<(), Failed> {
             _ => shows(&format!("stacked.below{level}"), level - 1)?,
         }
     }
-    let first = |step: &str| Ok::<_, Failed>(results.text(step)?.lines().next().map(str::to_owned));
-    equal("old", first("stacked.below1")?, first("stacked.0")?)?;
-    equal("old", first("stacked.0")?.is_some_and(|line| line.starts_with("Linux version")), true)
+    let line = |step: &str, number: usize| -> Result<String, Failed> {
+        Ok(results.text(step)?.lines().nth(number).ok_or("a line is missing")?.to_owned())
+    };
+    equal("old", line("stacked.below1", 0)?, line("stacked.0", 0)?)?;
+    equal("old", line("stacked.0", 0)?.starts_with("Linux version"), true)?;
+    equal("old", line("stacked.below1", 1)?.starts_with("some avg10="), true)?;
+    equal("old bytes", results.text("stacked.restored")?, results.text("stacked.bytes")?)
 }
 
 fn kernel_is_content(results: &Results) -> Result<(), Failed> {

@@ -5,7 +5,7 @@ use libtest_mimic::Failed;
 use lucos_tests::{Results, Script, equal};
 use serde_json::Value;
 
-use super::{bytes, functions, number, site_offset, state};
+use super::{TRAP, bytes, functions, number, site_offset, state};
 
 /// What `calls.ko` calls, what the old functions give it, and what the new ones do.
 const CALLS: [(&str, &str, &str); 4] = [
@@ -49,6 +49,8 @@ pub fn windows_steps(script: Script) -> Script {
                 "dd if=/dev/cpu/0/msr bs=8 count=1 skip=402661411",
             )
             .step(&format!("windows.{when}.bytes"), "bytes tasklet_unlock")
+            .step(&format!("windows.{when}.strcasecmp"), "bytes strcasecmp")
+            .step(&format!("windows.{when}.urandom_read_iter"), "bytes urandom_read_iter")
     };
     let mut script = script
         .lines("modprobe msr")
@@ -95,8 +97,22 @@ pub fn windows(results: &Results) -> Result<(), Failed> {
     {
         equal(line, text.contains(line), true)?;
     }
+    for name in ["strcasecmp", "urandom_read_iter"] {
+        trap_alone(results, &shown, name)?;
+    }
     equal("unlocks", number(results, "windows.unlocks")? >= 1, true)?;
     lock_prefix(results)
+}
+
+/// Where a trap stands all the time, it is the only byte that differs.
+fn trap_alone(results: &Results, shown: &[Value], name: &str) -> Result<(), Failed> {
+    let bytes = |when: &str| bytes(results, &format!("windows.{when}.{name}"));
+    let function = shown.iter().find(|function| function["name"] == name).ok_or("not shown")?;
+    let offset = usize::try_from(site_offset(function).ok_or("no site")?)?;
+    let mut expected = bytes("before")?;
+    equal("old", bytes("old")?, expected.clone())?;
+    *expected.get_mut(offset).ok_or("the site is too far behind")? = TRAP;
+    equal("new", bytes("new")?, expected)
 }
 
 /// The kernel put the LOCK prefix into the window while the trap stood at the site.
