@@ -6,6 +6,7 @@
  * The parameter `nonce` is the address of the update manager's: whoever can
  * load modules can read it. No call is right, so none may change anything.
  */
+#include <linux/bitmap.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/fs.h>
@@ -42,6 +43,8 @@ static struct {
 	u64 ends[257];
 	/* Calls that ended otherwise than they must, and the first of them. */
 	u64 surprises;
+	/* Errors of descriptors that changed meanwhile. */
+	DECLARE_BITMAP(moving_errors, 256);
 	u64 call;
 	const char *kind;
 	u32 index;
@@ -229,7 +232,11 @@ static void moving_target(void)
 		.rdx = offsetof(struct draft, bytes.dependency),
 	};
 
-	judge("moving", 0, ANY_ERROR, call(&registers));
+	s64 result = call(&registers);
+
+	judge("moving", 0, ANY_ERROR, result);
+	if (result < 0)
+		__set_bit(min_t(u64, -result, 255), state.moving_errors);
 }
 
 /* A registration that is wrong in one field: LUCOS tells which. */
@@ -425,9 +432,10 @@ static ssize_t device_read(struct file *file, char __user *data, size_t length,
 		return -ENOMEM;
 	mutex_lock(&lock);
 	size = scnprintf(text, PAGE_SIZE,
-			 "seed %llu\ncalls %llu\nsurprises %llu\nright %lld\nwhole %d\n",
+			 "seed %llu\ncalls %llu\nsurprises %llu\nright %lld\nwhole %d\nmoving_errors %d\n",
 			 state.seed, state.calls, state.surprises, right_one(),
-			 hostile_code_is_whole());
+			 hostile_code_is_whole(),
+			 bitmap_weight(state.moving_errors, 256));
 	if (state.surprises)
 		size += scnprintf(text + size, PAGE_SIZE - size,
 				  "first call %llu, %s %u: %lld instead of %lld\n",
