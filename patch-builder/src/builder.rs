@@ -12,6 +12,7 @@ use lucos_object_diff::{
     BootShifts, Comparison, CopiedKey, Extract, Input, Links, Reason, compare, extract, users_left,
 };
 
+use crate::change::completion::{TwoTexts, missed};
 use crate::change::debian::Cut;
 use crate::change::{self, FileChange};
 use crate::compile::{self, Object};
@@ -28,7 +29,7 @@ use crate::progress::Progress;
 use crate::references::{Exports, Resolver, Used};
 use crate::refused::Refused;
 use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
-use crate::touched::Touched;
+use crate::touched::{Touched, files_naming};
 use crate::work_tree::WorkTree;
 
 /// Where a change comes from.
@@ -84,10 +85,21 @@ pub fn build(
     for output in outputs() {
         names.check(&patch_module::name_of_file(output))?;
     }
-    let changes = changes(archive, &tree, &request.origin, &mut progress)?;
-    let touched =
-        progress.stage("Touched objects", || Touched::find(&tree.pristine(), &changes))?;
-    let pairs = compile_both(&tree, &touched, &changes, &mut progress)?;
+    let mut changes = changes(archive, &tree, &request.origin, &mut progress)?;
+    let pairs = loop {
+        let touched =
+            progress.stage("Touched objects", || Touched::find(&tree.pristine(), &changes))?;
+        match compile_both(&tree, &touched, &changes, &mut progress) {
+            Err(error) => {
+                let added = complete(archive, &tree, &request.origin, &error, &mut changes)?;
+                if added.is_empty() {
+                    return Err(error);
+                }
+                progress.tell(&format!("The change needs more of {}", added.join(", ")));
+            }
+            Ok(pairs) => break pairs,
+        }
+    };
     let edited: Vec<String> = changes.iter().flat_map(FileChange::edited_functions).collect();
     let compared =
         progress.stage("Comparing", || compare_all(&pairs, &kernel, &request.kernel, &edited))?;
@@ -183,6 +195,32 @@ fn changes(
             Ok(cut.changes()?)
         }
     }
+}
+
+/// Adds to a change that is cut from the distribution's source what the compiler missed in it. Gives
+/// the files that it added something of.
+fn complete(
+    archive: &Archive,
+    tree: &KernelTree,
+    origin: &Origin,
+    error: &Error,
+    changes: &mut Vec<FileChange>,
+) -> Result<Vec<String>, Error> {
+    let (Origin::Debian { version, .. }, Error::Compile { message, with: compile::CHANGED, .. }) =
+        (origin, error)
+    else {
+        return Ok(Vec::new());
+    };
+    let names = missed(message);
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let newer = kernel_tree::newer_source(archive, version, &mut Progress::new(true))?;
+    let mut paths = files_naming(&newer, &names, "*.h")?;
+    paths.extend(files_naming(&newer, &names, "*.c")?);
+    let texts = paths.iter().map(|path| TwoTexts::read(&tree.pristine(), &newer, path));
+    let texts: Vec<TwoTexts> = texts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    Ok(change::completion::complete(changes, &texts, &names))
 }
 
 /// An object without and with the change.

@@ -3,6 +3,7 @@
 mod c_source;
 mod c_tokens;
 pub mod changelog;
+pub mod completion;
 pub mod debian;
 mod declared;
 mod edits;

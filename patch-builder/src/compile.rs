@@ -10,6 +10,9 @@ use crate::kernel_tree::KernelTree;
 /// What the differ needs: a section for each function and each variable.
 pub const FLAGS: &str = "-ffunction-sections -fdata-sections";
 
+/// What an error says of a compilation with the change.
+pub const CHANGED: &str = "with the change";
+
 /// An object, compiled.
 #[derive(Debug, Clone)]
 pub struct Object {
@@ -50,7 +53,7 @@ pub fn changed(
     paths: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Object>, Error> {
     let wanted: Vec<&str> = paths.iter().map(String::as_str).collect();
-    compile(tree, &wanted, "with the change")?;
+    compile(tree, &wanted, CHANGED)?;
     load(&tree.root(), wanted.into_iter())
 }
 

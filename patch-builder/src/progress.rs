@@ -28,6 +28,13 @@ impl Progress {
         Self { quiet, stages: Vec::new() }
     }
 
+    /// Tells what was found out.
+    pub fn tell(&self, what: &str) {
+        if !self.quiet {
+            eprintln!("{what}");
+        }
+    }
+
     /// Does something and notes how long it took.
     pub fn stage<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();

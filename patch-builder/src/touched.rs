@@ -255,7 +255,7 @@ fn makers_of_events(root: &Path, headers: &BTreeSet<String>) -> Result<Vec<Strin
 }
 
 /// The files of the parts that this architecture compiles in which one of the names stands.
-fn files_naming(
+pub(crate) fn files_naming(
     root: &Path,
     names: &BTreeSet<String>,
     pattern: &str,

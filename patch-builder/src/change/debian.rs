@@ -94,18 +94,18 @@ impl Cut<'_> {
 }
 
 /// An edit and where it is.
-struct Located {
+pub(super) struct Located {
     /// Which of the files.
     file: usize,
-    edit: Edit,
+    pub(super) edit: Edit,
     /// The function that it changes.
-    function: Option<String>,
+    pub(super) function: Option<String>,
     /// What it defines or declares, outside all functions.
-    defines: Vec<String>,
+    pub(super) defines: Vec<String>,
 }
 
 impl Located {
-    fn all(file: usize, before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
+    pub(super) fn all(file: usize, before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
         let (old, new) = (functions(before), functions(after));
         let changed = difference(before, after).names;
         // Who may use a function is not what another function needs.
@@ -148,7 +148,7 @@ impl Located {
         self.function.as_deref().is_some_and(matches)
     }
 
-    fn words(&self) -> Vec<String> {
+    pub(super) fn words(&self) -> Vec<String> {
         self.edit.lines.iter().flat_map(|line| words(line)).map(str::to_owned).collect()
     }
 }
