@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod boot;
+mod builder;
 mod company;
 mod confinement;
 mod devices;
@@ -53,6 +54,7 @@ fn main() {
         runner::trials(),
         update::trials(),
         update_faults::trials(),
+        builder::trials(),
         fixes::trials(),
         every_function::trials(),
         bad_input::trials(),

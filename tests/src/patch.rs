@@ -70,12 +70,51 @@ fn build(
     folder: &Path,
 ) -> Result<Patch, Failed> {
     let module = folder.join(format!("{name}.ko"));
-    let (output, errors) = (folder.join("stdout"), folder.join("stderr"));
+    let built = explain(running, arguments, &module)?;
+    if !built.is_success {
+        return Err(format!("{name} was not built:\n{}{}", built.explanation, built.stderr).into());
+    }
+    Ok(Patch { name: name.to_owned(), module, changes: built.changes() })
+}
+
+/// What a build printed.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// Its exit status was 0.
+    pub is_success: bool,
+    /// Standard output.
+    pub explanation: Value,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Explained {
+    /// The functions that change.
+    #[must_use]
+    pub fn changes(&self) -> BTreeSet<String> {
+        let objects = self.explanation["objects"].as_array().map_or(&[][..], Vec::as_slice);
+        objects
+            .iter()
+            .flat_map(|object| object["functions"].as_array().map_or(&[][..], Vec::as_slice))
+            .filter_map(|function| function["name"].as_str())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// Runs `cargo xtask patch --json` for the kernel `running`.
+///
+/// # Errors
+/// When it does not start or end, or prints something else than JSON.
+pub fn explain(running: &Revision, arguments: &[&str], module: &Path) -> Result<Explained, Failed> {
+    let name = module.display();
+    let folder = tempfile::tempdir()?;
+    let (output, errors) = (folder.path().join("stdout"), folder.path().join("stderr"));
     let mut child = crate::xtask()
         .arg("patch")
         .args(arguments)
         .args(["--guest-version", &running.kernel, "--json", "--yes", "-o"])
-        .arg(&module)
+        .arg(module)
         .stdin(Stdio::null())
         .stdout(std::fs::File::create(&output)?)
         .stderr(std::fs::File::create(&errors)?)
@@ -86,19 +125,9 @@ fn build(
         return Err(format!("{name}: the build did not end in {} s", LIMIT.as_secs()).into());
     };
     let (stdout, stderr) = (read(&output), read(&errors));
-    if !status.success() {
-        return Err(format!("{name} was not built:\n{stdout}{stderr}").into());
-    }
-    let explanation: Value =
-        serde_json::from_str(&stdout).map_err(|error| format!("{name}: {error}: {stdout}"))?;
-    let objects = explanation["objects"].as_array().map_or(&[][..], Vec::as_slice);
-    let changes = objects
-        .iter()
-        .flat_map(|object| object["functions"].as_array().map_or(&[][..], Vec::as_slice))
-        .filter_map(|function| function["name"].as_str())
-        .map(str::to_owned)
-        .collect();
-    Ok(Patch { name: name.to_owned(), module, changes })
+    let explanation = serde_json::from_str(&stdout)
+        .map_err(|error| format!("{name}: {error}:\n{stdout}{stderr}"))?;
+    Ok(Explained { is_success: status.success(), explanation, stderr })
 }
 
 fn read(path: &Path) -> String {
@@ -122,7 +151,10 @@ pub fn tell(what: &str) {
 }
 
 /// The unpacked source of a kernel, as the builder keeps it.
-fn sources(running: &Revision) -> Result<PathBuf, Failed> {
+///
+/// # Errors
+/// When it is not there and cannot be fetched.
+pub fn sources(running: &Revision) -> Result<PathBuf, Failed> {
     let version: Version = running.kernel.parse()?;
     let mut progress = Progress::new(true);
     let tree = KernelTree::open(&archive()?, &version, Consent::new(true), &mut progress)

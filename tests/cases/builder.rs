@@ -1,0 +1,172 @@
+//! Builds of patches for a real kernel that end before a guest has them: refusals, changes without
+//! effect, and what the builder finds by itself. No machine is started.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use libtest_mimic::{Failed, Trial};
+use lucos_patch_builder::manifest::{Manifest, Revision};
+use lucos_tests::equal;
+use lucos_tests::patch::{Explained, available, explain, sources};
+
+const MANIFEST: (&str, &str) =
+    ("tests/fixes/debian-6.1.toml", include_str!("../fixes/debian-6.1.toml"));
+
+/// All tests of this file.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("builder::a_function_comes_with_what_it_needs", completed),
+        Trial::test("builder::cve", cve),
+        Trial::test("builder::no_effect", no_effect),
+    ];
+    trials.extend(
+        REFUSED.map(|one| {
+            Trial::test(format!("builder::refused_{}", one.name), move || refused(&one))
+        }),
+    );
+    trials
+}
+
+fn manifest() -> Result<Manifest, Failed> {
+    let (file, text) = MANIFEST;
+    Ok(Manifest::parse(Path::new(file), text)?)
+}
+
+fn running() -> Result<Revision, Failed> {
+    available(&manifest()?.running)
+}
+
+fn words(text: &[&str]) -> BTreeSet<String> {
+    text.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn files(built: &Explained) -> BTreeSet<&str> {
+    let files = built.explanation["files"].as_array().map_or(&[][..], Vec::as_slice);
+    files.iter().filter_map(|file| file.as_str()).collect()
+}
+
+/// The new `move_vma` calls a function with one argument more than the kernel's header declares.
+fn completed() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let module = folder.path().join("mremap.ko");
+    let fixed = manifest()?.fixed.source;
+    let arguments = ["--from-debian", &fixed, "--file", "mm/mremap.c", "--function", "move_vma"];
+    let built = explain(&running()?, &arguments, &module)?;
+    equal(&built.stderr, built.is_success, true)?;
+    let expected = BTreeSet::from(["include/linux/mm.h", "mm/mmap.c", "mm/mremap.c"]);
+    equal("files", files(&built), expected)?;
+    equal("functions", built.changes(), words(&["copy_vma", "move_vma"]))?;
+    equal("module", module.is_file(), true)
+}
+
+fn cve() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let module = folder.path().join("cve.ko");
+    let built = explain(&running()?, &["--cve", "CVE-2026-90058"], &module)?;
+    equal(&built.stderr, built.is_success, true)?;
+    equal("functions", built.changes(), words(&["__qdisc_calculate_pkt_len"]))?;
+    equal("module", module.is_file(), true)?;
+
+    let unknown = explain(&running()?, &["--cve", "CVE-1999-0001"], &module)?;
+    equal("unknown", unknown.is_success, false)?;
+    equal("names it", text(&unknown).contains("CVE-1999-0001"), true)
+}
+
+fn text(built: &Explained) -> &str {
+    built.explanation["error"].as_str().unwrap_or_default()
+}
+
+/// A diff that puts lines behind the first line that begins so.
+fn behind(running: &Revision, file: &str, line: &str, added: &str) -> Result<String, Failed> {
+    let source = fs::read_to_string(sources(running)?.join(file))?;
+    let found = source.lines().enumerate().find(|(_, text)| text.starts_with(line));
+    let (at, context) = found.ok_or_else(|| format!("{file} has no line {line:?}"))?;
+    let (from, count) = (at + 1, added.lines().count() + 1);
+    let added: String = added.lines().map(|line| format!("+{line}\n")).collect();
+    Ok(format!("--- a/{file}\n+++ b/{file}\n@@ -{from},1 +{from},{count} @@\n {context}\n{added}"))
+}
+
+fn build(file: &str, line: &str, added: &str) -> Result<(Explained, bool), Failed> {
+    let running = running()?;
+    let folder = tempfile::tempdir()?;
+    let diff = folder.path().join("change.diff");
+    fs::write(&diff, behind(&running, file, line, added)?)?;
+    let module = folder.path().join("change.ko");
+    let built = explain(&running, &[&diff.to_string_lossy()], &module)?;
+    Ok((built, module.exists()))
+}
+
+fn no_effect() -> Result<(), Failed> {
+    let line = "\tstruct eventfd_ctx *ctx = file->private_data;";
+    let (built, has_module) = build("fs/eventfd.c", line, "\tif (0)\n\t\treturn 1;\n")?;
+    equal(&built.stderr, built.is_success, true)?;
+    equal("reason", built.explanation["without_module"].as_str(), Some("same-code"))?;
+    equal("module", has_module, false)
+}
+
+/// A change that is refused: lines behind another, and what the error names.
+#[derive(Clone, Copy)]
+struct Refused {
+    name: &'static str,
+    file: &'static str,
+    line: &'static str,
+    added: &'static str,
+    named: &'static [&'static str],
+}
+
+const REFUSED: [Refused; 6] = [
+    Refused {
+        name: "layout",
+        file: "fs/eventfd.c",
+        line: "\t__u64 count;",
+        added: "\tunsigned long more;",
+        named: &["fs/eventfd.o", "struct eventfd_ctx", "more"],
+    },
+    Refused {
+        name: "data",
+        file: "mm/util.c",
+        line: "int sysctl_max_map_count __read_mostly",
+        added: "static int added_by_a_test = 7;\nmodule_param(added_by_a_test, int, 0600);",
+        named: &["mm/util.o", "added_by_a_test"],
+    },
+    Refused {
+        name: "init",
+        file: "fs/eventpoll.c",
+        line: "\tstruct sysinfo si;",
+        added: "\tpr_info(\"added by a test\");",
+        named: &["fs/eventpoll.o", "eventpoll_init"],
+    },
+    Refused {
+        name: "assembly",
+        file: "arch/x86/lib/memcpy_64.S",
+        line: "#include <linux/linkage.h>",
+        added: "#include <linux/types.h>",
+        named: &["arch/x86/lib/memcpy_64.S", "assembly"],
+    },
+    Refused {
+        name: "vdso",
+        file: "arch/x86/entry/vdso/vma.c",
+        line: "#include <linux/mm.h>",
+        added: "#include <linux/types.h>",
+        named: &["arch/x86/entry/vdso/vma.c", "vDSO"],
+    },
+    Refused {
+        name: "source",
+        file: "fs/eventfd.c",
+        line: "\t__u64 count;",
+        added: "\tthis is no C;",
+        named: &["fs/eventfd.o", "error:"],
+    },
+];
+
+/// One error that names what is wrong, and no module.
+fn refused(change: &Refused) -> Result<(), Failed> {
+    let (built, has_module) = build(change.file, change.line, change.added)?;
+    equal("success", built.is_success, false)?;
+    equal("module", has_module, false)?;
+    for name in change.named {
+        equal(&format!("{name:?} in {}", text(&built)), text(&built).contains(name), true)?;
+    }
+    Ok(())
+}
