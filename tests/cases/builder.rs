@@ -7,8 +7,9 @@ use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::{Manifest, Revision};
+use lucos_patch_builder::pinned;
 use lucos_tests::equal;
-use lucos_tests::patch::{Explained, available, explain, sources};
+use lucos_tests::patch::{self, Explained, explain, sources};
 
 const MANIFEST: (&str, &str) =
     ("tests/fixes/debian-6.1.toml", include_str!("../fixes/debian-6.1.toml"));
@@ -30,11 +31,12 @@ pub fn trials() -> Vec<Trial> {
 
 fn manifest() -> Result<Manifest, Failed> {
     let (file, text) = MANIFEST;
-    Ok(Manifest::parse(Path::new(file), text)?)
+    let pinned = Manifest::parse(Path::new(file), text)?;
+    Ok(pinned::available(&patch::archive()?, &pinned, patch::tell)?)
 }
 
 fn running() -> Result<Revision, Failed> {
-    available(&manifest()?.running)
+    Ok(manifest()?.running)
 }
 
 fn words(text: &[&str]) -> BTreeSet<String> {
