@@ -1,12 +1,24 @@
-//! All fixes of a series in one guest at the same time, under load.
+//! All patches of a series in one guest at the same time, under load.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
-use lucos_patch_builder::manifest::{Manifest, Sign};
+use lucos_patch_builder::manifest::{Calls, Fix, Sign};
+use lucos_tests::fixes::OwnChange;
 use lucos_tests::{Results, Script, equal};
 
-use super::{Set, guest};
+use super::{Set, calls_move, guest, old_new_old};
+
+/// A patch and what shows which code runs.
+struct Part<'a> {
+    name: &'a str,
+    shown: Shown<'a>,
+}
+
+enum Shown<'a> {
+    Differs(&'a Sign),
+    Counted(&'a Calls),
+}
 
 /// Applies all of them, looks at each, and rolls them back in an order that is another one each
 /// time; each shows the new behaviour until then and the old one afterwards.
@@ -15,39 +27,74 @@ pub fn test(set: &Set) -> Result<(), Failed> {
     for fix in &set.fixes.fixes {
         set.changes(&fix.name, &fix.changes)?;
     }
-    let names: Vec<&str> = set.fixes.fixes.iter().map(|fix| fix.name.as_str()).collect();
+    for change in &set.own {
+        set.changes(&change.name, std::slice::from_ref(&change.function))?;
+    }
+    let fixes = set.fixes.fixes.iter().map(Part::of_fix);
+    let own = set.own.iter().map(|change| Ok(Part::of_change(change)));
+    let parts = fixes.chain(own).collect::<Result<Vec<_>, Failed>>()?;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let order = shuffled(&names, seed);
-    script(&set.fixes, &names, &order)
-        .check(machine, |results| look(&set.fixes, &order, results))
+    let order = shuffled(&parts, seed);
+    script(&set.fixes.fixes, &parts, &order)
+        .check(machine, |results| look(&parts, results))
         .map_err(|failed| {
+            let names: Vec<&str> = order.iter().map(|part| part.name).collect();
             let reason = failed.message().unwrap_or_default();
-            format!("rolled back in the order {}: {reason}", order.join(", ")).into()
+            format!("rolled back in the order {}: {reason}", names.join(", ")).into()
         })
 }
 
-fn sign<'a>(fixes: &'a Manifest, name: &str) -> Option<&'a Sign> {
-    fixes.fixes.iter().find(|fix| fix.name == name)?.sign.as_ref()
+impl<'a> Part<'a> {
+    fn of_fix(fix: &'a Fix) -> Result<Self, Failed> {
+        let shown = match (&fix.sign, &fix.calls) {
+            (Some(sign), _) => Shown::Differs(sign),
+            (None, Some(calls)) => Shown::Counted(calls),
+            (None, None) => return Err(format!("{}: nothing shows it", fix.name).into()),
+        };
+        Ok(Self { name: &fix.name, shown })
+    }
+
+    fn of_change(change: &'a OwnChange) -> Self {
+        Self { name: &change.name, shown: Shown::Differs(&change.sign) }
+    }
+
+    /// Before anything is applied.
+    fn before(&self) -> Script {
+        match self.shown {
+            Shown::Differs(sign) => guest::before(self.name, sign),
+            Shown::Counted(_) => Script::new(),
+        }
+    }
+
+    /// While it is applied, and when it is not any more.
+    fn rollback(&self) -> Script {
+        match self.shown {
+            Shown::Differs(sign) => {
+                guest::after(self.name, sign).then(&guest::back(self.name, sign))
+            }
+            Shown::Counted(calls) => guest::calls_back(self.name, calls),
+        }
+    }
+
+    fn look(&self, results: &Results) -> Result<(), Failed> {
+        match self.shown {
+            Shown::Differs(sign) => old_new_old(results, self.name, sign),
+            Shown::Counted(_) => calls_move(results, self.name),
+        }
+        .map_err(|failed| format!("{}: {}", self.name, failed.message().unwrap_or_default()).into())
+    }
 }
 
-fn script(fixes: &Manifest, names: &[&str], order: &[&str]) -> Script {
-    let mut script = Script::new().lines(guest::FUNCTIONS).lines("load; asleep all");
-    for fix in &fixes.fixes {
+fn script(fixes: &[Fix], parts: &[Part], order: &[&Part]) -> Script {
+    let mut script = Script::new().lines(guest::FUNCTIONS);
+    for fix in fixes {
         script = script.then(&guest::load_module(fix));
     }
-    for name in names {
-        script = script.step(&format!("{name}.apply"), &format!("lucos apply /{name}.ko"));
-    }
+    script = parts.iter().fold(script, |script, part| script.then(&part.before()));
+    script = script.lines("load; asleep all");
+    script = parts.iter().fold(script, |script, part| script.then(&guest::apply(part.name)));
     script = script.step("applied", "lucos list --json");
-    for name in order {
-        if let Some(sign) = sign(fixes, name) {
-            script = script.step(&format!("{name}.new"), &sign.command);
-        }
-        script = script.step(&format!("{name}.rollback"), &format!("lucos rollback {name}"));
-        if let Some(sign) = sign(fixes, name) {
-            script = script.step(&format!("{name}.old"), &sign.command);
-        }
-    }
+    script = order.iter().fold(script, |script, part| script.then(&part.rollback()));
     script
         .step("list", "lucos list --json")
         .step("wake", "awake all")
@@ -55,32 +102,37 @@ fn script(fixes: &Manifest, names: &[&str], order: &[&str]) -> Script {
         .step("kernel", &guest::complaints())
 }
 
-fn look(fixes: &Manifest, order: &[&str], results: &Results) -> Result<(), Failed> {
-    for name in order {
-        results.text(&format!("{name}.apply"))?;
+fn look(parts: &[Part], results: &Results) -> Result<(), Failed> {
+    for part in parts {
+        results.text(&format!("{}.apply", part.name))?;
     }
-    let applied = results.json("applied")?;
-    equal("applied", applied["patches"].as_array().map(Vec::len), Some(order.len()))?;
-    for name in order {
-        results.text(&format!("{name}.rollback"))?;
-        if let Some(sign) = sign(fixes, name) {
-            let text = |what: &str| results.text(&format!("{name}.{what}")).map(str::trim);
-            equal(name, [text("new")?, text("old")?], [sign.new.as_str(), sign.old.as_str()])?;
-        }
+    let mut names: Vec<String> = parts.iter().map(|part| part.name.to_owned()).collect();
+    names.sort();
+    equal("patches in force", in_force(results, "applied")?, names)?;
+    for part in parts {
+        part.look(results)?;
     }
-    let left = results.json("list")?;
-    let left = left["patches"].as_array().map_or(&[][..], Vec::as_slice);
-    let in_force = left.iter().filter(|patch| patch["state"] == "applied").count();
-    equal("patches in force", in_force, 0)?;
+    equal("patches in force at the end", in_force(results, "list")?, Vec::<String>::new())?;
     equal("sleepers", results.text("wake")?, "asleep\nwoken 100\n")?;
     guest::load_is_well(results.text("load")?)?;
     equal("kernel's log", results.step("kernel")?.stdout.as_str(), "")
 }
 
-/// The names in an order that the seed decides.
-fn shuffled<'a>(names: &[&'a str], seed: u64) -> Vec<&'a str> {
+/// The names of the patches that a list has as applied, sorted.
+fn in_force(results: &Results, list: &str) -> Result<Vec<String>, Failed> {
+    let list = results.json(list)?;
+    let patches = list["patches"].as_array().map_or(&[][..], Vec::as_slice);
+    let applied = patches.iter().filter(|patch| patch["state"] == "applied");
+    let mut names: Vec<String> =
+        applied.filter_map(|patch| patch["name"].as_str()).map(str::to_owned).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The parts in an order that the seed decides.
+fn shuffled<'a, 'b>(parts: &'b [Part<'a>], seed: u64) -> Vec<&'b Part<'a>> {
     let mut state = seed | 1;
-    let mut rest = names.to_vec();
+    let mut rest: Vec<&Part> = parts.iter().collect();
     let mut order = Vec::new();
     while !rest.is_empty() {
         // Xorshift, Marsaglia 2003.

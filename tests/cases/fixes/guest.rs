@@ -85,27 +85,40 @@ pub fn fix_steps(fix: &Fix) -> Script {
         (Some(sign), _) => {
             script.then(&before_and_after(&fix.name, sign)).then(&back(&fix.name, sign))
         }
-        (None, Some(calls)) => script.then(&calls_steps(&fix.name, calls)),
+        (None, Some(calls)) => script.then(&apply(&fix.name)).then(&calls_back(&fix.name, calls)),
         (None, None) => script,
     }
 }
 
 fn before_and_after(name: &str, sign: &Sign) -> Script {
-    Script::new()
-        .step(&format!("{name}.before"), &sign.command)
-        .step(&format!("{name}.apply"), &format!("lucos apply /{name}.ko"))
-        .step(&format!("{name}.after"), &sign.command)
+    before(name, sign).then(&apply(name)).then(&after(name, sign))
 }
 
-fn back(name: &str, sign: &Sign) -> Script {
+/// Looks before the patch is applied.
+pub fn before(name: &str, sign: &Sign) -> Script {
+    Script::new().step(&format!("{name}.before"), &sign.command)
+}
+
+/// Applies a patch.
+pub fn apply(name: &str) -> Script {
+    Script::new().step(&format!("{name}.apply"), &format!("lucos apply /{name}.ko"))
+}
+
+/// Looks while the patch is applied.
+pub fn after(name: &str, sign: &Sign) -> Script {
+    Script::new().step(&format!("{name}.after"), &sign.command)
+}
+
+/// Rolls a patch back and looks once more.
+pub fn back(name: &str, sign: &Sign) -> Script {
     Script::new()
         .step(&format!("{name}.rollback"), &format!("lucos rollback {name}"))
         .step(&format!("{name}.restored"), &sign.command)
 }
 
-fn calls_steps(name: &str, Calls { command, function }: &Calls) -> Script {
+/// Counts calls of an applied patch's function, and those of the old one after the rollback.
+pub fn calls_back(name: &str, Calls { command, function }: &Calls) -> Script {
     Script::new()
-        .step(&format!("{name}.apply"), &format!("lucos apply /{name}.ko"))
         .step(&format!("{name}.new"), &format!("new_calls {name} {function} '{command}'"))
         .step(&format!("{name}.rollback"), &format!("lucos rollback {name}"))
         .step(&format!("{name}.old"), &format!("calls {function} '{command}'"))
