@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
@@ -155,7 +155,7 @@ fn end(script: Script) -> Script {
     script
         .step("end.list", "lucos list --json")
         .step("end.status", "lucos status --json")
-        .step("end.kernel", "dmesg | grep -E 'BUG:|Oops|WARNING: CPU|Uhhuh'")
+        .step("end.kernel", COMPLAINTS)
         .step(
             "end.works",
             "lucos apply $P/version_line.ko && cat /proc/version && lucos rollback version_line",
