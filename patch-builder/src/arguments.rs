@@ -9,11 +9,12 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use serde::Serialize;
 
-use crate::builder::{Origin, Request, build};
+use crate::builder::{Request, build};
 use crate::cve::{Report, look_up};
 use crate::error::Error;
 use crate::explanation::Explanation;
 use crate::manifest::{self, KnownFix};
+use crate::origin::Origin;
 use crate::progress::Progress;
 use crate::refused::Refused;
 

@@ -1,8 +1,6 @@
 //! From a change to a module.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lucos_debian_archive::archive::Archive;
@@ -12,41 +10,24 @@ use lucos_object_diff::{
     BootShifts, Comparison, CopiedKey, Extract, Input, Links, Reason, compare, extract, users_left,
 };
 
-use crate::change::completion::{TwoTexts, missed};
-use crate::change::debian::Cut;
-use crate::change::{self, FileChange};
+use crate::change::FileChange;
 use crate::compile::{self, Object};
-use crate::error::{Error, at};
+use crate::error::Error;
 use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
 use crate::image::{self, Vmlinux};
 use crate::kbuild;
-use crate::kernel_tree::{self, KernelTree};
+use crate::kernel_tree::KernelTree;
 use crate::linking::{Linked, NewGlobals, new_names};
 use crate::module_image::ModuleImage;
 use crate::module_names::ModuleNames;
+use crate::origin::Origin;
 use crate::patch_module::{self, PatchModule, Redirector, Replaced};
 use crate::progress::Progress;
 use crate::references::{Exports, Resolver, Used};
 use crate::refused::Refused;
 use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
-use crate::touched::{Touched, files_naming};
+use crate::touched::Touched;
 use crate::work_tree::WorkTree;
-
-/// Where a change comes from.
-#[derive(Debug, Clone)]
-pub enum Origin {
-    /// A unified diff.
-    Diff(PathBuf),
-    /// The difference to a newer version of the distribution's source package.
-    Debian {
-        /// The version that has the fix.
-        version: String,
-        /// Files in the source.
-        files: Vec<String>,
-        /// Functions; none for all that changed in the files.
-        functions: Vec<String>,
-    },
-}
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -85,13 +66,13 @@ pub fn build(
     for output in outputs() {
         names.check(&patch_module::name_of_file(output))?;
     }
-    let mut changes = changes(archive, &tree, &request.origin, &mut progress)?;
+    let mut changes = request.origin.changes(archive, &tree, &mut progress)?;
     let pairs = loop {
         let touched =
             progress.stage("Touched objects", || Touched::find(&tree.pristine(), &changes))?;
         match compile_both(&tree, &touched, &changes, &mut progress) {
             Err(error) => {
-                let added = complete(archive, &tree, &request.origin, &error, &mut changes)?;
+                let added = request.origin.complete(archive, &tree, &error, &mut changes)?;
                 if added.is_empty() {
                     return Err(error);
                 }
@@ -154,73 +135,6 @@ pub fn build(
     explanation.module = Some(request.output.clone());
     explanation.stages = progress.into_stages();
     Ok(explanation)
-}
-
-impl Origin {
-    fn describe(&self) -> String {
-        match self {
-            Self::Diff(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            Self::Debian { version, files, functions } => {
-                let what = if functions.is_empty() { files } else { functions };
-                format!("{} of Debian {version}", what.join(", "))
-            }
-        }
-    }
-}
-
-fn changes(
-    archive: &Archive,
-    tree: &KernelTree,
-    origin: &Origin,
-    progress: &mut Progress,
-) -> Result<Vec<FileChange>, Error> {
-    let pristine = tree.pristine();
-    match origin {
-        Origin::Diff(path) => {
-            let text = fs::read_to_string(path).map_err(at(path))?;
-            let diffs = change::parse(&text)?;
-            change::fit_all(&diffs, |path| {
-                let file = pristine.join(path);
-                match fs::read_to_string(&file) {
-                    Ok(text) => Ok(Some(text)),
-                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                    Err(error) => Err(at(&file)(error)),
-                }
-            })
-        }
-        Origin::Debian { version, files, functions } => {
-            let newer = kernel_tree::newer_source(archive, version, progress)?;
-            let cut =
-                Cut { from: (&pristine, &tree.version), to: (&newer, version), files, functions };
-            Ok(cut.changes()?)
-        }
-    }
-}
-
-/// Adds to a change that is cut from the distribution's source what the compiler missed in it. Gives
-/// the files that it added something of.
-fn complete(
-    archive: &Archive,
-    tree: &KernelTree,
-    origin: &Origin,
-    error: &Error,
-    changes: &mut Vec<FileChange>,
-) -> Result<Vec<String>, Error> {
-    let (Origin::Debian { version, .. }, Error::Compile { message, with: compile::CHANGED, .. }) =
-        (origin, error)
-    else {
-        return Ok(Vec::new());
-    };
-    let names = missed(message);
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let newer = kernel_tree::newer_source(archive, version, &mut Progress::new(true))?;
-    let mut paths = files_naming(&newer, &names, "*.h")?;
-    paths.extend(files_naming(&newer, &names, "*.c")?);
-    let texts = paths.iter().map(|path| TwoTexts::read(&tree.pristine(), &newer, path));
-    let texts: Vec<TwoTexts> = texts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    Ok(change::completion::complete(changes, &texts, &names))
 }
 
 /// An object without and with the change.

@@ -22,6 +22,7 @@ pub mod make;
 pub mod manifest;
 pub mod module_image;
 pub mod module_names;
+pub mod origin;
 pub mod patch_module;
 pub mod pinned;
 mod preparation;

@@ -13,6 +13,7 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::builder::{self, Request};
 use lucos_patch_builder::manifest::Manifest;
+use lucos_patch_builder::origin;
 use lucos_patch_builder::pinned;
 use lucos_patch_builder::progress::Progress;
 use serde_json::json;
@@ -128,7 +129,7 @@ impl<'a> Builder<'a> {
         let livepatch = self.folder.join(format!("{}.ko", change.livepatch()));
         let request = Request {
             kernel: self.kernel.clone(),
-            origin: builder::Origin::Debian {
+            origin: origin::Origin::Debian {
                 version: self.manifest.fixed.source.clone(),
                 files: files.clone(),
                 functions: functions.clone(),
