@@ -13,10 +13,6 @@ const TOLERANCE: f64 = 1.01;
 /// Differences below this are those of the recorded digits.
 const DIGITS: f64 = 1e-4;
 
-/// What a ratio may be above its target, since it moves by that much from build to build: any change
-/// of code moves the ticks of the timers against the rounds.
-const SPREAD: f64 = 1e-3;
-
 /// A figure that is not good enough.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
@@ -60,19 +56,12 @@ pub fn judge(figures: &Figures, recorded: Option<&Figures>, cpus: u32) -> Vec<Pr
         let before = before.filter(|_| is_cost(name) && (cpus == 1 || !depends_on_turns(name)));
         let before = before.map(|before| (before * TOLERANCE, Reason::Recorded));
         for (limit, reason) in target.into_iter().chain(before) {
-            if value > limit + uncertainty(name, reason) {
+            if value > limit + DIGITS {
                 problems.push(Problem { figure: name.clone(), value, limit, reason });
             }
         }
     }
     problems
-}
-
-fn uncertainty(name: &str, reason: Reason) -> f64 {
-    match reason {
-        Reason::Target if name.starts_with("ratio.") => SPREAD,
-        _ => DIGITS,
-    }
 }
 
 /// Whether a higher value is worse.
@@ -121,9 +110,9 @@ mod tests {
 
     #[test]
     fn targets_hold_everywhere() {
-        let good = figures(&[("ratio.fork", 1.0108), ("cpuid.exit", 120.0), ("load.CPUID", 9e9)]);
+        let good = figures(&[("ratio.fork", 1.01), ("cpuid.exit", 120.0), ("load.CPUID", 9e9)]);
         assert_eq!(judge(&good, None, 1), []);
-        let bad = [("ratio.fork", 1.0112), ("idle.CPUID", 0.2), ("load.NMI", 1.0)];
+        let bad = [("ratio.fork", 1.011), ("idle.CPUID", 0.2), ("load.NMI", 1.0)];
         assert_eq!(judge(&figures(&bad), None, 1).len(), bad.len());
         let slow = figures(&[("apply.3.50.instructions", 20_001.0)]);
         assert_eq!(judge(&slow, None, 1).len(), 1);

@@ -15,6 +15,7 @@ mod error;
 pub mod explanation;
 pub mod image;
 pub mod kbuild;
+pub mod kernel_log;
 pub mod kernel_tree;
 mod linking;
 pub mod livepatch_module;

@@ -13,7 +13,6 @@ mod every_function;
 mod figures;
 mod fixes;
 mod hostile;
-mod kernel_log;
 mod load;
 mod mappings;
 mod nmi;
@@ -46,7 +45,6 @@ fn main() {
         filters.is_empty() || filters.iter().any(|(_, filter)| is_it(filter))
     };
     let trials: Vec<Trial> = [
-        kernel_log::trials(),
         on_target::trials(),
         mappings::trials(),
         boot::trials(),

@@ -2,10 +2,9 @@
 //! where what the compiler misses is declared and defined, and who else calls it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
-use super::debian::Located;
+use super::debian::{Located, read};
 use super::{Edit, Error, FileChange, between, words};
 
 /// The names that a compiler's errors are about: those in quotes.
@@ -37,13 +36,10 @@ impl TwoTexts {
     /// # Errors
     /// When one cannot be read.
     pub fn read(from: &Path, to: &Path, path: &str) -> Result<Option<Self>, Error> {
-        let text = |root: &Path| {
-            let file = root.join(path);
-            match fs::read(&file) {
-                Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(Error::File { path: file, source }),
-            }
+        let text = |root: &Path| match read(root, path) {
+            Ok(text) => Ok(Some(text)),
+            Err(Error::NoFile(_)) => Ok(None),
+            Err(error) => Err(error),
         };
         let (Some(before), Some(after)) = (text(from)?, text(to)?) else {
             return Ok(None);

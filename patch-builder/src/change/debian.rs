@@ -163,7 +163,8 @@ fn inside(functions: &[Function], at: usize) -> bool {
     functions.iter().any(|function| function.start < at && at < function.end)
 }
 
-fn read(root: &Path, path: &str) -> Result<String, Error> {
+/// The text of a file of the source.
+pub(super) fn read(root: &Path, path: &str) -> Result<String, Error> {
     let file = root.join(path);
     match fs::read_to_string(&file) {
         Ok(text) => Ok(text),

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::kernel_log::COMPLAINTS;
+
 /// Where the guest has the patches, `NAME.ko` each.
 pub const PATCHES: &str = "/survey/patches";
 /// Where the guest has modules that patches are for, `NAME.ko` each.
@@ -56,7 +58,7 @@ pub fn next<'a>(
 
 /// `try NAME MODULE...` prints one line.
 const FUNCTIONS: &str = r#"
-complaints() { dmesg | grep -cE 'BUG:|Oops|WARNING: CPU|general protection|lockup|stall|Uhhuh'; }
+complaints() { COMPLAINTS | wc -l; }
 told() { echo "survey $1 $2 $(echo "$3" | tr '\n' ' ')"; }
 state() { lucos list | awk -v name="$1" '$1 == name { print $2 }'; }
 work() { ls -R /proc/self /sys/class >/dev/null 2>&1; cat /proc/net/* /proc/stat >/dev/null 2>&1; ls -l / | sort | tail -1 >/dev/null; }
@@ -90,7 +92,10 @@ try() {
 /// What the guest's shell does.
 #[must_use]
 pub fn script(trials: &[Trial]) -> String {
-    let mut text = FUNCTIONS.replace("MODULES", MODULES).replace("PATCHES", PATCHES);
+    let mut text = FUNCTIONS
+        .replace("MODULES", MODULES)
+        .replace("PATCHES", PATCHES)
+        .replace("COMPLAINTS", COMPLAINTS);
     for trial in trials {
         let _ = writeln!(text, "try {} {}", trial.patch, trial.modules.join(" "));
     }
