@@ -1,7 +1,7 @@
 //! From the boot stub's record to running processors.
 
 use crate::arch::descriptors::Descriptors;
-use crate::arch::local::{self, Shared};
+use crate::arch::processor::{self, PerProcessor};
 use crate::arch::{apic, control, cpuid, processors, vcpu};
 use crate::chain::Processor;
 use crate::fatal::{Fatal, die};
@@ -32,12 +32,12 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
     vcpu::probe()?;
     apic::start().ok_or(Fatal::OutOfMemory)?;
     let apic_ids = firmware::processors(record.rsdp)?;
-    local::create(&apic_ids);
+    processor::create(&apic_ids);
     guest_space::start(record.region)?;
     let info = system::describe(&record, &apic_ids)?;
     guest_ram::start(&info.memory);
     system::start(&record, &info)?;
-    let first = local::get(0).ok_or(Fatal::NoProcessors)?;
+    let first = processor::get(0).ok_or(Fatal::NoProcessors)?;
     let descriptors = Box::leak(Descriptors::new(first)).load();
     check_rights()?;
     processors::start_others(&record, other)?;
@@ -48,14 +48,14 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
 }
 
 /// The main function of every other processor.
-fn other(shared: &'static Shared) -> ! {
+fn other(shared: &'static PerProcessor) -> ! {
     match prepare_other(shared) {
         Ok(processor) => processor.run(),
         Err(why) => die(why),
     }
 }
 
-fn prepare_other(shared: &'static Shared) -> Result<Processor, Fatal> {
+fn prepare_other(shared: &'static PerProcessor) -> Result<Processor, Fatal> {
     control::enable_protections()?;
     kernel_space::use_it();
     let descriptors = Box::leak(Descriptors::new(shared)).load();

@@ -6,7 +6,7 @@
 //! and no queue.
 
 use crate::arch::descriptors::Descriptors;
-use crate::arch::local::Shared;
+use crate::arch::processor::PerProcessor;
 use crate::arch::trap::{self, Context, Trap};
 use crate::arch::vcpu::Vcpu;
 use crate::fatal::{Fatal, die};
@@ -52,7 +52,7 @@ enum State {
 
 /// Everything of a processor that only it touches.
 pub struct Processor {
-    shared: &'static Shared,
+    shared: &'static PerProcessor,
     descriptors: &'static mut Descriptors,
     tasks: &'static [Task],
     threads: Vec<Thread>,
@@ -69,7 +69,7 @@ impl Processor {
     /// # Errors
     /// The region is full, or the processor lacks what a vCPU needs.
     pub fn new(
-        shared: &'static Shared,
+        shared: &'static PerProcessor,
         descriptors: &'static mut Descriptors,
         tasks: &'static [Task],
         stack_pages: &[u16],

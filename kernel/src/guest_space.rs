@@ -3,7 +3,7 @@
 //! Guest-physical addresses are host-physical ones. The pages of LUCOS's region are the exception:
 //! all of them show one page of ones, read-only.
 
-use crate::arch::local;
+use crate::arch::processor;
 use crate::arch::vcpu::nested_format;
 use crate::fatal::Fatal;
 use crate::memory::direct::{Pages, Tables};
@@ -88,7 +88,7 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
 /// and flushes before it enters again.
 fn forget_everywhere(me: u32) {
     let wanted = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
-    let behind = |processor: &local::Shared| {
+    let behind = |processor: &processor::PerProcessor| {
         processor.in_guest.load(Ordering::SeqCst)
             && processor.space_generation.load(Ordering::SeqCst) != wanted
     };

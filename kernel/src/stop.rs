@@ -5,7 +5,7 @@
 //! looks whether a stop is on; the stopper first says that a stop is on, then looks who is in the
 //! guest. Whatever the interleaving, one of them sees the other.
 
-use crate::arch::local::{self, Shared};
+use crate::arch::processor::{self, PerProcessor};
 use crate::arch::{apic, ticks};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lucos_abi::call::CallStatus;
@@ -70,7 +70,7 @@ pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
 /// `Refused` when the caller holds no stop.
 pub fn resume(me: u32) -> Result<(), CallStatus> {
     if is_held_by(me) {
-        local::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
+        processor::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
     }
     OWNER
         .compare_exchange(me, NOBODY, Ordering::SeqCst, Ordering::SeqCst)
@@ -80,24 +80,25 @@ pub fn resume(me: u32) -> Result<(), CallStatus> {
 
 /// Ticks from the begin of the last stop until the last processor entered the guest again.
 pub fn last_ticks() -> u64 {
-    let entered = local::all().iter().map(|processor| processor.entered.load(Ordering::Relaxed));
+    let entered =
+        processor::all().iter().map(|processor| processor.entered.load(Ordering::Relaxed));
     entered.max().unwrap_or(0).saturating_sub(BEGIN.load(Ordering::Relaxed))
 }
 
 /// Sends a processor an NMI that takes it out of the guest, or out of a halt in LUCOS. While one
 /// is on its way another is not sent: NMIs that are not taken yet merge.
-pub fn kick(processor: &Shared) {
+pub fn kick(processor: &PerProcessor) {
     if !processor.kicked.swap(true, Ordering::SeqCst) {
         apic::send_nmi(processor.apic_id);
     }
 }
 
 /// All processors but one.
-pub fn others(me: u32) -> impl Iterator<Item = &'static Shared> {
-    local::all().iter().copied().filter(move |processor| processor.number != me)
+pub fn others(me: u32) -> impl Iterator<Item = &'static PerProcessor> {
+    processor::all().iter().copied().filter(move |processor| processor.number != me)
 }
 
-fn wait_for_exit(other: &Shared, start: u64, deadline: u64) -> bool {
+fn wait_for_exit(other: &PerProcessor, start: u64, deadline: u64) -> bool {
     while other.in_guest.load(Ordering::SeqCst) {
         if ticks().wrapping_sub(start) > deadline {
             return false;

@@ -1,7 +1,7 @@
 //! The system: the tasks that the system table names.
 
 use crate::arch::descriptors::Descriptors;
-use crate::arch::local::Shared;
+use crate::arch::processor::PerProcessor;
 use crate::arch::{cpuid, vcpu};
 use crate::chain::Processor;
 use crate::fatal::Fatal;
@@ -59,7 +59,7 @@ pub fn start(record: &BootRecord, info: &SystemInfo) -> Result<(), Fatal> {
 /// # Errors
 /// The region is full, or the processor lacks what a vCPU needs.
 pub fn processor(
-    shared: &'static Shared,
+    shared: &'static PerProcessor,
     descriptors: &'static mut Descriptors,
 ) -> Result<Processor, Fatal> {
     let system = SYSTEM.get().ok_or(Fatal::BadSystemTable)?;

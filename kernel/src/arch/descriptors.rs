@@ -1,6 +1,6 @@
 //! Segments, task state and interrupt table of a processor.
 
-use super::local::Shared;
+use super::processor::PerProcessor;
 use super::trap;
 use alloc::boxed::Box;
 use core::arch::asm;
@@ -33,12 +33,12 @@ struct TaskState {
     io_map: u16,
 }
 
-/// A stack for traps that may come at any time. Its last words hold the processor's [`Shared`], so
-/// that the NMI entry finds it without any register.
+/// A stack for traps that may come at any time. Its last words hold the processor's
+/// [`PerProcessor`], so that the NMI entry finds it without any register.
 #[repr(C, align(16))]
 struct TrapStack {
     space: [u8; STACK_SIZE],
-    shared: *const Shared,
+    shared: *const PerProcessor,
     padding: u64,
 }
 
@@ -59,7 +59,7 @@ struct TablePointer {
 
 impl Descriptors {
     /// Tables for the processor with this shared part.
-    pub fn new(shared: &'static Shared) -> Box<Self> {
+    pub fn new(shared: &'static PerProcessor) -> Box<Self> {
         let stack = || TrapStack { space: [0; STACK_SIZE], shared, padding: 0 };
         let mut tables = Box::new(Self {
             gdt: [

@@ -4,7 +4,7 @@
 //! the counter and HLT would be lost; so the NMI entry (see `trap`) moves a processor that stands
 //! anywhere from `idle_begin` to `idle_end` on to `idle_end`.
 
-use super::local::Shared;
+use super::processor::PerProcessor;
 use core::arch::global_asm;
 
 global_asm!(
@@ -23,7 +23,7 @@ unsafe extern "C" {
 }
 
 /// Halts until the processor has taken an NMI that nobody looked at yet.
-pub fn wait_for_nmi(shared: &'static Shared) {
+pub fn wait_for_nmi(shared: &'static PerProcessor) {
     // SAFETY: `idle_wait` only reads the counter, which lives for ever, and follows the C calling
     // convention; the NMI that ends the halt returns to it.
     unsafe { idle_wait(shared.nmis.as_ptr()) }

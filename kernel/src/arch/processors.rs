@@ -3,7 +3,7 @@
 //! Each begins in real mode on a page below 1 MiB, goes to 64-bit mode in one step, and jumps to
 //! the kernel. One starts at a time, so one page and one stack at a time suffice.
 
-use super::local::{self, Shared};
+use super::processor::{self, PerProcessor};
 use super::{apic, control, wait};
 use crate::fatal::Fatal;
 use crate::memory::direct::{DIRECT, Pages};
@@ -78,7 +78,7 @@ unsafe extern "C" {
 const STACK_PAGES: u64 = 8;
 
 /// The function that a started processor runs, with its number.
-pub type Main = fn(&'static Shared) -> !;
+pub type Main = fn(&'static PerProcessor) -> !;
 
 static MAIN: Once<Main> = Once::new();
 
@@ -87,19 +87,19 @@ static MAIN: Once<Main> = Once::new();
 /// # Errors
 /// There is no low page, or a processor does not come.
 pub fn start_others(record: &BootRecord, main: Main) -> Result<(), Fatal> {
-    if local::all().len() < 2 {
+    if processor::all().len() < 2 {
         return Ok(());
     }
     MAIN.call_once(|| main);
     let page = low_page(record).ok_or(Fatal::NoLowMemory)?;
     kernel_space::map_start_page(page)?;
-    for processor in local::all().iter().skip(1) {
+    for processor in processor::all().iter().skip(1) {
         start_one(page, processor)?;
     }
     kernel_space::unmap_start_page(page)
 }
 
-fn start_one(page: u64, processor: &'static Shared) -> Result<(), Fatal> {
+fn start_one(page: u64, processor: &'static PerProcessor) -> Result<(), Fatal> {
     let stack = Pages::allocate(STACK_PAGES).ok_or(Fatal::OutOfMemory)?;
     let top = DIRECT + stack.phys() + STACK_PAGES * PAGE;
     let content = fill(page, top, processor);
@@ -135,7 +135,7 @@ fn low_page(record: &BootRecord) -> Option<u64> {
 }
 
 /// The page: code and what it finds there.
-fn fill(page: u64, stack: u64, processor: &'static Shared) -> Box<[u8; 4096]> {
+fn fill(page: u64, stack: u64, processor: &'static PerProcessor) -> Box<[u8; 4096]> {
     let mut content = Box::new([0; 4096]);
     let start = &raw const start_page as usize;
     let length = &raw const start_page_end as usize - start;
@@ -165,7 +165,7 @@ fn fill(page: u64, stack: u64, processor: &'static Shared) -> Box<[u8; 4096]> {
 
 /// First Rust code of a started processor.
 extern "C" fn arrive(number: u64) -> ! {
-    let shared = u32::try_from(number).ok().and_then(local::get);
+    let shared = u32::try_from(number).ok().and_then(processor::get);
     match (shared, MAIN.get()) {
         (Some(shared), Some(main)) => main(shared),
         _ => super::end_machine(None, 0),

@@ -11,7 +11,7 @@
 
 use super::control;
 use super::descriptors::{Descriptors, KERNEL_CODE, USER_CODE, USER_DATA};
-use super::local::Shared;
+use super::processor::PerProcessor;
 use crate::fatal;
 use crate::memory::task_space::TaskSpace;
 use core::arch::global_asm;
@@ -219,8 +219,8 @@ global_asm!(
     "push {call_vector}",
     "jmp trap_common",
     kernel_rsp = const FRAME_END,
-    leave_task = const offset_of!(Shared, leave_task),
-    left_at = const offset_of!(Shared, left_at),
+    leave_task = const offset_of!(PerProcessor, leave_task),
+    left_at = const offset_of!(PerProcessor, left_at),
     call_vector = const CALL_VECTOR as u64,
     in_kernel = sym trap_in_kernel_rust,
 );

@@ -4,7 +4,7 @@
 //! the same for all vendors is here: when the guest may be entered, which exits the kernel handles
 //! itself, and what is counted.
 
-use super::local::{self, Shared};
+use super::processor::{self, PerProcessor};
 use super::{cpuid, idle, svm};
 use crate::fatal::Fatal;
 use crate::{guest_space, machine, stop};
@@ -29,7 +29,7 @@ impl ExitCounts {
 /// Counters summed over all processors.
 pub fn counts() -> [u64; COUNTERS] {
     let mut sums = [0; COUNTERS];
-    for processor in local::all() {
+    for processor in processor::all() {
         for (sum, count) in sums.iter_mut().zip(&processor.counts.0) {
             *sum += count.load(Ordering::Relaxed);
         }
@@ -78,7 +78,7 @@ enum Backend {
 /// A vCPU.
 pub struct Vcpu {
     backend: Backend,
-    shared: &'static Shared,
+    shared: &'static PerProcessor,
     /// It has been started, and not parked since.
     started: bool,
 }
@@ -88,7 +88,7 @@ impl Vcpu {
     ///
     /// # Errors
     /// The extension is missing or locked, or the region is full.
-    pub fn new(shared: &'static Shared) -> Result<Self, Fatal> {
+    pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
         Ok(Self { backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?), shared, started: false })
     }
 
@@ -195,14 +195,14 @@ impl Vcpu {
 
 /// Between saying "in the guest" and entering: whether something came up that must be looked at
 /// first.
-pub fn must_not_enter(shared: &Shared) -> bool {
+pub fn must_not_enter(shared: &PerProcessor) -> bool {
     shared.nmis.load(Ordering::SeqCst) != 0
         || stop::holds(shared.number)
         || shared.start.lock().is_some()
 }
 
 /// Takes note of the present generation of the guest space; true when translations are older.
-pub fn translations_are_old(shared: &Shared) -> bool {
+pub fn translations_are_old(shared: &PerProcessor) -> bool {
     let generation = guest_space::generation();
     shared.space_generation.swap(generation, Ordering::SeqCst) != generation
 }

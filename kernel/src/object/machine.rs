@@ -2,7 +2,7 @@
 
 use super::{Buffer, need, reply, request};
 use crate::arch::vcpu::counts;
-use crate::arch::{self, local};
+use crate::arch::{self, processor};
 use crate::{cpuid_table, machine, output, stop};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
@@ -64,12 +64,16 @@ const fn needed(request: &MachineRequest) -> Rights {
 
 /// The caller holds the stop; a machine with one processor needs none.
 fn held(me: u32) -> Result<(), CallStatus> {
-    if stop::is_held_by(me) || local::all().len() == 1 { Ok(()) } else { Err(CallStatus::Refused) }
+    if stop::is_held_by(me) || processor::all().len() == 1 {
+        Ok(())
+    } else {
+        Err(CallStatus::Refused)
+    }
 }
 
 /// The caller's vCPU is one whose interrupt table can take NMIs.
 fn forward_kicks(me: u32, on: bool) -> Result<(), CallStatus> {
-    let block = local::get(me).and_then(|processor| *processor.snapshot.lock());
+    let block = processor::get(me).and_then(|processor| *processor.snapshot.lock());
     let table = block.ok_or(CallStatus::Refused)?.idt_base;
     machine::forward_kicks(on.then_some(table));
     Ok(())
@@ -77,14 +81,14 @@ fn forward_kicks(me: u32, on: bool) -> Result<(), CallStatus> {
 
 fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus> {
     held(me)?;
-    let processor = local::get(cpu).ok_or(CallStatus::Refused)?;
+    let processor = processor::get(cpu).ok_or(CallStatus::Refused)?;
     let snapshot = processor.snapshot.lock().map(|block| block.to_bytes());
     let registers: &[u8] = snapshot.as_ref().map_or(&[], |bytes| bytes);
     reply(&MachineReply::Registers { registers }, buffer)
 }
 
 fn start(cpu: u32, state: FlatStart) -> Result<(), CallStatus> {
-    let processor = local::get(cpu).ok_or(CallStatus::Refused)?;
+    let processor = processor::get(cpu).ok_or(CallStatus::Refused)?;
     *processor.start.lock() = Some(state);
     stop::kick(processor);
     Ok(())

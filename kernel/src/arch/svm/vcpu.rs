@@ -3,7 +3,7 @@
 use super::code::CodePage;
 use super::nmi::GuestNmi;
 use super::{assists, enable, msr_map, world_switch};
-use crate::arch::local::Shared;
+use crate::arch::processor::PerProcessor;
 use crate::arch::vcpu::{Entered, must_not_enter, translations_are_old};
 use crate::arch::{cpuid, ticks};
 use crate::fatal::{Fatal, die};
@@ -30,7 +30,7 @@ const NMI_PATIENCE: u32 = 100_000;
 
 /// A vCPU.
 pub struct SvmVcpu {
-    shared: &'static Shared,
+    shared: &'static PerProcessor,
     pub(super) vmcb: &'static mut Vmcb,
     vmcb_phys: u64,
     /// Physical address of the page with LUCOS's own VMLOAD state.
@@ -47,7 +47,7 @@ impl SvmVcpu {
     ///
     /// # Errors
     /// The region is full.
-    pub fn new(shared: &'static Shared) -> Result<Self, Fatal> {
+    pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
         let own_state = enable()?;
         let page = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
         let vmcb_phys = page.phys();

@@ -11,7 +11,7 @@ use spin::{Mutex, Once};
 /// The shared part of a processor. The NMI entry in `trap` finds the first fields by offset.
 #[repr(C)]
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct PerProcessor {
     /// NMIs that the host took and has not looked at yet.
     pub nmis: AtomicU32,
     /// The task that runs must be left: the next NMI sends it to address 0.
@@ -40,7 +40,7 @@ pub struct Shared {
     pub counts: ExitCounts,
 }
 
-static ALL: Once<Vec<&'static Shared>> = Once::new();
+static ALL: Once<Vec<&'static PerProcessor>> = Once::new();
 
 /// Makes the shared parts, in the order of processor numbers. Only the first call counts.
 pub fn create(apic_ids: &[u32]) {
@@ -49,7 +49,7 @@ pub fn create(apic_ids: &[u32]) {
             .iter()
             .zip(0..)
             .map(|(apic_id, number)| {
-                let shared = Shared { number, apic_id: *apic_id, ..Shared::default() };
+                let shared = PerProcessor { number, apic_id: *apic_id, ..PerProcessor::default() };
                 &*Box::leak(Box::new(shared))
             })
             .collect()
@@ -57,11 +57,11 @@ pub fn create(apic_ids: &[u32]) {
 }
 
 /// All processors.
-pub fn all() -> &'static [&'static Shared] {
+pub fn all() -> &'static [&'static PerProcessor] {
     ALL.get().map_or(&[], Vec::as_slice)
 }
 
 /// The processor with this number.
-pub fn get(number: u32) -> Option<&'static Shared> {
+pub fn get(number: u32) -> Option<&'static PerProcessor> {
     all().get(number as usize).copied()
 }
