@@ -1,9 +1,10 @@
 //! What both boot protocols hand over, in one form.
 
 use heapless::Vec;
-use lucos_abi::boot::{Efi, Framebuffer, MAX_RANGES, MemoryKind, MemoryRange};
+use lucos_abi::boot::{Efi, Framebuffer, MemoryKind, MemoryRange};
 
 use crate::error::BootError;
+use crate::memory_map::MemoryMap;
 
 /// Most parts of RAM that the boot loader uses.
 const MAX_TAKEN: usize = 8;
@@ -20,8 +21,8 @@ pub enum RootPointer<'a> {
 /// What the machine is, as the boot loader tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover<'a> {
-    /// The memory map: sorted, without overlaps.
-    pub memory: Vec<MemoryRange, MAX_RANGES>,
+    /// The firmware's memory map: whole pages, sorted, without overlaps.
+    pub memory: MemoryMap,
     /// The ACPI root pointer.
     pub rsdp: RootPointer<'a>,
     /// LUCOS's command line.

@@ -17,7 +17,7 @@ use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, RECORD_MAX};
 use lucos_abi::message;
 use lucos_boot::error::BootError;
 use lucos_boot::handover::{Handover, RootPointer, in_use};
-use lucos_boot::{bundle, kernel_file, multiboot, placement, pvh};
+use lucos_boot::{bundle, kernel_file, memory_map, multiboot, placement, pvh};
 use multiboot2::{BootInformation, BootInformationHeader};
 
 use crate::console;
@@ -96,7 +96,7 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
 
     let record = BootRecord {
         version: BOOT_RECORD_VERSION,
-        memory: handover.memory.clone(),
+        memory: memory_map::complete(&handover.memory, &place)?,
         region,
         kernel: MemoryRange { length: size, ..region },
         nvs,

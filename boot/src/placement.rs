@@ -38,8 +38,8 @@ fn choose_in(ram: &MemoryRange, taken: &[MemoryRange]) -> Option<Placement> {
             let is_free = taken.iter().all(|used| used.end() <= low || high <= used.start);
             if is_ram && is_free {
                 return Some(Placement {
-                    region: place(base, REGION_LENGTH, MemoryKind::Ram),
-                    nvs: place(nvs, NVS_LENGTH, MemoryKind::AcpiNvs),
+                    region: place(base, REGION_LENGTH, MemoryKind::Region),
+                    nvs: place(nvs, NVS_LENGTH, MemoryKind::NvsArea),
                 });
             }
         }

@@ -10,7 +10,7 @@ use crate::memory::{guest_ram, whole_pages};
 use crate::task::{Surroundings, Task};
 use alloc::vec::Vec;
 use heapless::String;
-use lucos_abi::boot::{BootRecord, MemoryKind, MemoryRange, RECORD_MAX, SystemInfo};
+use lucos_abi::boot::{BootRecord, RECORD_MAX, SystemInfo};
 use lucos_abi::manifest::{SystemTable, TaskEntry};
 use lucos_abi::message;
 use lucos_capability::{CapabilityTable, check_system};
@@ -40,11 +40,7 @@ pub fn start(record: &BootRecord, info: &SystemInfo) -> Result<(), Fatal> {
         log::error!("system table: {why:?}");
         Fatal::SystemTableRefused
     })?;
-    let surroundings = Surroundings {
-        system_info: write_info(info)?,
-        memory: &info.memory,
-        region: record.region,
-    };
+    let surroundings = Surroundings { system_info: write_info(info)?, memory: &info.memory };
     let mut tasks = Vec::new();
     for entry in &table.tasks {
         tasks.push(load(record, entry, &surroundings)?);
@@ -99,9 +95,8 @@ fn module(record: &BootRecord, name: &str) -> Option<(Pages, usize)> {
 /// # Errors
 /// The boot record holds too much.
 pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fatal> {
-    let too_much = |_| Fatal::BadBootRecord;
     let mut info = SystemInfo {
-        memory: heapless::Vec::new(),
+        memory: record.memory.clone(),
         region: record.region,
         nvs: record.nvs,
         rsdp: record.rsdp,
@@ -112,44 +107,12 @@ pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fat
         framebuffer: record.framebuffer,
         efi: record.efi,
     };
-    for part in carve(record) {
-        info.memory.push(part).map_err(too_much)?;
-    }
     for module in &record.modules {
         if module.name.starts_with("guest/") {
             info.modules.push(module.clone()).map_err(|_| Fatal::BadBootRecord)?;
         }
     }
     Ok(info)
-}
-
-/// The guest's memory map: the firmware's, with LUCOS's region and the NVS area cut out of the RAM
-/// in which they lie.
-fn carve(record: &BootRecord) -> Vec<MemoryRange> {
-    let mut cuts = [
-        MemoryRange { kind: MemoryKind::Reserved, ..record.region },
-        MemoryRange { kind: MemoryKind::AcpiNvs, ..record.nvs },
-    ];
-    cuts.sort_unstable_by_key(|cut| cut.start);
-    let mut parts = Vec::new();
-    for range in &record.memory {
-        let mut start = range.start;
-        for cut in cuts {
-            if range.kind == MemoryKind::Ram && start <= cut.start && cut.end() <= range.end() {
-                push(&mut parts, start, cut.start, range.kind);
-                parts.push(cut);
-                start = cut.end();
-            }
-        }
-        push(&mut parts, start, range.end(), range.kind);
-    }
-    parts
-}
-
-fn push(parts: &mut Vec<MemoryRange>, start: u64, end: u64, kind: MemoryKind) {
-    if start < end {
-        parts.push(MemoryRange { start, length: end - start, kind });
-    }
 }
 
 /// Puts the information on a page of its own and returns that page's physical address.

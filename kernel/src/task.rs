@@ -11,7 +11,7 @@ use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_EXEC, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::segment::ProgramHeader;
-use lucos_abi::boot::{MemoryRange, readable_ranges};
+use lucos_abi::boot::MemoryRange;
 use lucos_abi::layout;
 use lucos_abi::manifest::{Object, Rights as CapabilityRights, TaskEntry};
 use lucos_capability::CapabilityTable;
@@ -48,10 +48,8 @@ pub struct Task {
 pub struct Surroundings<'a> {
     /// Physical address of the page with the system information.
     pub system_info: u64,
-    /// The guest's memory map.
+    /// The memory map.
     pub memory: &'a [MemoryRange],
-    /// LUCOS's region.
-    pub region: MemoryRange,
 }
 
 impl Task {
@@ -80,7 +78,7 @@ impl Task {
         let journal = map_area(&space, layout::JOURNAL, entry.journal_pages)?;
         space.map(layout::SYSTEM_INFO, surroundings.system_info, PAGE, Rights::READ)?;
         if reads_guest_memory(entry) {
-            map_window(&space, surroundings)?;
+            map_window(&space, surroundings.memory)?;
         }
         Ok(Self {
             name: entry.name.clone(),
@@ -226,29 +224,12 @@ fn reads_guest_memory(entry: &TaskEntry) -> bool {
 }
 
 /// Maps what may be read of the guest's memory, read-only.
-fn map_window(space: &TaskSpace, surroundings: &Surroundings<'_>) -> Result<(), Fatal> {
-    let hidden = surroundings.region;
-    for (first, last) in readable_pages(surroundings.memory) {
-        for (start, end) in [(first, last.min(hidden.start)), (first.max(hidden.end()), last)] {
-            let end = end.min(layout::GUEST_WINDOW_SIZE);
-            if start < end {
-                space.map(layout::GUEST_WINDOW + start, start, end - start, Rights::READ)?;
-            }
+fn map_window(space: &TaskSpace, memory: &[MemoryRange]) -> Result<(), Fatal> {
+    for range in memory.iter().filter(|range| range.kind.is_readable()) {
+        let end = range.end().min(layout::GUEST_WINDOW_SIZE);
+        if let Some(length) = end.checked_sub(range.start) {
+            space.map(layout::GUEST_WINDOW + range.start, range.start, length, Rights::READ)?;
         }
     }
     Ok(())
-}
-
-/// Start and end of the readable ranges in whole pages; neighbours that share a page are one.
-fn readable_pages(memory: &[MemoryRange]) -> Vec<(u64, u64)> {
-    let mut pages: Vec<(u64, u64)> = Vec::new();
-    for range in readable_ranges(memory) {
-        let start = range.start & !(PAGE - 1);
-        let end = range.end().next_multiple_of(PAGE);
-        match pages.last_mut() {
-            Some((_, last)) if start <= *last => *last = end.max(*last),
-            _ => pages.push((start, end)),
-        }
-    }
-    pages
 }

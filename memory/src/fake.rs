@@ -22,8 +22,8 @@ const PAGE_TABLES: u64 = 0x1_0000;
 
 pub(crate) fn info() -> SystemInfo {
     let range = |start, end, kind| MemoryRange { start, length: end - start, kind };
-    let region = range(REGION, REGION + 0x80_0000, MemoryKind::Reserved);
-    let nvs = range(AREA, REGION, MemoryKind::AcpiNvs);
+    let region = range(REGION, REGION + 0x80_0000, MemoryKind::Region);
+    let nvs = range(AREA, REGION, MemoryKind::NvsArea);
     let memory = [
         range(0, 0x9_f000, MemoryKind::Ram),
         range(0xf_0000, 0x10_0000, MemoryKind::Reserved),

@@ -42,8 +42,11 @@ impl<'a> GuestMap<'a> {
     /// The memory that the guest owns, in the order of addresses: RAM, and RAM that holds ACPI
     /// tables.
     pub fn owned(&self) -> impl Iterator<Item = MemoryRange> + '_ {
-        let owned = [MemoryKind::Ram, MemoryKind::AcpiReclaimable, MemoryKind::AcpiNvs];
-        self.memory.iter().copied().filter(move |range| owned.contains(&range.kind))
+        let tables = [MemoryKind::AcpiReclaimable, MemoryKind::AcpiNvs];
+        self.memory
+            .iter()
+            .copied()
+            .filter(move |range| range.kind.is_guest_ram() || tables.contains(&range.kind))
     }
 
     /// Whether the page with this address belongs to LUCOS.
@@ -64,9 +67,8 @@ impl<'a> GuestMap<'a> {
         if self.is_in_main(gpa, end) {
             return true;
         }
-        self.owned().any(|range| {
-            range.kind != MemoryKind::AcpiReclaimable && range.start <= gpa && end <= range.end()
-        })
+        self.owned()
+            .any(|range| range.kind.is_guest_ram() && range.start <= gpa && end <= range.end())
     }
 
     /// The first of `length` bytes from `gpa` on that is not the guest's memory; `None` when all

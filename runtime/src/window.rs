@@ -1,7 +1,7 @@
 //! Reading guest memory through the window that the kernel maps into some tasks.
 
 use heapless::Vec;
-use lucos_abi::boot::{MAX_RANGES, SystemInfo, readable_ranges};
+use lucos_abi::boot::{MAX_RANGES, SystemInfo};
 use lucos_abi::layout::GUEST_WINDOW_SIZE;
 
 /// Why bytes cannot be read.
@@ -19,30 +19,16 @@ pub enum WindowError {
 #[derive(Clone, Debug)]
 pub struct GuestWindow {
     /// What is mapped: start and end of whole pages, in order, apart from each other.
-    mapped: Vec<(u64, u64), MAPPED_MAX>,
+    mapped: Vec<(u64, u64), MAX_RANGES>,
     /// The largest of them: what is asked for lies there nearly always.
     main: (u64, u64),
 }
 
-/// LUCOS's region may cut one range in two.
-const MAPPED_MAX: usize = MAX_RANGES + 1;
-const PAGE: u64 = 4096;
-
 impl GuestWindow {
     /// The window of this machine.
     pub fn new(info: &SystemInfo) -> Self {
-        let hidden = info.region;
-        let pieces = readable_ranges(&info.memory).flat_map(|range| {
-            [
-                (range.start, range.end().min(hidden.start)),
-                (range.start.max(hidden.end()), range.end()),
-            ]
-        });
-        // The kernel maps the whole pages of each piece.
-        let mapped = pieces
-            .map(|(start, end)| (start.next_multiple_of(PAGE), end & !(PAGE - 1)))
-            .filter(|(start, end)| start < end);
-        let mapped: Vec<_, MAPPED_MAX> = mapped.take(MAPPED_MAX).collect();
+        let readable = info.memory.iter().filter(|range| range.kind.is_readable());
+        let mapped: Vec<_, MAX_RANGES> = readable.map(|range| (range.start, range.end())).collect();
         let main = mapped.iter().max_by_key(|(start, end)| end - start).copied();
         Self { mapped, main: main.unwrap_or_default() }
     }
@@ -128,14 +114,14 @@ mod tests {
     }
 
     fn window() -> GuestWindow {
-        let region = range(0x3000, 0x5000, MemoryKind::Reserved);
+        let region = range(0x3000, 0x5000, MemoryKind::Region);
         let memory = [
             range(0x1000, 0x2000, MemoryKind::Ram),
-            range(0x2000, 0x3000, MemoryKind::AcpiNvs),
+            range(0x2000, 0x3000, MemoryKind::NvsArea),
             region,
             range(0x5000, 0x6000, MemoryKind::Ram),
-            range(0x8000, 0x9c00, MemoryKind::Ram),
-            range(0x9c00, 0xa000, MemoryKind::Reserved),
+            range(0x8000, 0x9000, MemoryKind::Firmware),
+            range(0x9000, 0xa000, MemoryKind::Reserved),
             range(0xb000, 0xc000, MemoryKind::Bad),
         ];
         GuestWindow::new(&SystemInfo {
@@ -175,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_are_only_partly_readable_are_not_mapped() {
+    fn what_reading_could_change_is_not_in_the_window() {
         assert_eq!(window().check(0x8000, 0x1000), Ok(()));
-        let partly = WindowError::NotReadable { gpa: 0x9000 };
-        assert_eq!(window().check(0x9000, 8), Err(partly));
-        assert_eq!(window().check(0x8fff, 2), Err(partly));
+        let device = WindowError::NotReadable { gpa: 0x9000 };
+        assert_eq!(window().check(0x9000, 8), Err(device));
+        assert_eq!(window().check(0x8fff, 2), Err(device));
     }
 }

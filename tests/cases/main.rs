@@ -15,6 +15,7 @@ mod fixes;
 mod hostile;
 mod load;
 mod mappings;
+mod memory_maps;
 mod nmi;
 mod on_target;
 mod processors;
@@ -47,6 +48,7 @@ fn main() {
     let trials: Vec<Trial> = [
         on_target::trials(),
         mappings::trials(),
+        memory_maps::trials(),
         boot::trials(),
         nmi::trials(),
         runner::trials(),

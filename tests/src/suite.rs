@@ -10,6 +10,7 @@ use libtest_mimic::Failed;
 use qemu_runner::bochs::{Bochs, Ending, Model};
 use qemu_runner::{Accelerator, Boot, Console, Machine, Report, Session, Verdict};
 
+use crate::made_up_map::{self, MadeUpRange};
 use crate::monitor::Monitor;
 
 /// What such a system writes to the exit port when every test passed.
@@ -32,6 +33,36 @@ pub fn self_test(system: &str, cpus: u32, limit: Duration) -> Result<(), Failed>
     judge_report(&report, &prepared.log)
 }
 
+/// The same on one processor, with a memory map that the machine's firmware does not have.
+///
+/// # Errors
+/// Those of [`self_test`].
+pub fn self_test_with_map(
+    system: &str,
+    map: &[MadeUpRange],
+    limit: Duration,
+) -> Result<(), Failed> {
+    let mut prepared = prepare(system, 1, limit, Vec::new())?;
+    if let Boot::Lucos { image, .. } = &mut prepared.session.boot {
+        let changed = prepared.folder.path().join("boot");
+        made_up_map::write_stub(image, &changed, map)?;
+        *image = changed;
+    }
+    let report = prepared.session.run()?;
+    judge_report(&report, &prepared.log)
+}
+
+/// Writes a boot stub that finds this memory map.
+///
+/// # Errors
+/// When the stub does not build.
+pub fn stub_with_map(to: &Path, map: &[MadeUpRange]) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let stub = build(&root.join("system.toml"), &folder.path().join("bundle"))?;
+    made_up_map::write_stub(&stub, to, map)
+}
+
 /// The same, with somebody who watches the machine through its monitor. `watch` also gets the
 /// log's path; it goes on until the monitor has gone.
 ///
@@ -47,7 +78,7 @@ pub fn watched_self_test(
     let socket = folder.path().join("monitor");
     let option = format!("unix:{},server=on,wait=on", socket.display());
     let extra = vec!["-qmp".into(), option.into()];
-    let Prepared { session, log, _folder } = prepare(system, cpus, limit, extra)?;
+    let Prepared { session, log, folder } = prepare(system, cpus, limit, extra)?;
     let running = thread::spawn(move || session.run());
     let watched = Monitor::connect(&socket)
         .map_err(Failed::from)
@@ -66,7 +97,7 @@ struct Prepared {
     session: Session,
     log: PathBuf,
     /// Removed when the session is over.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn prepare(
@@ -97,7 +128,7 @@ fn prepare(
         timeout: Some(limit),
         stop: None,
     };
-    Ok(Prepared { session, log, _folder: folder })
+    Ok(Prepared { session, log, folder: folder })
 }
 
 /// The same under Bochs, from a CD-ROM, on one processor. The log must name every one of `assists`:

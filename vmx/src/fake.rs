@@ -21,8 +21,8 @@ pub(crate) const APIC_ID_OF_1: u32 = 0x21;
 
 pub(crate) fn info() -> SystemInfo {
     let range = |start, end, kind| MemoryRange { start, length: end - start, kind };
-    let region = range(REGION, REGION + 0x80_0000, MemoryKind::Reserved);
-    let nvs = range(MAILBOX, REGION, MemoryKind::AcpiNvs);
+    let region = range(REGION, REGION + 0x80_0000, MemoryKind::Region);
+    let nvs = range(MAILBOX, REGION, MemoryKind::NvsArea);
     let memory = [
         range(0, 0x9_f000, MemoryKind::Ram),
         range(0xf_0000, 0x10_0000, MemoryKind::Reserved),

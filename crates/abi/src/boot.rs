@@ -17,18 +17,40 @@ pub const BOOT_RECORD_VERSION: u32 = 1;
 pub const RECORD_MAX: usize = 4096;
 
 /// What a range of physical memory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Where ranges of different kinds overlap in what firmware reports, the kind that stands later here
+/// wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MemoryKind {
     /// Free for the operating system.
     Ram,
-    /// Not memory, or not ours.
-    Reserved,
+    /// LUCOS's NVS area: RAM that the guest sees as ACPI NVS.
+    NvsArea,
+    /// LUCOS's own region: RAM that the guest sees as reserved, and as a page of ones.
+    Region,
     /// ACPI tables that may be reclaimed.
     AcpiReclaimable,
     /// ACPI memory that must be kept.
     AcpiNvs,
+    /// Reserved, but among or right behind the memory below 4 GiB: firmware keeps tables there, and
+    /// reading it has no effects.
+    Firmware,
+    /// Not memory, or not ours. Reading it may have effects: devices are here.
+    Reserved,
     /// Broken memory.
     Bad,
+}
+
+impl MemoryKind {
+    /// The guest's RAM: the kernel maps it, and writes it for tasks.
+    pub const fn is_guest_ram(self) -> bool {
+        matches!(self, Self::Ram | Self::NvsArea)
+    }
+
+    /// Tasks with the guest-memory window may read it there.
+    pub const fn is_readable(self) -> bool {
+        !matches!(self, Self::Region | Self::Reserved | Self::Bad)
+    }
 }
 
 /// A range of physical memory.
@@ -98,7 +120,7 @@ pub struct Efi {
 pub struct BootRecord {
     /// [`BOOT_RECORD_VERSION`].
     pub version: u32,
-    /// The firmware's memory map: sorted, without overlaps.
+    /// The memory map: whole pages, sorted, without overlaps, with region and NVS area in it.
     pub memory: Vec<MemoryRange, MAX_RANGES>,
     /// LUCOS's own region; its first bytes hold the kernel image.
     pub region: MemoryRange,
@@ -122,7 +144,7 @@ pub struct BootRecord {
 /// length as a little-endian `u32`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemInfo {
-    /// The guest's memory map: the firmware's, with LUCOS's region reserved and the NVS area named.
+    /// The memory map of the [`BootRecord`].
     pub memory: Vec<MemoryRange, MAX_RANGES>,
     /// LUCOS's region, hidden from the guest.
     pub region: MemoryRange,
@@ -155,21 +177,4 @@ pub struct StartInfo {
     pub heap: u64,
     /// Bytes of retained memory at [`crate::layout::JOURNAL`].
     pub journal: u64,
-}
-
-/// The ranges that tasks with the guest-memory window may read: memory, ACPI tables, and reserved
-/// ranges that lie among or right behind memory below 4 GiB (firmware keeps tables there). Reserved
-/// ranges further up are devices, and reading them could have effects.
-pub fn readable_ranges(memory: &[MemoryRange]) -> impl Iterator<Item = MemoryRange> + '_ {
-    let memory_end = memory
-        .iter()
-        .filter(|range| range.kind == MemoryKind::Ram && range.end() <= 1 << 32)
-        .map(MemoryRange::end)
-        .max()
-        .unwrap_or(0);
-    memory.iter().copied().filter(move |range| match range.kind {
-        MemoryKind::Ram | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs => true,
-        MemoryKind::Reserved => range.start <= memory_end,
-        MemoryKind::Bad => false,
-    })
 }

@@ -181,9 +181,9 @@ impl Page<'_> {
             let entry = 0x2d0 + index * 20;
             let kind = match range.kind {
                 MemoryKind::Ram => 1,
-                MemoryKind::Reserved => 2,
+                MemoryKind::Reserved | MemoryKind::Firmware | MemoryKind::Region => 2,
                 MemoryKind::AcpiReclaimable => 3,
-                MemoryKind::AcpiNvs => 4,
+                MemoryKind::AcpiNvs | MemoryKind::NvsArea => 4,
                 MemoryKind::Bad => 5,
             };
             self.u64(entry, range.start);

@@ -2,23 +2,16 @@
 
 use super::{PAGE, direct};
 use alloc::vec::Vec;
-use lucos_abi::boot::{MemoryKind, MemoryRange};
+use lucos_abi::boot::MemoryRange;
 use spin::Once;
 
 static RANGES: Once<Vec<MemoryRange>> = Once::new();
 
-/// Says what guest RAM is: the RAM ranges of the guest's memory map, and the NVS area. Their whole
-/// pages are mapped, and LUCOS's region is in none of them.
+/// Takes note of the guest's RAM: what the kernel has mapped of the memory map but its own region.
 pub fn start(memory: &[MemoryRange]) {
-    let whole = |range: &MemoryRange| {
-        let start = range.start.next_multiple_of(PAGE);
-        let length = (range.end() & !(PAGE - 1)).saturating_sub(start);
-        MemoryRange { start, length, kind: range.kind }
-    };
     RANGES.call_once(|| {
-        let ram =
-            |range: &&MemoryRange| matches!(range.kind, MemoryKind::Ram | MemoryKind::AcpiNvs);
-        let mut ranges: Vec<_> = memory.iter().filter(ram).map(whole).collect();
+        let ram = memory.iter().filter(|range| range.kind.is_guest_ram());
+        let mut ranges: Vec<_> = ram.copied().collect();
         // The largest one first: it is asked for most.
         ranges.sort_unstable_by_key(|range| !range.length);
         ranges

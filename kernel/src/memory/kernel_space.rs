@@ -9,7 +9,7 @@ use elf::abi::{EI_NIDENT, PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::{FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
-use lucos_abi::boot::{BootRecord, MemoryKind, MemoryRange};
+use lucos_abi::boot::BootRecord;
 use lucos_paging::{Format, Mapping, PageSize, PageTable, Rights};
 use spin::Once;
 
@@ -54,19 +54,12 @@ pub fn start(record: &BootRecord) -> Result<(), Fatal> {
     let mut tables = Tables::default();
     let root = super::direct::Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     ROOT.call_once(|| root);
-    for range in &record.memory {
-        if range.kind == MemoryKind::Ram {
-            map_around(&mut tables, *range, record)?;
-        }
+    for range in record.memory.iter().filter(|range| range.kind.is_guest_ram()) {
+        map_direct(&mut tables, range.start, range.end())?;
     }
-    map_direct(&mut tables, record.nvs, Rights::READ_WRITE)?;
     map_image(&mut tables, record)?;
-    let rest = MemoryRange {
-        start: record.kernel.end().next_multiple_of(PAGE),
-        length: record.region.end() - record.kernel.end().next_multiple_of(PAGE),
-        kind: MemoryKind::Ram,
-    };
-    map_direct(&mut tables, rest, Rights::READ_WRITE)?;
+    let behind_image = record.kernel.end().next_multiple_of(PAGE);
+    map_direct(&mut tables, behind_image, record.region.end())?;
     use_it();
     Ok(())
 }
@@ -77,28 +70,10 @@ pub fn use_it() {
     unsafe { control::set_root(table().root) };
 }
 
-/// Maps a RAM range but for what belongs to LUCOS.
-fn map_around(tables: &mut Tables, range: MemoryRange, record: &BootRecord) -> Result<(), Fatal> {
-    let low = record.region.start.min(record.nvs.start);
-    let high = record.region.end().max(record.nvs.end());
-    for (start, end) in [(range.start, range.end().min(low)), (range.start.max(high), range.end())]
-    {
-        if start < end {
-            let part = MemoryRange { start, length: end - start, kind: range.kind };
-            map_direct(tables, part, Rights::READ_WRITE)?;
-        }
-    }
-    Ok(())
-}
-
-/// Maps the whole pages of a range.
-fn map_direct(tables: &mut Tables, range: MemoryRange, rights: Rights) -> Result<(), Fatal> {
-    let start = range.start.next_multiple_of(PAGE);
-    let end = range.end() & !(PAGE - 1);
-    if start >= end {
-        return Ok(());
-    }
-    let mapping = Mapping { virt: DIRECT + start, phys: start, length: end - start, rights };
+/// Maps whole pages to read and write.
+fn map_direct(tables: &mut Tables, start: u64, end: u64) -> Result<(), Fatal> {
+    let (virt, rights) = (DIRECT + start, Rights::READ_WRITE);
+    let mapping = Mapping { virt, phys: start, length: end - start, rights };
     table().map_new(tables, mapping).map_err(|_| Fatal::OutOfMemory)
 }
 

@@ -9,6 +9,7 @@
 
 mod answer;
 mod guest;
+mod memory;
 mod report;
 
 use lucos_runtime::{StartInfo, Thread};
@@ -16,10 +17,11 @@ use lucos_runtime::{StartInfo, Thread};
 lucos_runtime::entry!(run);
 
 fn run(mut thread: Thread, start: StartInfo) -> ! {
-    if start.cpu == 0
-        && let Err(why) = guest::start(&mut thread)
-    {
-        thread.give_up(format_args!("the guest does not start: {why}"));
+    if start.cpu == 0 {
+        memory::check_map(&mut thread);
+        if let Err(why) = guest::start(&mut thread) {
+            thread.give_up(format_args!("the guest does not start: {why}"));
+        }
     }
     answer::exits(thread)
 }
