@@ -30,7 +30,7 @@ pub fn work(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Miss
         figures.insert(format!("bare.{operation}"), without);
         figures.insert(format!("ratio.{operation}"), with / without);
     }
-    figures.insert("cpuid.exit".into(), lucos.number("cpuid")? - bare.number("cpuid")?);
+    figures.insert("cpuid.more".into(), lucos.number("cpuid")? - bare.number("cpuid")?);
     let (before, after) = (lucos.number("call.before")?, lucos.number("call.after")?);
     figures.insert("call.before".into(), before);
     figures.insert("call.more".into(), after - before);

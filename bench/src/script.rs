@@ -28,8 +28,7 @@ pub fn bare() -> &'static str {
     "echo kernel $(uname -r)\ncat /figures.boot\nfigures workload\nfigures cpuid\n"
 }
 
-/// All in one shell, which talks to the update manager without a new process: that would execute
-/// CPUID. Reading from a pipe into which nobody writes is a pause without a process. Two answers, one
+/// All in one shell, which talks to the update manager without a new process. Reading from a pipe into which nobody writes is a pause without a process. Two answers, one
 /// right after the other, tell what asking costs.
 const FUNCTIONS_OF_SHELL: &str = r#"
 rmmod lucos && insmod /lib/modules/$(uname -r)/extra/lucos.ko unload_helper= || exit 1

@@ -63,7 +63,7 @@ fn rest(figures: &Figures, cpus: u32) -> Option<String> {
         let limit = target(name, cpus).map(|limit| format!("  (at most {limit})"));
         Some(format!("{name:<14} {:>12}{}", figures.get(*name)?, limit.unwrap_or_default()))
     };
-    let names = ["cpuid.exit", "call.before", "call.more", "memory.bytes", "image.bytes"];
+    let names = ["cpuid.more", "call.before", "call.more", "memory.bytes", "image.bytes"];
     let lines: Vec<_> = names.iter().filter_map(line).collect();
     (!lines.is_empty()).then(|| format!("{}\n", lines.join("\n")))
 }

@@ -5,8 +5,7 @@
 #include <linux/errno.h>
 #include <linux/module.h>
 
-#include <asm/cpufeature.h>
-#include <asm/processor.h>
+#include <asm/msr.h>
 
 #include "hypercall.h"
 #include "nmi.h"
@@ -20,21 +19,13 @@ static bool by_vmmcall;
 
 int lucos_detect(void)
 {
-	u32 eax, ebx, ecx, edx;
+	u32 low, high;
 
-	/*
-	 * The hypervisor bit of leaf 1 says nothing: LUCOS leaves it as the
-	 * machine has it. On a machine without this leaf the processor answers
-	 * with its highest basic one, which has another signature.
-	 */
-	cpuid(LUCOS_CPUID_SIGNATURE, &eax, &ebx, &ecx, &edx);
-	if (ebx != LUCOS_SIGNATURE_EBX || ecx != LUCOS_SIGNATURE_ECX ||
-	    edx != LUCOS_SIGNATURE_EDX || eax < LUCOS_CPUID_INTERFACE)
+	if (rdmsr_safe(LUCOS_REGISTER, &low, &high) || high != LUCOS_SIGNATURE)
 		return -ENODEV;
-	cpuid(LUCOS_CPUID_INTERFACE, &eax, &ebx, &ecx, &edx);
-	if (eax != LUCOS_INTERFACE_VERSION)
+	if ((u16)low != LUCOS_INTERFACE_VERSION)
 		return -EPROTO;
-	by_vmmcall = ebx & LUCOS_FEATURE_VMMCALL;
+	by_vmmcall = low >> LUCOS_FEATURES_SHIFT & LUCOS_FEATURE_VMMCALL;
 	return 0;
 }
 

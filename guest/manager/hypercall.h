@@ -18,7 +18,7 @@ struct lucos_registers {
 };
 
 /*
- * Looks for LUCOS by CPUID. Gives 0, or -ENODEV when something else or nothing
+ * Looks for LUCOS. Gives 0, or -ENODEV when something else or nothing
  * is underneath, or -EPROTO when it speaks another version of the interface.
  */
 int lucos_detect(void);

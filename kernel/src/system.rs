@@ -103,6 +103,8 @@ pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fat
         modules: heapless::Vec::new(),
         apic_ids: heapless::Vec::from_slice(apic_ids).map_err(|_| Fatal::TooManyProcessors)?,
         physical_bits: cpuid::physical_bits(),
+        extension: vcpu::extension(),
+        efer_bits: cpuid::efer_bits(),
         contains_init: vcpu::redirect_init(),
         framebuffer: record.framebuffer,
         efi: record.efi,

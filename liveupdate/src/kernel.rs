@@ -1,6 +1,6 @@
 //! The platform of the real task: messages to the kernel and to `memory`.
 
-use lucos_abi::boot::SystemInfo;
+use lucos_abi::boot::{self, SystemInfo};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
@@ -10,7 +10,7 @@ use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, CONTAINS_INIT, Extension,
 };
-use lucos_runtime::{CallError, Journal, Thread, cpuid, time_stamp};
+use lucos_runtime::{CallError, Journal, Thread, time_stamp};
 use lucos_service::places::{self, Payload};
 use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
@@ -38,27 +38,22 @@ pub struct Kernel<'a> {
     pub pages: RetainedPages,
 }
 
-/// The facts, from the kernel's description of the machine and from the processor.
+/// The facts, from the kernel's description of the machine.
 pub fn facts(info: &SystemInfo) -> Facts {
-    let svm = cpuid(EXTENDED_FEATURES, 0).ecx & FEATURE_SVM != 0;
+    let (extension, assists) = match info.extension {
+        boot::Extension::Svm { features } => (Extension::Svm, svm_assists(features)),
+        boot::Extension::Vtx => (Extension::Vmx, 0),
+    };
     Facts {
         processors: info.apic_ids.len() as u32,
         region: info.region,
-        extension: match svm {
-            true => Extension::Svm.number(),
-            false => Extension::Vmx.number(),
-        },
+        extension: extension.number(),
         containment: if info.contains_init { CONTAINS_INIT } else { 0 },
-        assists: if svm { svm_assists(cpuid(SVM_FEATURES, 0).edx) } else { 0 },
+        assists,
     }
 }
 
-/// CPUID Fn8000_0001 ECX: SVM (AMD APM vol. 3, appendix E).
-const EXTENDED_FEATURES: u32 = 0x8000_0001;
-const FEATURE_SVM: u32 = 1 << 2;
-/// CPUID Fn8000_000A EDX: what this AMD-V has.
-const SVM_FEATURES: u32 = 0x8000_000a;
-
+/// What this AMD-V has (EDX of CPUID Fn8000_000A).
 fn svm_assists(edx: u32) -> u32 {
     let bits = [
         (3, ASSIST_NEXT_RIP),

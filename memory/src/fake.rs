@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
+use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
 use lucos_service::AddressSpace;
 
 use crate::map::GuestMap;
@@ -40,6 +40,8 @@ pub(crate) fn info() -> SystemInfo {
         modules: [].into_iter().collect(),
         apic_ids: [0].into_iter().collect(),
         physical_bits: 40,
+        extension: Extension::Svm { features: 0 },
+        efer_bits: 0,
         contains_init: false,
         framebuffer: None,
         efi: None,

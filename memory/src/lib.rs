@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`map`] | what lies at a guest-physical address |
 //! | [`platform`] | what the kernel does for this task |
+//! | [`guest_tables`] | walks the guest's page tables |
 //! | [`translate`] | from guest-virtual to guest-physical addresses |
 //! | [`access`] | reads and writes |
 //! | [`code`] | comparing and writing code |
@@ -19,6 +20,7 @@
 pub mod access;
 pub mod code;
 pub mod guards;
+pub mod guest_tables;
 pub mod hash;
 #[cfg(feature = "fault-injection")]
 pub mod injection;

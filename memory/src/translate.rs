@@ -1,10 +1,10 @@
 //! From guest-virtual to guest-physical addresses, by the guest's own page tables.
 
 use heapless::Vec;
-use lucos_paging::{GuestPage, GuestWalkError, guest_walk};
 use lucos_service::{AddressSpace, MemoryError};
 
 use crate::PAGE;
+use crate::guest_tables::{GuestPage, GuestWalkError, guest_walk};
 use crate::map::GuestMap;
 use crate::platform::Platform;
 

@@ -40,7 +40,7 @@ pub use journal::{Journal, JournalError};
 pub use lucos_abi::boot::StartInfo;
 pub use lucos_abi::call::CallStatus;
 pub use lucos_abi::manifest::Object;
-pub use processor::{CpuidAnswer, cpuid, time_stamp};
+pub use processor::time_stamp;
 pub use service::{Scratch, Service};
 pub use system::system_info;
 pub use thread::{CallError, Thread};

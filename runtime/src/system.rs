@@ -41,7 +41,7 @@ fn decode(page: &[u8]) -> Option<SystemInfo> {
 #[cfg(test)]
 mod tests {
     use super::decode;
-    use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
+    use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
     fn info() -> SystemInfo {
         let range = MemoryRange { start: 0x1000, length: 0x1000, kind: MemoryKind::Reserved };
@@ -53,6 +53,8 @@ mod tests {
             modules: heapless_vec(),
             apic_ids: [0].into_iter().collect(),
             physical_bits: 40,
+            extension: Extension::Svm { features: 0 },
+            efer_bits: 0,
             contains_init: false,
             framebuffer: None,
             efi: None,

@@ -107,7 +107,7 @@ fn copy(_gpa: u64, to: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::{GuestWindow, WindowError};
-    use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
+    use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
     fn range(start: u64, end: u64, kind: MemoryKind) -> MemoryRange {
         MemoryRange { start, length: end - start, kind }
@@ -132,6 +132,8 @@ mod tests {
             modules: [].into_iter().collect(),
             apic_ids: [0].into_iter().collect(),
             physical_bits: 40,
+            extension: Extension::Svm { features: 0 },
+            efer_bits: 0,
             contains_init: false,
             framebuffer: None,
             efi: None,

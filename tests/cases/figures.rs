@@ -20,7 +20,7 @@ struct Test {
 
 const TESTS: [Test; 4] = [
     test("work_costs_the_same", &["bare", "ratio", "cpuid"]),
-    test("only_cpuid_exits", &["idle", "load"]),
+    test("nothing_exits", &["idle", "load"]),
     test("memory_and_calls", &["memory", "image", "call"]),
     test("stops_are_short_and_do_not_grow", &["apply", "jump", "rollback"]),
 ];

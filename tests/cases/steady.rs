@@ -9,8 +9,7 @@ pub fn add(shared: SharedBoot) -> SharedBoot {
     shared.test("idle_without_exits", SCRIPT, check)
 }
 
-/// All in one shell: a new process executes CPUID. Reading from a pipe into which nobody writes
-/// is a pause without a process.
+/// Reading from a pipe into which nobody writes is a pause without a process.
 const SCRIPT: &str = "
 exec 3<>/dev/lucos
 mkfifo /tmp/nothing; exec 4<>/tmp/nothing

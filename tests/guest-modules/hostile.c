@@ -22,7 +22,7 @@
 
 #include <asm/asm.h>
 #include <asm/io.h>
-#include <asm/processor.h>
+#include <asm/msr.h>
 
 #include "hostile.h"
 
@@ -500,7 +500,8 @@ static int __init hostile_init(void)
 	if (!nonce_address)
 		return -EINVAL;
 	nonce = (u64 *)nonce_address;
-	by_vmmcall = cpuid_ebx(LUCOS_CPUID_INTERFACE) & LUCOS_FEATURE_VMMCALL;
+	by_vmmcall = native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
+		     LUCOS_FEATURE_VMMCALL;
 	/* A page that is not mapped follows. */
 	buffer = vmalloc(PAGES * PAGE_SIZE);
 	moving = vmalloc(sizeof(*moving));

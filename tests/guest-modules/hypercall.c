@@ -10,7 +10,7 @@
 #include <linux/mutex.h>
 #include <linux/uaccess.h>
 
-#include <asm/processor.h>
+#include <asm/msr.h>
 
 #include <lucos/interface.h>
 
@@ -19,7 +19,8 @@ static u64 registers[5];
 
 static void call(void)
 {
-	if (cpuid_ebx(LUCOS_CPUID_INTERFACE) & LUCOS_FEATURE_VMMCALL)
+	if (native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
+	    LUCOS_FEATURE_VMMCALL)
 		asm volatile("vmmcall"
 			     : "+a"(registers[0]), "+b"(registers[1]),
 			       "+c"(registers[2]), "+d"(registers[3])

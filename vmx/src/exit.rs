@@ -4,13 +4,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use lucos_abi::boot::SystemInfo;
-use lucos_abi::object::{CpuidRule, Event, ExitReason};
+use lucos_abi::object::{Event, ExitReason};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::FixedPlaces;
 
 use crate::platform::Platform;
 use crate::{
-    cpuid, exception, hypercall, init, invalid_opcode, msr, nested_fault, shutdown, virtualization,
+    exception, hypercall, init, invalid_opcode, msr, nested_fault, shutdown, virtualization,
 };
 
 /// Vector of an invalid opcode.
@@ -36,8 +36,6 @@ pub struct Machine<'a> {
     pub info: &'a SystemInfo,
     /// Mailbox, start code and page tables of the guest's processors.
     pub places: FixedPlaces,
-    /// How CPUID is answered.
-    pub rules: &'a [CpuidRule],
 }
 
 /// How the vCPU goes on.
@@ -86,9 +84,8 @@ pub fn note(platform: &mut impl Platform, text: fmt::Arguments<'_>) {
 pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
     match exit.reason {
         ExitReason::Hypercall => hypercall::handle(platform, machine, exit),
-        ExitReason::Cpuid => cpuid::handle(platform, machine, exit),
-        ExitReason::ReadMsr => msr::handle_read(platform, exit),
-        ExitReason::WriteMsr => msr::handle_write(platform, exit),
+        ExitReason::ReadMsr => msr::handle_read(platform, machine, exit),
+        ExitReason::WriteMsr => msr::handle_write(platform, machine, exit),
         ExitReason::Virtualization => virtualization::handle(),
         ExitReason::Exception { vector: INVALID_OPCODE, .. } => {
             invalid_opcode::handle(platform, exit)

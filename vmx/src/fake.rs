@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
-use lucos_abi::object::{CpuidRule, FlatStart};
+use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
+use lucos_abi::object::FlatStart;
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
 use lucos_service::{AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError};
@@ -38,14 +38,17 @@ pub(crate) fn info() -> SystemInfo {
         modules: [].into_iter().collect(),
         apic_ids: [0, APIC_ID_OF_1, 0x22].into_iter().collect(),
         physical_bits: 40,
+        extension: Extension::Svm { features: 0 },
+        // SCE, LME, LMA, NXE.
+        efer_bits: 0xd01,
         contains_init: false,
         framebuffer: None,
         efi: None,
     }
 }
 
-pub(crate) fn machine<'a>(info: &'a SystemInfo, rules: &'a [CpuidRule]) -> Machine<'a> {
-    Machine { info, places: fixed_places(info.nvs.start), rules }
+pub(crate) fn machine(info: &SystemInfo) -> Machine<'_> {
+    Machine { info, places: fixed_places(info.nvs.start) }
 }
 
 /// A processor that runs 64-bit kernel code.
@@ -213,15 +216,6 @@ impl Platform for Fake {
         self.refuse()?;
         self.started.push((cpu, state));
         Ok(())
-    }
-
-    fn set_cpuid(&mut self, _rules: &[CpuidRule]) -> Result<(), Failure> {
-        self.refuse()
-    }
-
-    /// A processor that has everything.
-    fn cpuid(&self, _leaf: u32, _subleaf: u32) -> [u32; 4] {
-        [u32::MAX; 4]
     }
 
     fn recall(&self, offset: usize) -> u8 {

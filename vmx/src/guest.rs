@@ -17,7 +17,7 @@ use lucos_linux_boot::parameters::{
 };
 use lucos_linux_boot::placement::{NoRoom, Placement, place};
 
-use crate::cpuid;
+use crate::interface;
 use crate::platform::{Failure, Platform};
 
 /// Most bytes of a UEFI memory map.
@@ -243,7 +243,7 @@ fn fill_nvs(platform: &mut impl Platform, info: &SystemInfo) -> Result<Nvs, Buil
         efi: info.efi,
         // The upper half of the register is 0.
         park_call: register_value(Call::Park) as u32,
-        instruction: cpuid::call_instruction(platform),
+        instruction: interface::call_instruction(info),
     };
     let wanted = info.efi.map_or(0, |efi: Efi| efi.memory_map_length as usize);
     let mut efi_map = vec![0; wanted.min(EFI_MAP_MAX)];

@@ -10,7 +10,7 @@ use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use crate::exit::{Exit, Machine, Outcome};
 use crate::instruction::{address_space, behind};
 use crate::platform::Platform;
-use crate::{cpuid, mailbox};
+use crate::{interface, mailbox};
 
 /// Handles an exit.
 pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
@@ -30,7 +30,7 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
         return Outcome::Resume(inject(platform, number, registers));
     }
     match Call::from_number(number.into()) {
-        Some(Call::Hello) => Outcome::Resume(hello(platform, machine, registers)),
+        Some(Call::Hello) => Outcome::Resume(hello(machine, registers)),
         Some(Call::Park) => {
             mailbox::wait(platform, machine);
             Outcome::Park
@@ -40,7 +40,7 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
     }
 }
 
-fn hello(platform: &impl Platform, machine: &Machine<'_>, registers: Registers) -> Registers {
+fn hello(machine: &Machine<'_>, registers: Registers) -> Registers {
     if registers.rbx != u64::from(INTERFACE_VERSION) {
         let fault = Fault::new(ErrorCode::InterfaceVersion, INTERFACE_VERSION.into());
         return failed(fault, registers);
@@ -48,7 +48,7 @@ fn hello(platform: &impl Platform, machine: &Machine<'_>, registers: Registers) 
     Registers {
         rax: 0,
         rbx: INTERFACE_VERSION.into(),
-        rcx: cpuid::features(platform).into(),
+        rcx: interface::features(machine.info).into(),
         rdx: machine.info.apic_ids.len() as u64,
         ..registers
     }
@@ -114,13 +114,13 @@ mod tests {
     fn call(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit { reason: ExitReason::Hypercall, instruction_length: 3, registers };
         let info = fake::info();
-        handle(platform, &fake::machine(&info, &[]), &exit)
+        handle(platform, &fake::machine(&info), &exit)
     }
 
     fn registers(call: Call) -> Registers {
         Registers {
             rax: register_value(call),
-            rbx: 1,
+            rbx: 2,
             rcx: 2,
             rdx: 3,
             rsi: 4,
@@ -155,11 +155,11 @@ mod tests {
         let mut platform = Fake::new();
         let hello = registers(Call::Hello);
         let after = resumed(call(&mut platform, hello));
-        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 1, 3, 3]);
-        let newer = Registers { rbx: 2, ..hello };
+        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 2, 3, 3]);
+        let newer = Registers { rbx: 3, ..hello };
         let after = resumed(call(&mut platform, newer));
         assert_eq!(ErrorCode::from_register(after.rax), Some(ErrorCode::InterfaceVersion));
-        assert_eq!((after.rbx, after.rdx), (2, 1));
+        assert_eq!((after.rbx, after.rdx), (3, 2));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         else {
             panic!("not a hypercall");
         };
-        assert_eq!((number, arguments, again), (3, [1, 2, 3, 4], false));
+        assert_eq!((number, arguments, again), (3, [2, 2, 3, 4], false));
         assert_eq!(space.root, fake::kernel_registers().cr3);
     }
 

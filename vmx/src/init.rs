@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn a_processor_waits_and_the_first_one_resets_the_machine() {
         let info = fake::info();
-        let machine = fake::machine(&info, &[]);
+        let machine = fake::machine(&info);
         let mut platform = Fake::new();
         assert_eq!(handle(&mut platform, &machine), Outcome::Reset);
         platform.cpu = 1;

@@ -5,7 +5,8 @@
 //!
 //! | module | exits |
 //! |---|---|
-//! | [`cpuid`] | CPUID that the kernel does not answer itself |
+//! | [`cpuid`] | what CPUID hides |
+//! | [`interface`] | what the guest is told of LUCOS |
 //! | [`exception`] | exceptions other than invalid opcodes |
 //! | [`hypercall`] | VMCALL and VMMCALL |
 //! | [`init`] | INIT |
@@ -32,6 +33,7 @@ pub mod init;
 #[cfg(feature = "fault-injection")]
 pub mod injection;
 pub mod instruction;
+pub mod interface;
 pub mod invalid_opcode;
 pub mod mailbox;
 pub mod msr;

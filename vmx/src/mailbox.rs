@@ -122,7 +122,7 @@ mod tests {
         platform.memory.write(MAILBOX + 4, &apic_id.to_le_bytes());
         platform.memory.write(MAILBOX + 8, &vector.to_le_bytes());
         let info = fake::info();
-        carry_out(platform, &fake::machine(&info, &[]));
+        carry_out(platform, &fake::machine(&info));
     }
 
     fn pending(platform: &Fake) -> u16 {
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(pending(&platform), 2, "it runs");
 
         let info = fake::info();
-        let machine = fake::machine(&info, &[]);
+        let machine = fake::machine(&info);
         platform.cpu = 2;
         wait(&mut platform, &machine);
         assert_eq!(pending(&platform), 2, "another one waits");
@@ -201,14 +201,14 @@ mod tests {
         platform.memory.write(MAILBOX, &[1, 0]);
         platform.memory.write(MAILBOX + 4, &APIC_ID_OF_1.to_le_bytes());
         let info = fake::info();
-        wait(&mut platform, &fake::machine(&info, &[]));
+        wait(&mut platform, &fake::machine(&info));
         assert_eq!(pending(&platform), 1);
     }
 
     #[test]
     fn stores_beside_the_command_are_no_command() {
         let info = fake::info();
-        let machine = fake::machine(&info, &[]);
+        let machine = fake::machine(&info);
         let is =
             |offset: i64, width| is_command(&machine, MAILBOX.wrapping_add_signed(offset), width);
         assert!(is(0, 1) && is(1, 1) && is(0, 8) && is(-1, 2));

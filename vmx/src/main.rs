@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use lucos_abi::manifest::Object;
-use lucos_abi::object::{CpuidRule, VcpuReply, VcpuRequest};
+use lucos_abi::object::{VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
 use lucos_runtime::{Journal, StartInfo, Thread, system_info};
@@ -24,9 +24,8 @@ fn run(thread: Thread, start: StartInfo) -> ! {
         journal: Journal::new(&start),
         repeats: start.generation > 0,
     };
-    let rules = cpuid::rules(&kernel);
     let info = system_info();
-    let machine = Machine { info, places: fixed_places(info.nvs.start), rules: &rules };
+    let machine = Machine { info, places: fixed_places(info.nvs.start) };
     if start.cpu == 0 && !processors::guest_started(&kernel) {
         start_guest(&mut kernel, &machine, &start);
     }
@@ -52,7 +51,7 @@ fn run(thread: Thread, start: StartInfo) -> ! {
 fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
     // The decoder builds its tables when it is first used; that takes longer than an exit should.
     lucos_x86_code::prepare();
-    if let Err(error) = set_rules(kernel, machine.rules, start) {
+    if let Err(error) = set_rules(kernel, start) {
         kernel.log(format_args!("the CPUID rules are refused: {error}"));
         return stop(kernel, "CPUID cannot be answered");
     }
@@ -75,8 +74,8 @@ fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
 
 /// The kernel takes the rules once; a restart of this task may find them set.
 #[inline(never)]
-fn set_rules(kernel: &mut Kernel, rules: &[CpuidRule], start: &StartInfo) -> Result<(), Failure> {
-    match kernel.set_cpuid(rules) {
+fn set_rules(kernel: &mut Kernel, start: &StartInfo) -> Result<(), Failure> {
+    match kernel.set_cpuid(cpuid::rules()) {
         Err(Failure::Refused) if start.generation > 0 => Ok(()),
         result => result,
     }

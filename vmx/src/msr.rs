@@ -3,10 +3,13 @@
 //! All others go to the processor directly. Of these the guest sees what a processor without
 //! virtualization extension would show it.
 
+use lucos_abi::boot::SystemInfo;
 use lucos_abi::registers::Registers;
+use lucos_guest_interface::detection;
 
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Machine, Outcome};
 use crate::instruction::behind;
+use crate::interface;
 use crate::platform::Platform;
 
 /// Feature control of VT-x.
@@ -21,12 +24,8 @@ const VM_CR_OFF_AND_LOCKED: u64 = 1 << 4 | 1 << 3;
 /// VT-x is locked, and off.
 const FEATURE_CONTROL_LOCKED: u64 = 1;
 
-const EFER_SCE: u64 = 1;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
-const EFER_NXE: u64 = 1 << 11;
-const EFER_FFXSR: u64 = 1 << 14;
-const EFER_TCE: u64 = 1 << 15;
 const CR0_PAGING: u64 = 1 << 31;
 
 /// The guest takes a general protection fault.
@@ -43,8 +42,8 @@ pub enum Write {
 }
 
 /// Handles RDMSR.
-pub fn handle_read(platform: &mut impl Platform, exit: &Exit) -> Outcome {
-    let Ok(value) = read(exit.registers.rcx as u32, &exit.registers) else {
+pub fn handle_read(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+    let Ok(value) = read(exit.registers.rcx as u32, &exit.registers, machine.info) else {
         return Outcome::GENERAL_PROTECTION;
     };
     let Some(mut registers) = behind(platform, exit) else {
@@ -56,10 +55,10 @@ pub fn handle_read(platform: &mut impl Platform, exit: &Exit) -> Outcome {
 }
 
 /// Handles WRMSR.
-pub fn handle_write(platform: &mut impl Platform, exit: &Exit) -> Outcome {
+pub fn handle_write(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
     let registers = &exit.registers;
     let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
-    let Ok(write) = write(registers.rcx as u32, value, registers, efer_bits(platform)) else {
+    let Ok(write) = write(registers.rcx as u32, value, registers, machine.info) else {
         return Outcome::GENERAL_PROTECTION;
     };
     let Some(behind) = behind(platform, exit) else {
@@ -79,8 +78,9 @@ pub fn handle_write(platform: &mut impl Platform, exit: &Exit) -> Outcome {
 ///
 /// # Errors
 /// The guest has no such register.
-pub fn read(number: u32, registers: &Registers) -> Result<u64, Fault> {
+pub fn read(number: u32, registers: &Registers, info: &SystemInfo) -> Result<u64, Fault> {
     match number {
+        detection::REGISTER => Ok(interface::register(info)),
         EFER => Ok(registers.efer),
         VM_CR => Ok(VM_CR_OFF_AND_LOCKED),
         FEATURE_CONTROL => Ok(FEATURE_CONTROL_LOCKED),
@@ -89,8 +89,7 @@ pub fn read(number: u32, registers: &Registers) -> Result<u64, Fault> {
     }
 }
 
-/// What writing `value` to a register does. `efer_bits` are the bits of EFER that this processor
-/// has and the guest may set.
+/// What writing `value` to a register does.
 ///
 /// # Errors
 /// The guest cannot write this register, or not this value.
@@ -98,7 +97,7 @@ pub fn write(
     number: u32,
     value: u64,
     registers: &Registers,
-    efer_bits: u64,
+    info: &SystemInfo,
 ) -> Result<Write, Fault> {
     match number {
         EFER => {
@@ -107,7 +106,7 @@ pub fn write(
             if changed & EFER_LME != 0 && registers.cr0 & CR0_PAGING != 0 {
                 return Err(Fault);
             }
-            if value & !(efer_bits | EFER_LMA) != 0 {
+            if value & !(info.efer_bits | EFER_LMA) != 0 {
                 return Err(Fault);
             }
             // Whether long mode is active is for the processor to say.
@@ -118,24 +117,9 @@ pub fn write(
     }
 }
 
-/// The bits of EFER that this processor has, without those of virtualization.
-fn efer_bits(platform: &impl Platform) -> u64 {
-    let [_, _, ecx, edx] = platform.cpuid(0x8000_0001, 0);
-    [
-        (edx, 11, EFER_SCE),
-        (edx, 29, EFER_LME),
-        (edx, 20, EFER_NXE),
-        (edx, 25, EFER_FFXSR),
-        (ecx, 17, EFER_TCE),
-    ]
-    .into_iter()
-    .filter(|(register, bit, _)| register >> bit & 1 != 0)
-    .fold(0, |bits, (_, _, efer)| bits | efer)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, Fault, Write, read, write};
+    use super::{EFER_LMA, EFER_LME, Fault, Write, read, write};
     use super::{handle_read, handle_write};
     use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
@@ -143,8 +127,9 @@ mod tests {
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::Registers;
 
+    const EFER_SCE: u64 = 1;
+    const EFER_NXE: u64 = 1 << 11;
     const SVME: u64 = 1 << 12;
-    const BITS: u64 = EFER_SCE | EFER_LME | EFER_NXE;
 
     fn long_mode() -> Registers {
         Registers { efer: EFER_LME | EFER_LMA, cr0: 1 << 31 | 1, ..Registers::default() }
@@ -153,19 +138,31 @@ mod tests {
     #[test]
     fn the_extension_looks_switched_off_for_good() {
         let registers = long_mode();
-        assert_eq!(read(0xc001_0114, &registers), Ok(0x18));
-        assert_eq!(read(0x3a, &registers), Ok(1));
+        let info = fake::info();
+        assert_eq!(read(0xc001_0114, &registers, &info), Ok(0x18));
+        assert_eq!(read(0x3a, &registers, &info), Ok(1));
         for number in [0xc001_0117, 0xc001_0118, 0x480, 0x1234_5678] {
-            assert_eq!(read(number, &registers), Err(Fault));
-            assert_eq!(write(number, 0, &registers, BITS), Err(Fault));
+            assert_eq!(read(number, &registers, &info), Err(Fault));
+            assert_eq!(write(number, 0, &registers, &info), Err(Fault));
         }
-        assert_eq!(write(0xc001_0114, 0x18, &registers, BITS), Err(Fault));
+        assert_eq!(write(0xc001_0114, 0x18, &registers, &info), Err(Fault));
+    }
+
+    #[test]
+    fn a_register_of_its_own_names_lucos() {
+        let (registers, info) = (long_mode(), fake::info());
+        assert_eq!(read(0x4000_004c, &registers, &info), Ok(0x4f43_554c_0003_0002));
+        assert_eq!(write(0x4000_004c, 0, &registers, &info), Err(Fault));
+        for number in [0x4000_0000, 0x4000_004b, 0x4000_004d] {
+            assert_eq!(read(number, &registers, &info), Err(Fault), "{number:#x}");
+        }
     }
 
     #[test]
     fn efer_keeps_what_the_processor_decides_and_never_gets_virtualization() {
         let registers = long_mode();
-        let efer = |value| write(0xc000_0080, value, &registers, BITS);
+        let info = fake::info();
+        let efer = |value| write(0xc000_0080, value, &registers, &info);
         assert_eq!(
             efer(EFER_LME | EFER_SCE | EFER_NXE),
             Ok(Write::Efer(EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE))
@@ -179,8 +176,9 @@ mod tests {
     #[test]
     fn long_mode_can_be_chosen_while_paging_is_off() {
         let registers = Registers::default();
+        let info = fake::info();
         assert_eq!(
-            write(0xc000_0080, EFER_LME | EFER_LMA, &registers, BITS),
+            write(0xc000_0080, EFER_LME | EFER_LMA, &registers, &info),
             Ok(Write::Efer(EFER_LME))
         );
     }
@@ -196,14 +194,19 @@ mod tests {
     #[test]
     fn only_the_lower_halves_of_registers_count() {
         let mut platform = Fake::new();
+        let info = fake::info();
+        let machine = fake::machine(&info);
         let value = EFER_LME | EFER_SCE;
-        let Outcome::Resume(after) = handle_write(&mut platform, &exit(0xc000_0080, value)) else {
+        let Outcome::Resume(after) =
+            handle_write(&mut platform, &machine, &exit(0xc000_0080, value))
+        else {
             panic!("not resumed");
         };
         assert_eq!(after.rip, exit(0, 0).registers.rip + 2);
         assert_eq!(platform.efer, Some(value | EFER_LMA));
 
-        let Outcome::Resume(after) = handle_read(&mut platform, &exit(0xc001_0114, 0)) else {
+        let Outcome::Resume(after) = handle_read(&mut platform, &machine, &exit(0xc001_0114, 0))
+        else {
             panic!("not resumed");
         };
         assert_eq!((after.rax, after.rdx), (0x18, 0));
@@ -212,13 +215,15 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses_is_a_fault() {
         let mut platform = Fake::new();
+        let info = fake::info();
+        let machine = fake::machine(&info);
         platform.refuses = Some(Failure::Refused);
-        let apic = handle_write(&mut platform, &exit(0x1b, 0xfee0_0000));
+        let apic = handle_write(&mut platform, &machine, &exit(0x1b, 0xfee0_0000));
         assert_eq!(apic, Outcome::GENERAL_PROTECTION);
-        let efer = handle_write(&mut platform, &exit(0xc000_0080, EFER_LME));
+        let efer = handle_write(&mut platform, &machine, &exit(0xc000_0080, EFER_LME));
         assert_eq!(efer, Outcome::GENERAL_PROTECTION);
         platform.refuses = None;
-        let apic = handle_write(&mut platform, &exit(0x1b, 0xfee0_0d00));
+        let apic = handle_write(&mut platform, &machine, &exit(0x1b, 0xfee0_0d00));
         assert!(matches!(apic, Outcome::Resume(_)));
         assert_eq!(platform.apic_base, Some(0xfee0_0d00));
     }

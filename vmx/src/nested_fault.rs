@@ -105,7 +105,7 @@ mod tests {
             registers,
         };
         let info = fake::info();
-        handle(platform, &fake::machine(&info, &[]), &exit, gpa, WRITE)
+        handle(platform, &fake::machine(&info), &exit, gpa, WRITE)
     }
 
     /// The three stores with which Linux wakes a processor.
@@ -184,7 +184,7 @@ mod tests {
         let reason = ExitReason::NestedFault { gpa, access };
         let exit = Exit { reason, instruction_length: 0, registers };
         let info = fake::info();
-        handle(&mut platform, &fake::machine(&info, &[]), &exit, gpa, access)
+        handle(&mut platform, &fake::machine(&info), &exit, gpa, access)
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use core::fmt;
 
+use heapless::Vec;
+use lucos_abi::cpuid::{CpuidRule, MAX_CPUID_RULES};
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::object::{
-    CpuidRule, FlatStart, MachineReply, MachineRequest, VcpuReply, VcpuRequest,
-};
+use lucos_abi::object::{FlatStart, MachineReply, MachineRequest, VcpuReply, VcpuRequest};
 use lucos_runtime::{CallError, CallStatus, Journal, Thread};
 use lucos_service::{
     AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError, MemoryReply,
@@ -122,15 +122,6 @@ pub trait Platform {
     /// There is no such vCPU.
     fn start(&mut self, cpu: u32, state: FlatStart) -> Result<(), Failure>;
 
-    /// Says how the kernel answers CPUID.
-    ///
-    /// # Errors
-    /// It was said before.
-    fn set_cpuid(&mut self, rules: &[CpuidRule]) -> Result<(), Failure>;
-
-    /// CPUID of the machine: EAX, EBX, ECX, EDX.
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
-
     /// Reads a byte of retained memory; 0 where there is none.
     fn recall(&self, offset: usize) -> u8;
 
@@ -206,6 +197,14 @@ impl Kernel {
             MachineReply::Done => Ok(()),
             _ => Err(Failure::Protocol),
         }
+    }
+
+    /// Says how the kernel answers CPUID.
+    ///
+    /// # Errors
+    /// It was said before.
+    pub fn set_cpuid(&mut self, rules: Vec<CpuidRule, MAX_CPUID_RULES>) -> Result<(), Failure> {
+        self.machine(&MachineRequest::SetCpuid { rules })
     }
 
     /// Resets the machine. Comes back only if the kernel does not do it.
@@ -317,16 +316,6 @@ impl Platform for Kernel {
 
     fn start(&mut self, cpu: u32, state: FlatStart) -> Result<(), Failure> {
         self.machine(&MachineRequest::Start { cpu, state })
-    }
-
-    fn set_cpuid(&mut self, rules: &[CpuidRule]) -> Result<(), Failure> {
-        let rules = heapless::Vec::from_slice(rules).map_err(|_| Failure::Protocol)?;
-        self.machine(&MachineRequest::SetCpuid { rules })
-    }
-
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        let answer = lucos_runtime::cpuid(leaf, subleaf);
-        [answer.eax, answer.ebx, answer.ecx, answer.edx]
     }
 
     fn recall(&self, offset: usize) -> u8 {

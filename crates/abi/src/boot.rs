@@ -140,6 +140,18 @@ pub struct BootRecord {
     pub efi: Option<Efi>,
 }
 
+/// A virtualization extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extension {
+    /// AMD-V.
+    Svm {
+        /// What it has: EDX of CPUID leaf 0x8000_000a.
+        features: u32,
+    },
+    /// VT-x.
+    Vtx,
+}
+
 /// What the kernel tells every task, as postcard at [`crate::layout::SYSTEM_INFO`], preceded by its
 /// length as a little-endian `u32`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +170,10 @@ pub struct SystemInfo {
     pub apic_ids: Vec<u32, MAX_CPUS>,
     /// Bits of a physical address.
     pub physical_bits: u8,
+    /// The virtualization extension in use.
+    pub extension: Extension,
+    /// The bits of EFER that this processor has, without those of virtualization.
+    pub efer_bits: u64,
     /// INIT that the guest sends to its processors comes to LUCOS.
     pub contains_init: bool,
     /// The framebuffer, when there is one.

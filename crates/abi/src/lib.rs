@@ -10,6 +10,7 @@
 //! | [`call`] | task ↔ kernel: the three system calls and their status |
 //! | [`object`] | task → kernel objects: vCPU, machine, guest space, guest memory, log |
 //! | [`registers`] | the register block of a vCPU, one byte block inside messages |
+//! | [`cpuid`] | task → kernel: what the guest's CPUID says |
 //! | [`layout`] | the address space of a task |
 
 #![cfg_attr(not(test), no_std)]
@@ -17,6 +18,7 @@
 
 pub mod boot;
 pub mod call;
+pub mod cpuid;
 pub mod layout;
 pub mod manifest;
 pub mod message;

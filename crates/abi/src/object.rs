@@ -4,6 +4,7 @@
 //! decodes. `Rights` says which right a request needs.
 
 use crate::boot::MAX_CPUS;
+use crate::cpuid::{CpuidRule, MAX_CPUID_RULES};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +65,6 @@ pub enum VcpuReply<'a> {
 pub enum ExitReason {
     /// VMCALL or VMMCALL.
     Hypercall,
-    /// CPUID of a leaf that the kernel has no answer for.
-    Cpuid,
     /// RDMSR of an intercepted register (number in RCX).
     ReadMsr,
     /// WRMSR of an intercepted register (number in RCX, value in RDX:RAX).
@@ -180,12 +179,11 @@ pub enum MachineRequest {
         /// On or off.
         on: bool,
     },
-    /// Sets the rules by which the kernel answers CPUID, once. Needs `START`. It answers for 64
-    /// leaves from 0 and from 0x8000_0000 on; the others, and all before the rules are set, are
-    /// exits. Refused when a rule adds bits to a leaf that the kernel answers for.
+    /// Sets the rules by which the kernel answers CPUID where that leaves the guest, once. Needs
+    /// `START`.
     SetCpuid {
-        /// The rules, see [`CpuidRule`].
-        rules: Vec<CpuidRule, 32>,
+        /// The rules.
+        rules: Vec<CpuidRule, MAX_CPUID_RULES>,
     },
     /// Whether kicks are passed on as NMIs to vCPUs with the same interrupt table as the caller's.
     /// Needs `STOP`.
@@ -243,20 +241,6 @@ pub struct FaultRecord {
     pub cpu: u32,
     /// What it did.
     pub fault: TaskFault,
-}
-
-/// One rule for CPUID: for leaves `first..=last` the processor's own answer is masked
-/// with `and`, then `or` is added. `and` = 0 hides a leaf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CpuidRule {
-    /// First leaf.
-    pub first: u32,
-    /// Last leaf.
-    pub last: u32,
-    /// Masks for EAX, EBX, ECX, EDX.
-    pub and: [u32; 4],
-    /// Bits to set in EAX, EBX, ECX, EDX.
-    pub or: [u32; 4],
 }
 
 /// Number of exit counters.

@@ -1,6 +1,6 @@
 //! The constants that the C header repeats, under their C names.
 
-use crate::{call, cpuid, descriptor, name, patch_module, registration, status};
+use crate::{call, descriptor, detection, name, patch_module, registration, status};
 
 /// A constant of the C header with its value.
 pub type Constant = (&'static str, u64);
@@ -9,15 +9,13 @@ pub type Constant = (&'static str, u64);
 /// reasons ...) are not repeated here.
 pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_INTERFACE_VERSION", crate::INTERFACE_VERSION as u64),
-    ("LUCOS_CPUID_SIGNATURE", cpuid::LEAF_SIGNATURE as u64),
-    ("LUCOS_CPUID_INTERFACE", cpuid::LEAF_INTERFACE as u64),
-    ("LUCOS_SIGNATURE_EBX", cpuid::SIGNATURE_EBX as u64),
-    ("LUCOS_SIGNATURE_ECX", cpuid::SIGNATURE_ECX as u64),
-    ("LUCOS_SIGNATURE_EDX", cpuid::SIGNATURE_EDX as u64),
-    ("LUCOS_FEATURE_VMMCALL", cpuid::FEATURE_VMMCALL as u64),
-    ("LUCOS_FEATURE_FUNCTIONS", cpuid::FEATURE_FUNCTIONS as u64),
-    ("LUCOS_FEATURE_DATA_VERSIONS", cpuid::FEATURE_DATA_VERSIONS as u64),
-    ("LUCOS_FEATURE_HOOKS", cpuid::FEATURE_HOOKS as u64),
+    ("LUCOS_REGISTER", detection::REGISTER as u64),
+    ("LUCOS_SIGNATURE", detection::SIGNATURE as u64),
+    ("LUCOS_FEATURES_SHIFT", detection::FEATURES_SHIFT as u64),
+    ("LUCOS_FEATURE_VMMCALL", detection::FEATURE_VMMCALL as u64),
+    ("LUCOS_FEATURE_FUNCTIONS", detection::FEATURE_FUNCTIONS as u64),
+    ("LUCOS_FEATURE_DATA_VERSIONS", detection::FEATURE_DATA_VERSIONS as u64),
+    ("LUCOS_FEATURE_HOOKS", detection::FEATURE_HOOKS as u64),
     ("LUCOS_CALL_BASE", call::CALL_BASE),
     ("LUCOS_MAX_DESCRIPTOR_LENGTH", call::MAX_DESCRIPTOR_LENGTH as u64),
     ("LUCOS_MAX_BUFFER_LENGTH", call::MAX_BUFFER_LENGTH as u64),

@@ -1,6 +1,6 @@
 //! The interface between LUCOS and its guest.
 //!
-//! * [`cpuid`]: how a guest finds out that LUCOS is underneath.
+//! * [`detection`]: how a guest finds out that LUCOS is underneath.
 //! * [`call`]: the hypercalls, their numbers, arguments and results.
 //! * [`error`]: every error that a hypercall or the update manager can answer with.
 //! * [`registration`]: what the update manager tells LUCOS about the guest kernel.
@@ -22,8 +22,8 @@ mod record;
 
 pub mod call;
 pub mod constants;
-pub mod cpuid;
 pub mod descriptor;
+pub mod detection;
 pub mod error;
 pub mod name;
 pub mod patch_module;
@@ -34,4 +34,4 @@ pub use error::{ErrorCode, Fault};
 pub use record::Field;
 
 /// Version of this interface. LUCOS and the update manager must agree on it exactly.
-pub const INTERFACE_VERSION: u32 = 1;
+pub const INTERFACE_VERSION: u32 = 2;

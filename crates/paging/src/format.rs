@@ -19,7 +19,7 @@ impl PageSize {
 }
 
 /// Bytes that one entry of a table of this level (1 to 4) covers.
-pub(crate) const fn level_size(level: u8) -> u64 {
+pub const fn level_size(level: u8) -> u64 {
     1 << (3 + 9 * level as u32)
 }
 
@@ -72,16 +72,21 @@ pub enum Format {
 }
 
 /// Physical address bits of an entry.
-pub(crate) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-pub(crate) const PRESENT: u64 = 1;
-pub(crate) const WRITE: u64 = 1 << 1;
-pub(crate) const USER: u64 = 1 << 2;
+pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// The entry maps a page or names a table.
+pub const PRESENT: u64 = 1;
+/// Writes are allowed.
+pub const WRITE: u64 = 1 << 1;
+/// Ring 3 is allowed.
+pub const USER: u64 = 1 << 2;
 /// PWT and PCD together select the uncached type in the reset value of the PAT.
 const UNCACHED: u64 = 1 << 3 | 1 << 4;
 /// Accessed and dirty are set from the start, so that no processor writes to the tables.
 const USED: u64 = 1 << 5 | 1 << 6;
-pub(crate) const LARGE: u64 = 1 << 7;
-pub(crate) const NO_EXECUTE: u64 = 1 << 63;
+/// In a table above the lowest: the entry maps a page.
+pub const LARGE: u64 = 1 << 7;
+/// Instruction fetches are forbidden.
+pub const NO_EXECUTE: u64 = 1 << 63;
 
 const EPT_EXECUTE: u64 = 1 << 2;
 const EPT_WRITE_BACK: u64 = 6 << 3;

@@ -2,19 +2,16 @@
 //!
 //! One editor serves the kernel's and the tasks' tables and the nested tables of both vendors;
 //! [`Format`] knows the bits. Everything of an entry is written at once, so a processor that walks
-//! the tables meanwhile sees the old entry or the new one. [`guest_walk`] reads tables that
-//! somebody else made.
+//! the tables meanwhile sees the old entry or the new one.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod edit;
-mod format;
-mod guest;
+pub mod format;
 mod walk;
 
 pub use format::{Format, PageSize, Rights};
-pub use guest::{GuestPage, GuestWalkError, guest_walk};
 pub use walk::{Leaf, Leaves};
 
 /// Bytes of the smallest page, and of a table.

@@ -1,7 +1,5 @@
 //! The editor against a model that remembers every range it was told.
 
-mod guest;
-
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proptest::prelude::*;

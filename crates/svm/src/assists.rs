@@ -30,6 +30,10 @@ pub(crate) const V_NMI: u64 = 1 << 11;
 const V_NMI_MASK: u64 = 1 << 12;
 pub(crate) const V_NMI_ENABLE: u64 = 1 << 26;
 
+/// Bits of [`crate::Control::nested_control`] (APM appendix B, offset 0x90).
+pub(crate) const NESTED_PAGING: u64 = 1;
+const INVLPGB: u64 = 1 << 7;
+
 /// TLB_CONTROL: flush everything, or this guest's entries (APM 15.16.1).
 const FLUSH_ALL: u32 = 1;
 const FLUSH_GUEST: u32 = 3;
@@ -43,6 +47,11 @@ pub struct Setup {
     pub nested_root: u64,
     /// Physical address of the [`crate::MsrMap`].
     pub msr_map: u64,
+    /// CPUID leaves the guest.
+    pub cpuid: bool,
+    /// The processor has INVLPGB and TLBSYNC: the guest may use them. They flush what belongs to
+    /// its own address space id only (APM vol. 3, INVLPGB).
+    pub invlpgb: bool,
 }
 
 impl Assists {
@@ -54,13 +63,13 @@ impl Assists {
 
 impl Vmcb {
     /// Prepares the control area for a guest that owns the machine: interrupts and I/O are its
-    /// own; the instructions of the extension, CPUID, NMI, INIT, shutdown and the marked MSRs
-    /// stop it.
+    /// own; the instructions of the extension, NMI, INIT, shutdown, the marked MSRs, and CPUID where
+    /// that is asked for stop it.
     pub fn configure(&mut self, assists: Assists, setup: &Setup) {
         let control = self.control_mut(Clean::all());
         control.asid = setup.asid;
         control.nested_root = setup.nested_root;
-        control.nested_control = 1;
+        control.nested_control = NESTED_PAGING | if setup.invlpgb { INVLPGB } else { 0 };
         control.msr_map = setup.msr_map;
         control.last_branch_control = assists.contains(Assists::LAST_BRANCH).into();
         let virtual_nmi = assists.contains(Assists::VIRTUAL_NMI);
@@ -74,8 +83,8 @@ impl Vmcb {
             | Intercepts::SKINIT
             | Intercepts::INVLPGA;
         let machine = Intercepts::NMI | Intercepts::INIT | Intercepts::SHUTDOWN;
-        let values = Intercepts::CPUID | Intercepts::MSR;
-        self.set_intercepts(extension | machine | values, true);
+        self.set_intercepts(extension | machine | Intercepts::MSR, true);
+        self.set_intercepts(Intercepts::CPUID, setup.cpuid);
         self.request_flush(assists);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The processor only says that something is wrong, and emulators check less than hardware.
 
-use crate::assists::{Assists, V_NMI_ENABLE};
+use crate::assists::{Assists, NESTED_PAGING, V_NMI_ENABLE};
 use crate::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
 use crate::state::{CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG};
 use crate::vmcb::{Intercepts, Save, Vmcb};
@@ -117,7 +117,7 @@ fn control_problems(vmcb: &Vmcb, host: &HostFacts) -> [(bool, P); 9] {
     let end = 1 << host.physical_bits.min(63);
     let has = |assist| host.assists.contains(assist);
     let root = control.nested_root;
-    let nested = control.nested_control & 1 != 0 && has(Assists::NESTED_PAGING);
+    let nested = control.nested_control & NESTED_PAGING != 0 && has(Assists::NESTED_PAGING);
     let virtual_nmi = control.virtual_interrupts & V_NMI_ENABLE != 0;
     let missing = (virtual_nmi && !has(Assists::VIRTUAL_NMI))
         || (control.last_branch_control & 1 != 0 && !has(Assists::LAST_BRANCH))

@@ -53,7 +53,6 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
     let (info1, info2) = (control.exit_info1, control.exit_info2);
     match vmcb.exit_code() {
         ExitCode::VMMCALL => ExitReason::Hypercall,
-        ExitCode::CPUID => ExitReason::Cpuid,
         ExitCode::MSR if info1 & 1 == 0 => ExitReason::ReadMsr,
         ExitCode::MSR => ExitReason::WriteMsr,
         ExitCode::SHUTDOWN => ExitReason::Shutdown,

@@ -7,7 +7,8 @@ use crate::{
     check_vmcb, exception, exit_reason, instruction_length, nmi, registers, start_flat, write_back,
 };
 
-const SETUP: Setup = Setup { asid: 1, nested_root: 0x7f00_0000, msr_map: 0x7f00_2000 };
+const SETUP: Setup =
+    Setup { asid: 1, nested_root: 0x7f00_0000, msr_map: 0x7f00_2000, cpuid: false, invlpgb: false };
 
 const START: FlatStart = FlatStart {
     rip: 0x100_0200,
@@ -67,7 +68,6 @@ fn pass_through_intercepts() {
     for needed in [
         Intercepts::NMI,
         Intercepts::INIT,
-        Intercepts::CPUID,
         Intercepts::MSR,
         Intercepts::SHUTDOWN,
         Intercepts::VMRUN,
@@ -76,8 +76,19 @@ fn pass_through_intercepts() {
         assert!(intercepts.contains(needed), "{needed:?}");
     }
     assert!(!intercepts.intersects(Intercepts::INTR));
-    assert_eq!(intercepts.bits() & 0xffff_ffff, 0x9404_000a);
+    assert_eq!(intercepts.bits() & 0xffff_ffff, 0x9400_000a);
     assert_eq!(intercepts.bits() >> 32, 0x7f);
+}
+
+#[test]
+fn cpuid_and_invlpgb_are_as_asked_for() {
+    let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
+    for (cpuid, invlpgb, nested_control) in [(true, false, 1), (false, true, 0x81)] {
+        vmcb.configure(Assists::NESTED_PAGING, &Setup { cpuid, invlpgb, ..SETUP });
+        assert_eq!(vmcb.intercepts().contains(Intercepts::CPUID), cpuid);
+        assert_eq!(vmcb.control().nested_control, nested_control);
+        assert_eq!(check_vmcb(&vmcb, &host(Assists::NESTED_PAGING)), Ok(()));
+    }
 }
 
 #[test]
@@ -223,7 +234,6 @@ fn exit(code: u64, info1: u64, info2: u64) -> Vmcb {
 #[test]
 fn exits_have_the_same_names_for_every_vendor() {
     let cases = [
-        (0x72, 0, ExitReason::Cpuid),
         (0x7c, 0, ExitReason::ReadMsr),
         (0x7c, 1, ExitReason::WriteMsr),
         (0x81, 0, ExitReason::Hypercall),

@@ -115,7 +115,7 @@ pub struct Control {
     pub exit_info2: u64,
     /// The event whose delivery the exit interrupted (APM 15.7.2).
     pub exit_interrupt_info: u64,
-    /// Bit 0 switches nested paging on.
+    /// Bit 0: nested paging; bit 7: INVLPGB and TLBSYNC.
     pub nested_control: u64,
     pub(crate) reserved_98: Reserved<16>,
     /// The event to deliver at the next run (APM 15.20).

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The interface between LUCOS and its guest: CPUID leaves, hypercalls, error
- * codes, the update descriptor and the status records.
+ * The interface between LUCOS and its guest: detection, hypercalls, error codes,
+ * the update descriptor and the status records.
  *
  * The same in Rust: crates/guest-interface, where every item is described. A
  * test of that crate compiles this header and compares all sizes, offsets,
@@ -12,16 +12,19 @@
 
 #include <linux/types.h>
 
-#define LUCOS_INTERFACE_VERSION 1
+#define LUCOS_INTERFACE_VERSION 2
 
-/* CPUID leaves */
-#define LUCOS_CPUID_SIGNATURE 0x40000000U
-#define LUCOS_CPUID_INTERFACE 0x40000001U
-#define LUCOS_SIGNATURE_EBX 0x4f43554cU /* "LUCO" */
-#define LUCOS_SIGNATURE_ECX 0x43554c53U /* "SLUC" */
-#define LUCOS_SIGNATURE_EDX 0x0000534fU /* "OS\0\0" */
+/*
+ * The model-specific register by which LUCOS is found. Its upper half is the
+ * signature; the lower one holds the interface version in 16 bits, and above
+ * them the features. Without LUCOS reading it is an error, or gives something
+ * else.
+ */
+#define LUCOS_REGISTER 0x4000004cU
+#define LUCOS_SIGNATURE 0x4f43554cU /* "LUCO" */
+#define LUCOS_FEATURES_SHIFT 16
 
-/* EBX of LUCOS_CPUID_INTERFACE and RCX of HELLO */
+/* LUCOS_REGISTER and RCX of HELLO */
 #define LUCOS_FEATURE_VMMCALL 0x1U
 #define LUCOS_FEATURE_FUNCTIONS 0x2U
 #define LUCOS_FEATURE_DATA_VERSIONS 0x4U

@@ -46,7 +46,7 @@ pub enum Error {
     Lockdown(String),
     /// LUCOS is not underneath.
     NotUnderneath,
-    /// LUCOS is underneath, but the update manager is not loaded.
+    /// The update manager is not loaded, and LUCOS is underneath as far as can be seen.
     ManagerNotLoaded,
     /// `/dev/lucos` does not work.
     Device(std::io::Error),

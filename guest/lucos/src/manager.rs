@@ -112,10 +112,11 @@ fn name_of(patches: &[ListedPatch], number: &str) -> Option<String> {
 fn absent(error: &std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::PermissionDenied => Error::NotRoot,
-        ErrorKind::NotFound | ErrorKind::NotADirectory if !system::lucos_is_underneath() => {
-            Error::NotUnderneath
-        }
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::ManagerNotLoaded,
+        ErrorKind::NotFound | ErrorKind::NotADirectory => match system::lucos_is_underneath() {
+            Some(false) => Error::NotUnderneath,
+            // Where that is not known, loading the manager tells.
+            Some(true) | None => Error::ManagerNotLoaded,
+        },
         kind => Error::Device(std::io::Error::from(kind)),
     }
 }

@@ -1,18 +1,22 @@
 //! What the running system allows.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use lucos_guest_interface::cpuid;
+use lucos_guest_interface::detection;
 
 use crate::error::Error;
 
-/// Whether CPUID shows the signature of LUCOS.
+/// Whether LUCOS's register is there; `None` where the kernel's driver for such registers is not.
 #[must_use]
-pub fn lucos_is_underneath() -> bool {
-    let leaf = raw_cpuid::cpuid!(cpuid::LEAF_SIGNATURE);
-    (leaf.ebx, leaf.ecx, leaf.edx)
-        == (cpuid::SIGNATURE_EBX, cpuid::SIGNATURE_ECX, cpuid::SIGNATURE_EDX)
+pub fn lucos_is_underneath() -> Option<bool> {
+    let registers = File::open("/dev/cpu/0/msr").ok()?;
+    let mut value = [0; 8];
+    let read = registers.read_exact_at(&mut value, detection::REGISTER.into());
+    let signature = (u64::from_le_bytes(value) >> 32) as u32;
+    Some(read.is_ok() && signature == detection::SIGNATURE)
 }
 
 /// The running kernel's release, as `uname -r` prints it.

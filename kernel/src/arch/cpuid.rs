@@ -59,6 +59,45 @@ pub fn svm_features() -> CpuidResult {
     checked(0x8000_000a)
 }
 
+/// A hypervisor below offers an interface of its own. QEMU's TCG names itself, and offers none.
+pub fn has_hypervisor_interface() -> bool {
+    let CpuidResult { eax, ebx, ecx, edx } = read(HYPERVISOR, 0);
+    let name = [ebx, ecx, edx].map(u32::to_le_bytes);
+    let is_below = read(1, 0).ecx & (1 << 31) != 0 && eax >= HYPERVISOR;
+    is_below && name.as_flattened() != b"TCGTCGTCGTCG"
+}
+
+/// The leaf by which a hypervisor names itself.
+const HYPERVISOR: u32 = 0x4000_0000;
+
+/// Bits of EFER that this processor has, without those of virtualization (APM vol. 2, 3.1.7; the
+/// features of CPUID that name them: APM vol. 3, appendix E).
+pub fn efer_bits() -> u64 {
+    let [features, sizes, more] = [0x8000_0001, 0x8000_0008, 0x8000_0021].map(checked);
+    let bits = [
+        // SCE, LME and LMA, NXE, FFXSR, TCE
+        (features.edx, 11, 1),
+        (features.edx, 29, 1 << 8 | 1 << 10),
+        (features.edx, 20, 1 << 11),
+        (features.edx, 25, 1 << 14),
+        (features.ecx, 17, 1 << 15),
+        // MCOMMIT, INTWB
+        (sizes.ebx, 8, 1 << 17),
+        (sizes.ebx, 13, 1 << 18),
+        // UAIE, AIBRSE
+        (more.eax, 7, 1 << 20),
+        (more.eax, 8, 1 << 21),
+    ];
+    bits.into_iter()
+        .filter(|(register, bit, _)| register >> bit & 1 != 0)
+        .fold(0, |sum, (_, _, efer)| sum | efer)
+}
+
+/// INVLPGB, which invalidates translations on all processors.
+pub fn has_invlpgb() -> bool {
+    checked(0x8000_0008).ebx & (1 << 3) != 0
+}
+
 /// Bits of a physical address, 36 to 52.
 pub fn physical_bits() -> u8 {
     let bits = checked(0x8000_0008).eax & 0xff;

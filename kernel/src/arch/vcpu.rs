@@ -7,8 +7,9 @@
 use super::processor::{self, PerProcessor};
 use super::{cpuid, idle, svm};
 use crate::fatal::Fatal;
-use crate::{guest_space, machine, stop};
+use crate::{cpuid_table, guest_space, machine, stop};
 use core::sync::atomic::{AtomicU64, Ordering};
+use lucos_abi::boot::Extension;
 use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_paging::Format;
@@ -57,6 +58,11 @@ pub fn probe() -> Result<(), Fatal> {
     svm::probe()
 }
 
+/// The extension in use.
+pub fn extension() -> Extension {
+    Extension::Svm { features: cpuid::svm_features().edx }
+}
+
 /// Whether INIT that the guest sends comes to LUCOS, on this machine.
 pub fn redirect_init() -> bool {
     svm::redirect_init()
@@ -67,6 +73,8 @@ pub fn redirect_init() -> bool {
 pub enum Entered {
     /// An exit that is not the vendor's own business.
     Exit(ExitReason),
+    /// CPUID, where that leaves the guest.
+    Cpuid,
     /// The guest was not entered, or left without an exit to handle: look around and try again.
     Again,
 }
@@ -99,10 +107,27 @@ impl Vcpu {
             let entered = match &mut self.backend {
                 Backend::Svm(vcpu) => vcpu.enter(),
             };
-            if let Entered::Exit(reason) = entered {
-                return reason;
+            match entered {
+                Entered::Exit(reason) => return reason,
+                Entered::Cpuid => self.answer_cpuid(),
+                Entered::Again => {}
             }
         }
+    }
+
+    /// A processor on which CPUID leaves the guest tells how long the instruction was.
+    fn answer_cpuid(&mut self) {
+        self.shared.counts.add(Counter::Cpuid);
+        let mut block = self.registers();
+        let [eax, ebx, ecx, edx] =
+            cpuid_table::answer(block.rax as u32, block.rcx as u32, block.cr4);
+        block.rax = eax.into();
+        block.rbx = ebx.into();
+        block.rcx = ecx.into();
+        block.rdx = edx.into();
+        block.rip = block.rip.wrapping_add(self.instruction_length().into());
+        block.interrupt_shadow = 0;
+        self.set_registers(&block);
     }
 
     /// Waits until the guest may be entered.

@@ -1,6 +1,6 @@
 //! The guest's RAM, as the kernel writes it for tasks: checked, never LUCOS's own region.
 
-use super::{PAGE, direct};
+use super::direct;
 use alloc::vec::Vec;
 use lucos_abi::boot::MemoryRange;
 use spin::Once;
@@ -55,49 +55,4 @@ pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
     // SAFETY: guest RAM is mapped and not LUCOS's.
     unsafe { direct::copy_ram(from, to, length) };
     Some(())
-}
-
-/// An entry of a page table in guest RAM, to be read again and again without another check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry(u64);
-
-/// A page of guest RAM, likewise.
-#[derive(Clone, Copy, Debug)]
-pub struct Page(u64);
-
-impl Entry {
-    /// The entry at `gpa`; `None` when it is not all guest RAM.
-    pub fn new(gpa: u64) -> Option<Self> {
-        contains(gpa, 8).then_some(Self(gpa))
-    }
-
-    /// Another entry of its table; of `index` only the bits that count. Whole pages are guest RAM.
-    pub fn in_same_table(self, index: u64) -> Self {
-        Self(self.0 & !(PAGE - 1) | (index % (PAGE / 8) * 8))
-    }
-
-    /// What it is now.
-    #[inline(always)]
-    pub fn read(self) -> u64 {
-        let mut bytes = [0; 8];
-        // SAFETY: guest RAM is mapped.
-        unsafe { direct::read_mapped(self.0, &mut bytes) };
-        u64::from_le_bytes(bytes)
-    }
-}
-
-impl Page {
-    /// The page at `gpa`; `None` when it is not all guest RAM.
-    pub fn new(gpa: u64) -> Option<Self> {
-        contains(gpa, PAGE).then_some(Self(gpa))
-    }
-
-    /// Two bytes at an offset; beyond the page its last two.
-    #[inline(always)]
-    pub fn code(self, offset: u64) -> [u8; 2] {
-        let mut bytes = [0; 2];
-        // SAFETY: guest RAM is mapped.
-        unsafe { direct::read_mapped(self.0 + offset.min(PAGE - 2), &mut bytes) };
-        bytes
-    }
 }

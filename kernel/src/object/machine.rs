@@ -37,7 +37,7 @@ pub fn serve(
             machine::intercept(class, on);
         }
         MachineRequest::SetCpuid { rules } => {
-            cpuid_table::set(&rules).ok_or(CallStatus::Refused)?;
+            cpuid_table::set(rules).ok_or(CallStatus::Refused)?;
         }
         MachineRequest::ForwardKicks { on } => forward_kicks(me, on)?,
         MachineRequest::Reset => arch::reset(),

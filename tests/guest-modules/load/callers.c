@@ -23,7 +23,7 @@
 
 #include <asm/ibt.h>
 #include <asm/nmi.h>
-#include <asm/processor.h>
+#include <asm/msr.h>
 
 #include <lucos/interface.h>
 
@@ -315,7 +315,8 @@ static int __init callers_init(void)
 	if (!nonce_address)
 		return -EINVAL;
 	nonce = (u64 *)nonce_address;
-	by_vmmcall = cpuid_ebx(LUCOS_CPUID_INTERFACE) & LUCOS_FEATURE_VMMCALL;
+	by_vmmcall = native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
+		     LUCOS_FEATURE_VMMCALL;
 	for_each_possible_cpu(cpu)
 		INIT_WORK(per_cpu_ptr(&works, cpu), make_cycles);
 	for (cpu = 0; cpu < PROCESSORS; cpu++)

@@ -1,6 +1,5 @@
 //! AMD-V: one back-end of `arch::vcpu`.
 
-pub mod code;
 pub mod nmi;
 pub mod vcpu;
 pub mod world_switch;
@@ -33,6 +32,9 @@ pub fn probe() -> Result<(), Fatal> {
     }
     if !assists().contains(Assists::NESTED_PAGING) {
         return Err(Fatal::MissingFeature("nested paging"));
+    }
+    if cpuid::has_hypervisor_interface() && !assists().contains(Assists::NEXT_RIP) {
+        return Err(Fatal::MissingFeature("next-RIP save, needed to hide another hypervisor"));
     }
     log::info!("AMD-V, assists: {:?}", assists());
     Ok(())

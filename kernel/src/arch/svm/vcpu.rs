@@ -1,6 +1,5 @@
 //! The AMD-V vCPU of a processor.
 
-use super::code::CodePage;
 use super::nmi::GuestNmi;
 use super::{assists, enable, msr_map, world_switch};
 use crate::arch::processor::PerProcessor;
@@ -8,7 +7,7 @@ use crate::arch::vcpu::{Entered, must_not_enter, translations_are_old};
 use crate::arch::{cpuid, ticks};
 use crate::fatal::{Fatal, die};
 use crate::memory::direct::Pages;
-use crate::{cpuid_table, guest_space, machine};
+use crate::{guest_space, machine};
 use core::sync::atomic::Ordering;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
@@ -22,8 +21,6 @@ const ASID: u32 = 1;
 
 const EFER_LMA: u64 = 1 << 10;
 const EFER_SVME: u64 = 1 << 12;
-/// EFER bits that a guest may set: SCE, LME, LMA, NXE, LMSLE, FFXSR, TCE.
-const EFER_GUEST: u64 = 1 | 1 << 8 | EFER_LMA | 0xf << 11 & !EFER_SVME | 1 << 15;
 
 /// How often to look for an NMI that an exit announced, before going on without.
 const NMI_PATIENCE: u32 = 100_000;
@@ -31,13 +28,12 @@ const NMI_PATIENCE: u32 = 100_000;
 /// A vCPU.
 pub struct SvmVcpu {
     shared: &'static PerProcessor,
-    pub(super) vmcb: &'static mut Vmcb,
+    vmcb: &'static mut Vmcb,
     vmcb_phys: u64,
     /// Physical address of the page with LUCOS's own VMLOAD state.
     own_state: u64,
     /// The general registers that VMRUN leaves alone; the rest of the block is not used.
-    pub(super) general: Registers,
-    code: CodePage,
+    general: Registers,
     facts: HostFacts,
     nmi: GuestNmi,
 }
@@ -58,7 +54,13 @@ impl SvmVcpu {
             asids: cpuid::svm_features().ebx,
             physical_bits: cpuid::physical_bits(),
         };
-        let setup = Setup { asid: ASID, nested_root: guest_space::root(), msr_map: msr_map()? };
+        let setup = Setup {
+            asid: ASID,
+            nested_root: guest_space::root(),
+            msr_map: msr_map()?,
+            cpuid: cpuid::has_hypervisor_interface(),
+            invlpgb: cpuid::has_invlpgb(),
+        };
         vmcb.configure(facts.assists, &setup);
         Ok(Self {
             shared,
@@ -66,7 +68,6 @@ impl SvmVcpu {
             vmcb_phys,
             own_state,
             general: Registers::default(),
-            code: CodePage::default(),
             facts,
             nmi: GuestNmi::default(),
         })
@@ -94,7 +95,7 @@ impl SvmVcpu {
         // guest space's, and in the end LUCOS's own state comes back.
         unsafe {
             world_switch::load(self.vmcb_phys);
-            world_switch::run(self, self.vmcb_phys);
+            world_switch::run(&mut self.general, self.vmcb_phys);
             world_switch::save(self.vmcb_phys);
             world_switch::load(self.own_state);
         }
@@ -118,43 +119,8 @@ impl SvmVcpu {
         }
     }
 
-    /// Answers CPUID from the table, and has the guest go on at once; false when a task must look
-    /// at the exit. `NEXT_RIP` says whether the processor has that assist.
-    ///
-    /// Nothing that could stop the guest is looked at: this processor still counts as being in the
-    /// guest, so it gets an NMI, which waits for the next VMRUN and ends it.
-    #[inline(always)]
-    pub(super) fn answer_cpuid<const NEXT_RIP: bool>(&mut self) -> bool {
-        let vmcb = &mut *self.vmcb;
-        let length = match NEXT_RIP {
-            true => instruction_length(vmcb, true),
-            false if self.code.has_plain_cpuid(vmcb) => 2,
-            false => 0,
-        };
-        if length == 0 {
-            return false;
-        }
-        let save = vmcb.save_mut(Clean::empty());
-        let (leaf, subleaf) = (save.rax as u32, self.general.rcx as u32);
-        let Some([eax, ebx, ecx, edx]) = cpuid_table::answer(leaf, subleaf, save.cr4) else {
-            return false;
-        };
-        save.rax = eax.into();
-        save.rip = save.rip.wrapping_add(length.into());
-        self.general.rbx = ebx.into();
-        self.general.rcx = ecx.into();
-        self.general.rdx = edx.into();
-        let control = vmcb.control_mut(Clean::empty());
-        control.interrupt_shadow = 0;
-        control.event_injection = 0;
-        control.tlb_control = 0;
-        self.shared.counts.add(Counter::Cpuid);
-        self.check();
-        true
-    }
-
     /// The processor saves the address of the next instruction.
-    pub(super) fn has_next_rip(&self) -> bool {
+    fn has_next_rip(&self) -> bool {
         self.facts.assists.contains(Assists::NEXT_RIP)
     }
 
@@ -181,6 +147,7 @@ impl SvmVcpu {
                 self.shared.counts.add(Counter::Debug);
                 return Entered::Again;
             }
+            ExitCode::CPUID => return Entered::Cpuid,
             _ => {}
         }
         let reason = exit_reason(self.vmcb);
@@ -237,9 +204,9 @@ impl SvmVcpu {
         self.vmcb.inject(exception(event));
     }
 
-    /// Sets EFER; false when a bit is set that a guest may not set.
+    /// Sets EFER; false when a bit is set that the processor does not have.
     pub fn write_efer(&mut self, value: u64) -> bool {
-        if value & !EFER_GUEST != 0 {
+        if value & !cpuid::efer_bits() != 0 {
             return false;
         }
         let save = self.vmcb.save_mut(Clean::CONTROL_REGISTERS);
@@ -254,7 +221,6 @@ const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
 const fn counter(reason: ExitReason) -> Counter {
     match reason {
         ExitReason::Hypercall => Counter::Hypercall,
-        ExitReason::Cpuid => Counter::Cpuid,
         ExitReason::ReadMsr => Counter::ReadMsr,
         ExitReason::WriteMsr => Counter::WriteMsr,
         ExitReason::Virtualization => Counter::Virtualization,

@@ -51,13 +51,6 @@ fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> 
             registers.rip += 3;
             hypercall(thread, registers)
         }
-        ExitReason::Cpuid => {
-            // Not one of the leaves that the kernel answers for.
-            report::check(thread, "cpuid_leaf", registers.rax, 0x4000_0000);
-            registers.rip += 2;
-            registers.rbx = 0x4f43_554c;
-            go_on(registers)
-        }
         ExitReason::ReadMsr => {
             registers.rip += 2;
             registers.rax = 0x0d01;

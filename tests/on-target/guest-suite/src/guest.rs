@@ -6,7 +6,7 @@ use elf::file::{FileHeader, parse_ident};
 use elf::segment::SegmentTable;
 use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{
-    CpuidRule, Done, FlatStart, GuestMemoryRequest, MachineReply, MachineRequest, SpaceRequest,
+    Done, FlatStart, GuestMemoryRequest, MachineReply, MachineRequest, SpaceRequest,
 };
 use lucos_runtime::{GuestWindow, Object, Thread, system_info};
 use lucos_test_protocol::guest::PARAMETERS;
@@ -30,7 +30,6 @@ pub fn start(thread: &mut Thread) -> Result<(), &'static str> {
         execute: true,
     };
     let Done = thread.call(Object::GuestSpace, &space).map_err(|_| "guest space")?;
-    set_cpuid(thread)?;
     let entry = load(thread)?;
     tables(thread)?;
     let processors = info.apic_ids.len() as u64;
@@ -53,20 +52,6 @@ pub fn start_processor(thread: &mut Thread, cpu: u32, rip: u64) -> Result<(), &'
     match thread.call(Object::Machine, &request) {
         Ok(MachineReply::Done) => Ok(()),
         _ => Err("start of a processor"),
-    }
-}
-
-fn set_cpuid(thread: &mut Thread) -> Result<(), &'static str> {
-    let hidden = CpuidRule {
-        first: 0x8000_0001,
-        last: 0x8000_0001,
-        and: [u32::MAX, u32::MAX, !(1 << 2), u32::MAX],
-        or: [0; 4],
-    };
-    let rules = [hidden].into_iter().collect();
-    match thread.call(Object::Machine, &MachineRequest::SetCpuid { rules }) {
-        Ok(MachineReply::Done) => Ok(()),
-        _ => Err("CPUID rules"),
     }
 }
 

@@ -93,8 +93,8 @@ pub mod guest {
 
     /// Names of the checks.
     pub const NAMES: [&str; 18] = [
-        "cpuid_answered_by_rule",
-        "cpuid_hidden_bit",
+        "cpuid_does_not_leave",
+        "cpuid_is_the_machines",
         "msr_read_by_task",
         "hidden_read_shows_ones",
         "hidden_write_is_refused",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use crate::{GuestPage, GuestWalkError, guest_walk};
+use super::{GuestPage, GuestWalkError, guest_walk};
 
 const PRESENT_ALL: u64 = 7;
 const NX: u64 = 1 << 63;

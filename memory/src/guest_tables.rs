@@ -1,7 +1,7 @@
 //! Walking page tables that the guest made.
 
-use crate::format::{ADDRESS, LARGE, NO_EXECUTE, PRESENT, USER, WRITE, level_size};
-use crate::walk::index;
+use lucos_paging::ENTRIES;
+use lucos_paging::format::{ADDRESS, LARGE, NO_EXECUTE, PRESENT, USER, WRITE, level_size};
 
 /// A page of the guest, as its own tables describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub fn guest_walk(
     let mut no_execute = false;
     let mut table = root & ADDRESS;
     for level in (1..=top).rev() {
-        let gpa = table + index(address, level) as u64 * 8;
+        let index = address / level_size(level) % ENTRIES as u64;
+        let gpa = table + index * 8;
         let entry = read(gpa).ok_or(GuestWalkError::Unreadable { gpa })?;
         if entry & PRESENT == 0 {
             return Err(GuestWalkError::NotMapped { level });
@@ -90,3 +91,6 @@ pub fn guest_walk(
     }
     Err(GuestWalkError::NotMapped { level: 1 })
 }
+
+#[cfg(test)]
+mod tests;
