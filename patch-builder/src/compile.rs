@@ -4,11 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::assembler;
+use crate::digest;
 use crate::error::{Error, at};
 use crate::kernel_tree::KernelTree;
 
 /// What the differ needs: a section for each function and each variable.
-pub const FLAGS: &str = "-ffunction-sections -fdata-sections";
+const FLAGS: &str = "-ffunction-sections -fdata-sections";
+
+/// What an object depends on besides the source: with others it is compiled again.
+#[must_use]
+pub fn settings() -> String {
+    digest::of(&[FLAGS, assembler::SCRIPT].map(str::as_bytes))
+}
+
+/// The flags for a tree.
+fn flags(tree: &KernelTree) -> Result<String, Error> {
+    Ok(format!("{FLAGS} {}", assembler::install(&tree.work().join("bin"))?))
+}
 
 /// What an error says of a compilation with the change.
 pub const CHANGED: &str = "with the change";
@@ -69,7 +82,7 @@ pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, Str
     }
     let root = tree.root();
     forget(&root, paths)?;
-    let text = tree.make().variable("KCFLAGS", FLAGS).transcript(paths)?;
+    let text = tree.make().variable("KCFLAGS", &flags(tree)?).transcript(paths)?;
     let messages = failures(&text);
     let failed = paths.iter().copied().filter(|path| !root.join(path).exists());
     failed.map(|path| Ok((path.to_owned(), source_error(path, &messages, &text)?))).collect()
@@ -164,7 +177,8 @@ fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), 
     }
     let root = tree.root();
     forget(&root, paths)?;
-    let output = tree.make().variable("KCFLAGS", FLAGS).output(&[&["-k"], paths].concat())?;
+    let output =
+        tree.make().variable("KCFLAGS", &flags(tree)?).output(&[&["-k"], paths].concat())?;
     let errors = String::from_utf8_lossy(&output.stderr);
     match paths.iter().find(|path| !root.join(path).exists()) {
         None => Ok(()),

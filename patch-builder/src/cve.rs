@@ -10,6 +10,7 @@ use lucos_debian_archive::packages::Consent;
 use serde::Serialize;
 
 use crate::change::changelog::{self, Candidate, Entry};
+use crate::digest;
 use crate::error::{Error, at};
 use crate::kernel_tree::{self, KernelTree, source_package};
 use crate::progress::Progress;
@@ -74,7 +75,7 @@ fn search(
     let texts = entries.iter().map(|entry| entry.text.as_bytes());
     let versions = [program.as_bytes(), from.0.as_bytes(), to.0.as_bytes()];
     let parts: Vec<&[u8]> = versions.into_iter().chain(texts).collect();
-    let place = kept.join(format!("{}.json", store::digest(&parts)));
+    let place = kept.join(format!("{}.json", digest::of(&parts)));
     let known = fs::read(&place).ok().and_then(|text| serde_json::from_slice(&text).ok());
     if let Some(candidates) = known {
         return Ok(candidates);

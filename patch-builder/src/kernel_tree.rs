@@ -2,7 +2,7 @@
 //!
 //! `kernels/RELEASE_VERSION/` holds `pristine` (the source package as it is), `tree` (hard links to
 //! it, with what the kernel's build system adds) and `objects` (what was compiled without a
-//! change). A changed file replaces its link in `tree` while a build goes on.
+//! change, in a folder for each way to compile). A changed file replaces its link in `tree` while a build goes on.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -18,6 +18,7 @@ use lucos_debian_archive::packages::{self, Consent, Need};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::compile;
 use crate::error::{Error, at};
 use crate::make::Make;
 use crate::progress::Progress;
@@ -161,7 +162,7 @@ impl KernelTree {
     /// Where objects without a change are kept.
     #[must_use]
     pub fn objects(&self) -> PathBuf {
-        self.place.join("objects")
+        self.place.join("objects").join(compile::settings())
     }
 
     /// The note of the files that differ from the source package.
@@ -182,7 +183,7 @@ impl KernelTree {
 
     fn prepare(&self, archive: &Archive, progress: &mut Progress) -> Result<(), Error> {
         let (root, pristine) = (self.root(), self.pristine());
-        for folder in [&root, &pristine, &self.objects()] {
+        for folder in [&root, &pristine, &self.place.join("objects")] {
             if folder.exists() {
                 fs::remove_dir_all(folder).map_err(at(folder))?;
             }

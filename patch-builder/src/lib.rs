@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+mod assembler;
 pub mod builder;
 pub mod change;
 pub mod compile;
 pub mod cve;
+mod digest;
 mod error;
 pub mod explanation;
 pub mod image;

@@ -22,6 +22,7 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use serde::Serialize;
 
+use crate::digest;
 use crate::error::{Error, at};
 use crate::image;
 use crate::kernel_tree::{self, KernelTree};
@@ -185,7 +186,7 @@ impl Work<'_> {
     fn key(&self, candidate: &Candidate) -> Result<String, Error> {
         let text = self.compilation.digest(candidate)?;
         let program = self.store.program().as_bytes();
-        Ok(store::digest(&[program, &self.manager, text.as_bytes()]))
+        Ok(digest::of(&[program, &self.manager, text.as_bytes()]))
     }
 }
 

@@ -66,7 +66,7 @@ fn manifests() -> Result<(), Failed> {
         }
     }
     let own = OwnChanges::parse(OWN)?;
-    equal("changes of our own", own.changes.len(), 3)
+    equal("changes of our own", own.changes.len(), 4)
 }
 
 fn lines_go_behind_the_brace() -> Result<(), Failed> {

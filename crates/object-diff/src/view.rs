@@ -400,6 +400,12 @@ impl<'a> View<'a> {
         inside.map_or(Target::Anonymous(section, offset), relative)
     }
 
+    /// Whether a function's symbol is there.
+    fn is_entry(&self, section: usize, offset: u64) -> bool {
+        let entities = self.entities_in(section).iter().filter_map(|index| self.entity(*index));
+        entities.into_iter().any(|entity| entity.entry == offset)
+    }
+
     /// Branches between functions of one section, whose distance the assembler filled in.
     fn implicit_branches(&self, index: usize, section: &Section<'_>, links: &[Link]) -> Vec<Link> {
         let mut found = Vec::new();
@@ -410,7 +416,9 @@ impl<'a> View<'a> {
                 let Some(branch) = place.branch else { continue };
                 let has_link =
                     links.binary_search_by_key(&branch.field, |link| link.offset).is_ok();
-                let is_inside = (entity.start..=entity.end).contains(&branch.target);
+                // Where another function begins right behind, a jump there leads to that one.
+                let is_inside = (entity.start..entity.end).contains(&branch.target)
+                    || branch.target == entity.end && !self.is_entry(index, branch.target);
                 if has_link || is_inside || branch.target >= section.size {
                     continue;
                 }

@@ -8,12 +8,13 @@ use crate::builder::Pair;
 use crate::change::FileChange;
 use crate::change::debian::Cut;
 use crate::compile;
+use crate::digest;
 use crate::error::{Error, at};
 use crate::kernel_tree::KernelTree;
 use crate::work_tree::WorkTree;
 
 use super::candidates::Candidate;
-use super::store::{self, Store};
+use super::store::Store;
 
 /// What an error of the compiler says about the versions.
 pub const CHANGED: &str = "with the change and the old headers";
@@ -248,8 +249,8 @@ fn is_done(place: &Path) -> Result<bool, Error> {
 
 fn digest(candidate: &Candidate, change: &FileChange) -> String {
     let objects: Vec<&str> = candidate.objects.iter().map(String::as_str).collect();
-    let (objects, text) = (objects.join(" "), change.after());
-    store::digest(&[compile::FLAGS, &candidate.file, &objects, &text].map(str::as_bytes))
+    let (objects, text, settings) = (objects.join(" "), change.after(), compile::settings());
+    digest::of(&[settings.as_str(), &candidate.file, &objects, &text].map(str::as_bytes))
 }
 
 #[cfg(test)]

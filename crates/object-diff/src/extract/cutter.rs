@@ -197,7 +197,12 @@ impl<'s, 'a> Cutter<'s, 'a> {
         let is_code = subject.patched.section(section).is_some_and(|home| home.is_code());
         for link in subject.patched.links(section, start, end) {
             if link.is_implicit && link.width != 4 {
-                self.fail("has a short jump to another function; compile it on its own");
+                let to = subject.patched.describe(link.target);
+                self.fail(format!(
+                    "has a jump of {} byte to {to}, which reaches nothing outside of {}; leave it out",
+                    link.width,
+                    subject.patched.section(section).map_or("", |home| home.name)
+                ));
                 continue;
             }
             let usage = if is_code && link.is_branch { Use::Branch } else { Use::Address };
