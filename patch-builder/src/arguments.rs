@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::builder::{Request, build};
 use crate::cve::{Report, look_up};
+use crate::decisions::Said;
 use crate::error::Error;
 use crate::explanation::Explanation;
 use crate::manifest::{self, KnownFix};
@@ -49,6 +50,16 @@ pub struct BuildArgs {
     /// What the patch does.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
+    /// A variable of the changed source is one that the kernel has, by the symbols of both, such as
+    /// counter.0=counter.1, with the object in front (fs/inode.o:counter.0=counter.1) if several
+    /// have these; may be given several times. A line `Lucos-Same: OLD=NEW` in front of the diff does
+    /// the same.
+    #[arg(long, value_name = "OLD=NEW")]
+    pub same: Vec<String>,
+    /// A variable of the changed source is new, by its symbol; may be given several times. A line
+    /// `Lucos-New: NAME` in front of the diff does the same.
+    #[arg(long, value_name = "NAME")]
+    pub new: Vec<String>,
     /// Explain in JSON.
     #[arg(long)]
     pub json: bool,
@@ -97,6 +108,7 @@ impl BuildArgs {
                 (None, Some(report)) => report.entries.first().map(|entry| entry.text.clone()),
                 (description, _) => description.clone(),
             },
+            said: self.said()?,
             manager_symbols: manager_symbols(&self.guest_version)?,
         };
         let explanation = build(archive, &request, consent, progress)?;
@@ -107,6 +119,11 @@ impl BuildArgs {
             print!("{explanation}");
         }
         Ok(())
+    }
+
+    fn said(&self) -> Result<Vec<Said>, Error> {
+        let same = self.same.iter().map(|text| Said::same(text));
+        same.chain(self.new.iter().map(|text| Said::new(text))).collect()
     }
 
     /// Says what was found, which does not tell what to build.

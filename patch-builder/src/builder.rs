@@ -7,11 +7,13 @@ use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Series, Version};
 use lucos_debian_archive::packages::Consent;
 use lucos_object_diff::{
-    BootShifts, Comparison, CopiedKey, Extract, Input, Links, Reason, compare, extract, users_left,
+    BootShifts, Comparison, CopiedKey, Decision, Extract, Input, Links, Reason, SourceChange,
+    compare, extract, users_left,
 };
 
 use crate::change::FileChange;
 use crate::compile::{self, Object};
+use crate::decisions::Said;
 use crate::error::Error;
 use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
 use crate::image::{self, Vmlinux};
@@ -42,6 +44,8 @@ pub struct Request {
     pub livepatch: Option<PathBuf>,
     /// What the patch does, for `lucos show`; where it comes from is added.
     pub description: Option<String>,
+    /// What the author says of variables, beside what the patch file says.
+    pub said: Vec<Said>,
     /// `Module.symvers` of an update manager built for this kernel.
     pub manager_symbols: Option<PathBuf>,
 }
@@ -81,7 +85,8 @@ pub fn build(
             Ok(pairs) => break pairs,
         }
     };
-    let edited: Vec<String> = changes.iter().flat_map(FileChange::edited_functions).collect();
+    let said = [request.said.clone(), request.origin.said()?].concat();
+    let edited = Edited::new(&changes, said);
     let compared =
         progress.stage("Comparing", || compare_all(&pairs, &kernel, &request.kernel, &edited))?;
     let origin = request.origin.describe();
@@ -172,17 +177,75 @@ fn compile_both(
         .collect())
 }
 
+/// What a change does to the source, and what its author says.
+pub(crate) struct Edited {
+    functions: Vec<String>,
+    /// Path, text before and text with the change of each file.
+    files: Vec<(String, String, String)>,
+    said: Vec<Said>,
+}
+
+impl Edited {
+    pub(crate) fn new(changes: &[FileChange], said: Vec<Said>) -> Self {
+        let file =
+            |change: &FileChange| (change.path.clone(), change.before.clone(), change.after());
+        Self {
+            functions: changes.iter().flat_map(FileChange::edited_functions).collect(),
+            files: changes.iter().map(file).collect(),
+            said,
+        }
+    }
+
+    fn sources(&self) -> Vec<SourceChange<'_>> {
+        let files = self.files.iter();
+        files.map(|(path, before, after)| SourceChange { path, before, after }).collect()
+    }
+
+    fn decisions(&self, object: &str) -> Vec<Decision> {
+        Said::about(&self.said, object).map(|(_, decision)| decision.clone()).collect()
+    }
+
+    /// Whether all that the author says is about some variable.
+    fn check_said(&self, compared: &[Compared<'_>]) -> Result<(), Error> {
+        let mut heard = BTreeSet::new();
+        for one in compared {
+            let about: Vec<usize> = Said::about(&self.said, &one.pair.original.path)
+                .map(|(number, _)| number)
+                .collect();
+            let decided = one.comparison.decided.iter();
+            heard.extend(decided.filter_map(|number| about.get(*number).copied()));
+        }
+        let mut all = self.said.iter().enumerate();
+        match all.find(|(number, _)| !heard.contains(number)) {
+            Some((_, said)) => Err(Error::Undecided(said.text().to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A pair and what differs.
 pub(crate) struct Compared<'a> {
     pub(crate) pair: &'a Pair,
     pub(crate) comparison: Comparison,
     ibt: bool,
-    edited: &'a [String],
+    edited: &'a Edited,
+    sources: Vec<SourceChange<'a>>,
+    decisions: Vec<Decision>,
 }
 
 impl Compared<'_> {
     fn input<'a>(&'a self, kernel: &Vmlinux) -> Input<'a> {
-        input(self.pair, kernel, self.ibt, self.edited)
+        Input {
+            original: &self.pair.original.bytes,
+            patched: &self.pair.patched.bytes,
+            sizes: kernel.sizes(),
+            ibt: self.ibt,
+            module: self.pair.original.module.is_some(),
+            name: &self.pair.original.path,
+            edited: &self.edited.functions,
+            sources: &self.sources,
+            decisions: &self.decisions,
+        }
     }
 
     fn part_of(&self) -> String {
@@ -201,18 +264,6 @@ impl Compared<'_> {
     }
 }
 
-fn input<'a>(pair: &'a Pair, kernel: &Vmlinux, ibt: bool, edited: &'a [String]) -> Input<'a> {
-    Input {
-        original: &pair.original.bytes,
-        patched: &pair.patched.bytes,
-        sizes: kernel.sizes(),
-        ibt,
-        module: pair.original.module.is_some(),
-        name: &pair.original.path,
-        edited,
-    }
-}
-
 fn part_of(object: &Object) -> String {
     match &object.module {
         None => KERNEL_OBJECT.to_owned(),
@@ -224,7 +275,7 @@ fn compare_all<'a>(
     pairs: &'a [Pair],
     kernel: &Vmlinux,
     version: &Version,
-    edited: &'a [String],
+    edited: &'a Edited,
 ) -> Result<Vec<Compared<'a>>, Error> {
     let mut all = Vec::new();
     let mut refused = Refused::default();
@@ -238,7 +289,11 @@ fn compare_all<'a>(
             Err(error) => return Err(error),
         }
     }
-    if refused.objects.is_empty() { Ok(all) } else { Err(Error::RefusedObjects(refused)) }
+    if !refused.objects.is_empty() {
+        return Err(Error::RefusedObjects(refused));
+    }
+    edited.check_said(&all)?;
+    Ok(all)
 }
 
 /// What differs in a pair, whatever can be done about it.
@@ -246,12 +301,15 @@ pub(crate) fn compare_pair<'a>(
     pair: &'a Pair,
     kernel: &Vmlinux,
     version: &Version,
-    edited: &'a [String],
+    edited: &'a Edited,
 ) -> Result<Compared<'a>, Error> {
     // Only the newer series is built for indirect branch tracking.
     let ibt = Series::of(version) == Some(Series::Debian6_12);
-    let comparison = compare(&input(pair, kernel, ibt, edited))?;
-    Ok(Compared { pair, comparison, ibt, edited })
+    let (sources, decisions) = (edited.sources(), edited.decisions(&pair.original.path));
+    let comparison = Comparison::default();
+    let compared = Compared { pair, comparison, ibt, edited, sources, decisions };
+    let comparison = compare(&compared.input(kernel))?;
+    Ok(Compared { comparison, ..compared })
 }
 
 /// The functions and data that objects get newly and share.

@@ -11,7 +11,7 @@ pub mod header;
 mod unified;
 
 pub use c_source::{Function, functions, words};
-pub use edits::{Edit, apply, between, replaced};
+pub use edits::{Edit, INDENT, apply, between, replaced};
 pub use unified::{FileDiff, fit_all, parse};
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::assembler;
+use crate::change::INDENT;
 use crate::digest;
 use crate::error::{Error, at};
 use crate::kernel_tree::KernelTree;
@@ -191,9 +192,24 @@ fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), 
 /// The compiler's messages without what explains them.
 fn first_errors(errors: &str) -> String {
     const SHOWN: usize = 5;
-    let lines: Vec<&str> =
-        errors.lines().filter(|line| line.contains("error:")).take(SHOWN).collect();
+    let lines: Vec<String> = errors
+        .lines()
+        .filter(|line| line.contains("error:"))
+        .take(SHOWN)
+        .map(in_author_s_column)
+        .collect();
     if lines.is_empty() { errors.trim().to_owned() } else { lines.join("\n") }
+}
+
+/// A message about an added line, which is compiled in another column than the author wrote it in.
+fn in_author_s_column(message: &str) -> String {
+    let parts: Vec<&str> = message.splitn(4, ':').collect();
+    if let [file, line, column, text] = parts.as_slice()
+        && let Some(column) = column.parse().ok().and_then(|at: usize| at.checked_sub(INDENT))
+    {
+        return format!("{file}:{line}:{column}:{text}");
+    }
+    message.to_owned()
 }
 
 /// The objects of a folder.
@@ -278,6 +294,13 @@ mod tests {
         assert_eq!(failures["fs/bad.o"], "fs/bad.c:7:1: error: no member x");
         assert_eq!(failures["mm/also.o"], "mm/also.c:3:1: error: y");
         assert!(!failures.contains_key("mm/good.o"));
+    }
+
+    #[test]
+    fn columns_are_the_author_s() {
+        let text = format!("mm/x.c:7:{}: error: y\nmm/x.c:8:3: error: z\n", INDENT + 9);
+        assert_eq!(first_errors(&text), "mm/x.c:7:9: error: y\nmm/x.c:8:3: error: z");
+        assert_eq!(in_author_s_column("cc1: error: x"), "cc1: error: x");
     }
 
     #[test]

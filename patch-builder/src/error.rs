@@ -109,6 +109,20 @@ pub enum Error {
         /// The symbol.
         symbol: String,
     },
+    /// What the author says of a variable cannot be read.
+    #[error("{text:?} does not say which variable is which: {wanted}")]
+    NotADecision {
+        /// What the author says.
+        text: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// What the author says of a variable is about none.
+    #[error(
+        "{0}: no object of this change has these variables, or something else is said of them; the \
+         explanation and the errors of a build give their names"
+    )]
+    Undecided(String),
     /// Two objects get a global symbol of one name.
     #[error(
         "{object} and {other} both get a global {symbol}; give one of them another name, or make it \

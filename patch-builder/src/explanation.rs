@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use lucos_object_diff::{Cause, Comparison, Superseded};
+use lucos_object_diff::{Cause, Comparison, Rule, State, Superseded, Variable};
 use serde::Serialize;
 
 use crate::progress::Stage;
@@ -117,6 +117,7 @@ impl fmt::Display for ObjectExplanation {
             removed_functions,
             layouts,
             new_data,
+            variables,
             notes,
             ..
         } = &self.comparison;
@@ -143,12 +144,18 @@ impl fmt::Display for ObjectExplanation {
                 function.first_difference
             )?;
         }
+        let is_listed = |name: &&String| variables.iter().any(|variable| variable.name == **name);
+        let constants: Vec<String> =
+            new_data.iter().filter(|name| !is_listed(name)).cloned().collect();
         for (what, names) in
-            [("new", new_functions), ("gone", removed_functions), ("new data", new_data)]
+            [("new", new_functions), ("gone", removed_functions), ("new data", &constants)]
         {
             for name in names {
                 writeln!(f, "  {what:<9} {name}")?;
             }
+        }
+        for variable in variables {
+            writeln!(f, "  variable  {}", described(variable))?;
         }
         for layout in layouts {
             writeln!(f, "  layout    {}: {}", layout.name, layout.fields.join(", "))?;
@@ -165,6 +172,34 @@ impl fmt::Display for ObjectExplanation {
         }
         Ok(())
     }
+}
+
+/// Its name, what becomes of it, and where it is declared.
+fn described(variable: &Variable) -> String {
+    let Variable { name, original_name, function, place, state, .. } = variable;
+    let declared = match (function, place) {
+        (Some(function), Some(place)) => format!(" (of {function}, {place})"),
+        (None, Some(place)) => format!(" ({place})"),
+        _ => String::new(),
+    };
+    let fate = match state {
+        State::Kept(rule) => {
+            let now = original_name.as_ref().filter(|original| *original != name);
+            let called = now.map_or(String::new(), |original| format!(", the kernel's {original}"));
+            let reason = match rule {
+                Rule::Author => "the author says so",
+                Rule::Name => "by its name",
+                Rule::Declaration => "by its declaration",
+                Rule::Use => "by its uses",
+                Rule::Edit => "its declaration is edited",
+                Rule::Code => "by the code that uses it",
+            };
+            format!("kept{called}, {reason}")
+        }
+        State::New => String::from("new"),
+        State::Gone => String::from("gone"),
+    };
+    format!("{name}{declared}: {fate}")
 }
 
 fn cause(cause: &Cause) -> String {
@@ -195,6 +230,43 @@ mod tests {
         object.comparison.new_functions = vec!["helper".into()];
         let expected =
             "Object    mm/a.o (vmlinux); 3 functions are those that run\n  new       helper\n";
+        assert_eq!(object.to_string(), expected);
+    }
+
+    #[test]
+    fn variables_are_listed_with_what_becomes_of_them() {
+        let variable = |name: &str, original: Option<&str>, state| Variable {
+            name: name.into(),
+            original_name: original.map(str::to_owned),
+            function: Some("f".into()),
+            place: Some("mm/a.c:7".into()),
+            section: ".bss".into(),
+            size: 4,
+            state,
+        };
+        let variables = vec![
+            variable("count.1", Some("count.0"), State::Kept(Rule::Declaration)),
+            variable("count.0", None, State::New),
+            variable("told.2", Some("told.2"), State::Gone),
+        ];
+        let object = ObjectExplanation {
+            object: "mm/a.o".into(),
+            part_of: "vmlinux".into(),
+            comparison: Comparison {
+                new_data: vec!["count.0".into(), "table".into()],
+                variables,
+                ..Comparison::default()
+            },
+            matched: 3,
+            superseded: Vec::new(),
+            uses: Vec::new(),
+        };
+        let expected = "Object    mm/a.o (vmlinux); 3 functions are those that run\n  \
+                        new data  table\n  \
+                        variable  count.1 (of f, mm/a.c:7): kept, the kernel's count.0, by its \
+                        declaration\n  \
+                        variable  count.0 (of f, mm/a.c:7): new\n  \
+                        variable  told.2 (of f, mm/a.c:7): gone\n";
         assert_eq!(object.to_string(), expected);
     }
 

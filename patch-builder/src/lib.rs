@@ -12,6 +12,7 @@ pub mod builder;
 pub mod change;
 pub mod compile;
 pub mod cve;
+pub mod decisions;
 mod digest;
 mod error;
 pub mod explanation;

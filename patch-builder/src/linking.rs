@@ -168,6 +168,8 @@ mod tests {
             module: false,
             name,
             edited: &[],
+            sources: &[],
+            decisions: &[],
         };
         pairs.iter().zip(names).map(input).collect()
     }

@@ -10,6 +10,7 @@ use crate::change::completion::{TwoTexts, missed};
 use crate::change::debian::Cut;
 use crate::change::{self, FileChange};
 use crate::compile;
+use crate::decisions::Said;
 use crate::error::{Error, at};
 use crate::kernel_tree::{self, KernelTree};
 use crate::progress::Progress;
@@ -41,6 +42,17 @@ impl Origin {
                 let what = if functions.is_empty() { files } else { functions };
                 format!("{} of Debian {version}", what.join(", "))
             }
+        }
+    }
+
+    /// What the patch file says of variables.
+    ///
+    /// # Errors
+    /// When it cannot be read, or does not say which variable is which.
+    pub(crate) fn said(&self) -> Result<Vec<Said>, Error> {
+        match self {
+            Self::Diff(path) => Said::in_patch(&fs::read_to_string(path).map_err(at(path))?),
+            Self::Debian { .. } => Ok(Vec::new()),
         }
     }
 

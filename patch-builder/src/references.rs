@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use lucos_object_diff::Reference;
+use lucos_object_diff::{Reference, Site};
 use serde::Serialize;
 
 use crate::error::{self, at};
@@ -97,7 +97,7 @@ impl Resolver<'_> {
             let (name, object) = (reference.name.clone(), String::new());
             return Ok(Some(Used { name, object, nth: 0 }));
         }
-        if let Some(address) = self.address(reference) {
+        if let Some(address) = self.address(reference)? {
             return self.at(&reference.name, address, self.running).map(Some);
         }
         self.by_name(reference).map(Some)
@@ -112,21 +112,36 @@ impl Resolver<'_> {
         self.at(shown_name(name, address, self.running), address, self.running)
     }
 
-    /// Where the code that runs refers to in the places that the differ names.
-    fn address(&self, reference: &Reference) -> Option<u64> {
-        let read = reference.sites.iter().find_map(|site| {
+    /// Where the code that runs refers to in the places that the differ names. It confirms that a
+    /// variable of the object is one: all places lead to the same address.
+    fn address(&self, reference: &Reference) -> Result<Option<u64>, Error> {
+        let mut places = reference.sites.iter().filter_map(|site| {
             let found = self.matched.functions.get(&site.function)?;
             let (value, addend) = found.value(site.offset)?;
             // The differ counts the addend from the symbol, the field perhaps from its section.
-            Some(value.wrapping_add_signed(addend).wrapping_sub(site.addend.cast_unsigned()))
+            let base = value.wrapping_add_signed(addend);
+            Some((site, base.wrapping_sub(site.addend.cast_unsigned())))
         });
+        let read = places.next();
+        if let Some((first, address)) = read
+            && reference.in_object
+            && let Some((other, there)) = places.find(|(_, there)| *there != address)
+        {
+            let place = |site: &Site| format!("{}+{:#x}", site.function, site.offset);
+            return Err(Error::TwoPlaces {
+                object: self.object.to_owned(),
+                name: reference.name.clone(),
+                first: format!("{} to {address:#x}", place(first)),
+                other: format!("{} to {there:#x}", place(other)),
+            });
+        }
         let own = || {
             let found = self.matched.functions.get(&reference.name)?;
             reference.in_object.then_some(found.address)
         };
-        let address = read.or_else(own)?;
+        let Some(address) = read.map(|(_, address)| address).or_else(own) else { return Ok(None) };
         // What a module takes from elsewhere has no address there that means anything.
-        self.running.symbols().names_at(address).next().map(|_| address)
+        Ok(self.running.symbols().names_at(address).next().map(|_| address))
     }
 
     fn at(&self, name: &str, address: u64, running: &dyn Running) -> Result<Used, Error> {

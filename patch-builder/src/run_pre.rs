@@ -72,6 +72,21 @@ pub enum Error {
         /// How many there are.
         count: usize,
     },
+    /// What was compiled as one thing is two in the code that runs.
+    #[error(
+        "{object}: {name} is one thing in what was compiled and two in what runs ({first}, {other}); \
+         source, configuration or compiler are not this kernel's"
+    )]
+    TwoPlaces {
+        /// The object.
+        object: String,
+        /// The symbol.
+        name: String,
+        /// A place and where it leads.
+        first: String,
+        /// Another one.
+        other: String,
+    },
     /// Symbols of one name are in memory of different kinds.
     #[error(
         "{object}: {name} cannot be told from the others of that name: {module} has them in \

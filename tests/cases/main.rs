@@ -24,6 +24,7 @@ mod selftests;
 mod steady;
 mod update;
 mod update_faults;
+mod variables;
 mod window;
 
 use libtest_mimic::{Arguments, Trial};
@@ -56,6 +57,7 @@ fn main() {
         update_faults::trials(),
         builder::trials(),
         fixes::trials(),
+        variables::trials(),
         every_function::trials(),
         bad_input::trials(),
         company::trials(),

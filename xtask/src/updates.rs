@@ -137,6 +137,7 @@ impl<'a> Builder<'a> {
             output: output.clone(),
             livepatch: Some(livepatch.clone()),
             description: Some(change.title.clone()),
+            said: Vec::new(),
             manager_symbols: self.manager_symbols.clone(),
         };
         eprintln!("Building {}", change.name);

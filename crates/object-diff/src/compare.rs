@@ -8,6 +8,8 @@ use crate::comparison::{
 };
 use crate::correlation::Correlation;
 use crate::debug_info::DebugInfo;
+use crate::identity::source_lines::SourceLines;
+use crate::identity::{self, Side};
 use crate::initcalls;
 use crate::input::Input;
 use crate::layouts;
@@ -17,7 +19,8 @@ use crate::naming;
 use crate::object_file::Section;
 use crate::refusal::{Reason, Refusal};
 use crate::tables;
-use crate::view::{Entity, Target, View};
+use crate::variables;
+use crate::view::{Entity, View};
 
 /// Places whose objects are built with the kernel and are no part of what runs in it.
 const OUTSIDE: [(&str, &str); 7] = [
@@ -55,14 +58,16 @@ impl<'a> Subject<'a> {
         let refuse = |reason| Refusal { object: input.name.to_owned(), reasons: vec![reason] };
         let original = View::new(input.original, &input.sizes).map_err(refuse)?;
         let patched = View::new(input.patched, &input.sizes).map_err(refuse)?;
-        let correlation = Correlation::new(&original, &patched);
         let original_debug = DebugInfo::read(&original.file);
         let patched_debug = DebugInfo::read(&patched.file);
+        let correlation = Correlation::new(
+            Side { view: &original, debug: &original_debug },
+            Side { view: &patched, debug: &patched_debug },
+            &SourceLines::new(input.sources, &original_debug.functions, &patched_debug.functions),
+            input.decisions,
+        );
         let input = *input;
-        let mut subject =
-            Self { input, original, patched, correlation, original_debug, patched_debug };
-        subject.part_changed_expendables();
-        Ok(subject)
+        Ok(Self { input, original, patched, correlation, original_debug, patched_debug })
     }
 
     pub(crate) fn matcher(&self) -> Matcher<'_, 'a> {
@@ -103,27 +108,6 @@ impl<'a> Subject<'a> {
         self.original.named(naming::parent_of_split_part(name)?)
     }
 
-    /// A warning's memory whose content differs is another one's.
-    fn part_changed_expendables(&mut self) {
-        let matcher = self.matcher();
-        let is_other = |(before, after): &(usize, usize)| {
-            let Some(entity) = self.original.entity(*before) else { return false };
-            if entity.is_code || !naming::is_expendable(entity.name) {
-                return false;
-            }
-            match matcher.difference(*before, *after) {
-                None => false,
-                // Line numbers of debug messages.
-                Some(Difference::Byte(..)) => !entity.name.starts_with("__UNIQUE_ID_ddebug"),
-                Some(_) => true,
-            }
-        };
-        let parted: Vec<_> = self.correlation.pairs().filter(is_other).collect();
-        for (before, _) in parted {
-            self.correlation.part(before);
-        }
-    }
-
     fn compare(&self) -> Comparison {
         let mut result = Comparison::default();
         self.compare_functions(&mut result);
@@ -132,6 +116,8 @@ impl<'a> Subject<'a> {
         result.refusals.extend(nameless::changes(self));
         self.compare_exports(&mut result);
         self.find_ambiguous(&mut result);
+        result.variables = variables::of(self);
+        result.decided.clone_from(&self.correlation.decided);
         result.layouts = layouts::changes(&self.original_debug, &self.patched_debug);
         if !result.functions.is_empty() {
             result.refusals.extend(result.layouts.iter().cloned().map(Reason::Layout));
@@ -223,7 +209,7 @@ impl<'a> Subject<'a> {
                 continue;
             };
             let section = self.original.section_name(old);
-            let is_counted = section != tables::TYPE_NUMBERS && !naming::is_expendable(old.name);
+            let is_counted = section != tables::TYPE_NUMBERS && !naming::is_index_entry(old.name);
             if old.is_code || !is_counted {
                 continue;
             }
@@ -236,6 +222,11 @@ impl<'a> Subject<'a> {
                 self.matcher().difference(before, after).and_then(data_difference)
             };
             let Some(difference) = difference else { continue };
+            // The message's text is in the code; the kernel goes on showing the old one.
+            let is_content = !matches!(difference, DataDifference::Size { .. });
+            if naming::is_debug_message(old.name) && is_content && !moved {
+                continue;
+            }
             let (name, section) = (old.name.to_owned(), section.to_owned());
             let change = DataChange { name, section, kind, difference };
             result.refusals.push(Reason::Data(change.clone()));
@@ -243,7 +234,9 @@ impl<'a> Subject<'a> {
         }
         for (index, entity) in self.patched.entities.iter().enumerate() {
             let is_new = !entity.is_code && self.correlation.original(index).is_none();
-            if !is_new || naming::is_content_only(entity.name) || naming::is_expendable(entity.name)
+            if !is_new
+                || naming::is_content_only(entity.name)
+                || naming::is_index_entry(entity.name)
             {
                 continue;
             }
@@ -281,23 +274,34 @@ impl<'a> Subject<'a> {
         result.notes.extend(new.map(Note::NewExport));
     }
 
-    /// Names of which nobody knows which is which matter when changed code uses them.
+    /// Variables of which nobody knows which is which matter when changed code uses them.
     fn find_ambiguous(&self, result: &mut Comparison) {
-        let changed = self.changed_functions().into_values().map(|(after, _)| after);
-        let functions: Vec<usize> = changed.chain(self.new_functions()).collect();
-        let mut found = BTreeMap::new();
-        for function in functions.iter().filter_map(|index| self.patched.entity(*index)) {
-            for link in self.patched.links_of(function) {
-                let Target::Entity(index, _) = link.target else { continue };
-                let Some(entity) = self.patched.entity(index) else { continue };
-                let name = naming::without_numbers(entity.name);
-                let is_open = self.correlation.original(index).is_none();
-                if let Some(reason) = self.correlation.ambiguous.get(&name).filter(|_| is_open) {
-                    found.insert(name, reason.clone());
-                }
-            }
+        let used = self.used_by_new_code();
+        let unclear = &self.correlation.unclear;
+        for (after, candidates) in unclear.iter().filter(|(after, _)| used.contains(after)) {
+            let described = |before: &usize| variables::describe(self, true, *before);
+            result.refusals.push(Reason::Ambiguous {
+                name: self.patched.entity(*after).map_or("", |entity| entity.name).to_owned(),
+                variable: variables::describe(self, false, *after),
+                candidates: candidates.iter().map(described).collect(),
+            });
         }
-        result.refusals.extend(found.into_values());
+    }
+
+    /// The data of the patched object that changed and new functions use.
+    pub(crate) fn used_by_new_code(&self) -> BTreeSet<usize> {
+        let parts = |index: usize| {
+            let entity = self.patched.entity(index);
+            entity.and_then(|entity| naming::parent_of_split_part(entity.name))
+        };
+        let changed = self.changed_functions().into_values().map(|(after, _)| after);
+        let functions: BTreeSet<usize> = changed.chain(self.new_functions()).collect();
+        let is_new = |user: usize| {
+            let parent = parts(user).and_then(|parent| self.patched.named(parent));
+            functions.contains(&parent.unwrap_or(user))
+        };
+        let references = identity::references(&self.patched).into_iter();
+        references.filter(|(user, ..)| is_new(*user)).map(|(_, _, data)| data).collect()
     }
 }
 
@@ -315,7 +319,7 @@ fn data_difference(difference: Difference) -> Option<DataDifference> {
     })
 }
 
-fn data_kind(section: &Section<'_>) -> DataKind {
+pub(crate) fn data_kind(section: &Section<'_>) -> DataKind {
     let name = section.name;
     if tables::is_boot_only(name) {
         DataKind::Init

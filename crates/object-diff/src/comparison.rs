@@ -19,6 +19,11 @@ pub struct Comparison {
     pub layouts: Vec<LayoutChange>,
     /// Named data that only the patched object has.
     pub new_data: Vec<String>,
+    /// The variables of this object that can be written to: those that new code uses, those that are
+    /// new, and those that are gone.
+    pub variables: Vec<Variable>,
+    /// Which of [`Input::decisions`](crate::Input::decisions) are about this object, by their number.
+    pub decided: Vec<usize>,
     /// What is worth knowing and changes nothing.
     pub notes: Vec<Note>,
     /// Why no patch can be made of this; empty when one can.
@@ -108,6 +113,55 @@ pub struct DataChange {
     pub kind: DataKind,
     /// How it differs.
     pub difference: DataDifference,
+}
+
+/// A variable that can be written to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Variable {
+    /// Name of its symbol in the patched object, or in the original for one that is gone.
+    pub name: String,
+    /// Name of its symbol in the original.
+    pub original_name: Option<String>,
+    /// The function that declares it, as far as debug information tells.
+    pub function: Option<String>,
+    /// File and line that declare it, or that use the macro which makes it.
+    pub place: Option<String>,
+    /// Its section.
+    pub section: String,
+    /// Bytes.
+    pub size: u64,
+    /// What becomes of it.
+    pub state: State,
+}
+
+/// What becomes of a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// New code uses the kernel's own, with the value that it has.
+    Kept(Rule),
+    /// It comes with the patch, and begins with its initial value.
+    New,
+    /// The source does not have it any more.
+    Gone,
+}
+
+/// What tells that a variable is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The author.
+    Author,
+    /// Its name, which the source gives it alone.
+    Name,
+    /// The line that declares it.
+    Declaration,
+    /// The lines that use it.
+    Use,
+    /// One edit changes its declaration.
+    Edit,
+    /// The code that uses it, which is the same; only without debug information.
+    Code,
 }
 
 /// A structure or union whose layout differs.

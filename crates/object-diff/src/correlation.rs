@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::comparison::Rule;
+use crate::identity::source_lines::SourceLines;
+use crate::identity::{self, Side};
+use crate::input::Decision;
 use crate::naming;
-use crate::refusal::Reason;
 use crate::view::{Target, View};
 
 /// Pairs of entities of the two objects.
@@ -11,19 +14,57 @@ use crate::view::{Target, View};
 pub(crate) struct Correlation {
     to_patched: BTreeMap<usize, usize>,
     to_original: BTreeMap<usize, usize>,
-    /// Names that stand for several things.
-    pub(crate) ambiguous: BTreeMap<String, Reason>,
+    /// What tells that data is the same, by its place in the original.
+    rules: BTreeMap<usize, Rule>,
+    /// Data of the patched object that may be one of these of the original, or new.
+    pub(crate) unclear: BTreeMap<usize, Vec<usize>>,
+    /// Data of the patched object that the author calls new.
+    new: BTreeSet<usize>,
+    /// Which of the author's decisions are about these objects.
+    pub(crate) decided: Vec<usize>,
 }
 
 impl Correlation {
     /// Pairs what belongs together.
-    pub(crate) fn new(original: &View<'_>, patched: &View<'_>) -> Self {
+    pub(crate) fn new(
+        original: Side<'_, '_>,
+        patched: Side<'_, '_>,
+        sources: &SourceLines,
+        decisions: &[Decision],
+    ) -> Self {
         let mut correlation = Self::default();
-        correlation.pair_clones_of_equal_code(original, patched);
-        correlation.pair_equal_names(original, patched);
-        correlation.pair_functions_by_order(original, patched);
-        correlation.pair_numbered_data(original, patched);
+        correlation.obey(original.view, patched.view, decisions);
+        correlation.pair_clones_of_equal_code(original.view, patched.view);
+        correlation.pair_equal_names(original.view, patched.view);
+        correlation.pair_functions_by_order(original.view, patched.view);
+        correlation.pair_numbered_data(original, patched, sources);
         correlation
+    }
+
+    /// What tells that data of the original is the same in the patched object.
+    pub(crate) fn rule(&self, original: usize) -> Rule {
+        self.rules.get(&original).copied().unwrap_or(Rule::Name)
+    }
+
+    /// What the author says goes first.
+    fn obey(&mut self, original: &View<'_>, patched: &View<'_>, decisions: &[Decision]) {
+        let data = |view: &View<'_>, name: &str| {
+            let is_data = |index: &usize| view.entity(*index).is_some_and(|found| !found.is_code);
+            view.named(name).filter(is_data)
+        };
+        for (number, decision) in decisions.iter().enumerate() {
+            let is_obeyed = match decision {
+                Decision::Same { old, new } => data(original, old)
+                    .zip(data(patched, new))
+                    .is_some_and(|(old, new)| self.pair_data(old, new, Rule::Author)),
+                Decision::New(name) => {
+                    data(patched, name).is_some_and(|index| self.new.insert(index))
+                }
+            };
+            if is_obeyed {
+                self.decided.push(number);
+            }
+        }
     }
 
     pub(crate) fn patched(&self, original: usize) -> Option<usize> {
@@ -48,11 +89,12 @@ impl Correlation {
         true
     }
 
-    /// Takes a pair apart again.
-    pub(crate) fn part(&mut self, before: usize) {
-        if let Some(after) = self.to_patched.remove(&before) {
-            self.to_original.remove(&after);
+    fn pair_data(&mut self, before: usize, after: usize, rule: Rule) -> bool {
+        let is_paired = !self.new.contains(&after) && self.pair(before, after);
+        if is_paired {
+            self.rules.insert(before, rule);
         }
+        is_paired
     }
 
     /// Clones are numbered anew when one goes: the same code is the same clone.
@@ -95,7 +137,7 @@ impl Correlation {
             let found = found.filter(|found| {
                 patched.entity(*found).is_some_and(|found| found.is_code == entity.is_code)
             });
-            if let Some(found) = found {
+            if let Some(found) = found.filter(|found| !self.new.contains(found)) {
                 self.pair(index, found);
             }
         }
@@ -115,90 +157,68 @@ impl Correlation {
         }
     }
 
-    /// Static variables of functions: the function that uses one tells which it is.
-    fn pair_numbered_data(&mut self, original: &View<'_>, patched: &View<'_>) {
-        let numbered = |view: &View<'_>| {
-            groups(view, |name, is_code| {
-                !is_code && is_numbered(name) && !naming::is_content_only(name)
+    /// Data whose name carries a number, and what else has no counterpart of its name.
+    fn pair_numbered_data(
+        &mut self,
+        original: Side<'_, '_>,
+        patched: Side<'_, '_>,
+        sources: &SourceLines,
+    ) {
+        let is_candidate = |view: &View<'_>, index: usize| {
+            view.entity(index).is_some_and(|entity| {
+                let is_constant =
+                    naming::is_content_only(entity.name) || naming::is_index_entry(entity.name);
+                !entity.is_code && !is_constant
             })
         };
-        let mut befores = numbered(original);
-        let mut afters = numbered(patched);
-        let single: Vec<String> = befores
-            .iter()
-            .filter(|(name, list)| {
-                list.len() == 1 && afters.get(*name).is_some_and(|list| list.len() == 1)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in single {
-            if let (Some(before), Some(after)) = (befores.remove(&name), afters.remove(&name)) {
-                before.iter().zip(&after).for_each(|(before, after)| {
-                    self.pair(*before, *after);
-                });
+        let found = identity::find(original, patched, sources, |is_original, index| {
+            if is_original {
+                is_candidate(original.view, index) && self.patched(index).is_none()
+            } else {
+                is_candidate(patched.view, index)
+                    && self.original(index).is_none()
+                    && !self.new.contains(&index)
             }
+        });
+        for (before, after, rule) in found.pairs {
+            self.pair_data(before, after, rule);
         }
-        self.pair_by_user(original, patched);
-        self.pair_by_content(original, patched, &befores, &afters);
-        for (name, list) in &befores {
-            let left = |list: &[usize], known: &BTreeMap<usize, usize>| {
-                list.iter().filter(|index| !known.contains_key(index)).count()
-            };
-            let empty = Vec::new();
-            let others = afters.get(name).unwrap_or(&empty);
-            let (before, after) = (left(list, &self.to_patched), left(others, &self.to_original));
-            if before > 0 && after > 0 && !naming::is_expendable(name) {
-                let reason = Reason::Ambiguous { name: name.clone(), before, after };
-                self.ambiguous.insert(name.clone(), reason);
-            }
+        self.pair_by_equal_code(original.view, patched.view, &found.unclear);
+        let is_open = |(after, _): &(usize, Vec<usize>)| self.original(*after).is_none();
+        let mut unclear: BTreeMap<_, _> = found.unclear.into_iter().filter(is_open).collect();
+        for candidates in unclear.values_mut() {
+            candidates.retain(|before| self.patched(*before).is_none());
         }
+        unclear.retain(|_, candidates| !candidates.is_empty());
+        self.unclear = unclear;
     }
 
-    /// Functions that use equally many variables of a name use them in the same order.
-    fn pair_by_user(&mut self, original: &View<'_>, patched: &View<'_>) {
-        let users: Vec<(usize, usize)> = self.pairs().collect();
-        for (before, after) in users {
-            let befores = variables_used(original, before);
-            let afters = variables_used(patched, after);
-            for (name, list) in befores {
-                let Some(others) = afters.get(&name).filter(|others| others.len() == list.len())
-                else {
-                    continue;
-                };
-                for (before, after) in list.iter().zip(others) {
-                    let size = |view: &View<'_>, index| {
-                        view.entity(index).map(|entity| entity.end - entity.start)
-                    };
-                    if size(original, *before) == size(patched, *after) {
-                        self.pair(*before, *after);
-                    }
-                }
-            }
-        }
-    }
-
-    /// What no user tells apart is the same when name and content are.
-    fn pair_by_content(
+    /// What is unclear otherwise is the same where code that is the same uses it.
+    fn pair_by_equal_code(
         &mut self,
         original: &View<'_>,
         patched: &View<'_>,
-        befores: &BTreeMap<String, Vec<usize>>,
-        afters: &BTreeMap<String, Vec<usize>>,
+        unclear: &BTreeMap<usize, Vec<usize>>,
     ) {
-        for (name, list) in befores {
-            for before in list {
-                let Some(entity) = original.entity(*before) else { continue };
-                let same = afters.get(name).and_then(|others| {
-                    others.iter().find(|index| {
-                        patched.entity(**index).is_some_and(|other| {
-                            other.name == entity.name
-                                && original.bytes(entity) == patched.bytes(other)
-                                && original.section_name(entity) == patched.section_name(other)
-                        })
-                    })
-                });
-                if let Some(after) = same {
-                    self.pair(*before, *after);
+        let users: Vec<(usize, usize)> = self.pairs().collect();
+        for (before, after) in users.into_iter().filter(|_| !unclear.is_empty()) {
+            if code_without_links(original, before) != code_without_links(patched, after) {
+                continue;
+            }
+            let (Some(old), Some(new)) = (original.entity(before), patched.entity(after)) else {
+                continue;
+            };
+            for (one, other) in original.links_of(old).iter().zip(patched.links_of(new)) {
+                let (Target::Entity(variable, at), Target::Entity(now, there)) =
+                    (one.target, other.target)
+                else {
+                    continue;
+                };
+                let is_candidate =
+                    unclear.get(&now).is_some_and(|candidates| candidates.contains(&variable));
+                if is_candidate && at == there && one.offset - old.start == other.offset - new.start
+                {
+                    self.pair_data(variable, now, Rule::Code);
                 }
             }
         }
@@ -206,7 +226,7 @@ impl Correlation {
 }
 
 /// The compiler or a macro put a number into the name.
-pub(crate) fn is_numbered(name: &str) -> bool {
+fn is_numbered(name: &str) -> bool {
     naming::without_numbers(name) != name
 }
 
@@ -219,30 +239,6 @@ fn groups(view: &View<'_>, wanted: impl Fn(&str, bool) -> bool) -> BTreeMap<Stri
         }
     }
     groups
-}
-
-/// The numbered variables that an entity and the table entries about it refer to, by name, each
-/// once, in the order of use.
-fn variables_used(view: &View<'_>, user: usize) -> BTreeMap<String, Vec<usize>> {
-    let mut used: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    let Some(entity) = view.entity(user) else { return used };
-    let own =
-        view.links_of(entity).iter().map(|link| (link.offset as i64 - entity.entry as i64, link));
-    let entries = view.entries_of(user).iter().flat_map(|entry| {
-        view.links(entry.section, entry.start, entry.end).iter().map(|link| (entry.at, link))
-    });
-    let mut links: Vec<_> = own.chain(entries).collect();
-    links.sort_by_key(|(at, _)| *at);
-    for (_, link) in links {
-        let Target::Entity(index, _) = link.target else { continue };
-        let Some(found) = view.entity(index).filter(|found| !found.is_code) else { continue };
-        let is_wanted = is_numbered(found.name) && !naming::is_content_only(found.name);
-        if is_wanted && seen.insert(index) {
-            used.entry(naming::without_numbers(found.name)).or_default().push(index);
-        }
-    }
-    used
 }
 
 /// Code with every field that a relocation fills in as zero.

@@ -1,9 +1,11 @@
 //! What the debug information of an object tells: layouts of structures, parameters of functions,
-//! and what was inlined where.
+//! what was inlined where, the variables that are always there, and the source of each instruction.
 
 mod field_kind;
+mod lines;
 mod signature;
 mod types;
+mod variables;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,9 @@ use object::elf;
 use crate::object_file::{ObjectFile, Place, Section};
 
 pub(crate) use field_kind::FieldKind;
+pub(crate) use lines::{Lines, Place as SourcePlace};
 pub(crate) use signature::Signature;
+pub(crate) use variables::StaticVariable;
 
 type Reader = EndianReader<LittleEndian, Rc<[u8]>>;
 type Die<'abbrev, 'unit> = DebuggingInformationEntry<'abbrev, 'unit, Reader>;
@@ -54,6 +58,11 @@ pub(crate) struct DebugInfo {
     pub(crate) signatures: BTreeMap<String, Signature>,
     /// The functions that are inlined into a function, by names in the source.
     pub(crate) inlined: BTreeMap<String, BTreeSet<String>>,
+    /// In the order of the source, as far as they are in one function.
+    pub(crate) variables: Vec<StaticVariable>,
+    /// The functions that are defined, with the line of their names.
+    pub(crate) functions: Vec<(String, SourcePlace)>,
+    pub(crate) lines: Lines,
 }
 
 impl DebugInfo {
@@ -69,13 +78,31 @@ impl DebugInfo {
         let mut units = dwarf.units();
         while let Ok(Some(header)) = units.next() {
             let Ok(unit) = dwarf.unit(header) else { continue };
-            Walk { dwarf: &dwarf, unit: &unit, kinds: RefCell::default() }.unit(&mut info);
+            let walk = Walk { dwarf: &dwarf, unit: &unit, kinds: RefCell::default() };
+            walk.unit(&mut info);
+            walk.variables(&mut info);
+            walk.lines(&mut info.lines);
         }
+        info.lines.sort();
         info
     }
 }
 
-/// The bytes of a debug section with its references to others filled in.
+/// Bits of an address that are the offset in a section; above them is the section's number, from 1.
+const SECTION_SHIFT: u32 = 40;
+
+/// The section and the offset that an address stands for.
+fn place_in_object(address: u64) -> Option<(usize, u64)> {
+    let section = usize::try_from(address >> SECTION_SHIFT).ok()?.checked_sub(1)?;
+    Some((section, address & ((1 << SECTION_SHIFT) - 1)))
+}
+
+fn address_of(section: usize, offset: u64) -> u64 {
+    ((section as u64 + 1) << SECTION_SHIFT) | offset
+}
+
+/// The bytes of a debug section with its references to others filled in, those to code and data with
+/// the number of the section.
 fn relocated(file: &ObjectFile<'_>, section: &Section<'_>) -> Vec<u8> {
     if section.has(elf::SHF_COMPRESSED) {
         return Vec::new();
@@ -83,7 +110,15 @@ fn relocated(file: &ObjectFile<'_>, section: &Section<'_>) -> Vec<u8> {
     let mut bytes = section.data.to_vec();
     for relocation in &section.relocations {
         let Some(symbol) = file.symbol(relocation) else { continue };
-        let base = if symbol.place == Place::Undefined { 0 } else { symbol.value as i64 };
+        let base = match symbol.place {
+            Place::Undefined => 0,
+            Place::Section(home)
+                if file.sections.get(home).is_some_and(|home| home.has(elf::SHF_ALLOC)) =>
+            {
+                address_of(home, symbol.value) as i64
+            }
+            _ => symbol.value as i64,
+        };
         let value = base.wrapping_add(relocation.addend).to_le_bytes();
         let width = relocation.width().unwrap_or(0) as usize;
         let start = relocation.offset as usize;

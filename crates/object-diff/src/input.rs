@@ -18,6 +18,37 @@ pub struct Input<'a> {
     /// Functions that the source change itself touches; empty when that is not known. It only
     /// decides what [`Cause`](crate::Cause) says.
     pub edited: &'a [String],
+    /// The source files that the change touches. Without them a variable whose name carries the
+    /// compiler's number is known by the line that declares it.
+    pub sources: &'a [SourceChange<'a>],
+    /// What the author says of variables.
+    pub decisions: &'a [Decision],
+}
+
+/// A source file that the change touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceChange<'a> {
+    /// Its path, as the compiler was given it.
+    pub path: &'a str,
+    /// Its text before.
+    pub before: &'a str,
+    /// Its text with the change, as it was compiled: `#line NUMBER` directives count. Where two
+    /// lines have one number, they must have no column in common that something begins in.
+    pub after: &'a str,
+}
+
+/// What the author says of a variable. The names are those of symbols.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// A variable of the patched object is one of the original.
+    Same {
+        /// In the original object.
+        old: String,
+        /// In the patched object.
+        new: String,
+    },
+    /// A variable of the patched object is new.
+    New(String),
 }
 
 /// Sizes in bytes of the entries of the kernel's tables, which differ between versions: take them

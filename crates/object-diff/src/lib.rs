@@ -19,6 +19,7 @@ mod correlation;
 mod debug_info;
 mod extract;
 mod extraction;
+mod identity;
 mod initcalls;
 mod input;
 mod instructions;
@@ -29,6 +30,7 @@ mod naming;
 mod object_file;
 mod refusal;
 mod tables;
+mod variables;
 mod view;
 mod writer;
 
@@ -36,11 +38,11 @@ pub use calling::users_left;
 pub use compare::compare;
 pub use comparison::{
     Cause, Class, Comparison, DataChange, DataDifference, DataKind, FunctionChange, LayoutChange,
-    Note,
+    Note, Rule, State, Variable,
 };
 pub use extract::extract;
 pub use extraction::{
     BootShifts, CopiedKey, Extract, Links, Reference, Replacement, Site, Superseded,
 };
-pub use input::{Input, SpecialSizes};
+pub use input::{Decision, Input, SourceChange, SpecialSizes};
 pub use refusal::{Reason, Refusal};

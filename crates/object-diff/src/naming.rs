@@ -56,29 +56,31 @@ pub(crate) fn is_module_entry(name: &str) -> bool {
     [MODULE_ENTRY, "cleanup_module"].contains(&name)
 }
 
-/// Memory of a macro: has this warning been shown, how often a message may come. A new copy of it
-/// does no harm.
-pub(crate) fn is_expendable(name: &str) -> bool {
+/// What the kernel's index of messages has of a message: constant, and nothing in the code leads to it.
+pub(crate) fn is_index_entry(name: &str) -> bool {
     let first = name.split('.').next().unwrap_or_default();
-    let known = [
-        "__key",
-        "__warned",
-        "__already_done",
-        "__print_once",
-        "_rs",
-        "___once_key",
-        "___done",
-        "descriptor",
-        "_entry",
-        "_entry_ptr",
-        "__mptr",
-    ];
-    first.starts_with("__UNIQUE_ID_ddebug") || (name.contains('.') && known.contains(&first))
+    name.contains('.') && ["_entry", "_entry_ptr"].contains(&first)
+}
+
+/// What the kernel knows of a debug message: its text, function and line, and whether it is switched
+/// on. The message itself has its text in the code.
+pub(crate) fn is_debug_message(name: &str) -> bool {
+    name.starts_with("__UNIQUE_ID_ddebug")
+}
+
+/// A variable's name in the source: without the numbers that make it unique.
+pub(crate) fn declared_name(name: &str) -> String {
+    let mut name = without_numbers(name);
+    name.truncate(name.find('.').unwrap_or(name.len()));
+    name
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_clone, is_content_only, is_expendable, parent_of_split_part, without_numbers};
+    use super::{
+        declared_name, is_clone, is_content_only, is_debug_message, is_index_entry,
+        parent_of_split_part, without_numbers,
+    };
 
     #[test]
     fn numbers_of_compilers_and_macros_go() {
@@ -102,7 +104,9 @@ mod tests {
         assert!(is_clone("foo.constprop.0") && is_clone("foo.part.1") && !is_clone("isra"));
         assert!(is_content_only("__func__.3") && is_content_only("CSWTCH.40"));
         assert!(!is_content_only("C") && !is_content_only("CSWTCH"));
-        assert!(is_expendable("__already_done.0") && is_expendable("__UNIQUE_ID_ddebug2.1"));
-        assert!(!is_expendable("count.1") && !is_expendable("_rs"));
+        assert!(is_index_entry("_entry.3") && !is_index_entry("_entry"));
+        assert!(is_debug_message("__UNIQUE_ID_ddebug2.1") && !is_debug_message("__already_done.0"));
+        assert_eq!(declared_name("__UNIQUE_ID_ddebug277.4"), "__UNIQUE_ID_ddebug");
+        assert_eq!(declared_name("count.12"), "count");
     }
 }

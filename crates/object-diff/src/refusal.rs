@@ -79,18 +79,18 @@ pub enum Reason {
         /// What is in it.
         what: String,
     },
-    /// The same name stands for several things, and nothing tells which one is meant.
+    /// A variable that changed code uses may be one that the kernel has, or new.
     #[error(
-        "{name} is there {before} times, after the change {after} times, and nothing tells which is \
-         which; give what is new another name, or leave out what uses it"
+        "{variable} may be {}, which the kernel has, or a new variable, and nothing tells which: say \
+         --same OLD={name}, or --new {name}", .candidates.join(" or ")
     )]
     Ambiguous {
-        /// Name without what compilers number.
+        /// Its symbol in the patched object.
         name: String,
-        /// How many in the original.
-        before: usize,
-        /// How many in the patched object.
-        after: usize,
+        /// What it is called and where it is declared.
+        variable: String,
+        /// The same of those of the original that it may be.
+        candidates: Vec<String>,
     },
     /// The object is not part of the kernel that runs.
     #[error("{0} is not part of the running kernel's code: leave it out")]

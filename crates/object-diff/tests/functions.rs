@@ -110,12 +110,15 @@ fn a_change_that_comes_by_inlining_is_told_from_a_direct_one() {
         int other(int x) { return x - 1; }
     ";
     let after = before.replace("x * 2", "x * 6").replace("x - 1", "x - 3");
-    let mut pair = Pair::of(before, &after);
-    pair.edited = vec!["twice".into(), "other".into()];
-    let functions = pair.compare().functions;
-    let causes: Vec<_> =
-        functions.iter().map(|function| (function.name.as_str(), &function.cause)).collect();
-    assert_eq!(causes, [("user", &Cause::Indirect), ("other", &Cause::Direct)]);
+    // Debug information says what is inlined.
+    for (flag, user) in [("-g", Cause::Inlined(vec!["twice".into()])), ("-g0", Cause::Indirect)] {
+        let mut pair = Pair::with_flags(before, &after, &[flag]);
+        pair.edited = vec!["twice".into(), "other".into()];
+        let functions = pair.compare().functions;
+        let causes: Vec<_> =
+            functions.iter().map(|function| (function.name.as_str(), &function.cause)).collect();
+        assert_eq!(causes, [("user", &user), ("other", &Cause::Direct)]);
+    }
 }
 
 #[test]

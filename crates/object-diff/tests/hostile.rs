@@ -72,7 +72,7 @@ proptest! {
             let length = cut.index(bytes.len());
             bytes.truncate(length);
         }
-        let damaged = Pair { original: before, patched: after, ibt: original, sizes: PAIR.sizes, edited: Vec::new() };
+        let damaged = PAIR.with_objects(before, after, original);
         if damaged.try_compare().is_ok() {
             let _ = damaged.try_extract(&Links::default());
         }
@@ -90,7 +90,7 @@ proptest! {
             after[place] = value;
         }
         let original = PAIR.original.clone();
-        let damaged = Pair { original, patched: after, ibt: false, sizes: PAIR.sizes, edited: Vec::new() };
+        let damaged = PAIR.with_objects(original, after, false);
         if damaged.try_compare().is_ok() {
             let _ = damaged.try_extract(&Links::default());
         }

@@ -2,9 +2,15 @@
 //!
 //! Many macros of the kernel note the line they stand in. A change that moved the lines behind it
 //! would change every function there that warns. So a `#line` directive follows each edit that
-//! changes the number of lines.
+//! changes the number of lines. An edit that adds lines thus gives them the numbers of lines behind
+//! it; these added lines begin in another column than any line that was there, so that the compiler's
+//! notes of line and column still tell which line is meant.
 
 use similar::{Algorithm, DiffOp, TextDiff};
+
+/// Spaces in front of an added line that has the number of another one. No line of the kernel is as
+/// long, and GCC counts columns up to four times as far.
+pub const INDENT: usize = 1024;
 
 /// Lines that are replaced by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +65,8 @@ pub fn apply(before: &str, edits: &[Edit]) -> String {
         let number = lines.peek().map(|(number, _)| *number);
         let here = edits.next_if(|edit| number.is_none_or(|number| edit.start <= number));
         if let Some(edit) = here {
-            for line in &edit.lines {
-                output.line(line);
+            for (nth, line) in edit.lines.iter().enumerate() {
+                output.added(line, edit.start + nth >= edit.end);
             }
             while lines.next_if(|(number, _)| *number < edit.end).is_some() {}
             output.moved |= edit.lines.len() != edit.end - edit.start;
@@ -88,6 +94,15 @@ impl Output {
         if self.moved && !self.in_comment && !self.continued {
             self.text.push_str(&format!("#line {}\n", number + 1));
             self.moved = false;
+        }
+        self.line(line);
+    }
+
+    /// A line of an edit, and whether its number is that of another one.
+    fn added(&mut self, line: &str, is_double: bool) {
+        // A part of a string or comment stays as it is.
+        if is_double && !self.in_comment && !self.continued && !line.trim().is_empty() {
+            self.text.push_str(&" ".repeat(INDENT));
         }
         self.line(line);
     }
@@ -140,11 +155,13 @@ mod tests {
     #[test]
     fn lines_keep_their_numbers() {
         let before = "a\nb\nc\nd\n";
-        assert_eq!(apply(before, &[edit(1, 2, &["B", "C"])]), "a\nB\nC\n#line 3\nc\nd\n");
-        assert_eq!(apply(before, &[edit(1, 2, &["B"])]), "a\nB\nc\nd\n");
-        assert_eq!(apply(before, &[edit(0, 0, &["x"])]), "x\n#line 1\na\nb\nc\nd\n");
-        assert_eq!(apply(before, &[edit(4, 4, &["x"])]), "a\nb\nc\nd\nx\n");
-        assert_eq!(apply(before, &[edit(1, 3, &[])]), "a\n#line 4\nd\n");
+        let space = " ".repeat(INDENT);
+        let apply = |edit: Edit| apply(before, &[edit]).replace(&space, "~");
+        assert_eq!(apply(edit(1, 2, &["B", "C"])), "a\nB\n~C\n#line 3\nc\nd\n");
+        assert_eq!(apply(edit(1, 2, &["B"])), "a\nB\nc\nd\n");
+        assert_eq!(apply(edit(0, 0, &["x"])), "~x\n#line 1\na\nb\nc\nd\n");
+        assert_eq!(apply(edit(4, 4, &["x"])), "a\nb\nc\nd\n~x\n");
+        assert_eq!(apply(edit(1, 3, &[])), "a\n#line 4\nd\n");
     }
 
     #[test]
@@ -172,6 +189,7 @@ mod tests {
         let edits = between(before, after);
         assert_eq!(replaced(before, &edits), after);
         assert_eq!(edits, [edit(1, 1, &["int b;"]), edit(4, 5, &["\treturn b;"])]);
-        assert_eq!(apply(before, &edits).replace("#line 2\n", ""), after);
+        let applied = apply(before, &edits).replace(&" ".repeat(INDENT), "");
+        assert_eq!(applied.replace("#line 2\n", ""), after);
     }
 }

@@ -3,7 +3,7 @@
 use lucos_debian_archive::kernel::Series;
 use lucos_object_diff::Refusal;
 
-use crate::builder::{Assembly, Compared, Made, compare_pair};
+use crate::builder::{Assembly, Compared, Edited, Made, compare_pair};
 use crate::error::Error;
 use crate::image::Vmlinux;
 use crate::kernel_tree::KernelTree;
@@ -87,7 +87,7 @@ impl Judge<'_> {
                 return (Verdict::refused(file, is_code_only, &error), None);
             }
         };
-        let edited = change.edited_functions();
+        let edited = Edited::new(std::slice::from_ref(&change), Vec::new());
         let mut all = Vec::new();
         for pair in &pairs {
             match compare_pair(pair, self.kernel, &self.settings.kernel, &edited) {
@@ -95,7 +95,10 @@ impl Judge<'_> {
                 Err(error) => return (Verdict::refused(file, true, &error), None),
             }
         }
-        self.compared(file, all)
+        let verdict = Verdict::new(file, Class::NoEffect, true);
+        let counted = verdict.with_variables(all.iter().map(|one| &one.comparison)).variables;
+        let (verdict, made) = self.compared(file, all);
+        (Verdict { variables: counted, ..verdict }, made)
     }
 
     fn compared(&self, file: &str, all: Vec<Compared<'_>>) -> (Verdict, Option<Made>) {

@@ -61,6 +61,7 @@ pub fn of(survey: &Survey) -> String {
     }
     let _ = write!(text, "\n{}\n", share(survey));
     reasons(&mut text, survey);
+    variables(&mut text, survey);
     if !survey.tried.is_empty() {
         let _ = write!(text, "\n{}", tried(survey));
     }
@@ -113,6 +114,21 @@ fn reasons(text: &mut String, survey: &Survey) {
             files.iter().take(EXAMPLES).map(|file| format!("`{file}`")).collect();
         let group = group.replace('|', "/");
         let _ = writeln!(text, "| {group} | {} | {kind} | {} |", files.len(), examples.join(", "));
+    }
+}
+
+/// What became of the variables of all files, and by which rule.
+fn variables(text: &mut String, survey: &Survey) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (fate, count) in survey.verdicts.iter().flat_map(|verdict| &verdict.variables) {
+        *counts.entry(fate).or_default() += count;
+    }
+    if counts.is_empty() {
+        return;
+    }
+    text.push_str("\n| variables that changed code uses, or that come or go | |\n|---|---:|\n");
+    for (fate, count) in counts {
+        let _ = writeln!(text, "| {fate} | {count} |");
     }
 }
 
@@ -187,6 +203,15 @@ mod tests {
         assert!(both.find("## 6.1.9").unwrap() < both.find("## 6.12.1").unwrap());
         let again = into_page(&both, &new);
         assert_eq!(again, both);
+    }
+
+    #[test]
+    fn variables_are_counted_by_rule() {
+        let mut one = Verdict::new("a.c", Class::Built, true);
+        one.variables = [("new".to_owned(), 2), ("kept by its uses".to_owned(), 1)].into();
+        let text = of(&survey("6.1.1-1", vec![one.clone(), one]));
+        assert!(text.contains("|---|---:|\n| kept by its uses | 2 |\n| new | 4 |\n"), "{text}");
+        assert!(!of(&survey("6.1.1-1", Vec::new())).contains("variables"));
     }
 
     #[test]

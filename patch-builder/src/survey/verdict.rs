@@ -1,6 +1,8 @@
 //! What was found out of a file.
 
-use lucos_object_diff::Reason;
+use std::collections::BTreeMap;
+
+use lucos_object_diff::{Comparison, Reason, Rule, State};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -40,6 +42,9 @@ pub struct Verdict {
     pub parts: Vec<String>,
     /// Name of the module.
     pub module: Option<String>,
+    /// How many variables are kept by which rule, new and gone.
+    #[serde(default)]
+    pub variables: BTreeMap<String, usize>,
 }
 
 impl Verdict {
@@ -54,7 +59,17 @@ impl Verdict {
             functions: 0,
             parts: Vec::new(),
             module: None,
+            variables: BTreeMap::new(),
         }
+    }
+
+    /// Counts what becomes of the variables of objects.
+    #[must_use]
+    pub fn with_variables<'c>(mut self, objects: impl Iterator<Item = &'c Comparison>) -> Self {
+        for variable in objects.flat_map(|comparison| &comparison.variables) {
+            *self.variables.entry(fate(variable.state).to_owned()).or_default() += 1;
+        }
+        self
     }
 
     /// The builder refuses the file.
@@ -68,6 +83,20 @@ impl Verdict {
             reason: Some(error.to_string()),
             ..Self::new(file, class, is_code_only)
         }
+    }
+}
+
+/// What becomes of a variable, and by which rule.
+fn fate(state: State) -> &'static str {
+    match state {
+        State::Kept(Rule::Author) => "kept, the author says so",
+        State::Kept(Rule::Name) => "kept by its name, which has no number",
+        State::Kept(Rule::Declaration) => "kept by its declaration",
+        State::Kept(Rule::Use) => "kept by its uses",
+        State::Kept(Rule::Edit) => "kept, its declaration is edited",
+        State::Kept(Rule::Code) => "kept by the code that uses it",
+        State::New => "new",
+        State::Gone => "gone",
     }
 }
 
@@ -96,6 +125,7 @@ fn group(error: &Error) -> String {
             run_pre::Error::Absent { .. } => "a function or variable is not in the kernel",
             run_pre::Error::Ambiguous { .. } => "nothing tells which of several symbols is meant",
             run_pre::Error::NotASymbol { .. } => "a reference leads to no symbol",
+            run_pre::Error::TwoPlaces { .. } => "what was compiled is not what runs",
             run_pre::Error::Unordered { .. } => "a name is not unique in the module",
         }),
         Error::TakenGlobal { .. } => String::from("a global moves between files"),
@@ -123,7 +153,7 @@ fn group_of_reason(reason: &Reason) -> String {
         Reason::CalledDifferently { .. } => String::from("a function is called in another way"),
         Reason::Assembly { .. } => String::from("assembly changes"),
         Reason::Table { section, .. } => format!("a table changes ({})", sort_of(section)),
-        Reason::Ambiguous { .. } => String::from("a name stands for several things"),
+        Reason::Ambiguous { .. } => String::from("nothing tells which variable is which"),
         Reason::Outside(what) => format!("{} is not patched", what.trim_end_matches(',')),
         Reason::Unsupported { what, .. } => first_clause(what),
     }

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use lucos_object_diff::{
-    Comparison, Extract, Input, Links, Refusal, SpecialSizes, compare, extract, users_left,
+    Comparison, Decision, Extract, Input, Links, Refusal, SourceChange, SpecialSizes, State,
+    compare, extract, users_left,
 };
 use tempfile::TempDir;
 
 /// What the kernel's build passes, as far as it shapes the code.
-const FLAGS: [&str; 16] = [
+const FLAGS: [&str; 17] = [
+    "-g",
     "-c",
     "-O2",
     "-std=gnu11",
@@ -31,12 +33,17 @@ const FLAGS: [&str; 16] = [
 ];
 
 /// Two objects.
+#[derive(Clone)]
 pub struct Pair {
     pub original: Vec<u8>,
     pub patched: Vec<u8>,
     pub ibt: bool,
     pub sizes: SpecialSizes,
     pub edited: Vec<String>,
+    /// What the author says.
+    pub decisions: Vec<Decision>,
+    pub before: String,
+    pub after: String,
 }
 
 impl Pair {
@@ -49,12 +56,28 @@ impl Pair {
     pub fn with_flags(before: &str, after: &str, flags: &[&str]) -> Self {
         let original = compile(before, flags);
         let patched = compile(after, flags);
-        let sizes = SpecialSizes::LINUX_6_1;
-        Self { original, patched, ibt: false, sizes, edited: Vec::new() }
+        Self {
+            original,
+            patched,
+            ibt: false,
+            sizes: SpecialSizes::LINUX_6_1,
+            edited: Vec::new(),
+            decisions: Vec::new(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+        }
     }
 
-    fn input(&self) -> Input<'_> {
-        Input {
+    /// The same with other objects.
+    pub fn with_objects(&self, original: Vec<u8>, patched: Vec<u8>, ibt: bool) -> Self {
+        Self { original, patched, ibt, ..self.clone() }
+    }
+
+    fn with_input<T>(&self, work: impl FnOnce(&Input<'_>) -> T) -> T {
+        let sources = [SourceChange { path: "test.c", before: &self.before, after: &self.after }];
+        work(&Input {
+            sources: &sources,
+            decisions: &self.decisions,
             original: &self.original,
             patched: &self.patched,
             sizes: self.sizes,
@@ -62,7 +85,7 @@ impl Pair {
             module: false,
             name: "test.o",
             edited: &self.edited,
-        }
+        })
     }
 
     pub fn compare(&self) -> Comparison {
@@ -70,7 +93,7 @@ impl Pair {
     }
 
     pub fn try_compare(&self) -> Result<Comparison, Refusal> {
-        compare(&self.input())
+        self.with_input(compare)
     }
 
     pub fn extract(&self) -> Extract {
@@ -78,17 +101,39 @@ impl Pair {
     }
 
     pub fn try_extract(&self, links: &Links) -> Result<Extract, Refusal> {
-        extract(&self.input(), &self.compare(), links)
+        self.with_input(|input| extract(input, &self.compare(), links))
     }
 
     /// What stays as it is and uses a function of another object.
     pub fn users_left(&self, name: &str) -> Vec<(String, String)> {
-        users_left(&self.input(), &[name.to_owned()].into()).expect("comparable objects")
+        self.with_input(|input| users_left(input, &[name.to_owned()].into()))
+            .expect("comparable objects")
     }
 
     /// Names of the functions that differ.
     pub fn changed(&self) -> Vec<String> {
         self.compare().functions.into_iter().map(|function| function.name).collect()
+    }
+
+    /// The variables that can be written to: function, name in the source and what becomes of each,
+    /// sorted.
+    pub fn variables(&self) -> Vec<(String, String, &'static str)> {
+        let mut list: Vec<_> = self
+            .compare()
+            .variables
+            .into_iter()
+            .map(|variable| {
+                let name = variable.name.split('.').next().unwrap_or_default().to_owned();
+                let state = match variable.state {
+                    State::Kept(_) => "kept",
+                    State::New => "new",
+                    State::Gone => "gone",
+                };
+                (variable.function.unwrap_or_default(), name, state)
+            })
+            .collect();
+        list.sort();
+        list
     }
 
     /// Links the original object, the cut-out and a program that uses both, and runs it: its exit
