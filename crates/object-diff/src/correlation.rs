@@ -183,23 +183,27 @@ impl Correlation {
         for (before, after, rule) in found.pairs {
             self.pair_data(before, after, rule);
         }
-        self.pair_by_equal_code(original.view, patched.view, &found.unclear);
-        let is_open = |(after, _): &(usize, Vec<usize>)| self.original(*after).is_none();
-        let mut unclear: BTreeMap<_, _> = found.unclear.into_iter().filter(is_open).collect();
-        for candidates in unclear.values_mut() {
+        let mut unclear = found.unclear;
+        // What is paired tells more.
+        while self.pair_by_equal_code(original.view, patched.view, &unclear) {}
+        unclear.retain(|after, candidates| {
             candidates.retain(|before| self.patched(*before).is_none());
-        }
-        unclear.retain(|_, candidates| !candidates.is_empty());
+            // A copy of a constant does as well.
+            let is_variable = is_writable(patched.view, *after);
+            is_variable && self.original(*after).is_none() && !candidates.is_empty()
+        });
         self.unclear = unclear;
     }
 
-    /// What is unclear otherwise is the same where code that is the same uses it.
+    /// What is unclear otherwise is the same where code or data that is the same uses it. Whether
+    /// something was found.
     fn pair_by_equal_code(
         &mut self,
         original: &View<'_>,
         patched: &View<'_>,
         unclear: &BTreeMap<usize, Vec<usize>>,
-    ) {
+    ) -> bool {
+        let mut has_found = false;
         let users: Vec<(usize, usize)> = self.pairs().collect();
         for (before, after) in users.into_iter().filter(|_| !unclear.is_empty()) {
             if code_without_links(original, before) != code_without_links(patched, after) {
@@ -218,11 +222,17 @@ impl Correlation {
                     unclear.get(&now).is_some_and(|candidates| candidates.contains(&variable));
                 if is_candidate && at == there && one.offset - old.start == other.offset - new.start
                 {
-                    self.pair_data(variable, now, Rule::Code);
+                    has_found |= self.pair_data(variable, now, Rule::Code);
                 }
             }
         }
+        has_found
     }
+}
+
+fn is_writable(view: &View<'_>, index: usize) -> bool {
+    let home = view.entity(index).and_then(|entity| view.section(entity.section));
+    home.is_some_and(|home| home.has(object::elf::SHF_WRITE) && !home.name.starts_with(".rodata"))
 }
 
 /// The compiler or a macro put a number into the name.

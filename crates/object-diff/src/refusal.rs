@@ -82,7 +82,9 @@ pub enum Reason {
     /// A variable that changed code uses may be one that the kernel has, or new.
     #[error(
         "{variable} may be {}, which the kernel has, or a new variable, and nothing tells which: say \
-         --same OLD={name}, or --new {name}", .candidates.join(" or ")
+         --same {}={name}, or --new {name}",
+        .candidates.join(" or "),
+        .candidates.first().and_then(|old| old.split(' ').next()).unwrap_or("OLD")
     )]
     Ambiguous {
         /// Its symbol in the patched object.

@@ -436,3 +436,68 @@ fn a_variable_of_another_size_is_refused() {
         matches!(&comparison.refusals[..], [Reason::Data(change)] if change.name == "warned.0")
     );
 }
+
+/// Without debug information only code that is the same tells.
+#[test]
+fn equal_code_tells_without_debug_information() {
+    let before = "int g(int x)
+{
+	static int count = 10;
+	return count++;
+}
+int f(int x)
+{
+	static int count = 20;
+	return x + count++;
+}
+";
+    let flags: &[&str] = &["-g0"];
+    let helper = "int h(int x)\n{\n\tstatic int count = 30;\n\treturn count *= 3;\n}\n";
+    let pair = Pair::with_flags(before, &format!("{helper}{before}"), flags);
+    assert_eq!((pair.changed(), pair.compare().refusals), (vec![], vec![]));
+    let changed = before.replace("x + count", "x - count");
+    let pair = Pair::with_flags(before, &format!("{helper}{changed}"), flags);
+    let refusals = pair.compare().refusals;
+    let is_asked = |reason: &Reason| matches!(reason, Reason::Ambiguous { .. });
+    assert!(!refusals.is_empty() && refusals.iter().all(is_asked), "{refusals:?}");
+}
+
+#[test]
+fn literals_with_an_address_are_constants() {
+    let before = "extern int say(const int *);
+static const int *const table[2] = { (const int[]){ 1, 2 }, (const int[]){ 3, 4 } };
+int f(int x)
+{
+	return say(table[x & 1]);
+}
+";
+    let after = before.replace("\treturn say(", "\treturn 7 + say(");
+    let pair = Pair::of(before, &after);
+    assert_eq!((pair.changed(), pair.compare().refusals), (vec!["f".into()], vec![]));
+}
+
+#[test]
+fn a_new_statement_in_front_does_not_move_the_lines_of_another_function() {
+    // A diff would rather move the end of the one function to the end of the other.
+    let before = "int f(int x)
+{
+	static int counter;
+	return counter++ + x;
+}
+";
+    let after = "static __attribute__((noinline)) int helper(int x);
+int f(int x)
+{
+	int other = helper(1000);
+	static int counter;
+	return counter++ + x + other;
+}
+static __attribute__((noinline)) int helper(int x)
+{
+	static int counter;
+	return counter++ + x;
+}
+";
+    let pair = Pair::of(before, after);
+    assert_values(&pair, "f(0) == 0 && f(0) == 1 && lucos_new_f(0) == 1002 && f(0) == 3");
+}
