@@ -33,7 +33,7 @@ impl Lines {
 
     pub(super) fn sort(&mut self) {
         // Of one address the last row counts, unless it is an end.
-        self.rows.sort_by(|a, b| (a.0, a.1.is_some()).cmp(&(b.0, b.1.is_some())));
+        self.rows.sort_by_key(|(start, place)| (*start, place.is_some()));
     }
 }
 

@@ -338,10 +338,10 @@ impl File {
 }
 
 /// The piece that each function is in.
-fn pieces_of<'f>(
-    functions: &'f [(String, u64)],
+fn pieces_of(
+    functions: &[(String, u64)],
     piece: impl Fn(u64) -> Option<usize>,
-) -> BTreeMap<&'f str, usize> {
+) -> BTreeMap<&str, usize> {
     let found = functions.iter().filter_map(|(name, line)| Some((name.as_str(), piece(*line)?)));
     found.collect()
 }
