@@ -14,6 +14,7 @@ use lucos_object_diff::{
 use crate::change::FileChange;
 use crate::compile::{self, Object};
 use crate::decisions::Said;
+use crate::edited::Edited;
 use crate::error::Error;
 use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
 use crate::image::{self, Vmlinux};
@@ -177,52 +178,6 @@ fn compile_both(
         .collect())
 }
 
-/// What a change does to the source, and what its author says.
-pub(crate) struct Edited {
-    functions: Vec<String>,
-    /// Path, text before and text with the change of each file.
-    files: Vec<(String, String, String)>,
-    said: Vec<Said>,
-}
-
-impl Edited {
-    pub(crate) fn new(changes: &[FileChange], said: Vec<Said>) -> Self {
-        let file =
-            |change: &FileChange| (change.path.clone(), change.before.clone(), change.after());
-        Self {
-            functions: changes.iter().flat_map(FileChange::edited_functions).collect(),
-            files: changes.iter().map(file).collect(),
-            said,
-        }
-    }
-
-    fn sources(&self) -> Vec<SourceChange<'_>> {
-        let files = self.files.iter();
-        files.map(|(path, before, after)| SourceChange { path, before, after }).collect()
-    }
-
-    fn decisions(&self, object: &str) -> Vec<Decision> {
-        Said::about(&self.said, object).map(|(_, decision)| decision.clone()).collect()
-    }
-
-    /// Whether all that the author says is about some variable.
-    fn check_said(&self, compared: &[Compared<'_>]) -> Result<(), Error> {
-        let mut heard = BTreeSet::new();
-        for one in compared {
-            let about: Vec<usize> = Said::about(&self.said, &one.pair.original.path)
-                .map(|(number, _)| number)
-                .collect();
-            let decided = one.comparison.decided.iter();
-            heard.extend(decided.filter_map(|number| about.get(*number).copied()));
-        }
-        let mut all = self.said.iter().enumerate();
-        match all.find(|(number, _)| !heard.contains(number)) {
-            Some((_, said)) => Err(Error::Undecided(said.text().to_owned())),
-            None => Ok(()),
-        }
-    }
-}
-
 /// A pair and what differs.
 pub(crate) struct Compared<'a> {
     pub(crate) pair: &'a Pair,
@@ -242,7 +197,7 @@ impl Compared<'_> {
             ibt: self.ibt,
             module: self.pair.original.module.is_some(),
             name: &self.pair.original.path,
-            edited: &self.edited.functions,
+            edited: self.edited.functions(),
             sources: &self.sources,
             decisions: &self.decisions,
         }
@@ -292,7 +247,7 @@ fn compare_all<'a>(
     if !refused.objects.is_empty() {
         return Err(Error::RefusedObjects(refused));
     }
-    edited.check_said(&all)?;
+    edited.check_said(all.iter().map(|one| (&one.pair.original.path, &one.comparison)))?;
     Ok(all)
 }
 

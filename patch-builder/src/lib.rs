@@ -14,6 +14,7 @@ pub mod compile;
 pub mod cve;
 pub mod decisions;
 mod digest;
+mod edited;
 mod error;
 pub mod explanation;
 pub mod image;

@@ -3,7 +3,8 @@
 use lucos_debian_archive::kernel::Series;
 use lucos_object_diff::Refusal;
 
-use crate::builder::{Assembly, Compared, Edited, Made, compare_pair};
+use crate::builder::{Assembly, Compared, Made, compare_pair};
+use crate::edited::Edited;
 use crate::error::Error;
 use crate::image::Vmlinux;
 use crate::kernel_tree::KernelTree;
