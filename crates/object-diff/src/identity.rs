@@ -153,11 +153,18 @@ impl<'g> Group<'g> {
         is_in_place || self.evidence.uses(pair) > 0 || !self.is_named(pair) && is_telling()
     }
 
-    /// What used the one uses another one now.
+    /// What used the one uses another one now. Nothing of a file that does not change does, and the
+    /// line that uses a macro is what the macro's variable is about.
     fn is_denied(&self, pair: Pair) -> bool {
-        let others = self.open().into_iter();
-        let mut others = others.filter(|other| (other.0 == pair.0) != (other.1 == pair.1));
-        self.evidence.uses(pair) == 0 && others.any(|other| self.evidence.uses(other) > 0)
+        let spot = self.both(pair).and_then(|(old, _)| old.spot.as_ref());
+        let is_edited = spot.is_some_and(|spot| self.sources.text_before(spot).is_some());
+        if !is_edited || !self.is_named(pair) || self.evidence.uses(pair) > 0 {
+            return false;
+        }
+        let mut others = self.open().into_iter();
+        others.any(|other| {
+            (other.0 == pair.0) != (other.1 == pair.1) && self.evidence.uses(other) > 0
+        })
     }
 
     /// The same lines use them, more than use any other.
