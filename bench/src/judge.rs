@@ -48,10 +48,15 @@ impl fmt::Display for Problem {
 
 /// Compares figures with the targets, and with what was `recorded` for the same kernel, QEMU and
 /// number of processors.
+///
+/// Where nothing was recorded, the targets too are met by what is worse by a hundredth: they were
+/// set for the kernels that were recorded, and the work of another one is not the same. Counts of
+/// exits, stops and messages are whole, so that theirs stay what they are.
 pub fn judge(figures: &Figures, recorded: Option<&Figures>, cpus: u32) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let slack = if recorded.is_some() { 1.0 } else { TOLERANCE };
     for (name, &value) in figures {
-        let target = target(name, cpus).map(|limit| (limit, Reason::Target));
+        let target = target(name, cpus).map(|limit| (limit * slack, Reason::Target));
         let before = recorded.and_then(|recorded| recorded.get(name));
         let before = before.filter(|_| is_cost(name) && (cpus == 1 || !depends_on_turns(name)));
         let before = before.map(|before| (before * TOLERANCE, Reason::Recorded));
@@ -109,13 +114,31 @@ mod tests {
 
     #[test]
     fn targets_hold_everywhere() {
+        let recorded = figures(&[]);
         let good = figures(&[("ratio.fork", 1.002), ("cpuid.more", 0.0), ("load.CPUID", 0.0)]);
-        assert_eq!(judge(&good, None, 1), []);
+        assert_eq!(judge(&good, Some(&recorded), 1), []);
         let bad = [("ratio.fork", 1.0022), ("idle.CPUID", 0.2), ("load.CPUID", 1.0)];
-        assert_eq!(judge(&figures(&bad), None, 1).len(), bad.len());
+        assert_eq!(judge(&figures(&bad), Some(&recorded), 1).len(), bad.len());
         let slow = figures(&[("apply.3.50.instructions", 20_001.0)]);
-        assert_eq!(judge(&slow, None, 1).len(), 1);
-        assert_eq!(judge(&slow, None, 2).len(), 0);
+        assert_eq!(judge(&slow, Some(&recorded), 1).len(), 1);
+        assert_eq!(judge(&slow, Some(&recorded), 2).len(), 0);
+    }
+
+    #[test]
+    fn another_kernel_may_miss_a_target_by_a_hundredth_but_not_by_a_count() {
+        let near = [("ratio.fork", 1.012), ("apply.3.50.instructions", 20_200.0)];
+        assert_eq!(judge(&figures(&near), None, 1), []);
+        let far = [("ratio.fork", 1.0122), ("apply.3.50.instructions", 20_201.0)];
+        assert_eq!(judge(&figures(&far), None, 1).len(), far.len());
+        let counts = [
+            ("idle.CPUID", 0.01),
+            ("load.NMI", 0.01),
+            ("apply.1.50.exits", 2.0),
+            ("jump.1.50.exits", 3.0),
+            ("rollback.1.50.stops", 2.0),
+            ("call.more", 2.0),
+        ];
+        assert_eq!(judge(&figures(&counts), None, 1).len(), counts.len());
     }
 
     #[test]

@@ -3,12 +3,11 @@
 use std::process::{Command, Stdio};
 
 use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::kernel::Version;
+use lucos_debian_archive::pinned::stand_ins;
 
 use crate::kernel_tree;
 use crate::manifest::{Manifest, Revision};
-
-/// The kernels for virtual machines.
-const FLAVOUR: &str = "-cloud-amd64";
 
 /// Why nothing takes a revision's place.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +15,9 @@ pub enum Error {
     /// The archive cannot be asked.
     #[error(transparent)]
     Archive(#[from] archive::Error),
+    /// What is pinned is no kernel's version.
+    #[error("{0}")]
+    Version(String),
     /// There is no kernel with its source.
     #[error("the archive has no kernel {series} and its source")]
     NoKernel {
@@ -49,7 +51,7 @@ pub fn available(
     Ok(Manifest { running, fixed, ..pinned.clone() })
 }
 
-/// The kernel that a manifest pins, or the oldest one of its series whose source is there too.
+/// The kernel that a manifest pins, or the first of [`stand_ins`] whose source is there too.
 ///
 /// # Errors
 /// When there is none, or the archive cannot be asked.
@@ -59,7 +61,8 @@ pub fn running(
     mut tell: impl FnMut(&str),
 ) -> Result<Revision, Error> {
     let package = kernel_tree::source_package(&pinned.source);
-    let image = format!("linux-image-{}{FLAVOUR}", pinned.kernel);
+    let version: Version = pinned.kernel.parse().map_err(Error::Version)?;
+    let image = version.image_package();
     let gone = if !archive.has(&image)? {
         image
     } else if !has_source(archive, &package, &pinned.source)? {
@@ -68,11 +71,10 @@ pub fn running(
         return Ok(pinned.clone());
     };
     let series = package.trim_start_matches("linux-source-");
-    let kernels = kernels(archive, series)?;
-    let oldest = oldest_kernel(&versions(archive, &package)?, kernels)
+    let nearest = nearest(&version, kernels(archive, series)?, &versions(archive, &package)?)
         .ok_or_else(|| Error::NoKernel { series: series.to_owned() })?;
-    tell(&format!("the archive has no {gone} any more; {} is patched instead", oldest.kernel));
-    Ok(oldest)
+    tell(&format!("the archive has no {gone} any more; {} is patched instead", nearest.kernel));
+    Ok(nearest)
 }
 
 /// The revision that has the fixes, or what has them too.
@@ -114,21 +116,29 @@ fn versions(archive: &Archive, package: &str) -> Result<Vec<String>, Error> {
 }
 
 /// The kernels of a series that the archive has.
-fn kernels(archive: &Archive, series: &str) -> Result<Vec<Revision>, Error> {
+fn kernels(archive: &Archive, series: &str) -> Result<Vec<(Version, String)>, Error> {
     let mut kernels = Vec::new();
     for name in archive.names(&format!("linux-image-{series}."))? {
-        let kernel = name.strip_prefix("linux-image-").and_then(|name| name.strip_suffix(FLAVOUR));
-        if let (Some(kernel), Some(package)) = (kernel, archive.candidate(&name)?) {
-            kernels.push(Revision { kernel: kernel.to_owned(), source: package.version });
+        if let (Some(kernel), Some(package)) = (Version::of_image(&name), archive.candidate(&name)?)
+        {
+            kernels.push((kernel, package.version));
         }
     }
     Ok(kernels)
 }
 
-/// The oldest kernel whose source is among these versions, of which the newest is the first.
-fn oldest_kernel(sources: &[String], kernels: Vec<Revision>) -> Option<Revision> {
-    let age = |kernel: &Revision| sources.iter().position(|source| *source == kernel.source);
-    kernels.into_iter().filter(|kernel| age(kernel).is_some()).max_by_key(age)
+/// What takes the place of a pinned kernel, of kernels and the sources that they were built from:
+/// one whose source is among those that there are.
+fn nearest(
+    pinned: &Version,
+    kernels: Vec<(Version, String)>,
+    sources: &[String],
+) -> Option<Revision> {
+    let kernels = kernels.into_iter().filter(|(_, source)| sources.contains(source));
+    let (kernels, built_from): (Vec<_>, Vec<_>) = kernels.unzip();
+    let first = stand_ins(pinned, kernels.clone()).into_iter().next()?;
+    let (_, source) = kernels.into_iter().zip(built_from).find(|(kernel, _)| *kernel == first)?;
+    Some(Revision { kernel: first.to_string(), source })
 }
 
 /// The oldest version that is not older than the one with the fixes, and newer than the one that
@@ -152,23 +162,21 @@ fn is_version(version: &str, relation: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn revision(kernel: &str, source: &str) -> Revision {
-        Revision { kernel: kernel.into(), source: source.into() }
-    }
-
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
     #[test]
-    fn the_oldest_kernel_with_a_source_is_patched() {
-        let sources = words("6.1.192-2 6.1.180-1 6.1.174-1");
+    fn the_nearest_kernel_with_a_source_is_patched() {
+        let pinned = "6.1.0-47".parse().expect("a version");
         let kernels = [("53", "6.1.180-1"), ("48", "6.1.171-1"), ("50", "6.1.174-1")];
-        let kernels = kernels.map(|(kernel, source)| revision(kernel, source));
-        let oldest = oldest_kernel(&sources, kernels.to_vec());
-        assert_eq!(oldest, Some(revision("50", "6.1.174-1")));
-        assert_eq!(oldest_kernel(&[], kernels.to_vec()), None);
-        assert_eq!(oldest_kernel(&sources, Vec::new()), None);
+        let kernels = kernels.map(|(kernel, source)| {
+            (format!("6.1.0-{kernel}").parse().expect("a version"), source.to_owned())
+        });
+        let nearest = |sources: &str| nearest(&pinned, kernels.to_vec(), &words(sources));
+        let found = Revision { kernel: "6.1.0-50".into(), source: "6.1.174-1".into() };
+        assert_eq!(nearest("6.1.192-2 6.1.180-1 6.1.174-1"), Some(found));
+        assert_eq!(nearest(""), None);
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! A Debian guest under LUCOS.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{Kernel, Series};
-use lucos_tests::{Run, SharedBoot, boot_iso, equal};
+use lucos_debian_archive::kernel::Series;
+use lucos_tests::{Run, SharedBoot, boot_iso, equal, kernels};
 
 use crate::{confinement, devices, nmi, steady};
 
@@ -58,10 +56,9 @@ fn processors(shared: SharedBoot, cpus: u32) -> SharedBoot {
 
 /// A kernel for which there are no headers runs under LUCOS too, without the manager.
 fn foreign_kernel() -> Result<(), Failed> {
-    let archive = Archive::new(cache_folder().ok_or("no home folder")?.join("lucos"));
-    let kernel = Kernel::newest(&archive, Series::Debian6_1)?;
+    let kernel = kernels::pinned(Series::Debian6_1)?;
     let command = "nproc; grep -c '^lucos ' /proc/modules; lucos status; echo $?; cat /proc/sys/kernel/tainted";
-    Run::lucos().argument("--kernel").argument(kernel.image).check(command, |end| {
+    Run::lucos().kernel(&kernel.image).check(command, |end| {
         equal("status", end.status, Some(0))?;
         equal("it says so", end.errors().contains("the guest has no update manager"), true)?;
         equal(
@@ -71,12 +68,6 @@ fn foreign_kernel() -> Result<(), Failed> {
         )?;
         equal("stdout", end.stdout.as_slice(), b"2\n0\n1\n0\n")
     })
-}
-
-/// Where `cargo xtask run` keeps the kernels that it fetches.
-fn cache_folder() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).map(PathBuf::from);
-    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
 }
 
 fn iso() -> Result<(), Failed> {

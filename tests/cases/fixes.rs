@@ -103,8 +103,7 @@ impl Set {
         let fixes = pinned::available(&patch::archive()?, &self.fixes, patch::tell)?;
         let mut run = add(
             Run::lucos()
-                .argument("--guest-version")
-                .argument(&fixes.running.kernel)
+                .version(&fixes.running.kernel)
                 .timeout(900)
                 // A device with ordinary interrupts, for a fix of their handler.
                 .argument("--qemu-arg=-device")

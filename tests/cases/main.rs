@@ -16,6 +16,7 @@ mod hostile;
 mod load;
 mod mappings;
 mod memory_maps;
+mod newest;
 mod nmi;
 mod on_target;
 mod processors;
@@ -53,6 +54,7 @@ fn main() {
         boot::trials(),
         nmi::trials(),
         runner::trials(),
+        newest::trials(),
         update::trials(),
         update_faults::trials(),
         builder::trials(),

@@ -100,7 +100,7 @@ fn qemu_refuses() -> Result<(), Failed> {
 }
 
 fn version_is_gone() -> Result<(), Failed> {
-    Run::bare().argument("--guest-version").argument("6.1.0-1").check("true", |end| {
+    Run::bare().version("6.1.0-1").check("true", |end| {
         equal("status", end.status, Some(123))?;
         equal("alternatives", end.errors().contains("; it has 6.1.0-"), true)
     })

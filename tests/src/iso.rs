@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use lucos_debian_archive::kernel::Series;
 use qemu_runner::{Accelerator, Boot, Console, Machine, Output, Session, Verdict};
+
+use crate::kernels;
 
 /// Makes an ISO whose guest runs a command, boots it, and gives the command's standard output.
 /// With `firmware` the machine has that UEFI in place of its BIOS.
@@ -17,6 +20,7 @@ pub fn boot_iso(command: &str, firmware: Option<&str>, limit: Duration) -> Resul
     let iso = folder.path().join("iso");
     let output = crate::xtask()
         .args(["iso", "--yes", "--debug", "--options", "debugcon=0xe9 exit=0xf4"])
+        .args(["--guest-version", &kernels::pinned(Series::Debian6_1)?.release])
         .args(["--exec", command, "--output"])
         .arg(&iso)
         .output()?;

@@ -8,6 +8,7 @@ pub mod fixes;
 mod guest_program;
 mod iso;
 mod made_up_map;
+pub mod kernels;
 mod monitor;
 pub mod patch;
 mod report;

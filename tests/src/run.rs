@@ -4,13 +4,16 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
 use wait_timeout::ChildExt;
+
+use crate::kernels;
 
 /// Time for builds and downloads before the machine starts.
 const PREPARATION: Duration = Duration::from_secs(900);
@@ -37,8 +40,19 @@ static RESTARTED: AtomicUsize = AtomicUsize::new(0);
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
 
+/// The guest's kernel.
+enum Guest {
+    /// The one of a series that tests run.
+    Pinned(String),
+    /// A version.
+    Version(String),
+    /// A bzImage.
+    Image(PathBuf),
+}
+
 /// A run to be started.
 pub struct Run {
+    guest: Guest,
     arguments: Vec<OsString>,
     timeout: u64,
     bare: bool,
@@ -74,7 +88,14 @@ impl Run {
     }
 
     fn new(bare: bool) -> Self {
-        Self { arguments: Vec::new(), timeout: 120, bare, wants_timeout: false, kept: Vec::new() }
+        Self {
+            guest: Guest::Pinned(String::from("debian-6.1")),
+            arguments: Vec::new(),
+            timeout: 120,
+            bare,
+            wants_timeout: false,
+            kept: Vec::new(),
+        }
     }
 
     /// Says that the end of its time is the end that the test wants.
@@ -91,10 +112,26 @@ impl Run {
         self
     }
 
-    /// Chooses the guest's series: `debian-6.1` or `debian-6.12`.
+    /// Chooses the guest's series, `debian-6.1` (as without this) or `debian-6.12`: its kernel is
+    /// the one that `tests/kernels.toml` pins.
     #[must_use]
-    pub fn guest(self, series: &str) -> Self {
-        self.argument("--guest").argument(series)
+    pub fn guest(mut self, series: &str) -> Self {
+        self.guest = Guest::Pinned(series.to_owned());
+        self
+    }
+
+    /// Chooses one version of the guest's kernel, as the archive or `uname -r` writes it.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.guest = Guest::Version(version.to_owned());
+        self
+    }
+
+    /// Chooses a kernel that is a file, for which there are no headers.
+    #[must_use]
+    pub fn kernel(mut self, image: &Path) -> Self {
+        self.guest = Guest::Image(image.to_owned());
+        self
     }
 
     /// Sets the number of processors.
@@ -176,8 +213,10 @@ impl Run {
     fn start(&self, command: &str) -> Result<Finished, Failed> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
-        let mut child = crate::xtask()
-            .arg("run")
+        let mut xtask = crate::xtask();
+        xtask.arg("run");
+        self.guest.choose(&mut xtask)?;
+        let mut child = xtask
             .args(&self.arguments)
             .arg("--yes")
             .arg("--log")
@@ -200,6 +239,20 @@ impl Run {
             stderr: finished(stderr),
             log: fs::read_to_string(&log).unwrap_or_default(),
         })
+    }
+}
+
+impl Guest {
+    /// Adds the options that choose it.
+    fn choose(&self, xtask: &mut Command) -> Result<(), Failed> {
+        match self {
+            Self::Pinned(series) => {
+                xtask.arg("--guest-version").arg(kernels::pinned(series.parse()?)?.release)
+            }
+            Self::Version(version) => xtask.arg("--guest-version").arg(version),
+            Self::Image(image) => xtask.arg("--kernel").arg(image),
+        };
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use lucos_debian_archive::kernel::Series;
 use lucos_debian_archive::packages::{self, Consent, Need};
 use serde_json::{Value, json};
 
+use crate::guest;
 use crate::images::{self, Mode};
 use crate::size;
 use crate::updates::{self, Wanted};
@@ -119,12 +120,12 @@ fn measure(
         Series::Debian6_1 => script::WORDS.to_owned(),
         Series::Debian6_12 => format!("{} {}", script::WORDS, script::NO_CIPHER_TESTS),
     };
-    let series = series.to_string();
+    let kernel = guest::pinned(workspace, series)?;
     let boot = |name: &str, text: &str, bare: bool| -> Result<Output> {
         let script = work.path().join(name);
         fs::write(&script, text)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", "--deterministic", "--yes", "--guest", &series]);
+        command.args(["run", "--deterministic", "--yes", "--guest-version", &kernel.release]);
         command.args(["--timeout", LIMIT, "--cpus", &cpus.to_string()]);
         command.args(["--append", &words]);
         command.arg("--add").arg(format!("{}:/bin/figures", program.display()));

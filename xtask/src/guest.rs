@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use image_builder::initramfs::{Builder, Parts};
 use image_builder::tree::Tree;
-use lucos_debian_archive::archive::{self, Archive};
+use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{self, Kernel, Series, Version};
 
 use crate::command;
 use crate::modules::{self, Modules};
 use crate::workspace::Workspace;
 use lucos_debian_archive::packages::{self, Consent, Need};
+use lucos_debian_archive::pinned::Pins;
 
 /// Which guest, and what is put into it.
 #[derive(Args)]
@@ -140,19 +141,17 @@ fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<Kernel> {
     {
         bail!("version {version} is not of the series {series}");
     }
-    match fetch() {
-        Ok(kernel) => Ok(kernel),
-        // The lists are missing, or older than the archive.
-        Err(
-            kernel::Error::NoneOffered(_)
-            | kernel::Error::Package(archive::Error::Gone { .. } | archive::Error::Download { .. }),
-        ) => {
-            packages::update_lists()?;
-            archive.forget();
-            Ok(fetch()?)
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(kernel::with_fresh_lists(archive, fetch)?)
+}
+
+/// The kernel that tests and figures run, of a series.
+///
+/// # Errors
+/// When no kernel of the series can be had.
+pub fn pinned(workspace: &Workspace, series: Series) -> Result<Kernel> {
+    let pins = Pins::read(&workspace.root.join("tests/kernels.toml"))?;
+    let archive = Archive::new(&workspace.cache);
+    Ok(pins.kernel(&archive, series, |what| eprintln!("note: {what}"))?)
 }
 
 /// What `--add` asks for.

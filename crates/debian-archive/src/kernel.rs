@@ -1,11 +1,13 @@
 //! Which kernel the guest runs, and where its parts are.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::archive::{self, Archive};
+use crate::packages;
 
 const IMAGE: &str = "linux-image-";
 const HEADERS: &str = "linux-headers-";
@@ -65,6 +67,11 @@ impl Version {
         format!("{}{FLAVOUR}", self.text)
     }
 
+    /// Which of two versions of a series is older: the lesser one.
+    pub fn age(&self, other: &Self) -> Ordering {
+        self.numbers.cmp(&other.numbers)
+    }
+
     /// The kernel that was built from a version of the source package, such as `6.1.170-3`.
     ///
     /// # Errors
@@ -83,7 +90,13 @@ impl Version {
         Err(Error::NoSource(source.to_owned()))
     }
 
-    fn of_image(package: &str) -> Option<Self> {
+    /// The package with this kernel.
+    pub fn image_package(&self) -> String {
+        format!("{IMAGE}{}", self.release())
+    }
+
+    /// The version of a kernel for virtual machines, from its package's name.
+    pub fn of_image(package: &str) -> Option<Self> {
         package.strip_prefix(IMAGE)?.strip_suffix(FLAVOUR)?.parse().ok()
     }
 }
@@ -179,6 +192,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the archive does not have what was asked for, as far as its lists tell.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NoneOffered(_)
+                | Self::Package(archive::Error::Gone { .. } | archive::Error::Download { .. })
+        )
+    }
+}
+
 impl Kernel {
     /// The newest kernel of a series for which headers are offered too.
     ///
@@ -187,8 +211,8 @@ impl Kernel {
     pub fn newest(archive: &Archive, series: Series) -> Result<Self, Error> {
         let mut versions = offered(archive, series)?;
         while let Some(version) = versions.pop() {
-            let headers = format!("{HEADERS}{}", version.release());
-            let image = format!("{IMAGE}{}", version.release());
+            let headers = headers_package(&version);
+            let image = version.image_package();
             archive.ask(&[&headers, &image])?;
             if archive.candidate(&image)?.is_some() && archive.candidate(&headers)?.is_some() {
                 return Self::fetch(archive, &version);
@@ -203,7 +227,7 @@ impl Kernel {
     /// When it is gone (the message lists what is there) or cannot be fetched.
     pub fn fetch(archive: &Archive, version: &Version) -> Result<Self, Error> {
         let release = version.release();
-        let package = format!("{IMAGE}{release}");
+        let package = version.image_package();
         if !archive.has(&package)? {
             let others = match Series::of(version) {
                 Some(series) => offered(archive, series)?,
@@ -270,15 +294,63 @@ fn offered(archive: &Archive, series: Series) -> Result<Vec<Version>, Error> {
         .filter_map(|name| Version::of_image(name))
         .filter(|version| Series::of(version) == Some(series))
         .collect();
-    versions.sort_by(|a, b| a.numbers.cmp(&b.numbers));
+    versions.sort_by(Version::age);
     Ok(versions)
+}
+
+/// The versions of a series that apt's lists or the cache name.
+pub(crate) fn known(archive: &Archive, series: Series) -> Result<Vec<Version>, Error> {
+    let mut versions = offered(archive, series)?;
+    let cached = archive.cached_names(IMAGE);
+    let cached = cached.iter().filter_map(|name| Version::of_image(name));
+    versions.extend(cached.filter(|version| Series::of(version) == Some(series)));
+    Ok(versions)
+}
+
+/// The package with a version's headers.
+pub(crate) fn headers_package(version: &Version) -> String {
+    format!("{HEADERS}{}", version.release())
+}
+
+/// Whether a version's headers are offered, or unpacked in the cache.
+pub(crate) fn has_headers(archive: &Archive, version: &Version) -> Result<bool, Error> {
+    let package = headers_package(version);
+    let is_unpacked = headers_place(archive, &version.release()).is_dir();
+    Ok(is_unpacked || archive.candidate(&package)?.is_some())
+}
+
+/// The folder into which the headers of a release and what they need are unpacked.
+fn headers_place(archive: &Archive, release: &str) -> PathBuf {
+    archive.place(&format!("headers-{release}"))
+}
+
+/// Fetches, and does so once more with apt's lists renewed when they are missing, or name what the
+/// archive has dropped.
+///
+/// # Errors
+/// That of the last attempt.
+pub fn with_fresh_lists<T>(
+    archive: &Archive,
+    fetch: impl Fn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    match fetch() {
+        Err(error) if error.is_absence() => {
+            if let Err(reason) = packages::update_lists() {
+                eprintln!("{reason:#}");
+                return Err(error);
+            }
+            archive.forget();
+            fetch()
+        }
+        result => result,
+    }
 }
 
 /// Unpacks the headers of a release into one tree that works where it is. `None` when the
 /// archive has the image only, as it does for some versions.
 fn headers(archive: &Archive, release: &str) -> Result<Option<PathBuf>, Error> {
     let package = format!("{HEADERS}{release}");
-    let place = archive.place(&format!("headers-{release}"));
+    let place = headers_place(archive, release);
     let build = place.join("usr/src").join(&package);
     if build.is_dir() {
         return Ok(Some(build));

@@ -53,8 +53,7 @@ fn look(running: &Revision, change: &OwnChange, word: &str) -> Result<Report, Fa
     let running = pinned::running(&patch::archive()?, running, patch::tell)?;
     let patch = Patch::of_change(&running, change, folder.path())?;
     let run = Run::lucos()
-        .argument("--guest-version")
-        .argument(&running.kernel)
+        .version(&running.kernel)
         .argument("--append")
         .argument(format!("{KEY}={word}"));
     let run = add(run, &guest_program("kernel_bytes", folder.path())?);

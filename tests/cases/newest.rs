@@ -1,0 +1,111 @@
+//! The newest kernel of each series, whatever the archive has today: boot, an update, a rollback.
+//!
+//! All other tests run kernels that `tests/kernels.toml` pins. These two tell early that LUCOS does
+//! not get on with a kernel that came after. What is not LUCOS's fault does not fail them, standard
+//! error tells it: an archive that has no kernel of the series or does not give it, and a kernel
+//! that does not do on the bare machine either what is asked of it here without LUCOS.
+
+use libtest_mimic::{Failed, Trial};
+use lucos_debian_archive::kernel::{Kernel, Series};
+use lucos_tests::{COMPLAINTS, Results, Run, Script, equal, kernels, patch};
+
+/// All tests of this file.
+pub fn trials() -> Vec<Trial> {
+    let trial = |series: Series| {
+        Trial::test(format!("newest::{series}::an_update_and_its_rollback"), move || test(series))
+    };
+    let mut trials: Vec<Trial> = [Series::Debian6_1, Series::Debian6_12].map(trial).into();
+    trials.push(Trial::test("newest::who_is_at_fault", who_is_at_fault));
+    trials
+}
+
+fn who_is_at_fault() -> Result<(), Failed> {
+    let end = |is_well: bool| match is_well {
+        true => Ok(()),
+        false => Err(Failed::from("it failed")),
+    };
+    for (lucos, bare, passes) in
+        [(true, true, true), (true, false, true), (false, false, true), (false, true, false)]
+    {
+        let verdict = judge("a kernel", end(lucos), || end(bare));
+        equal(&format!("{lucos} and {bare}"), verdict.is_ok(), passes)?;
+    }
+    Ok(())
+}
+
+fn test(series: Series) -> Result<(), Failed> {
+    let kernel = match kernels::newest(series)? {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            patch::tell(&format!("the newest kernel of {series} is not tried: {error}"));
+            return Ok(());
+        }
+    };
+    judge(&kernel.release, updated(&kernel), || bare(&kernel))
+}
+
+/// A failure is LUCOS's when the bare machine does not fail.
+fn judge(
+    release: &str,
+    under_lucos: Result<(), Failed>,
+    bare: impl FnOnce() -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let Err(failed) = under_lucos else {
+        return Ok(());
+    };
+    let Err(without) = bare() else {
+        return Err(failed);
+    };
+    let reason = without.message().unwrap_or_default();
+    patch::tell(&format!("{release} fails on the bare machine too: {reason}"));
+    Ok(())
+}
+
+/// What the bare machine does too.
+fn boot() -> Script {
+    Script::new()
+        .lines("P=/lib/lucos/patches")
+        .step("release", "uname -r")
+        .step("before", "cat /proc/cmdline")
+}
+
+fn booted(results: &Results, kernel: &Kernel) -> Result<(), Failed> {
+    equal("release", results.text("release")?.trim(), &kernel.release)?;
+    equal("command line", results.text("before")?.contains("console=ttyS0"), true)?;
+    equal("kernel's log", results.step("complaints")?.stdout.as_str(), "")
+}
+
+fn bare(kernel: &Kernel) -> Result<(), Failed> {
+    // As a file: nothing of ours is built for it.
+    let script = boot().step("complaints", COMPLAINTS);
+    script.check(Run::bare().kernel(&kernel.image), |results| booted(results, kernel))
+}
+
+fn updated(kernel: &Kernel) -> Result<(), Failed> {
+    let jumps = r#"for i in $(seq 150); do
+        lucos list --json | grep -q '"jumping":1,' && exit 0; sleep 0.2
+        done; exit 1"#;
+    let script = boot()
+        .step("apply", "lucos apply $P/cmdline_word.ko")
+        .step("after", "cat /proc/cmdline")
+        .step("jumps", jumps)
+        .step("jumped", "cat /proc/cmdline")
+        .step("rollback", "lucos rollback cmdline_word")
+        .step("restored", "cat /proc/cmdline")
+        .step("complaints", COMPLAINTS);
+    script.check(Run::lucos().version(&kernel.release).timeout(300), |results| {
+        booted(results, kernel)?;
+        for (step, printed) in [
+            ("apply", "applied cmdline_word (1 function)\n"),
+            ("jumps", ""),
+            ("rollback", "rolled back cmdline_word\n"),
+        ] {
+            equal(step, results.text(step)?, printed)?;
+        }
+        let before = results.text("before")?;
+        let patched = format!("{} lucos.patched\n", before.trim_end());
+        equal("applied", results.text("after")?, &patched)?;
+        equal("with a jump", results.text("jumped")?, &patched)?;
+        equal("rolled back", results.text("restored")?, before)
+    })
+}

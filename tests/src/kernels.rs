@@ -1,0 +1,40 @@
+//! The kernels that tests run.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use libtest_mimic::Failed;
+use lucos_debian_archive::kernel::{self, Kernel, Series};
+use lucos_debian_archive::pinned::Pins;
+
+use crate::patch::{archive, tell};
+
+/// The file that names them.
+const PINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels.toml");
+
+/// Those that were asked for.
+static PINNED: Mutex<Vec<(Series, Kernel)>> = Mutex::new(Vec::new());
+
+/// The kernel of a series that tests run; where the archive has dropped it, the one that takes its
+/// place, and standard error says so once.
+///
+/// # Errors
+/// When there is no kernel of the series.
+pub fn pinned(series: Series) -> Result<Kernel, Failed> {
+    let mut pinned = PINNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, kernel)) = pinned.iter().find(|(of, _)| *of == series) {
+        return Ok(kernel.clone());
+    }
+    let kernel = Pins::read(Path::new(PINS))?.kernel(&archive()?, series, tell)?;
+    pinned.push((series, kernel.clone()));
+    Ok(kernel)
+}
+
+/// The newest kernel of a series; the reason when the archive does not give one.
+///
+/// # Errors
+/// When no folder can hold it.
+pub fn newest(series: Series) -> Result<Result<Kernel, kernel::Error>, Failed> {
+    let archive = archive()?;
+    Ok(kernel::with_fresh_lists(&archive, || Kernel::newest(&archive, series)))
+}
