@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::explanation::Explanation;
 use crate::manifest::{self, KnownFix};
 use crate::origin::Origin;
+use crate::output_file;
 use crate::progress::Progress;
 use crate::refused::Refused;
 
@@ -80,6 +81,7 @@ impl BuildArgs {
         manifests: &[PathBuf],
         manager_symbols: impl FnOnce(&Version) -> Result<Option<PathBuf>>,
     ) -> Result<()> {
+        output_file::check([Some(&self.output), self.livepatch.as_ref()])?;
         let mut progress = Progress::new(false);
         let consent = Consent::new(self.yes);
         let known = self.known_fix(manifests)?;

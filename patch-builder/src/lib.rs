@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod module_image;
 pub mod module_names;
 pub mod origin;
+pub mod output_file;
 pub mod patch_module;
 pub mod pinned;
 mod preparation;

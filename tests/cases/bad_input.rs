@@ -8,9 +8,6 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs");
-
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -30,7 +27,7 @@ pub fn trials() -> Vec<Trial> {
     }
     for series in ["debian-6.1", "debian-6.12"] {
         let bare = SharedBoot::new(format!("bad_input::bare::{series}"), move || {
-            programs(Run::bare().guest(series).argument("--modules").argument(MODULES))
+            programs(Run::bare().guest(series).modules(""))
         });
         let bare = bare.steps(&bare_script()).check("lucos_is_not_underneath", not_underneath);
         trials.extend(bare.trials());
@@ -39,7 +36,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn boot(series: &str) -> Result<Run, Failed> {
-    programs(Run::lucos().guest(series).timeout(300).argument("--modules").argument(MODULES))
+    programs(Run::lucos().guest(series).timeout(300).modules(""))
 }
 
 /// Adds the programs that make a hypercall.
@@ -387,7 +384,7 @@ fn assemble(place: &Path, instruction: &str) -> Result<(), Failed> {
     let status = Command::new("cc")
         .args(["-nostdlib", "-static", &format!("-DINSTRUCTION={instruction}"), "-o"])
         .arg(place)
-        .arg(format!("{PROGRAMS}/hypercall.S"))
+        .arg(lucos_tests::folder("guest-programs/hypercall.S"))
         .status()?;
     if status.success() { Ok(()) } else { Err("the program does not assemble".into()) }
 }

@@ -8,8 +8,6 @@ use lucos_tests::{Run, SharedBoot, boot_iso, equal, kernels};
 
 use crate::{confinement, devices, nmi, steady};
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -79,7 +77,7 @@ fn iso() -> Result<(), Failed> {
 /// CR3 leads into LUCOS's region: no fault can be delivered, and the machine is reset, as it is by a
 /// triple fault.
 fn without_page_tables() -> Result<(), Failed> {
-    let run = Run::lucos().argument("--modules").argument(MODULES);
+    let run = Run::lucos().modules("");
     reboot(
         run,
         "region=$(lucos status --json | sed 's/.*\"region_start\":\\([0-9]*\\).*/\\1/'); \

@@ -5,8 +5,6 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal, guest_program};
 use serde_json::Value;
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-
 type Check = fn(&Results) -> Result<(), Failed>;
 
 const CHECKS: [(&str, Check); 9] = [
@@ -107,7 +105,7 @@ values() {
 fn boot(series: &str) -> Result<Run, Failed> {
     let programs = tempfile::tempdir()?;
     let program = guest_program("trampolines", programs.path())?;
-    let run = Run::lucos().guest(series).timeout(600).argument("--modules").argument(MODULES);
+    let run = Run::lucos().guest(series).timeout(600).modules("");
     Ok(run.argument("--add").argument(program).keep(programs))
 }
 

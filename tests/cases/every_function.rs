@@ -13,8 +13,6 @@ use lucos_tests::{COMPLAINTS, Report, Results, Run, Script, SharedBoot, equal, g
 use serde_json::Value;
 use windows::{refused, refused_steps, slot_steps, slots, windows_steps};
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/every_function");
-
 /// Words for the kernel. On a slow host ftrace takes longer to change all functions than the
 /// kernel's watchdogs wait.
 const WORDS: &str = "maxcpus=1 nowatchdog rcupdate.rcu_cpu_stall_timeout=300";
@@ -42,7 +40,7 @@ pub fn trials() -> Vec<Trial> {
             let program = guest_program("load", folder.path())?;
             let run = Run::lucos().guest(series).cpus(2).timeout(600);
             let run = run.argument("--append").argument(WORDS);
-            let run = run.argument("--modules").argument(MODULES);
+            let run = run.modules("every_function");
             let program = format!("{}:usr/bin/load", program.display());
             Ok(run.argument("--add").argument(program).keep(folder))
         });

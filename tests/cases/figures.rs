@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{bench, bench_updates, equal};
+use lucos_patch_builder::manifest::Manifest;
+use lucos_tests::{bench, bench_updates, equal, folder, patch};
 use serde_json::Value;
 
 static FIGURES_6_1: OnceLock<Result<Vec<Value>, String>> = OnceLock::new();
@@ -77,7 +78,12 @@ fn updates() -> Result<(), Failed> {
         })
         .collect();
     let expected = UPDATES.map(|(name, functions, result)| (name.into(), functions, result.into()));
-    equal("rows", results.as_slice(), expected.as_slice())?;
+    let manifest = Manifest::read(&folder("fixes/debian-6.1.toml"))?;
+    let (_, is_pinned) = patch::available(&manifest)?;
+    // What takes the place of the pinned kernel or source may not have all of the changes.
+    if is_pinned {
+        equal("rows", results.as_slice(), expected.as_slice())?;
+    }
     for row in &rows {
         let (name, lucos) = (&row["name"], &row["lucos"]);
         for step in ["apply", "jump", "rollback"] {

@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::{Fix, Manifest, Sign};
-use lucos_patch_builder::pinned;
 use lucos_tests::fixes::{OwnChange, OwnChanges};
 use lucos_tests::patch::{self, Patch};
 use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
@@ -87,8 +86,15 @@ fn lines_go_behind_the_brace() -> Result<(), Failed> {
 struct Set {
     fixes: Manifest,
     own: Vec<OwnChange>,
-    /// What became of the build of each, by its name.
-    built: Arc<OnceLock<BTreeMap<String, Result<Patch, String>>>>,
+    built: Arc<OnceLock<Built>>,
+}
+
+/// What became of the builds.
+struct Built {
+    /// For the kernel and of the source that the manifest pins.
+    is_pinned: bool,
+    /// By the patches' names.
+    patches: BTreeMap<String, Result<Patch, String>>,
 }
 
 impl Set {
@@ -100,7 +106,7 @@ impl Set {
     /// cannot be built is missing in it, and its own test says why.
     fn machine(&self) -> Result<Run, Failed> {
         let folder = tempfile::tempdir()?;
-        let fixes = pinned::available(&patch::archive()?, &self.fixes, patch::tell)?;
+        let (fixes, is_pinned) = patch::available(&self.fixes)?;
         let mut run = add(
             Run::lucos()
                 .version(&fixes.running.kernel)
@@ -122,16 +128,29 @@ impl Set {
             run = add(run, &patch.module);
         }
         let reason = |failed: Failed| failed.message().unwrap_or_default().to_owned();
-        let built = built.into_iter().map(|(name, patch)| (name, patch.map_err(reason)));
-        self.built.set(built.collect()).map_err(|_| "the patches were built before")?;
+        let patches = built.into_iter().map(|(name, patch)| (name, patch.map_err(reason)));
+        let built = Built { is_pinned, patches: patches.collect() };
+        self.built.set(built).map_err(|_| "the patches were built before")?;
         Ok(run.keep(folder))
     }
 
-    /// Checks that a patch was built and changes these functions.
-    fn changes(&self, name: &str, expected: &[String]) -> Result<(), Failed> {
-        let built = self.built.get().and_then(|built| built.get(name));
-        let patch = built.ok_or("it was not built")?.as_ref()?;
-        equal("functions", patch.changes.iter().collect(), expected.iter().collect::<Vec<_>>())
+    /// Checks that a patch was built and changes these functions, and gives true. When it is not
+    /// for what the manifest pins, that is no failure but false: it is not tried.
+    fn changes(&self, name: &str, expected: &[String]) -> Result<bool, Failed> {
+        let built = self.built.get().ok_or("nothing was built")?;
+        let patch = built.patches.get(name).ok_or("it was not built")?;
+        let changes = |patch: &Patch| {
+            equal("functions", patch.changes.iter().collect(), expected.iter().collect::<Vec<_>>())
+        };
+        match patch.as_ref().map_err(Failed::from).and_then(changes) {
+            Ok(()) => Ok(true),
+            Err(failed) if built.is_pinned => Err(failed),
+            Err(failed) => {
+                let reason = failed.message().unwrap_or_default();
+                patch::tell(&format!("{name} is not tried: {reason}"));
+                Ok(false)
+            }
+        }
     }
 }
 
@@ -150,7 +169,9 @@ fn one_by_one(set: &Set) -> Vec<Trial> {
     for fix in set.fixes.fixes.clone() {
         let set = set.clone();
         boot = boot.steps(&guest::fix_steps(&fix)).check(fix.name.clone(), move |results| {
-            set.changes(&fix.name, &fix.changes)?;
+            if !set.changes(&fix.name, &fix.changes)? {
+                return Ok(());
+            }
             match &fix.sign {
                 Some(sign) => old_new_old(results, &fix.name, sign),
                 None => calls_move(results, &fix.name),
@@ -160,7 +181,9 @@ fn one_by_one(set: &Set) -> Vec<Trial> {
     for change in set.own.clone() {
         let set = set.clone();
         boot = boot.steps(&guest::own_steps(&change)).check(change.name.clone(), move |results| {
-            set.changes(&change.name, std::slice::from_ref(&change.function))?;
+            if !set.changes(&change.name, std::slice::from_ref(&change.function))? {
+                return Ok(());
+            }
             old_new_old(results, &change.name, &change.sign)?;
             nothing_is_lost(results, &change.name)
         });

@@ -8,8 +8,6 @@ use lucos_guest_interface::ErrorCode;
 use lucos_tests::{COMPLAINTS, Report, Results, Run, Script, SharedBoot, equal, number_at};
 use serde_json::Value;
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-
 /// Begins the sequence of random numbers. The calls are the same in every run, but for the
 /// descriptors that change while they are read.
 const SEED: u64 = 20_260_101;
@@ -28,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
 fn storm(series: &'static str, prefix: &str, calls: u64, timeout: u64) -> Vec<Trial> {
     let prepare = move || {
         let run = Run::lucos().guest(series).timeout(timeout);
-        Ok(run.argument("--modules").argument(MODULES))
+        Ok(run.modules(""))
     };
     SharedBoot::new(format!("hostile::{series}"), prepare)
         .steps(&script(calls))

@@ -6,8 +6,6 @@
 use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Report, Results, Run, Script, SharedBoot, equal, guest_program};
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/load");
-
 const CPUS: u64 = 4;
 /// What `tests/guest-modules/load` replaces, at most.
 const FUNCTIONS: u64 = 13;
@@ -51,8 +49,7 @@ fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
         // On a slow machine the kernel's check of its timer can fail.
         .argument("--append")
         .argument("no_timer_check")
-        .argument("--modules")
-        .argument(MODULES)
+        .modules("load")
         .argument("--add")
         .argument(format!("{}:usr/bin/load", program.display()));
     Ok(run.keep(folder))

@@ -4,8 +4,6 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-
 type Check = fn(&Results) -> Result<(), Failed>;
 
 const CHECKS: [(&str, Check); 9] = [
@@ -49,7 +47,7 @@ loaded() { lucos list --json | grep -c '"name"'; }
 "#;
 
 fn boot(series: &str) -> Result<Run, Failed> {
-    Ok(Run::lucos().guest(series).timeout(400).argument("--modules").argument(MODULES))
+    Ok(Run::lucos().guest(series).timeout(400).modules(""))
 }
 
 fn script() -> Script {

@@ -9,8 +9,6 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let steps = SharedBoot::new("update_faults", || Ok(run(900)))
@@ -39,8 +37,7 @@ fn run(timeout: u64) -> Run {
         .argument("256")
         .argument("--task-feature")
         .argument("fault-injection")
-        .argument("--modules")
-        .argument(MODULES)
+        .modules("")
         // While LUCOS hashes, the guest stands still for seconds.
         .argument("--append")
         .argument("nowatchdog rcupdate.rcu_cpu_stall_suppress=1")

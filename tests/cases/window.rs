@@ -9,8 +9,6 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules/window");
-
 /// What the module says about the thread that it holds.
 struct Spot {
     name: &'static str,
@@ -169,8 +167,7 @@ fn boot(series: &str) -> Result<Run, Failed> {
         .argument("--append")
         // How long a thread is held depends on how fast the machine is.
         .argument("preempt=full nowatchdog rcupdate.rcu_cpu_stall_suppress=1 no_timer_check")
-        .argument("--modules")
-        .argument(MODULES))
+        .modules("window"))
 }
 
 fn script() -> Script {

@@ -5,8 +5,6 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-programs");
-
 /// Compiles a program, a folder of C files or one file, into `folder`. Gives the program's place.
 ///
 /// # Errors
@@ -25,7 +23,7 @@ pub fn guest_program(name: &str, folder: &Path) -> Result<PathBuf, Failed> {
 }
 
 fn sources(name: &str) -> Result<Vec<PathBuf>, Failed> {
-    let program = Path::new(PROGRAMS).join(name);
+    let program = crate::folder("guest-programs").join(name);
     if !program.is_dir() {
         return Ok(vec![program.with_extension("c")]);
     }

@@ -1,16 +1,13 @@
 //! The kernels that tests run.
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::Failed;
 use lucos_debian_archive::kernel::{self, Kernel, Series};
 use lucos_debian_archive::pinned::Pins;
 
+use crate::folder;
 use crate::patch::{archive, tell};
-
-/// The file that names them.
-const PINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels.toml");
 
 /// Those that were asked for.
 static PINNED: Mutex<Vec<(Series, Kernel)>> = Mutex::new(Vec::new());
@@ -25,7 +22,7 @@ pub fn pinned(series: Series) -> Result<Kernel, Failed> {
     if let Some((_, kernel)) = pinned.iter().find(|(of, _)| *of == series) {
         return Ok(kernel.clone());
     }
-    let kernel = Pins::read(Path::new(PINS))?.kernel(&archive()?, series, tell)?;
+    let kernel = Pins::read(&folder("kernels.toml"))?.kernel(&archive()?, series, tell)?;
     pinned.push((series, kernel.clone()));
     Ok(kernel)
 }

@@ -30,7 +30,15 @@ pub use shared_boot::SharedBoot;
 pub use suite::{bochs_self_test, self_test, self_test_with_map, stub_with_map, watched_self_test};
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
+
+/// A file or folder of `tests`, in the source tree whose tests these are: a copied tree may have a
+/// copy of a program that was compiled elsewhere.
+pub fn folder(name: &str) -> PathBuf {
+    let tests = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "tests".into());
+    PathBuf::from(tests).join(name)
+}
 
 /// The project's commands: the very program that started the tests, or cargo.
 fn xtask() -> Command {

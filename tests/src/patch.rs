@@ -12,6 +12,7 @@ use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::builder::cache_folder;
 use lucos_patch_builder::kernel_tree::KernelTree;
 use lucos_patch_builder::manifest::{Fix, Manifest, Revision};
+use lucos_patch_builder::pinned;
 use lucos_patch_builder::progress::Progress;
 use serde_json::Value;
 use wait_timeout::ChildExt;
@@ -143,6 +144,17 @@ fn read(path: &Path) -> String {
 /// When no variable of the environment says where the cache is.
 pub fn archive() -> Result<Archive, Failed> {
     Ok(Archive::new(cache_folder().ok_or("neither XDG_CACHE_HOME nor HOME names a folder")?))
+}
+
+/// A manifest with the kernel and the source that the archive has, and whether they are those that
+/// it pins.
+///
+/// # Errors
+/// When nothing takes the place of what is gone, or the archive cannot be asked.
+pub fn available(manifest: &Manifest) -> Result<(Manifest, bool), Failed> {
+    let found = pinned::available(&archive()?, manifest, tell)?;
+    let is_pinned = found.running == manifest.running && found.fixed == manifest.fixed;
+    Ok((found, is_pinned))
 }
 
 /// Tells that the archive has something else than a test asks for.

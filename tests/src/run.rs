@@ -134,6 +134,14 @@ impl Run {
         self
     }
 
+    /// Builds the modules of a folder below `tests/guest-modules` for the guest, "" for those of
+    /// that folder itself.
+    #[must_use]
+    pub fn modules(self, name: &str) -> Self {
+        let modules = crate::folder("guest-modules").join(name);
+        self.argument("--modules").argument(modules)
+    }
+
     /// Sets the number of processors.
     #[must_use]
     pub fn cpus(self, count: u32) -> Self {

@@ -106,7 +106,7 @@ fn prepare(
     limit: Duration,
     extra: Vec<OsString>,
 ) -> Result<Prepared, Failed> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = crate::folder("..");
     let folder = tempfile::tempdir()?;
     let bundle = folder.path().join("bundle");
     let log = folder.path().join("log");
@@ -142,7 +142,7 @@ pub fn bochs_self_test(
     assists: &[&str],
     limit: Duration,
 ) -> Result<(), Failed> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = crate::folder("..");
     let folder = tempfile::tempdir()?;
     let iso = folder.path().join("iso");
     let log = folder.path().join("log");

@@ -9,6 +9,7 @@ use clap::Args;
 use lucos_bench::{Figures, Output, Pair, Problem, Recorded, Sizes, figures, judge, script, table};
 use lucos_debian_archive::kernel::Series;
 use lucos_debian_archive::packages::{self, Consent, Need};
+use lucos_patch_builder::output_file;
 use serde_json::{Value, json};
 
 use crate::guest;
@@ -63,6 +64,7 @@ pub struct BenchArgs {
 /// # Errors
 /// When a machine does not do what it should.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
+    output_file::check([args.json.as_ref()])?;
     let consent = Consent::new(args.yes);
     packages::ensure(&NEEDS, consent)?;
     if args.updates {

@@ -12,6 +12,7 @@ use lucos_abi::manifest::SystemTable;
 use crate::toolchain::{self, TARGET, Toolchain};
 use crate::workspace::Workspace;
 use lucos_debian_archive::packages::Consent;
+use lucos_patch_builder::output_file;
 
 /// How the images are compiled.
 #[derive(Args, Clone)]
@@ -103,6 +104,7 @@ impl Images {
 /// # Errors
 /// When there is no toolchain or something does not compile.
 pub fn run(workspace: &Workspace, args: &BuildArgs) -> Result<()> {
+    output_file::check([args.bundle.as_ref()])?;
     let default = workspace.root.join("system.toml");
     let system = args.system.as_ref().unwrap_or(&default);
     let images = build_system(workspace, system, &args.mode, Consent::new(args.yes))?;

@@ -22,6 +22,7 @@ use crate::guest::{self, Guest, GuestArgs, Script};
 use crate::images::{self, Images, Mode};
 use crate::workspace::Workspace;
 use lucos_debian_archive::packages::{self, Consent, Need};
+use lucos_patch_builder::output_file;
 
 /// Exit statuses for what is not the command's own end.
 mod status {
@@ -121,6 +122,7 @@ struct Prepared {
 }
 
 fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
+    output_file::check([args.log.as_ref()])?;
     let consent = Consent::new(args.yes);
     let needs = [Need { file: "qemu-system-x86_64", package: "qemu-system-x86" }];
     packages::ensure(&needs, consent)?;
@@ -277,6 +279,7 @@ pub struct IsoArgs {
 /// # Errors
 /// When a part cannot be built or the ISO not be written.
 pub fn iso(workspace: &Workspace, args: &IsoArgs) -> Result<()> {
+    output_file::check([args.output.as_ref()])?;
     let consent = Consent::new(args.yes);
     let emulator: &[_] = if args.bochs { &bochs::NEEDS } else { &[] };
     let needs: Vec<Need> =

@@ -11,6 +11,7 @@ use clap::Args;
 use lucos_debian_archive::archive::Archive;
 use lucos_debian_archive::kernel::{Kernel, Version};
 use lucos_debian_archive::packages::Consent;
+use lucos_patch_builder::output_file;
 use lucos_patch_builder::progress::Progress;
 use lucos_patch_builder::survey::{self, Settings, table};
 
@@ -52,6 +53,7 @@ pub struct SurveyArgs {
 /// # Errors
 /// When the survey cannot be made.
 pub fn run(workspace: &Workspace, args: &SurveyArgs) -> Result<()> {
+    output_file::check([args.json.as_ref(), args.table.as_ref()])?;
     let archive = Archive::new(&workspace.cache);
     let consent = Consent::new(args.yes);
     let version = Version::of_source(&archive, &args.from)?;

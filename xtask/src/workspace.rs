@@ -19,14 +19,23 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Finds the folders.
+    /// Finds the folders: those of the source tree in which we are started, which need not be the
+    /// one in which we were compiled.
     ///
     /// # Errors
-    /// When cargo does not describe the workspace or no home folder is known.
+    /// When we are started in none, when cargo does not describe it, or no home folder is known.
     pub fn locate() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let started_by_cargo = env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "xtask");
+        let package = env::var_os("CARGO_MANIFEST_DIR").filter(|_| started_by_cargo);
+        // A copied tree has a copied program.
+        let places = [package.map(PathBuf::from), env::current_dir().ok(), env::current_exe().ok()];
+        let root = places.iter().flatten().find_map(|place| root_around(place)).context(
+            "this is not in LUCOS's source tree: run it in a folder of the tree that is meant",
+        )?;
         let metadata: Metadata = MetadataCommand::new()
-            .manifest_path(manifest)
+            .manifest_path(root.join("Cargo.toml"))
+            // Where settings of cargo are looked for.
+            .current_dir(&root)
             .no_deps()
             .exec()
             .context("cargo does not describe the workspace")?;
@@ -45,6 +54,16 @@ impl Workspace {
     }
 }
 
+/// The source tree that a place is in.
+fn root_around(place: &Path) -> Option<PathBuf> {
+    let is_root = |folder: &&Path| {
+        ["Cargo.toml", "system.toml", "xtask/Cargo.toml"]
+            .iter()
+            .all(|file| folder.join(file).is_file())
+    };
+    place.ancestors().find(is_root).map(Path::to_owned)
+}
+
 /// The cargo that started us, else the one in `PATH`.
 pub fn cargo_program() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
@@ -56,4 +75,28 @@ fn cache_folder() -> Result<PathBuf> {
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME names a folder")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::root_around;
+
+    #[test]
+    fn a_tree_is_found_from_every_place_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        for file in ["Cargo.toml", "system.toml", "xtask/Cargo.toml", "fuzz/Cargo.toml"] {
+            let file = tree.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        for place in ["", "xtask", "fuzz", "target/debug/xtask"] {
+            assert_eq!(root_around(&tree.join(place)).as_ref(), Some(&tree), "{place}");
+        }
+        assert_eq!(root_around(folder.path()), None);
+        fs::remove_file(tree.join("system.toml")).unwrap();
+        assert_eq!(root_around(&tree), None, "another project with an xtask");
+    }
 }

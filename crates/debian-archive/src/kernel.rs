@@ -104,9 +104,9 @@ impl Version {
 impl FromStr for Version {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.strip_suffix(FLAVOUR).unwrap_or(text);
-        let wrong = || format!("{text} is no kernel version such as 6.1.0-47 or 6.12.117+deb12");
+    fn from_str(given: &str) -> Result<Self, String> {
+        let (text, flavour) = split_flavour(given);
+        let wrong = || format!("{given} is no kernel version such as 6.1.0-47 or 6.12.117+deb12");
         let allowed = |c: char| c.is_ascii_alphanumeric() || ".+-~".contains(c);
         // Meta packages (6.12-cloud-amd64) have two numbers only.
         let numbers: Vec<u32> = text
@@ -119,8 +119,27 @@ impl FromStr for Version {
         if !starts || !text.chars().all(allowed) || numbers.len() < 3 {
             return Err(wrong());
         }
+        if !flavour.is_empty() && flavour != FLAVOUR {
+            return Err(format!(
+                "{given} is a kernel of the flavour {}, and guests run those of the flavour {}: \
+                 {text}{FLAVOUR}, or {text} for short",
+                flavour.trim_start_matches('-'),
+                FLAVOUR.trim_start_matches('-'),
+            ));
+        }
         Ok(Self { text: text.to_owned(), numbers })
     }
+}
+
+/// A version and its flavour with the hyphen before it, which may be missing: what follows the
+/// first hyphen before a word. `6.1.0-0.deb11.17` and `6.13-rc6` have none.
+fn split_flavour(text: &str) -> (&str, &str) {
+    let is_word = |rest: &str| {
+        let rest = rest.strip_prefix("rc").unwrap_or(rest);
+        rest.starts_with(|c: char| c.is_ascii_alphabetic())
+    };
+    let mut hyphens = text.match_indices('-').map(|(index, _)| text.split_at(index));
+    hyphens.find(|(_, rest)| rest.strip_prefix('-').is_some_and(is_word)).unwrap_or((text, ""))
 }
 
 impl fmt::Display for Version {
@@ -416,6 +435,38 @@ mod tests {
         let new = Version::of_image("linux-image-6.12.117+deb12-cloud-amd64").expect("a version");
         assert_eq!(Series::of(&new), Some(Series::Debian6_12));
         assert_eq!("6.1.0-47-cloud-amd64".parse(), Ok(old));
+    }
+
+    #[test]
+    fn another_flavour_is_named_with_the_one_that_guests_run() {
+        for (text, flavour, short) in [
+            ("6.1.0-47-amd64", "amd64", "6.1.0-47"),
+            ("6.1.0-47-rt-amd64", "rt-amd64", "6.1.0-47"),
+            ("6.1.0-47-cloud-arm64", "cloud-arm64", "6.1.0-47"),
+            ("6.1.0-47-cloud-amd64-dbg", "cloud-amd64-dbg", "6.1.0-47"),
+            ("6.12.117+deb12-arm64", "arm64", "6.12.117+deb12"),
+            ("6.1.0-0.deb11.17-amd64", "amd64", "6.1.0-0.deb11.17"),
+        ] {
+            let error = text.parse::<Version>().expect_err("another flavour");
+            let named = format!(
+                "{text} is a kernel of the flavour {flavour}, and guests run those of the flavour \
+                 cloud-amd64: {short}-cloud-amd64, or {short} for short"
+            );
+            assert_eq!(error, named);
+        }
+        for text in ["6.1.0-47", "6.13.1-rc6", "6.1.0-0.deb11.17", "6.12.117+deb12-cloud-amd64"] {
+            let short = text.trim_end_matches(FLAVOUR);
+            assert_eq!(
+                text.parse::<Version>().map(|version| version.to_string()),
+                Ok(short.into())
+            );
+        }
+        for text in
+            ["", "-", "newest", "amd64", "6.1", "6.1-cloud-amd64", "6.1.0 47", "99999999999.1.0"]
+        {
+            let error = text.parse::<Version>().expect_err("nonsense");
+            assert!(error.starts_with(&format!("{text} is no kernel version such as")), "{error}");
+        }
     }
 
     #[test]
