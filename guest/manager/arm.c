@@ -12,7 +12,6 @@
 #include "fence.h"
 #include "hypercall.h"
 #include "patches.h"
-#include "registration.h"
 #include "site.h"
 #include "slot.h"
 #include "symbols.h"
@@ -102,7 +101,6 @@ static s64 ask(struct attempt *attempt, struct lucos_registers *registers,
 		return -LUCOS_ERROR_NO_MEMORY;
 	}
 	*registers = (struct lucos_registers) {
-		.rbx = lucos_nonce(),
 		.rcx = (unsigned long)descriptor,
 		.rdx = descriptor->total_length,
 	};

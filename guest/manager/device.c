@@ -28,7 +28,6 @@
 #include "hypercall.h"
 #include "outcome.h"
 #include "patches.h"
-#include "registration.h"
 #include "reply.h"
 #include "report.h"
 #include "rollback.h"
@@ -123,7 +122,7 @@ static bool run_outcome(struct lucos_reply *reply, const char *argument,
 static bool run_measure_stop(struct lucos_reply *reply, const char *argument,
 			     struct lucos_failure *failure)
 {
-	struct lucos_registers registers = { .rbx = lucos_nonce() };
+	struct lucos_registers registers = {};
 	s64 result;
 
 	if (kstrtou64(argument, 10, &registers.rcx))

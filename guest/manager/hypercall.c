@@ -9,6 +9,7 @@
 
 #include "hypercall.h"
 #include "nmi.h"
+#include "registration.h"
 
 /* How often, and how many milliseconds apart, a busy LUCOS is asked again. */
 #define BUSY_RETRIES 50
@@ -59,7 +60,7 @@ s64 lucos_patient_hypercall(enum lucos_call call,
 	for (;;) {
 		*registers = arguments;
 		lucos_nmi_call_begins();
-		result = lucos_hypercall(call, registers);
+		result = lucos_registered_hypercall(call, registers);
 		lucos_nmi_call_ends();
 		if (result != -LUCOS_ERROR_BUSY || tries++ == BUSY_RETRIES)
 			break;

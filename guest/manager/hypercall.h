@@ -30,7 +30,8 @@ int lucos_detect(void);
 s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers);
 
 /*
- * Makes a hypercall, again for a short while as long as LUCOS is busy. Sets
+ * Makes a hypercall of the registered manager, whose nonce is put into RBX,
+ * again for a short while as long as LUCOS is busy. Sets
  * `failure` but for its subject. The lock of the patches is held.
  */
 s64 lucos_patient_hypercall(enum lucos_call call,

@@ -21,11 +21,6 @@ static u64 nonce;
 /* In static memory: LUCOS reads it through the kernel's page tables. */
 static struct lucos_registration record;
 
-u64 lucos_nonce(void)
-{
-	return nonce;
-}
-
 /*
  * A value that stays the same while this kernel runs, also when the manager is
  * loaded again, and differs after a reboot or kexec: where the kernel was put
@@ -90,6 +85,21 @@ static s64 register_with_kernel_tables(struct lucos_registers *registers)
 	return result;
 }
 
+/* Registers with a new nonce. Gives what LUCOS answers. */
+static s64 register_anew(struct lucos_registers *registers)
+{
+	do {
+		nonce = get_random_u64();
+	} while (!nonce);
+	fill_record();
+	*registers = (struct lucos_registers) {
+		.rbx = nonce,
+		.rcx = (unsigned long)&record,
+		.rdx = sizeof(record),
+	};
+	return register_with_kernel_tables(registers);
+}
+
 int lucos_register(void)
 {
 	struct lucos_registers registers = {
@@ -103,16 +113,7 @@ int lucos_register(void)
 		       LUCOS_INTERFACE_VERSION, lucos_error_meaning(-result));
 		return -EPROTO;
 	}
-	do {
-		nonce = get_random_u64();
-	} while (!nonce);
-	fill_record();
-	registers = (struct lucos_registers) {
-		.rbx = nonce,
-		.rcx = (unsigned long)&record,
-		.rdx = sizeof(record),
-	};
-	result = register_with_kernel_tables(&registers);
+	result = register_anew(&registers);
 	if (result < 0) {
 		pr_err("LUCOS refuses the registration: %s (%llu)\n",
 		       lucos_error_meaning(-result), registers.rdx);
@@ -121,12 +122,43 @@ int lucos_register(void)
 	return 0;
 }
 
-void lucos_unregister(enum lucos_unregister_reason reason)
+/*
+ * Whether LUCOS takes somebody else for the manager, or nobody, while we are
+ * registered: all code of the kernel can make hypercalls, and so register with
+ * what a query tells, or end a registration whose nonce it has read.
+ */
+static bool is_taken_from_us(s64 result)
 {
-	struct lucos_registers registers = { .rbx = nonce, .rcx = reason };
+	return nonce && (result == -LUCOS_ERROR_NONCE ||
+			 result == -LUCOS_ERROR_NOT_REGISTERED);
+}
+
+s64 lucos_registered_hypercall(enum lucos_call call,
+			       struct lucos_registers *registers)
+{
+	const struct lucos_registers arguments = *registers;
 	s64 result;
 
-	result = lucos_hypercall(LUCOS_CALL_UNREGISTER, &registers);
+	registers->rbx = nonce;
+	result = lucos_hypercall(call, registers);
+	if (!is_taken_from_us(result))
+		return result;
+	/* The same kernel: its updates stay in force. */
+	result = register_anew(registers);
+	if (result < 0)
+		return result;
+	pr_warn_ratelimited("other code of this kernel has taken the registration with LUCOS away; registered again\n");
+	*registers = arguments;
+	registers->rbx = nonce;
+	return lucos_hypercall(call, registers);
+}
+
+void lucos_unregister(enum lucos_unregister_reason reason)
+{
+	struct lucos_registers registers = { .rcx = reason };
+	s64 result;
+
+	result = lucos_registered_hypercall(LUCOS_CALL_UNREGISTER, &registers);
 	if (result < 0)
 		pr_warn("LUCOS does not end the registration: %s\n",
 			lucos_error_meaning(-result));

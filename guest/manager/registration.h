@@ -7,13 +7,20 @@
 
 #include <lucos/interface.h>
 
+#include "hypercall.h"
+
 /* Registers; gives 0 or a negative errno after a message. */
 int lucos_register(void);
 
+/*
+ * Makes a call that only the registered manager may make, with the nonce in
+ * RBX. When other code of the kernel has taken the registration away, it is
+ * taken back, with a warning, and the call is made once more.
+ */
+s64 lucos_registered_hypercall(enum lucos_call call,
+			       struct lucos_registers *registers);
+
 /* Ends the registration. */
 void lucos_unregister(enum lucos_unregister_reason reason);
-
-/* The number that proves to LUCOS that a call comes from this manager. */
-u64 lucos_nonce(void);
 
 #endif

@@ -12,7 +12,6 @@
 #include "fence.h"
 #include "hypercall.h"
 #include "patches.h"
-#include "registration.h"
 #include "rollback.h"
 #include "settle.h"
 #include "slot.h"
@@ -57,7 +56,6 @@ static bool roll_back(struct loaded_patch *loaded,
 		      struct lucos_failure *failure)
 {
 	struct lucos_registers registers = {
-		.rbx = lucos_nonce(),
 		.rcx = loaded->number,
 	};
 	s64 result;

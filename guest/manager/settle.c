@@ -19,7 +19,6 @@
 #include "hypercall.h"
 #include "load.h"
 #include "patches.h"
-#include "registration.h"
 #include "report.h"
 #include "settle.h"
 #include "threads.h"
@@ -114,7 +113,6 @@ static bool is_temporary(u32 code)
 static s64 ask_for_jump(const struct loaded_patch *loaded, u32 function)
 {
 	struct lucos_registers registers = {
-		.rbx = lucos_nonce(),
 		.rcx = loaded->number,
 		.rdx = function,
 	};

@@ -7,6 +7,10 @@ use spin::{Mutex, Once};
 
 /// Bytes kept for `lucos log`.
 const RING: usize = 32 * 1024;
+/// So many of them are those that were logged first; the others move on.
+const FIRST: u64 = 8 * 1024;
+/// Bytes that move on.
+const MOVING: u64 = RING as u64 - FIRST;
 
 static OPTIONS: Once<Options> = Once::new();
 static SINK: Mutex<Sink> = Mutex::new(Sink { ring: [0; RING], written: 0, serial_released: false });
@@ -21,8 +25,7 @@ struct Sink {
 
 impl Sink {
     fn byte(&mut self, byte: u8) {
-        let at = (self.written % RING as u64) as usize;
-        if let Some(slot) = self.ring.get_mut(at) {
+        if let Some(slot) = self.ring.get_mut(place(self.written)) {
             *slot = byte;
         }
         self.written += 1;
@@ -102,16 +105,26 @@ pub fn exit_port() -> Option<u16> {
     OPTIONS.get().and_then(|options| options.exit)
 }
 
+/// Where the byte at a stream offset is kept.
+fn place(offset: u64) -> usize {
+    let moved = offset.checked_sub(FIRST).map(|moving| FIRST + moving % MOVING);
+    moved.unwrap_or(offset) as usize
+}
+
 /// Copies logged bytes from stream offset `from` on into `buffer`. Returns the offset of the first
-/// byte copied (later than `from` when the ring has moved on) and how many were.
+/// byte copied (later than `from` when the ring has moved on) and how many were: none from before
+/// a gap and behind it at once.
 pub fn read_ring(from: u64, buffer: &mut [u8]) -> (u64, usize) {
     let sink = SINK.lock();
-    let oldest = sink.written.saturating_sub(RING as u64);
-    let start = from.clamp(oldest, sink.written);
+    let oldest = sink.written.saturating_sub(MOVING);
+    let (start, end) = match from < FIRST {
+        true if oldest > FIRST => (from, FIRST),
+        true => (from.min(sink.written), sink.written),
+        false => (from.clamp(oldest, sink.written), sink.written),
+    };
     let mut copied = 0;
-    for (slot, offset) in buffer.iter_mut().zip(start..sink.written) {
-        let at = (offset % RING as u64) as usize;
-        *slot = sink.ring.get(at).copied().unwrap_or(0);
+    for (slot, offset) in buffer.iter_mut().zip(start..end) {
+        *slot = sink.ring.get(place(offset)).copied().unwrap_or(0);
         copied += 1;
     }
     (start, copied)

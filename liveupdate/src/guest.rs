@@ -1,8 +1,9 @@
 //! The guest's memory and processors, for one call of the guest.
 
 use alloc::vec::Vec;
+use core::fmt;
 
-use lucos_service::AddressSpace;
+use lucos_service::{AddressSpace, LogBudget};
 use lucos_transaction::machine::{Difference, Place, PlaceError, Target};
 use lucos_transaction::{Machine, MachineError, Redirects};
 use spin::RwLock;
@@ -43,6 +44,11 @@ impl<'a, P: Platform> Guest<'a, P> {
     /// The platform.
     pub fn platform(&mut self) -> &mut P {
         self.platform
+    }
+
+    /// Writes a line to the log, if the budget has one.
+    pub fn report(&mut self, budget: &LogBudget, line: fmt::Arguments<'_>) {
+        budget.write(self.platform.time(), line, |line| self.platform.log(line));
     }
 
     /// The caller's address space.

@@ -3,6 +3,7 @@
 use lucos_guest_interface::call::UnregisterReason;
 use lucos_guest_interface::registration::{Registration as Record, RegistrationRecord};
 use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_service::{LogBudget, QUARTER_HOUR};
 use lucos_transaction::journal::Registration;
 use lucos_transaction::{Engine, Store};
 
@@ -14,6 +15,9 @@ use crate::service::{Answer, Arguments, check_nonce};
 /// Longest registration record that is looked at, in bytes: later versions may be longer, and are
 /// refused by their version.
 const RECORD_MAX: u64 = 4096;
+
+/// Lines about registrations. Each boot of a guest is one.
+static REGISTRATIONS: LogBudget = LogBudget::new(32, QUARTER_HOUR);
 
 /// Takes the registration of an update manager.
 ///
@@ -47,7 +51,10 @@ pub fn register<S: Store, P: Platform>(
     };
     guest.platform().forward_kicks(true).map_err(|error| error.fault(u32::MAX))?;
     let in_force = engine.register(guest, registration)?;
-    guest.platform().log(format_args!("update manager registered, {in_force} updates in force"));
+    guest.report(
+        &REGISTRATIONS,
+        format_args!("update manager registered, {in_force} updates in force"),
+    );
     Ok(Answer::rbx(in_force as u64))
 }
 
@@ -66,6 +73,6 @@ pub fn unregister<S: Store, P: Platform>(
     let reason = reason.ok_or(unknown)?;
     engine.unregister(reason == UnregisterReason::KernelDown)?;
     guest.platform().forward_kicks(false).map_err(|error| error.fault(u32::MAX))?;
-    guest.platform().log(format_args!("update manager gone: {}", reason.meaning()));
+    guest.report(&REGISTRATIONS, format_args!("update manager gone: {}", reason.meaning()));
     Ok(Answer::default())
 }

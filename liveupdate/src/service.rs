@@ -12,6 +12,7 @@ use spin::{Mutex, RwLock};
 
 use crate::guest::{Guest, Stops};
 use crate::platform::Platform;
+use crate::update::UPDATES;
 use crate::{log, query, registration, update};
 
 /// Registers of a hypercall: RBX, RCX, RDX, RSI.
@@ -219,7 +220,7 @@ impl<S: Store> Liveupdate<S> {
         let Ok(engine) = engine.as_mut() else { return };
         let mut guest = Guest::new(platform, space, &self.redirects);
         if let Err(fault) = engine.recover(&mut guest) {
-            guest.platform().log(format_args!("an update is left half done: {fault}"));
+            guest.report(&UPDATES, format_args!("an update is left half done: {fault}"));
         }
         self.count(guest.stops());
         self.note(engine);

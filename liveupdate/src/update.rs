@@ -7,6 +7,7 @@ use lucos_guest_interface::call::{
 };
 use lucos_guest_interface::descriptor::{Descriptor, DescriptorHeader};
 use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_service::{LogBudget, QUARTER_HOUR};
 use lucos_transaction::engine::Which;
 use lucos_transaction::{Engine, FunctionPlan, Plan, Store};
 
@@ -15,6 +16,9 @@ use crate::check::Checker;
 use crate::guest::Guest;
 use crate::platform::Platform;
 use crate::service::{Answer, Arguments, check_nonce};
+
+/// Lines about updates.
+pub(crate) static UPDATES: LogBudget = LogBudget::new(128, QUARTER_HOUR);
 
 /// Checks an update and puts it in force.
 ///
@@ -55,7 +59,7 @@ pub fn apply<S: Store, P: Platform>(
     }
     let number = engine.apply(guest, &plan)?;
     let name = descriptor.name();
-    guest.platform().log(format_args!("update {number} ({name}) is in force"));
+    guest.report(&UPDATES, format_args!("update {number} ({name}) is in force"));
     Ok(Answer::rbx(number.into()))
 }
 
@@ -105,7 +109,7 @@ pub fn rollback<S: Store, P: Platform>(
     check_nonce(engine, nonce)?;
     let number = narrow(number)?;
     engine.rollback(guest, number)?;
-    guest.platform().log(format_args!("update {number} is rolled back"));
+    guest.report(&UPDATES, format_args!("update {number} is rolled back"));
     Ok(Answer::default())
 }
 

@@ -20,6 +20,7 @@ mod newest;
 mod nmi;
 mod on_target;
 mod processors;
+mod registration;
 mod runner;
 mod selftests;
 mod steady;
@@ -57,6 +58,7 @@ fn main() {
         newest::trials(),
         update::trials(),
         update_faults::trials(),
+        registration::trials(),
         builder::trials(),
         fixes::trials(),
         variables::trials(),

@@ -1,12 +1,12 @@
 //! An exit and what follows from it.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use lucos_abi::boot::SystemInfo;
 use lucos_abi::object::{Event, ExitReason};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::FixedPlaces;
+use lucos_service::{LogBudget, QUARTER_HOUR};
 
 use crate::platform::Platform;
 use crate::{
@@ -68,16 +68,11 @@ impl Outcome {
 }
 
 /// Lines that the guest can cause in the log, over all processors.
-const NOTES: u32 = 64;
+static NOTES: LogBudget = LogBudget::new(64, QUARTER_HOUR);
 
 /// Logs something that the guest has done, unless it has made us log too much already.
 pub fn note(platform: &mut impl Platform, text: fmt::Arguments<'_>) {
-    static WRITTEN: AtomicU32 = AtomicU32::new(0);
-    if WRITTEN.fetch_add(1, Ordering::Relaxed) < NOTES {
-        platform.log(text);
-    } else {
-        WRITTEN.store(NOTES, Ordering::Relaxed);
-    }
+    NOTES.write(platform.time(), text, |line| platform.log(line));
 }
 
 /// Handles an exit.

@@ -226,6 +226,10 @@ impl Platform for Fake {
         self.journal[offset] = value;
     }
 
+    fn time(&self) -> u64 {
+        0
+    }
+
     fn log(&mut self, text: fmt::Arguments<'_>) {
         self.log.push(text.to_string());
     }

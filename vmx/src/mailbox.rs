@@ -43,7 +43,7 @@ pub fn carry_out(platform: &mut impl Platform, machine: &Machine<'_>) {
         Ok(Command::Unknown(command)) => {
             note(platform, format_args!("mailbox: unknown command {command}"));
         }
-        Err(error) => platform.log(format_args!("mailbox: {error}")),
+        Err(error) => note(platform, format_args!("mailbox: {error}")),
     }
 }
 
@@ -99,7 +99,7 @@ fn acknowledge(platform: &mut impl Platform, machine: &Machine<'_>) {
     let command = machine.places.mailbox + COMMAND_OFFSET;
     let done = [0; COMMAND_LENGTH as usize];
     if let Err(error) = platform.write_physical(command, &done) {
-        platform.log(format_args!("mailbox: {error}"));
+        note(platform, format_args!("mailbox: {error}"));
     }
 }
 

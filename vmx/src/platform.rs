@@ -128,6 +128,9 @@ pub trait Platform {
     /// Writes a byte of retained memory.
     fn retain(&mut self, offset: usize, value: u8);
 
+    /// The time-stamp counter, in ticks.
+    fn time(&self) -> u64;
+
     /// Writes a line to the log.
     fn log(&mut self, text: fmt::Arguments<'_>);
 }
@@ -330,6 +333,10 @@ impl Platform for Kernel {
         if self.journal.write(offset, &[value]).is_err() {
             lucos_runtime::log!(self.thread, "the journal is too small");
         }
+    }
+
+    fn time(&self) -> u64 {
+        lucos_runtime::time_stamp()
     }
 
     fn log(&mut self, text: fmt::Arguments<'_>) {

@@ -7,7 +7,10 @@
 
 #[cfg(feature = "fault-injection")]
 pub mod injection;
+mod log_budget;
 pub mod places;
+
+pub use log_budget::{LogBudget, QUARTER_HOUR};
 
 use serde::{Deserialize, Serialize};
 
