@@ -14,7 +14,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-#include <asm/processor.h>
+#include <asm/msr.h>
 
 #include <lucos/interface.h>
 
@@ -28,7 +28,8 @@ static s64 call(enum lucos_call number, u64 rbx, u64 rcx, u64 rdx, u64 rsi)
 {
 	s64 rax = LUCOS_CALL_BASE | number;
 
-	if (cpuid_ebx(LUCOS_CPUID_INTERFACE) & LUCOS_FEATURE_VMMCALL)
+	if (native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
+	    LUCOS_FEATURE_VMMCALL)
 		asm volatile("vmmcall"
 			     : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx)
 			     : "S"(rsi)

@@ -58,8 +58,7 @@ pub fn self_test_with_map(
 /// When the stub does not build.
 pub fn stub_with_map(to: &Path, map: &[MadeUpRange]) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let stub = build(&root.join("system.toml"), &folder.path().join("bundle"))?;
+    let stub = build(&crate::folder("../system.toml"), &folder.path().join("bundle"))?;
     made_up_map::write_stub(&stub, to, map)
 }
 
@@ -78,7 +77,7 @@ pub fn watched_self_test(
     let socket = folder.path().join("monitor");
     let option = format!("unix:{},server=on,wait=on", socket.display());
     let extra = vec!["-qmp".into(), option.into()];
-    let Prepared { session, log, folder } = prepare(system, cpus, limit, extra)?;
+    let Prepared { session, log, folder: _folder } = prepare(system, cpus, limit, extra)?;
     let running = thread::spawn(move || session.run());
     let watched = Monitor::connect(&socket)
         .map_err(Failed::from)
