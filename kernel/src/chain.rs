@@ -61,6 +61,15 @@ pub struct Processor {
     request: Box<Buffer>,
     reply: Box<Buffer>,
     root_restarts: u32,
+    failed: Failed,
+}
+
+/// An instruction of the guest at whose exit the first task's thread has failed.
+#[derive(Default)]
+struct Failed {
+    rip: u64,
+    /// How often in a row.
+    count: u32,
 }
 
 impl Processor {
@@ -89,6 +98,7 @@ impl Processor {
             request: Box::new([0; MESSAGE_SIZE]),
             reply: Box::new([0; MESSAGE_SIZE]),
             root_restarts: 0,
+            failed: Failed::default(),
         })
     }
 
@@ -187,8 +197,11 @@ impl Processor {
         match object {
             Object::Log => object::log::serve(&task.name, rights, bytes, reply),
             Object::Vcpu => {
-                self.root_restarts = 0;
-                object::vcpu::serve(&mut self.vcpu, rights, bytes, reply)
+                let served = object::vcpu::serve(&mut self.vcpu, rights, bytes, reply);
+                if served.is_ok() {
+                    self.root_restarts = 0;
+                }
+                served
             }
             Object::Machine => object::machine::serve(me, rights, bytes, reply),
             Object::GuestSpace => object::space::serve(me, rights, bytes, reply),
@@ -230,7 +243,9 @@ impl Processor {
         if thread.state == State::Waiting && thread.generation == current {
             thread.state = State::Running;
         } else {
-            thread.start(task, self.shared.number, current);
+            let failures =
+                if index == 0 && !self.vcpu.exit_was_handled { self.failed.count } else { 0 };
+            thread.start(task, self.shared.number, current, failures);
             thread.state = State::Starting(length);
         }
         // The chain has room for every task, and no task is in it twice.
@@ -296,6 +311,13 @@ impl Processor {
                 cpu: self.shared.number,
                 fault,
             });
+            if index == 0 {
+                let rip = self.vcpu.registers().rip;
+                let handled = core::mem::take(&mut self.vcpu.exit_was_handled);
+                let again = self.failed.rip == rip && !handled;
+                let count = if again { self.failed.count.saturating_add(1) } else { 1 };
+                self.failed = Failed { rip, count };
+            }
             task.restart(self.shared.number);
         }
         self.unwind();
@@ -349,9 +371,9 @@ impl Thread {
     }
 
     /// Makes the thread start from the beginning.
-    fn start(&mut self, task: &Task, cpu: u32, generation: u32) {
-        let info =
-            StartInfo { cpu, generation, heap: task.heap_length(), journal: task.journal_length() };
+    fn start(&mut self, task: &Task, cpu: u32, generation: u32, failures: u32) {
+        let (heap, journal) = (task.heap_length(), task.journal_length());
+        let info = StartInfo { cpu, generation, failures, heap, journal };
         let mut bytes = [0; 64];
         let length = message::encode(&info, &mut bytes).unwrap_or(0);
         let _ = self.message.write(0, bytes.get(..length).unwrap_or(&[]));

@@ -51,7 +51,7 @@ impl State {
             Injection::StepFails(step)
             | Injection::LiveupdateEnds(step)
             | Injection::MemoryEnds(step) => Some(step),
-            Injection::VmxEnds { .. } => None,
+            Injection::VmxEnds { .. } | Injection::VmxAlwaysEnds => None,
         }
     }
 
@@ -110,7 +110,7 @@ fn next_steps(count: usize) -> Option<Trouble> {
         Injection::StepFails(_) => Kind::Fails,
         Injection::MemoryEnds(_) => Kind::MemoryEnds,
         Injection::LiveupdateEnds(_) => Kind::Ends,
-        Injection::VmxEnds { .. } => return None,
+        Injection::VmxEnds { .. } | Injection::VmxAlwaysEnds => return None,
     };
     Some(Trouble { kind, before })
 }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod bad_input;
 mod boot;
 mod builder;
@@ -49,6 +50,7 @@ fn main() {
         filters.is_empty() || filters.iter().any(|(_, filter)| is_it(filter))
     };
     let trials: Vec<Trial> = [
+        attacks::trials(),
         on_target::trials(),
         mappings::trials(),
         memory_maps::trials(),

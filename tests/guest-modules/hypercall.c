@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/hypercall: a test writes the five registers RAX, RBX, RCX, RDX and RSI
- * of a hypercall, and reads RAX, RBX, RCX and RDX as they are afterwards.
+ * of a hypercall, and reads RAX, RBX, RCX and RDX as they are afterwards: the
+ * same, when the instruction raised an exception.
  */
 #include <linux/fs.h>
 #include <linux/kernel.h>
@@ -10,6 +11,7 @@
 #include <linux/mutex.h>
 #include <linux/uaccess.h>
 
+#include <asm/asm.h>
 #include <asm/msr.h>
 
 #include <lucos/interface.h>
@@ -21,13 +23,13 @@ static void call(void)
 {
 	if (native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
 	    LUCOS_FEATURE_VMMCALL)
-		asm volatile("vmmcall"
+		asm volatile("1:	vmmcall\n2:\n" _ASM_EXTABLE(1b, 2b)
 			     : "+a"(registers[0]), "+b"(registers[1]),
 			       "+c"(registers[2]), "+d"(registers[3])
 			     : "S"(registers[4])
 			     : "memory", "cc");
 	else
-		asm volatile("vmcall"
+		asm volatile("1:	vmcall\n2:\n" _ASM_EXTABLE(1b, 2b)
 			     : "+a"(registers[0]), "+b"(registers[1]),
 			       "+c"(registers[2]), "+d"(registers[3])
 			     : "S"(registers[4])

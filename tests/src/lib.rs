@@ -16,6 +16,7 @@ mod run;
 mod script;
 mod shared_boot;
 mod suite;
+mod task_image;
 
 pub use bench::{bench, bench_updates};
 pub use guest_program::guest_program;
@@ -28,6 +29,7 @@ pub use run::{Finished, Run};
 pub use script::{Results, Script, Step};
 pub use shared_boot::SharedBoot;
 pub use suite::{bochs_self_test, self_test, self_test_with_map, stub_with_map, watched_self_test};
+pub use task_image::task_functions;
 
 use std::env;
 use std::path::PathBuf;

@@ -10,7 +10,8 @@ use lucos_service::{LogBudget, QUARTER_HOUR};
 
 use crate::platform::Platform;
 use crate::{
-    exception, hypercall, init, invalid_opcode, msr, nested_fault, shutdown, virtualization,
+    caches, exception, hypercall, init, invalid_opcode, msr, nested_fault, ports, shutdown,
+    virtualization,
 };
 
 /// Vector of an invalid opcode.
@@ -43,8 +44,10 @@ pub struct Machine<'a> {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It runs on with these registers.
+    /// It runs on with these registers: the instruction was carried out.
     Resume(Registers),
+    /// The same, and it takes the debug exception of a single step.
+    Step(Registers),
     /// It runs on as it was and repeats the instruction.
     Repeat,
     /// It takes an exception at the same instruction.
@@ -75,13 +78,43 @@ pub fn note(platform: &mut impl Platform, text: fmt::Arguments<'_>) {
     NOTES.write(platform.time(), text, |line| platform.log(line));
 }
 
+/// Handles an exit at which this task has failed again and again: the instruction is not carried out
+/// but raises an exception, if it is one that can.
+pub fn give_up(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+    let outcome = match exit.reason {
+        ExitReason::Hypercall | ExitReason::Exception { vector: INVALID_OPCODE, .. } => {
+            Outcome::INVALID_OPCODE
+        }
+        ExitReason::ReadMsr
+        | ExitReason::WriteMsr
+        | ExitReason::InvalidateCaches
+        | ExitReason::Port(_)
+        | ExitReason::NestedFault { .. } => Outcome::GENERAL_PROTECTION,
+        _ => return handle(platform, machine, exit),
+    };
+    note(platform, format_args!("the exit at {:#x} cannot be handled", exit.registers.rip));
+    outcome
+}
+
 /// Handles an exit.
 pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+    match answer(platform, machine, exit) {
+        Outcome::Resume(mut registers) => match registers.complete() {
+            true => Outcome::Step(registers),
+            false => Outcome::Resume(registers),
+        },
+        other => other,
+    }
+}
+
+fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
     match exit.reason {
         ExitReason::Hypercall => hypercall::handle(platform, machine, exit),
         ExitReason::ReadMsr => msr::handle_read(platform, machine, exit),
         ExitReason::WriteMsr => msr::handle_write(platform, machine, exit),
         ExitReason::Virtualization => virtualization::handle(),
+        ExitReason::Port(access) => ports::handle(platform, exit, access),
+        ExitReason::InvalidateCaches => caches::handle(platform, exit),
         ExitReason::Exception { vector: INVALID_OPCODE, .. } => {
             invalid_opcode::handle(platform, exit)
         }
@@ -94,6 +127,69 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
         ExitReason::InvalidState => shutdown::handle_invalid_state(platform, &exit.registers),
         ExitReason::Other { code, info1, info2 } => {
             shutdown::handle_unknown(platform, &exit.registers, [code, info1, info2])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, Outcome, give_up, handle};
+    use crate::fake::{self, Fake};
+    use lucos_abi::object::ExitReason;
+    use lucos_abi::registers::Registers;
+    use lucos_service::LiveupdateReply;
+
+    const TRAP_FLAG: u64 = 1 << 8;
+    const RESUME_FLAG: u64 = 1 << 16;
+
+    /// Every kind of instruction that is carried out here.
+    fn instructions() -> Vec<(ExitReason, Registers)> {
+        let kernel = fake::kernel_registers();
+        let with = |rax, rcx| Registers { rax, rcx, rbx: 2, ..kernel };
+        vec![
+            (ExitReason::Hypercall, with(0x4c55_0000, 0)),
+            (ExitReason::ReadMsr, with(0, 0x4000_004c)),
+            (ExitReason::WriteMsr, with(0xd01, 0xc000_0080)),
+            (ExitReason::InvalidateCaches, with(0, 0)),
+            (ExitReason::Exception { vector: 6, error_code: 0 }, with(0, 0)),
+        ]
+    }
+
+    #[test]
+    fn what_cannot_be_handled_is_an_exception_of_the_guest() {
+        let info = fake::info();
+        let machine = fake::machine(&info);
+        for (reason, registers) in instructions() {
+            let exit = Exit { reason, instruction_length: 2, registers };
+            let mut platform = Fake::new();
+            let outcome = give_up(&mut platform, &machine, &exit);
+            assert!(matches!(outcome, Outcome::Fault(_)), "{reason:?}");
+            assert_eq!(platform.log.len(), 1);
+            assert!(platform.written.is_empty() && platform.asked_liveupdate.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_carried_out_instruction_ends_shadow_and_resume_flag_and_steps() {
+        let info = fake::info();
+        let machine = fake::machine(&info);
+        for (reason, registers) in instructions() {
+            let mut platform = Fake::new();
+            platform.liveupdate_reply = LiveupdateReply::Redirect { rip: 0x1234 };
+            let mut outcome = |rflags| {
+                let registers =
+                    Registers { rflags, interrupt_shadow: 1, dr6: 0xffff_0ff0, ..registers };
+                handle(&mut platform, &machine, &Exit { reason, instruction_length: 2, registers })
+            };
+            let Outcome::Resume(after) = outcome(RESUME_FLAG | 2) else {
+                panic!("{reason:?} is not carried out");
+            };
+            assert_ne!(after.rip, registers.rip);
+            assert_eq!((after.rflags, after.interrupt_shadow, after.dr6), (2, 0, 0xffff_0ff0));
+            let Outcome::Step(after) = outcome(RESUME_FLAG | TRAP_FLAG | 2) else {
+                panic!("{reason:?} does not step");
+            };
+            assert_eq!((after.rflags, after.dr6), (TRAP_FLAG | 2, 0xffff_4ff0));
         }
     }
 }

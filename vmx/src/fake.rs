@@ -11,7 +11,7 @@ use lucos_service::{AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateReque
 
 use crate::exit::Machine;
 use crate::platform::{Failure, Platform};
-use crate::processors;
+use crate::ports;
 
 /// LUCOS's region.
 pub(crate) const REGION: u64 = 0x3f80_0000;
@@ -100,10 +100,15 @@ pub(crate) struct Fake {
     pub(crate) started: Vec<(u32, FlatStart)>,
     pub(crate) guarded: Vec<u64>,
     pub(crate) copied: Vec<(u64, u64, u64)>,
-    pub(crate) efer: Option<u64>,
-    pub(crate) apic_base: Option<u64>,
+    /// Registers of the machine that the kernel reads, and those that were written.
+    pub(crate) registers: BTreeMap<u32, u64>,
+    pub(crate) written: Vec<(u32, u64)>,
+    /// Intercepted ports, accesses to ports with their size and what is written, and what is read.
+    pub(crate) intercepted: Vec<u16>,
+    pub(crate) ports: Vec<(u16, u8, Option<u32>)>,
+    pub(crate) port_value: u32,
     pub(crate) log: Vec<String>,
-    journal: [u8; processors::LENGTH],
+    journal: [u8; ports::LENGTH],
 }
 
 impl Fake {
@@ -120,10 +125,13 @@ impl Fake {
             started: Vec::new(),
             guarded: Vec::new(),
             copied: Vec::new(),
-            efer: None,
-            apic_base: None,
+            registers: BTreeMap::new(),
+            written: Vec::new(),
+            intercepted: Vec::new(),
+            ports: Vec::new(),
+            port_value: 0,
             log: Vec::new(),
-            journal: [0; processors::LENGTH],
+            journal: [0; ports::LENGTH],
         }
     }
 
@@ -200,16 +208,31 @@ impl Platform for Fake {
         Ok(self.liveupdate_reply)
     }
 
-    fn write_efer(&mut self, value: u64) -> Result<(), Failure> {
+    fn read_msr(&mut self, number: u32) -> Result<u64, Failure> {
         self.refuse()?;
-        self.efer = Some(value);
+        self.registers.get(&number).copied().ok_or(Failure::Refused)
+    }
+
+    fn write_msr(&mut self, number: u32, value: u64) -> Result<(), Failure> {
+        self.refuse()?;
+        self.written.push((number, value));
         Ok(())
     }
 
-    fn write_apic_base(&mut self, value: u64) -> Result<(), Failure> {
+    fn intercept_port(&mut self, port: u16) -> Result<(), Failure> {
         self.refuse()?;
-        self.apic_base = Some(value);
+        self.intercepted.push(port);
         Ok(())
+    }
+
+    fn access_port(&mut self, port: u16, size: u8, output: Option<u32>) -> Result<u32, Failure> {
+        self.refuse()?;
+        self.ports.push((port, size, output));
+        Ok(self.port_value)
+    }
+
+    fn write_back_caches(&mut self) -> Result<(), Failure> {
+        self.refuse()
     }
 
     fn start(&mut self, cpu: u32, state: FlatStart) -> Result<(), Failure> {

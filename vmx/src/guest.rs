@@ -17,8 +17,8 @@ use lucos_linux_boot::parameters::{
 };
 use lucos_linux_boot::placement::{NoRoom, Placement, place};
 
-use crate::interface;
 use crate::platform::{Failure, Platform};
+use crate::{interface, ports};
 
 /// Most bytes of a UEFI memory map.
 const EFI_MAP_MAX: usize = 64 << 10;
@@ -123,6 +123,7 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
     copy(platform, file, &kernel, &placement)?;
     hand_over(platform, info, &kernel, &placement, &nvs)?;
     platform.guard(nvs.mailbox).of("mailbox")?;
+    ports::start(platform, &nvs.sleep_control).of("sleep control")?;
     platform.log(format_args!(
         "kernel at {:#x}, parameters at {:#x}, ACPI at {:#x}",
         placement.kernel, placement.handoff, nvs.rsdp
@@ -253,6 +254,11 @@ fn fill_nvs(platform: &mut impl Platform, info: &SystemInfo) -> Result<Nvs, Buil
     let mut read = |gpa: u64, to: &mut [u8]| platform.read_physical(gpa, to).is_ok();
     let nvs = nvs::fill(&source, &mut Firmware::new(&mut read), image, &mut efi_map)?;
     platform.write_physical(info.nvs.start, image).of("NVS area")?;
+    if nvs.sleep_control.is_open {
+        platform.log(format_args!(
+            "the sleep control is not intercepted: it is no port, or no table tells how to switch off"
+        ));
+    }
     if let SleepStates::Visible { signature, length } = nvs.sleep_states {
         platform.log(format_args!(
             "S3 and S4 stay visible: table {} with {length} bytes does not fit in the NVS area",

@@ -11,11 +11,15 @@ const NONE: u32 = u32::MAX;
 static CALL: AtomicU32 = AtomicU32::new(NONE);
 
 /// Takes an order, if it is for this task.
+///
+/// # Panics
+/// When that is the order.
 pub fn order(arguments: [u64; 4]) -> bool {
-    let Some(Injection::VmxEnds { call }) = Injection::from_arguments(arguments) else {
-        return false;
-    };
-    CALL.store(call.into(), Ordering::SeqCst);
+    match Injection::from_arguments(arguments) {
+        Some(Injection::VmxEnds { call }) => CALL.store(call.into(), Ordering::SeqCst),
+        Some(Injection::VmxAlwaysEnds) => panic!("a test has ordered the end of this task"),
+        _ => return false,
+    }
     true
 }
 

@@ -5,18 +5,19 @@
 //!
 //! | module | exits |
 //! |---|---|
-//! | [`cpuid`] | what CPUID hides |
-//! | [`interface`] | what the guest is told of LUCOS |
+//! | [`caches`] | INVD |
 //! | [`exception`] | exceptions other than invalid opcodes |
 //! | [`hypercall`] | VMCALL and VMMCALL |
 //! | [`init`] | INIT |
 //! | [`invalid_opcode`] | invalid opcodes, redirected functions among them |
 //! | [`msr`] | RDMSR and WRMSR of the registers that LUCOS keeps |
 //! | [`nested_fault`] | accesses to memory that is hidden, guarded, or not mapped yet |
+//! | [`ports`] | sleep control, address line 20 |
 //! | [`shutdown`] | triple faults, and states that the processor refuses |
 //! | [`virtualization`] | the virtualization extension's other instructions |
 //!
-//! [`guest`] puts the guest into memory, [`mailbox`] starts its other processors, [`platform`] is
+//! [`interface`] is what the guest is told of LUCOS, [`cpuid`] what CPUID hides where the kernel answers
+//! it. [`guest`] puts the guest into memory, [`mailbox`] starts its other processors, [`platform`] is
 //! what kernel and other tasks do for this one.
 
 #![cfg_attr(not(test), no_std)]
@@ -24,6 +25,7 @@
 
 extern crate alloc;
 
+pub mod caches;
 pub mod cpuid;
 pub mod exception;
 pub mod exit;
@@ -39,6 +41,7 @@ pub mod mailbox;
 pub mod msr;
 pub mod nested_fault;
 pub mod platform;
+pub mod ports;
 pub mod processors;
 pub mod shutdown;
 pub mod virtualization;

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use lucos_abi::manifest::Object;
-use lucos_abi::object::{VcpuReply, VcpuRequest};
+use lucos_abi::object::{Event, VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
 use lucos_runtime::{Journal, StartInfo, Thread, system_info};
@@ -16,6 +16,9 @@ lucos_runtime::entry!(run);
 
 /// Status with which the emulator ends when LUCOS itself has failed.
 const STATUS_FAILED: u8 = 0x13;
+
+/// How often this task may fail at an exit before the guest takes an exception instead.
+const PATIENCE: u32 = 3;
 
 fn run(thread: Thread, start: StartInfo) -> ! {
     let mut kernel = Kernel {
@@ -30,15 +33,19 @@ fn run(thread: Thread, start: StartInfo) -> ! {
         start_guest(&mut kernel, &machine, &start);
     }
     let mut next = Outcome::Repeat;
+    let mut failures = start.failures;
     loop {
         let exit = match enter(&mut kernel, &next) {
             Ok(exit) => exit,
             Err(error) => kernel.thread.give_up(format_args!("the vCPU does not run: {error}")),
         };
-        next = exit::handle(&mut kernel, &machine, &exit);
+        next = match core::mem::take(&mut failures) {
+            0..PATIENCE => exit::handle(&mut kernel, &machine, &exit),
+            _ => exit::give_up(&mut kernel, &machine, &exit),
+        };
         kernel.repeats = false;
         match next {
-            Outcome::Resume(_) | Outcome::Repeat | Outcome::Fault(_) => {}
+            Outcome::Resume(_) | Outcome::Step(_) | Outcome::Repeat | Outcome::Fault(_) => {}
             Outcome::Park => park(&mut kernel),
             Outcome::Reset => kernel.reset(),
             Outcome::Stop => stop(&mut kernel, "the guest cannot go on"),
@@ -84,13 +91,14 @@ fn set_rules(kernel: &mut Kernel, start: &StartInfo) -> Result<(), Failure> {
 /// Lets the vCPU run until its next exit.
 fn enter(kernel: &mut Kernel, how: &Outcome) -> Result<Exit, Failure> {
     let block = match how {
-        Outcome::Resume(registers) => Some(registers.to_bytes()),
+        Outcome::Resume(registers) | Outcome::Step(registers) => Some(registers.to_bytes()),
         _ => None,
     };
     let request = VcpuRequest::Run {
         registers: block.as_ref().map_or(&[], |block| block),
         event: match how {
             Outcome::Fault(event) => Some(*event),
+            Outcome::Step(_) => Some(Event::SINGLE_STEP),
             _ => None,
         },
     };
@@ -100,7 +108,7 @@ fn enter(kernel: &mut Kernel, how: &Outcome) -> Result<Exit, Failure> {
             instruction_length,
             registers: Registers::from_bytes(registers).ok_or(Failure::Protocol)?,
         }),
-        VcpuReply::Done => Err(Failure::Protocol),
+        VcpuReply::Value(_) | VcpuReply::Done => Err(Failure::Protocol),
     }
 }
 

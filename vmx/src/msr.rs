@@ -1,7 +1,7 @@
-//! Model-specific registers that LUCOS keeps.
+//! Model-specific registers whose accesses leave the guest.
 //!
-//! All others go to the processor directly. Of these the guest sees what a processor without
-//! virtualization extension would show it.
+//! Of the extension the guest sees what a processor without it would show. For all others the kernel
+//! says what may be read and written, and a refusal is the fault that a missing register raises.
 
 use lucos_abi::boot::SystemInfo;
 use lucos_abi::registers::Registers;
@@ -14,13 +14,14 @@ use crate::platform::Platform;
 
 /// Feature control of VT-x.
 const FEATURE_CONTROL: u32 = 0x3a;
-/// Where the local APIC is.
-const APIC_BASE: u32 = 0x1b;
 /// Long mode, no-execute, system calls.
 const EFER: u32 = 0xc000_0080;
 /// AMD-V is off (bit 4), and that is locked (bit 3).
 const VM_CR: u32 = 0xc001_0114;
 const VM_CR_OFF_AND_LOCKED: u64 = 1 << 4 | 1 << 3;
+/// Where the processor keeps the host's state. Linux clears it when it goes down, also where AMD-V is
+/// off; nothing else may be written.
+const VM_HSAVE_PA: u32 = 0xc001_0117;
 /// VT-x is locked, and off.
 const FEATURE_CONTROL_LOCKED: u64 = 1;
 
@@ -32,18 +33,12 @@ const CR0_PAGING: u64 = 1 << 31;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
-/// What a write does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// EFER gets this value.
-    Efer(u64),
-    /// The APIC base gets this value if LUCOS can let it.
-    ApicBase(u64),
-}
-
 /// Handles RDMSR.
 pub fn handle_read(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
-    let Ok(value) = read(exit.registers.rcx as u32, &exit.registers, machine.info) else {
+    let number = exit.registers.rcx as u32;
+    let Some(value) =
+        own(number, &exit.registers, machine.info).or_else(|| platform.read_msr(number).ok())
+    else {
         return Outcome::GENERAL_PROTECTION;
     };
     let Some(mut registers) = behind(platform, exit) else {
@@ -54,19 +49,21 @@ pub fn handle_read(platform: &mut impl Platform, machine: &Machine<'_>, exit: &E
     Outcome::Resume(registers)
 }
 
-/// Handles WRMSR.
+/// Handles WRMSR. The kernel knows what the guest may write.
 pub fn handle_write(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
     let registers = &exit.registers;
+    let number = registers.rcx as u32;
     let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
-    let Ok(write) = write(registers.rcx as u32, value, registers, machine.info) else {
+    let value = match number {
+        EFER => efer(value, registers, machine.info),
+        _ => Ok(value),
+    };
+    let Some((value, behind)) = value.ok().zip(behind(platform, exit)) else {
         return Outcome::GENERAL_PROTECTION;
     };
-    let Some(behind) = behind(platform, exit) else {
-        return Outcome::GENERAL_PROTECTION;
-    };
-    let done = match write {
-        Write::Efer(value) => platform.write_efer(value),
-        Write::ApicBase(value) => platform.write_apic_base(value),
+    let done = match (number, value) {
+        (VM_HSAVE_PA, 0) => Ok(()),
+        _ => platform.write_msr(number, value),
     };
     match done {
         Ok(()) => Outcome::Resume(behind),
@@ -74,53 +71,38 @@ pub fn handle_write(platform: &mut impl Platform, machine: &Machine<'_>, exit: &
     }
 }
 
-/// The value of a register as the guest sees it.
-///
-/// # Errors
-/// The guest has no such register.
-pub fn read(number: u32, registers: &Registers, info: &SystemInfo) -> Result<u64, Fault> {
+/// The value of a register that the guest does not see as the machine has it.
+fn own(number: u32, registers: &Registers, info: &SystemInfo) -> Option<u64> {
     match number {
-        detection::REGISTER => Ok(interface::register(info)),
-        EFER => Ok(registers.efer),
-        VM_CR => Ok(VM_CR_OFF_AND_LOCKED),
-        FEATURE_CONTROL => Ok(FEATURE_CONTROL_LOCKED),
-        // VM_HSAVE_PA, SVM_KEY, the capabilities of VT-x.
-        _ => Err(Fault),
+        detection::REGISTER => Some(interface::register(info)),
+        EFER => Some(registers.efer),
+        VM_CR => Some(VM_CR_OFF_AND_LOCKED),
+        VM_HSAVE_PA => Some(0),
+        FEATURE_CONTROL => Some(FEATURE_CONTROL_LOCKED),
+        _ => None,
     }
 }
 
-/// What writing `value` to a register does.
+/// What EFER becomes when the guest writes `value`.
 ///
 /// # Errors
-/// The guest cannot write this register, or not this value.
-pub fn write(
-    number: u32,
-    value: u64,
-    registers: &Registers,
-    info: &SystemInfo,
-) -> Result<Write, Fault> {
-    match number {
-        EFER => {
-            let changed = value ^ registers.efer;
-            // Long mode is chosen while paging is off (APM vol. 2, 14.6.1).
-            if changed & EFER_LME != 0 && registers.cr0 & CR0_PAGING != 0 {
-                return Err(Fault);
-            }
-            if value & !(info.efer_bits | EFER_LMA) != 0 {
-                return Err(Fault);
-            }
-            // Whether long mode is active is for the processor to say.
-            Ok(Write::Efer(value & !EFER_LMA | registers.efer & EFER_LMA))
-        }
-        APIC_BASE => Ok(Write::ApicBase(value)),
-        _ => Err(Fault),
+/// The processor does not take the value.
+fn efer(value: u64, registers: &Registers, info: &SystemInfo) -> Result<u64, Fault> {
+    let changed = value ^ registers.efer;
+    // Long mode is chosen while paging is off (APM vol. 2, 14.6.1).
+    if changed & EFER_LME != 0 && registers.cr0 & CR0_PAGING != 0 {
+        return Err(Fault);
     }
+    if value & !(info.efer_bits | EFER_LMA) != 0 {
+        return Err(Fault);
+    }
+    // Whether long mode is active is for the processor to say.
+    Ok(value & !EFER_LMA | registers.efer & EFER_LMA)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{EFER_LMA, EFER_LME, Fault, Write, read, write};
-    use super::{handle_read, handle_write};
+    use super::{EFER_LMA, EFER_LME, Fault, efer, handle_read, handle_write};
     use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
     use crate::platform::Failure;
@@ -131,41 +113,76 @@ mod tests {
     const EFER_NXE: u64 = 1 << 11;
     const SVME: u64 = 1 << 12;
 
-    fn long_mode() -> Registers {
-        Registers { efer: EFER_LME | EFER_LMA, cr0: 1 << 31 | 1, ..Registers::default() }
+    fn exit(number: u64, value: u64) -> Exit {
+        let mut registers = fake::kernel_registers();
+        registers.rcx = number | 0xffff_ffff_0000_0000;
+        registers.rax = value & 0xffff_ffff | 0xdead_0000_0000;
+        registers.rdx = value >> 32 | 0xdead_0000_0000;
+        Exit { reason: ExitReason::WriteMsr, instruction_length: 2, registers }
+    }
+
+    fn read(platform: &mut Fake, number: u64) -> Option<u64> {
+        let info = fake::info();
+        match handle_read(platform, &fake::machine(&info), &exit(number, 0)) {
+            Outcome::Resume(after) => {
+                assert_eq!(after.rip, exit(0, 0).registers.rip + 2);
+                assert!(after.rax >> 32 == 0 && after.rdx >> 32 == 0);
+                Some(after.rdx << 32 | after.rax)
+            }
+            outcome => {
+                assert_eq!(outcome, Outcome::GENERAL_PROTECTION);
+                None
+            }
+        }
+    }
+
+    fn write(platform: &mut Fake, number: u64, value: u64) -> Outcome {
+        let info = fake::info();
+        handle_write(platform, &fake::machine(&info), &exit(number, value))
     }
 
     #[test]
     fn the_extension_looks_switched_off_for_good() {
-        let registers = long_mode();
-        let info = fake::info();
-        assert_eq!(read(0xc001_0114, &registers, &info), Ok(0x18));
-        assert_eq!(read(0x3a, &registers, &info), Ok(1));
-        for number in [0xc001_0117, 0xc001_0118, 0x480, 0x1234_5678] {
-            assert_eq!(read(number, &registers, &info), Err(Fault));
-            assert_eq!(write(number, 0, &registers, &info), Err(Fault));
+        let mut platform = Fake::new();
+        assert_eq!(read(&mut platform, 0xc001_0114), Some(0x18));
+        assert_eq!(read(&mut platform, 0x3a), Some(1));
+        for number in [0xc001_0118, 0x480, 0x1234_5678] {
+            assert_eq!(read(&mut platform, number), None, "{number:#x}");
         }
-        assert_eq!(write(0xc001_0114, 0x18, &registers, &info), Err(Fault));
+        assert_eq!(read(&mut platform, 0xc001_0117), Some(0));
+        assert!(matches!(write(&mut platform, 0xc001_0117, 0), Outcome::Resume(_)));
+        assert!(platform.written.is_empty());
+        platform.refuses = Some(Failure::Refused);
+        assert_eq!(write(&mut platform, 0xc001_0117, 0x1000), Outcome::GENERAL_PROTECTION);
     }
 
     #[test]
     fn a_register_of_its_own_names_lucos() {
-        let (registers, info) = (long_mode(), fake::info());
-        assert_eq!(read(0x4000_004c, &registers, &info), Ok(0x4f43_554c_0003_0002));
-        assert_eq!(write(0x4000_004c, 0, &registers, &info), Err(Fault));
+        let mut platform = Fake::new();
+        assert_eq!(read(&mut platform, 0x4000_004c), Some(0x4f43_554c_0003_0002));
         for number in [0x4000_0000, 0x4000_004b, 0x4000_004d] {
-            assert_eq!(read(number, &registers, &info), Err(Fault), "{number:#x}");
+            assert_eq!(read(&mut platform, number), None, "{number:#x}");
         }
     }
 
     #[test]
+    fn machine_check_registers_are_the_machines() {
+        let mut platform = Fake::new();
+        platform.registers.insert(0xc000_2001, 0xb400_0000_0003_0001);
+        assert_eq!(read(&mut platform, 0xc000_2001), Some(0xb400_0000_0003_0001));
+        assert!(matches!(write(&mut platform, 0xc000_2001, 7 << 40), Outcome::Resume(_)));
+        assert_eq!(platform.written, [(0xc000_2001, 7 << 40)]);
+    }
+
+    #[test]
     fn efer_keeps_what_the_processor_decides_and_never_gets_virtualization() {
-        let registers = long_mode();
+        let registers =
+            Registers { efer: EFER_LME | EFER_LMA, cr0: 1 << 31 | 1, ..Registers::default() };
         let info = fake::info();
-        let efer = |value| write(0xc000_0080, value, &registers, &info);
+        let efer = |value| efer(value, &registers, &info);
         assert_eq!(
             efer(EFER_LME | EFER_SCE | EFER_NXE),
-            Ok(Write::Efer(EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE))
+            Ok(EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE)
         );
         assert_eq!(efer(EFER_LME | SVME), Err(Fault));
         assert_eq!(efer(EFER_SCE), Err(Fault), "long mode off while paging");
@@ -175,56 +192,30 @@ mod tests {
 
     #[test]
     fn long_mode_can_be_chosen_while_paging_is_off() {
-        let registers = Registers::default();
         let info = fake::info();
-        assert_eq!(
-            write(0xc000_0080, EFER_LME | EFER_LMA, &registers, &info),
-            Ok(Write::Efer(EFER_LME))
-        );
-    }
-
-    fn exit(number: u64, value: u64) -> Exit {
-        let mut registers = fake::kernel_registers();
-        registers.rcx = number | 0xffff_ffff_0000_0000;
-        registers.rax = value & 0xffff_ffff | 0xdead_0000_0000;
-        registers.rdx = value >> 32 | 0xdead_0000_0000;
-        Exit { reason: ExitReason::WriteMsr, instruction_length: 2, registers }
+        assert_eq!(efer(EFER_LME | EFER_LMA, &Registers::default(), &info), Ok(EFER_LME));
     }
 
     #[test]
     fn only_the_lower_halves_of_registers_count() {
         let mut platform = Fake::new();
-        let info = fake::info();
-        let machine = fake::machine(&info);
         let value = EFER_LME | EFER_SCE;
-        let Outcome::Resume(after) =
-            handle_write(&mut platform, &machine, &exit(0xc000_0080, value))
-        else {
+        let Outcome::Resume(after) = write(&mut platform, 0xc000_0080, value) else {
             panic!("not resumed");
         };
         assert_eq!(after.rip, exit(0, 0).registers.rip + 2);
-        assert_eq!(platform.efer, Some(value | EFER_LMA));
-
-        let Outcome::Resume(after) = handle_read(&mut platform, &machine, &exit(0xc001_0114, 0))
-        else {
-            panic!("not resumed");
-        };
-        assert_eq!((after.rax, after.rdx), (0x18, 0));
+        assert_eq!(platform.written, [(0xc000_0080, value | EFER_LMA)]);
     }
 
     #[test]
     fn what_the_kernel_refuses_is_a_fault() {
         let mut platform = Fake::new();
-        let info = fake::info();
-        let machine = fake::machine(&info);
         platform.refuses = Some(Failure::Refused);
-        let apic = handle_write(&mut platform, &machine, &exit(0x1b, 0xfee0_0000));
-        assert_eq!(apic, Outcome::GENERAL_PROTECTION);
-        let efer = handle_write(&mut platform, &machine, &exit(0xc000_0080, EFER_LME));
-        assert_eq!(efer, Outcome::GENERAL_PROTECTION);
+        for number in [0x1b, 0xc000_0080, 0xc001_0010] {
+            assert_eq!(write(&mut platform, number, EFER_LME), Outcome::GENERAL_PROTECTION);
+        }
         platform.refuses = None;
-        let apic = handle_write(&mut platform, &machine, &exit(0x1b, 0xfee0_0d00));
-        assert!(matches!(apic, Outcome::Resume(_)));
-        assert_eq!(platform.apic_base, Some(0xfee0_0d00));
+        assert!(matches!(write(&mut platform, 0x1b, 0xfee0_0d00), Outcome::Resume(_)));
+        assert_eq!(platform.written, [(0x1b, 0xfee0_0d00)]);
     }
 }

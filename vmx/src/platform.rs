@@ -104,17 +104,35 @@ pub trait Platform {
     /// It was restarted, or is not there.
     fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure>;
 
-    /// Sets the guest's EFER.
+    /// Reads a model-specific register of the machine.
     ///
     /// # Errors
-    /// The processor would refuse it.
-    fn write_efer(&mut self, value: u64) -> Result<(), Failure>;
+    /// The kernel does not read it, or the processor does not have it.
+    fn read_msr(&mut self, number: u32) -> Result<u64, Failure>;
 
-    /// Sets the APIC base.
+    /// Writes a model-specific register.
     ///
     /// # Errors
-    /// LUCOS needs the APIC as it is.
-    fn write_apic_base(&mut self, value: u64) -> Result<(), Failure>;
+    /// LUCOS needs the register as it is, or the processor refuses the value.
+    fn write_msr(&mut self, number: u32, value: u64) -> Result<(), Failure>;
+
+    /// Makes the guest's accesses to a port exits.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn intercept_port(&mut self, port: u16) -> Result<(), Failure>;
+
+    /// Reads such a port, or writes it: `size` bytes, 1, 2 or 4. The value is what was read.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn access_port(&mut self, port: u16, size: u8, output: Option<u32>) -> Result<u32, Failure>;
+
+    /// Writes back and invalidates the caches.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn write_back_caches(&mut self) -> Result<(), Failure>;
 
     /// Starts a vCPU.
     ///
@@ -229,10 +247,17 @@ impl Kernel {
         self.vcpu(&VcpuRequest::Park)
     }
 
+    fn value(&mut self, request: &VcpuRequest<'_>) -> Result<u64, Failure> {
+        match self.thread.call(Object::Vcpu, request)? {
+            VcpuReply::Value(value) => Ok(value),
+            VcpuReply::Exit { .. } | VcpuReply::Done => Err(Failure::Protocol),
+        }
+    }
+
     fn vcpu(&mut self, request: &VcpuRequest<'_>) -> Result<(), Failure> {
         match self.thread.call(Object::Vcpu, request)? {
             VcpuReply::Done => Ok(()),
-            VcpuReply::Exit { .. } => Err(Failure::Protocol),
+            VcpuReply::Exit { .. } | VcpuReply::Value(_) => Err(Failure::Protocol),
         }
     }
 }
@@ -309,12 +334,25 @@ impl Platform for Kernel {
         answer
     }
 
-    fn write_efer(&mut self, value: u64) -> Result<(), Failure> {
-        self.vcpu(&VcpuRequest::WriteEfer { value })
+    fn read_msr(&mut self, number: u32) -> Result<u64, Failure> {
+        self.value(&VcpuRequest::ReadMsr { number })
     }
 
-    fn write_apic_base(&mut self, value: u64) -> Result<(), Failure> {
-        self.vcpu(&VcpuRequest::WriteApicBase { value })
+    fn intercept_port(&mut self, port: u16) -> Result<(), Failure> {
+        self.machine(&MachineRequest::InterceptPort { port })
+    }
+
+    fn access_port(&mut self, port: u16, size: u8, output: Option<u32>) -> Result<u32, Failure> {
+        let value = self.value(&VcpuRequest::Port { port, size, output })?;
+        u32::try_from(value).map_err(|_| Failure::Protocol)
+    }
+
+    fn write_msr(&mut self, number: u32, value: u64) -> Result<(), Failure> {
+        self.vcpu(&VcpuRequest::WriteMsr { number, value })
+    }
+
+    fn write_back_caches(&mut self) -> Result<(), Failure> {
+        self.vcpu(&VcpuRequest::WriteBackCaches)
     }
 
     fn start(&mut self, cpu: u32, state: FlatStart) -> Result<(), Failure> {

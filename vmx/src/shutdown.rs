@@ -18,10 +18,11 @@ pub fn handle_lost_tables(platform: &mut impl Platform, registers: &Registers) -
     Outcome::Reset
 }
 
-/// The processor refuses the vCPU's state.
+/// The guest has made a state that the processor refuses. No fault can be delivered in it, so this
+/// ends like a triple fault.
 pub fn handle_invalid_state(platform: &mut impl Platform, registers: &Registers) -> Outcome {
-    describe(platform, "the processor refuses this state", registers);
-    Outcome::Stop
+    describe(platform, "the processor refuses the state that the guest has made", registers);
+    Outcome::Reset
 }
 
 /// An exit that nobody asked for.
@@ -57,7 +58,7 @@ mod tests {
         let mut platform = Fake::new();
         assert_eq!(handle(&mut platform, &registers), Outcome::Reset);
         assert_eq!(handle_lost_tables(&mut platform, &registers), Outcome::Reset);
-        assert_eq!(handle_invalid_state(&mut platform, &registers), Outcome::Stop);
+        assert_eq!(handle_invalid_state(&mut platform, &registers), Outcome::Reset);
         let unknown = handle_unknown(&mut platform, &registers, [0x75, 1, 2]);
         assert_eq!(unknown, Outcome::Stop);
         let log = platform.log.join("\n");

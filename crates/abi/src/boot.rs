@@ -189,6 +189,9 @@ pub struct StartInfo {
     pub cpu: u32,
     /// How often the task was restarted.
     pub generation: u32,
+    /// How often in a row this thread itself was the reason while it handled an exit of the guest at
+    /// one and the same instruction. Only the first task's threads handle exits.
+    pub failures: u32,
     /// Bytes of heap at [`crate::layout::HEAP`].
     pub heap: u64,
     /// Bytes of retained memory at [`crate::layout::JOURNAL`].

@@ -17,6 +17,11 @@ pub struct Event {
     pub error_code: Option<u32>,
 }
 
+impl Event {
+    /// The debug exception.
+    pub const SINGLE_STEP: Self = Self { vector: 1, error_code: None };
+}
+
 /// Requests to the vCPU of the processor on which the caller runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VcpuRequest<'a> {
@@ -30,17 +35,35 @@ pub enum VcpuRequest<'a> {
     },
     /// Gives the vCPU up: the next `Run` waits until somebody starts it. Needs `RUN`.
     Park,
-    /// Sets EFER (the guest's view). Needs `WRITE`.
-    WriteEfer {
-        /// New value; only SCE, LME, LMA, NXE, FFXSR and TCE may be set.
-        value: u64,
+    /// Reads a model-specific register whose reads leave the guest though it is the machine's: those
+    /// of machine-check banks. Needs `WRITE`. Refused for all others, and where there is none.
+    ReadMsr {
+        /// Its number.
+        number: u32,
     },
-    /// Sets IA32_APIC_BASE of the processor. Needs `WRITE`. Refused unless the value stays as it is,
-    /// but for the bit that switches the x2APIC interface on: kicks go through the APIC.
-    WriteApicBase {
+    /// Writes a model-specific register for the guest. Needs `WRITE`. Refused are registers and
+    /// values that would harm LUCOS, or that the processor does not take. Besides those that
+    /// `ReadMsr` names there are EFER (the guest's view, without the bits of virtualization),
+    /// IA32_APIC_BASE (which keeps its value but for the bit that switches the x2APIC interface on:
+    /// kicks go through the APIC), and those bits of AMD's HWCR and NB_CFG that leave LUCOS alone.
+    WriteMsr {
+        /// Its number.
+        number: u32,
         /// New value.
         value: u64,
     },
+    /// Reads or writes a port of those that leave the guest. Needs `WRITE`. Refused for others, and
+    /// unless the size is 1, 2 or 4.
+    Port {
+        /// First port.
+        port: u16,
+        /// Bytes.
+        size: u8,
+        /// What is written; `None` reads.
+        output: Option<u32>,
+    },
+    /// Writes back and invalidates the caches. Needs `RUN`.
+    WriteBackCaches,
 }
 
 /// Replies of the vCPU.
@@ -56,6 +79,8 @@ pub enum VcpuReply<'a> {
         #[serde(with = "serde_bytes")]
         registers: &'a [u8],
     },
+    /// The value of a register, or what was read from a port; 0 for one that was written.
+    Value(u64),
     /// Done.
     Done,
 }
@@ -71,6 +96,10 @@ pub enum ExitReason {
     WriteMsr,
     /// An instruction of a virtualization extension other than the hypercall.
     Virtualization,
+    /// INVD.
+    InvalidateCaches,
+    /// An access to a port that was asked for with [`MachineRequest::InterceptPort`].
+    Port(PortAccess),
     /// An exception that was asked for with [`Intercept`].
     Exception {
         /// Its vector.
@@ -100,6 +129,19 @@ pub enum ExitReason {
         /// The vendor's second detail word.
         info2: u64,
     },
+}
+
+/// An access to I/O ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortAccess {
+    /// The first port.
+    pub port: u16,
+    /// Bytes: 1, 2 or 4.
+    pub size: u8,
+    /// IN; otherwise OUT.
+    pub input: bool,
+    /// INS or OUTS, with memory instead of RAX.
+    pub string: bool,
 }
 
 /// A guest access that faulted.
@@ -178,6 +220,11 @@ pub enum MachineRequest {
         class: Intercept,
         /// On or off.
         on: bool,
+    },
+    /// Makes every access of the guest to a port an exit, for good. Needs `START`.
+    InterceptPort {
+        /// The port.
+        port: u16,
     },
     /// Sets the rules by which the kernel answers CPUID where that leaves the guest, once. Needs
     /// `START`.

@@ -8,11 +8,18 @@ pub const COUNT: usize = 29;
 /// Bytes of an encoded block.
 pub const SIZE: usize = COUNT * 8;
 
+/// RFLAGS.TF: a debug exception after the next instruction.
+const RFLAGS_TRAP: u64 = 1 << 8;
+/// RFLAGS.RF: no breakpoint at the next instruction.
+const RFLAGS_RESUME: u64 = 1 << 16;
+/// DR6.BS: the debug exception is that of a single step.
+pub const DR6_SINGLE_STEP: u64 = 1 << 14;
+
 /// The registers of a vCPU that a task sees.
 ///
-/// `Run` writes back the general registers, `rip`, `rflags` and `interrupt_shadow`; a changed value
-/// in any other field is ignored. Control registers and EFER are the guest's own view (EFER without
-/// the virtualization bit).
+/// `Run` writes back the general registers, `rip`, `rflags` and `interrupt_shadow`, and sets
+/// [`DR6_SINGLE_STEP`] when it is set; a changed value in any other field is ignored. Control
+/// registers and EFER are the guest's own view (EFER without the virtualization bit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Registers {
@@ -139,6 +146,18 @@ impl Registers {
         ]
     }
 
+    /// What an instruction leaves that was carried out for the guest, beside `rip` and its results
+    /// (APM vol. 2, 13.1.4 and 15.21.5). True when it ends in the debug exception of a single step.
+    pub fn complete(&mut self) -> bool {
+        self.interrupt_shadow = 0;
+        self.rflags &= !RFLAGS_RESUME;
+        let steps = self.rflags & RFLAGS_TRAP != 0;
+        if steps {
+            self.dr6 |= DR6_SINGLE_STEP;
+        }
+        steps
+    }
+
     /// A general register by its number in instruction encodings (0 = RAX, 4 = RSP, 15 = R15).
     pub fn general(&self, number: u8) -> Option<u64> {
         let order = [
@@ -163,6 +182,17 @@ mod tests {
     #[test]
     fn the_struct_has_no_field_outside_the_block() {
         assert_eq!(size_of::<Registers>(), SIZE);
+    }
+
+    #[test]
+    fn a_completed_instruction_ends_what_held_for_it_and_steps() {
+        let before = Registers { rflags: 1 << 16 | 2, interrupt_shadow: 1, ..Registers::default() };
+        let mut after = before;
+        assert!(!after.complete());
+        assert_eq!(after, Registers { rflags: 2, ..Registers::default() });
+        let mut stepping = Registers { rflags: 1 << 16 | 1 << 8 | 2, dr6: 0xffff_0ff1, ..before };
+        assert!(stepping.complete());
+        assert_eq!((stepping.rflags, stepping.dr6), (1 << 8 | 2, 0xffff_4ff1));
     }
 
     proptest! {

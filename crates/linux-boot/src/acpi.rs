@@ -15,11 +15,13 @@ use crate::nvs::Room;
 
 mod firmware;
 mod madt;
+mod power;
 mod sleep;
 
 pub use firmware::Firmware;
 use firmware::{HEADER_LENGTH, Header};
 pub use madt::WakeUp;
+pub use power::{MAX_SLEEP_REGISTERS, SleepControl, SleepRegister};
 pub use sleep::SleepStates;
 
 /// Most tables that a machine has.
@@ -103,12 +105,14 @@ impl fmt::Display for AcpiError {
 }
 
 /// What was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tables {
     /// Guest-physical address of the root pointer.
     pub rsdp: u64,
     /// Whether S3 and S4 are hidden.
     pub sleep_states: SleepStates,
+    /// The registers by which the machine goes to sleep.
+    pub sleep_control: SleepControl,
 }
 
 /// Makes the guest's tables in `room` from those that the root pointer at `rsdp` leads to.
@@ -133,12 +137,12 @@ pub(crate) fn build(
     let (xsdt, xsdt_place) = take(room, *b"XSDT", xsdt_length)?;
     let madt = table(&mut tables, *b"APIC")?;
     *madt = madt::build(firmware, *madt, wake_up, room)?;
-    let sleep_states = sleep::hide(firmware, &mut tables, room)?;
+    let (sleep_states, sleep_control) = sleep::hide(firmware, &mut tables, room)?;
 
     firmware.copy(root.table, &mut xsdt_place[..HEADER_LENGTH])?;
     write_root_table(xsdt_place, &tables);
     write_root_pointer(rsdp_place, &root.oem, xsdt);
-    Ok(Tables { rsdp, sleep_states })
+    Ok(Tables { rsdp, sleep_states, sleep_control })
 }
 
 /// The address of the first table with this signature.

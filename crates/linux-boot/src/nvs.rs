@@ -13,7 +13,7 @@ use core::fmt;
 
 use lucos_abi::boot::{Efi, MemoryRange};
 
-use crate::acpi::{self, AcpiError, Firmware, SleepStates};
+use crate::acpi::{self, AcpiError, Firmware, SleepControl, SleepStates};
 use crate::efi::{self, EfiError};
 use crate::entry::{self, CallInstruction};
 use crate::fields::put;
@@ -101,7 +101,7 @@ pub struct Source<'a> {
 }
 
 /// Where things are in the filled area, as guest-physical addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nvs {
     /// The mailbox page.
     pub mailbox: u64,
@@ -117,6 +117,8 @@ pub struct Nvs {
     pub efi: Option<Efi>,
     /// Whether the guest still sees the sleep states S3 and S4.
     pub sleep_states: SleepStates,
+    /// The registers by which the machine goes to sleep.
+    pub sleep_control: SleepControl,
 }
 
 /// Where the parts with a fixed place are in an area that starts at `start`: mailbox, reset
@@ -188,6 +190,7 @@ pub fn fill(
         rsdp: tables.rsdp,
         efi,
         sleep_states: tables.sleep_states,
+        sleep_control: tables.sleep_control,
     })
 }
 

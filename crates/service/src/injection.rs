@@ -19,6 +19,8 @@ pub enum Injection {
         /// The number.
         call: u16,
     },
+    /// RBX = 5: `vmx` ends at this very hypercall, each time.
+    VmxAlwaysEnds,
 }
 
 /// A step of a hypercall: a write to the journal, a stop, or, while the guest stands still, any
@@ -43,6 +45,7 @@ impl Injection {
             2 => Some(Self::LiveupdateEnds(step)),
             3 => Some(Self::MemoryEnds(step)),
             4 => Some(Self::VmxEnds { call }),
+            5 => Some(Self::VmxAlwaysEnds),
             _ => None,
         }
     }

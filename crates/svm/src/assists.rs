@@ -47,6 +47,8 @@ pub struct Setup {
     pub nested_root: u64,
     /// Physical address of the [`crate::MsrMap`].
     pub msr_map: u64,
+    /// Physical address of the [`crate::IoMap`].
+    pub io_map: u64,
     /// CPUID leaves the guest.
     pub cpuid: bool,
     /// The processor has INVLPGB and TLBSYNC: the guest may use them. They flush what belongs to
@@ -62,15 +64,16 @@ impl Assists {
 }
 
 impl Vmcb {
-    /// Prepares the control area for a guest that owns the machine: interrupts and I/O are its
-    /// own; the instructions of the extension, NMI, INIT, shutdown, the marked MSRs, and CPUID where
-    /// that is asked for stop it.
+    /// Prepares the control area for a guest that owns the machine: interrupts and most I/O are its
+    /// own; the instructions of the extension, INVD, NMI, INIT, shutdown, the marked MSRs and ports,
+    /// and CPUID where that is asked for stop it.
     pub fn configure(&mut self, assists: Assists, setup: &Setup) {
         let control = self.control_mut(Clean::all());
         control.asid = setup.asid;
         control.nested_root = setup.nested_root;
         control.nested_control = NESTED_PAGING | if setup.invlpgb { INVLPGB } else { 0 };
         control.msr_map = setup.msr_map;
+        control.io_map = setup.io_map;
         control.last_branch_control = assists.contains(Assists::LAST_BRANCH).into();
         let virtual_nmi = assists.contains(Assists::VIRTUAL_NMI);
         control.virtual_interrupts = if virtual_nmi { V_NMI_ENABLE } else { 0 };
@@ -83,7 +86,9 @@ impl Vmcb {
             | Intercepts::SKINIT
             | Intercepts::INVLPGA;
         let machine = Intercepts::NMI | Intercepts::INIT | Intercepts::SHUTDOWN;
-        self.set_intercepts(extension | machine | Intercepts::MSR, true);
+        // INVD would throw away what LUCOS has written.
+        let values = Intercepts::MSR | Intercepts::IO | Intercepts::INVD;
+        self.set_intercepts(extension | machine | values, true);
         self.set_intercepts(Intercepts::CPUID, setup.cpuid);
         self.request_flush(assists);
     }

@@ -4,7 +4,9 @@
 
 use crate::assists::{Assists, NESTED_PAGING, V_NMI_ENABLE};
 use crate::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
-use crate::state::{CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG};
+use crate::state::{
+    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG,
+};
 use crate::vmcb::{Intercepts, Save, Vmcb};
 use VmcbProblem as P;
 
@@ -66,8 +68,6 @@ pub enum VmcbProblem {
     VirtualNmiWithoutIntercept,
 }
 
-const CR0_NW: u64 = 1 << 29;
-const CR0_CD: u64 = 1 << 30;
 const HIGH: u64 = !0 << 32;
 /// VME to OSXMMEXCPT, UMIP, LA57, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP, PKE, CET (APM 3.1.3).
 const CR4_USED: u64 = 0x7ff | 1 << 11 | 1 << 12 | 0x7 << 16 | 0xf << 20;

@@ -29,6 +29,31 @@ pub fn exception(event: Event) -> u64 {
     VALID | EXCEPTION << 8 | u64::from(event.vector) | error
 }
 
+/// What the processor makes of an exception that comes while `first`, an encoded event or 0, is
+/// delivered (APM vol. 2, 8.2.9); `None`: a shutdown.
+pub fn combined(first: u64, second: Event) -> Option<Event> {
+    let first = match kind(first) {
+        EXCEPTION if first & VALID != 0 => first as u8,
+        _ => return Some(second),
+    };
+    let harms = |vector| contributes(vector) || vector == PAGE_FAULT;
+    match first {
+        DOUBLE_FAULT if harms(second.vector) => None,
+        PAGE_FAULT if harms(second.vector) => Some(DOUBLE),
+        _ if contributes(first) && contributes(second.vector) => Some(DOUBLE),
+        _ => Some(second),
+    }
+}
+
+/// Two of these become a double fault: #DE, #TS, #NP, #SS, #GP.
+const fn contributes(vector: u8) -> bool {
+    matches!(vector, 0 | 10..=13)
+}
+
+const DOUBLE_FAULT: u8 = 8;
+const PAGE_FAULT: u8 = 14;
+const DOUBLE: Event = Event { vector: DOUBLE_FAULT, error_code: Some(0) };
+
 impl Vmcb {
     /// Delivers an encoded event at the next run, in the place of any other.
     pub fn inject(&mut self, event: u64) {

@@ -1,6 +1,6 @@
 //! Why the guest stopped (APM appendix C).
 
-use lucos_abi::object::{Access, ExitReason};
+use lucos_abi::object::{Access, ExitReason, PortAccess};
 
 use crate::vmcb::Vmcb;
 
@@ -21,6 +21,8 @@ impl ExitCode {
     pub const CPUID: Self = Self(0x72);
     /// IRET.
     pub const IRET: Self = Self(0x74);
+    /// INVD.
+    pub const INVD: Self = Self(0x76);
     /// INVLPGA.
     pub const INVLPGA: Self = Self(0x7a);
     /// IN or OUT, which tell the next instruction in their second detail.
@@ -55,7 +57,9 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
         ExitCode::VMMCALL => ExitReason::Hypercall,
         ExitCode::MSR if info1 & 1 == 0 => ExitReason::ReadMsr,
         ExitCode::MSR => ExitReason::WriteMsr,
+        ExitCode::IO => ExitReason::Port(port_access(info1)),
         ExitCode::SHUTDOWN => ExitReason::Shutdown,
+        ExitCode::INVD => ExitReason::InvalidateCaches,
         ExitCode::INIT => ExitReason::Init,
         ExitCode::INVALID => ExitReason::InvalidState,
         // VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT.
@@ -78,6 +82,16 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
             },
         },
         ExitCode(code) => ExitReason::Other { code: code.into(), info1, info2 },
+    }
+}
+
+/// IN or OUT (APM 15.10.2).
+const fn port_access(info: u64) -> PortAccess {
+    PortAccess {
+        port: (info >> 16) as u16,
+        size: (info >> 4 & 7) as u8,
+        input: info & 1 != 0,
+        string: info & 1 << 2 != 0,
     }
 }
 

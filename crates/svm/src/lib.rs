@@ -11,16 +11,18 @@ mod assists;
 mod check;
 mod event;
 mod exit;
+mod io;
 mod msr;
 mod state;
 mod vmcb;
 
 pub use assists::{Assists, Setup};
 pub use check::{HostFacts, VmcbProblem, check_vmcb};
-pub use event::{exception, nmi};
+pub use event::{combined, exception, nmi};
 pub use exit::{ExitCode, exit_reason, instruction_length};
+pub use io::IoMap;
 pub use msr::{MsrMap, OutsideMap};
-pub use state::{registers, start_flat, write_back};
+pub use state::{is_refused, registers, start_flat, write_back};
 pub use vmcb::{Clean, Control, Intercepts, Save, Segment, Vmcb};
 
 #[cfg(test)]

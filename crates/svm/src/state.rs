@@ -1,11 +1,13 @@
 //! The guest's registers: start state, and the block that tasks see.
 
 use lucos_abi::object::FlatStart;
-use lucos_abi::registers::Registers;
+use lucos_abi::registers::{DR6_SINGLE_STEP, Registers};
 
 use crate::vmcb::{Clean, Save, Segment, Vmcb};
 
 pub(crate) const CR0_PE: u64 = 1;
+pub(crate) const CR0_NW: u64 = 1 << 29;
+pub(crate) const CR0_CD: u64 = 1 << 30;
 pub(crate) const CR0_PG: u64 = 1 << 31;
 pub(crate) const CR4_PAE: u64 = 1 << 5;
 pub(crate) const EFER_LME: u64 = 1 << 8;
@@ -66,6 +68,15 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
     *general = Registers { rsi: start.rsi, ..Registers::default() };
 }
 
+/// VMRUN would refuse what the guest has done (APM vol. 2, 15.5.1). A processor raises #GP at the
+/// instruction that does it; QEMU's TCG lets it through.
+pub const fn is_refused(vmcb: &Vmcb) -> bool {
+    let save = vmcb.save();
+    let not_write_through = save.cr0 & (CR0_CD | CR0_NW) == CR0_NW;
+    let both = LONG | DEFAULT_32;
+    not_write_through || save.efer & EFER_LMA != 0 && save.cs.attributes & both == both
+}
+
 /// The register block that tasks see. VMRUN leaves most general registers alone; the kernel's entry
 /// code keeps those in `general`.
 pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
@@ -95,8 +106,8 @@ pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
     }
 }
 
-/// Takes over what a task may change of a register block: the general registers, RIP, RFLAGS and
-/// the interrupt shadow.
+/// Takes over what a task may change of a register block: the general registers, RIP, RFLAGS, the
+/// interrupt shadow, and a single step in DR6.
 pub fn write_back(vmcb: &mut Vmcb, general: &mut Registers, block: &Registers) {
     *general = *block;
     // None of these is ever kept by the processor, so no group is named.
@@ -105,6 +116,9 @@ pub fn write_back(vmcb: &mut Vmcb, general: &mut Registers, block: &Registers) {
     save.rsp = block.rsp;
     save.rip = block.rip;
     save.rflags = block.rflags & RFLAGS_USED | RFLAGS_RESET;
+    if block.dr6 & DR6_SINGLE_STEP != 0 {
+        vmcb.save_mut(Clean::DEBUG_REGISTERS).dr6 |= DR6_SINGLE_STEP;
+    }
     let control = vmcb.control_mut(Clean::empty());
     control.interrupt_shadow = control.interrupt_shadow & !1 | block.interrupt_shadow & 1;
 }

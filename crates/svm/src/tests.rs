@@ -1,14 +1,21 @@
-use lucos_abi::object::{Access, Event, ExitReason, FlatStart};
+use lucos_abi::object::{Access, Event, ExitReason, FlatStart, PortAccess};
 use lucos_abi::registers::{Registers, SIZE};
 use proptest::prelude::*;
 
 use crate::{
     Assists, Clean, ExitCode, HostFacts, Intercepts, MsrMap, OutsideMap, Setup, Vmcb, VmcbProblem,
-    check_vmcb, exception, exit_reason, instruction_length, nmi, registers, start_flat, write_back,
+    check_vmcb, combined, exception, exit_reason, instruction_length, is_refused, nmi, registers,
+    start_flat, write_back,
 };
 
-const SETUP: Setup =
-    Setup { asid: 1, nested_root: 0x7f00_0000, msr_map: 0x7f00_2000, cpuid: false, invlpgb: false };
+const SETUP: Setup = Setup {
+    asid: 1,
+    nested_root: 0x7f00_0000,
+    msr_map: 0x7f00_2000,
+    io_map: 0x7f00_4000,
+    cpuid: false,
+    invlpgb: false,
+};
 
 const START: FlatStart = FlatStart {
     rip: 0x100_0200,
@@ -76,7 +83,7 @@ fn pass_through_intercepts() {
         assert!(intercepts.contains(needed), "{needed:?}");
     }
     assert!(!intercepts.intersects(Intercepts::INTR));
-    assert_eq!(intercepts.bits() & 0xffff_ffff, 0x9400_000a);
+    assert_eq!(intercepts.bits() & 0xffff_ffff, 0x9c40_000a);
     assert_eq!(intercepts.bits() >> 32, 0x7f);
 }
 
@@ -231,6 +238,10 @@ fn exit(code: u64, info1: u64, info2: u64) -> Vmcb {
     vmcb
 }
 
+const fn port(port: u16, size: u8, input: bool, string: bool) -> ExitReason {
+    ExitReason::Port(PortAccess { port, size, input, string })
+}
+
 #[test]
 fn exits_have_the_same_names_for_every_vendor() {
     let cases = [
@@ -238,6 +249,10 @@ fn exits_have_the_same_names_for_every_vendor() {
         (0x7c, 1, ExitReason::WriteMsr),
         (0x81, 0, ExitReason::Hypercall),
         (0x7f, 0, ExitReason::Shutdown),
+        (0x76, 0, ExitReason::InvalidateCaches),
+        (0x7b, 0x0604_0020, port(0x604, 2, false, false)),
+        (0x7b, 0x0092_0011, port(0x92, 1, true, false)),
+        (0x7b, 0x0608_004c, port(0x608, 4, false, true)),
         (0x63, 0, ExitReason::Init),
         (u64::MAX, 0, ExitReason::InvalidState),
         (0xffff_ffff, 0, ExitReason::InvalidState),
@@ -491,7 +506,7 @@ proptest! {
             cr3: before.cr3,
             cr4: before.cr4,
             efer: before.efer,
-            dr6: before.dr6,
+            dr6: before.dr6 | block.dr6 & 1 << 14,
             cpl: before.cpl,
             code_size: before.code_size,
             cs_base: before.cs_base,
@@ -510,4 +525,72 @@ proptest! {
         let _ = exit_reason(&vmcb);
         prop_assert!(instruction_length(&vmcb, assist) <= 15);
     }
+}
+
+#[test]
+fn a_guest_writes_the_registers_of_a_list() {
+    let mut map = MsrMap::new();
+    map.configure();
+    let place = |msr: u32| match msr {
+        0..=0x1fff => msr as usize,
+        0xc000_0000..=0xc000_1fff => 0x2000 + (msr & 0x1fff) as usize,
+        _ => 0x4000 + (msr & 0x1fff) as usize,
+    };
+    let access = |msr: u32| (bit(&map, 2 * place(msr)), bit(&map, 2 * place(msr) + 1));
+    // The whole machine, TSC, PAT, LSTAR, a counter, a performance state, LS_CFG, DE_CFG.
+    for msr in [0, 0x10, 0x277, 0xc000_0082, 0xc001_0200, 0xc001_0062, 0xc001_1020, 0xc001_1029] {
+        assert_eq!(access(msr), (false, false), "{msr:#x}");
+    }
+    let address = [0xc001_0010, 0xc001_0016, 0xc001_0019, 0xc001_001a, 0xc001_001d, 0xc001_0058];
+    let firmware = [0xc001_0050, 0xc001_0056, 0xc001_0111, 0xc001_0112, 0xc001_0113, 0xc001_0116];
+    let nested = [0xc001_0132, 0xc001_0133, 0xc001_0136, 0xc001_0137];
+    let others = [0x1b, 0xc001_0015, 0xc001_0020, 0xc001_1004, 0xc001_1005, 0xc001_1fff];
+    for msr in address.into_iter().chain(firmware).chain(nested).chain(others) {
+        assert_eq!(access(msr), (false, true), "{msr:#x}");
+    }
+    for msr in [0xc000_0080, 0xc001_0114, 0xc001_0117, 0xc001_0118] {
+        assert_eq!(access(msr), (true, true), "{msr:#x}");
+    }
+}
+
+#[test]
+fn an_exception_within_a_delivery_is_what_the_processor_makes_of_it() {
+    let fault = |vector| Event { vector, error_code: Some(7) };
+    let double = Some(Event { vector: 8, error_code: Some(0) });
+    let first = |vector| exception(fault(vector));
+    for contributory in [0, 10, 11, 12, 13] {
+        for second in [0, 10, 11, 12, 13] {
+            assert_eq!(combined(first(contributory), fault(second)), double);
+        }
+        assert_eq!(combined(first(contributory), fault(14)), Some(fault(14)));
+        assert_eq!(combined(first(14), fault(contributory)), double);
+        assert_eq!(combined(first(8), fault(contributory)), None);
+    }
+    assert_eq!(combined(first(14), fault(14)), double);
+    assert_eq!(combined(first(8), fault(14)), None);
+    // Nothing, an interrupt, an NMI, INT3, and exceptions that harm no other.
+    for first in [0, VALID_INTERRUPT, nmi(), first(3), first(1), first(6), first(17)] {
+        for second in [1, 6, 13, 14] {
+            assert_eq!(combined(first, fault(second)), Some(fault(second)));
+        }
+    }
+    for second in [1, 6, 17] {
+        assert_eq!(combined(first(8), fault(second)), Some(fault(second)));
+    }
+}
+
+/// An external interrupt of vector 13, whose number is that of an exception.
+const VALID_INTERRUPT: u64 = 1 << 31 | 13;
+
+#[test]
+fn states_that_a_guest_must_not_make_are_seen_before_the_entry() {
+    let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
+    assert!(!is_refused(&vmcb));
+    let cr0 = vmcb.save().cr0;
+    vmcb.save_mut(Clean::all()).cr0 = cr0 | 1 << 29;
+    assert!(is_refused(&vmcb), "NW without CD");
+    vmcb.save_mut(Clean::all()).cr0 = cr0 | 3 << 29;
+    assert!(!is_refused(&vmcb), "NW with CD");
+    vmcb.save_mut(Clean::all()).cs.attributes |= 1 << 9 | 1 << 10;
+    assert!(is_refused(&vmcb), "L and D");
 }

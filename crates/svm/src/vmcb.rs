@@ -17,8 +17,12 @@ bitflags! {
         const CPUID = 1 << 18;
         /// IRET.
         const IRET = 1 << 20;
+        /// INVD.
+        const INVD = 1 << 22;
         /// INVLPGA.
         const INVLPGA = 1 << 26;
+        /// IN and OUT, as the I/O map says.
+        const IO = 1 << 27;
         /// RDMSR and WRMSR, as the MSR map says.
         const MSR = 1 << 28;
         /// Shutdown (triple fault).
@@ -93,7 +97,7 @@ pub struct Control {
     pub intercept_exceptions: u32,
     intercepts: [u32; 2],
     pub(crate) reserved_14: Reserved<44>,
-    /// Physical address of the I/O permission map.
+    /// Physical address of the [`crate::IoMap`].
     pub io_map: u64,
     /// Physical address of the [`crate::MsrMap`].
     pub msr_map: u64,

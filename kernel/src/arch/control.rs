@@ -54,6 +54,12 @@ pub fn protections_hold() -> bool {
         && cr4.contains(Cr4::CR4_ENABLE_SMAP) == cpuid::has_smap()
 }
 
+/// Writes the caches back to memory and empties them.
+pub fn write_back_caches() {
+    // SAFETY: the content of memory stays the same.
+    unsafe { core::arch::asm!("wbinvd", options(nostack)) };
+}
+
 /// The page-table root in use.
 pub fn root() -> u64 {
     // SAFETY: reading CR3 has no effect.

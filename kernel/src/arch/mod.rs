@@ -6,6 +6,7 @@ pub mod cpuid;
 pub mod descriptors;
 pub mod entry;
 pub mod idle;
+pub mod msr;
 pub mod port;
 pub mod processor;
 pub mod processors;

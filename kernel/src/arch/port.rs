@@ -1,6 +1,7 @@
-//! I/O ports that LUCOS itself writes: debug console, emulator exit, UART, reset.
+//! I/O ports: those that LUCOS itself writes (debug console, emulator exit, UART, reset), and those
+//! that it writes for the guest.
 
-use x86::io::{inb, outb};
+use x86::io::{inb, inl, inw, outb, outl, outw};
 
 /// Writes one byte.
 pub fn write_u8(port: u16, value: u8) {
@@ -13,6 +14,24 @@ pub fn write_u8(port: u16, value: u8) {
 fn read_u8(port: u16) -> u8 {
     // SAFETY: as for `write_u8`; only the UART's status register is read.
     unsafe { inb(port) }
+}
+
+/// Reads a port, or writes it, for the guest; `None` for a size that no access has. The caller knows
+/// that the port is one that the guest may use so.
+pub fn access(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
+    // SAFETY: all ports are the guest's as well, and no port of a PC writes memory that Rust knows of.
+    unsafe {
+        match (size, output) {
+            (1, None) => return Some(inb(port).into()),
+            (2, None) => return Some(inw(port).into()),
+            (4, None) => return Some(inl(port)),
+            (1, Some(value)) => outb(port, value as u8),
+            (2, Some(value)) => outw(port, value as u16),
+            (4, Some(value)) => outl(port, value),
+            _ => return None,
+        }
+    }
+    Some(0)
 }
 
 /// Sends a byte through a 16550 UART at `base`, waiting a bounded time until it has room.

@@ -157,6 +157,19 @@ global_asm!(
     "pop rbx",
     "ret",
     "trap_in_kernel:",
+    // A general protection fault at an instruction of `msr` is an answer.
+    "cmp qword ptr [rsp], 13",
+    "jne 6f",
+    "lea rax, [rip + msr_read]",
+    "cmp [rsp + 16], rax",
+    "jb 6f",
+    "lea rax, [rip + msr_missing]",
+    "cmp [rsp + 16], rax",
+    "jae 6f",
+    "mov [rsp + 16], rax",
+    "add rsp, 16",
+    "iretq",
+    "6:",
     "cld",
     "pop rdi",
     "pop rsi",
@@ -164,6 +177,11 @@ global_asm!(
     "and rsp, -16",
     "call {in_kernel}",
     "ud2",
+    // A debug exception. LUCOS and its tasks use none, but QEMU's TCG has the guest's breakpoints
+    // fire in them. What was interrupted goes on, with the resume flag so that it can.
+    "trap_debug:",
+    "or dword ptr [rsp + 16], {resume_flag}",
+    "iretq",
     // NMI. Above the frame lies the address of the processor's shared part.
     "trap_nmi:",
     "push rax",
@@ -202,6 +220,8 @@ global_asm!(
     ".balign 16",
     ".if vector == 2",
     "jmp trap_nmi",
+    ".elseif vector == 1",
+    "jmp trap_debug",
     ".elseif vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30",
     "push vector",
     "jmp trap_common",
@@ -222,8 +242,12 @@ global_asm!(
     leave_task = const offset_of!(PerProcessor, leave_task),
     left_at = const offset_of!(PerProcessor, left_at),
     call_vector = const CALL_VECTOR as u64,
+    resume_flag = const RESUME_FLAG,
     in_kernel = sym trap_in_kernel_rust,
 );
+
+/// RFLAGS.RF: no breakpoint at the next instruction.
+const RESUME_FLAG: u32 = 1 << 16;
 
 /// `push imm8` sign-extends, so the call vector arrives as this.
 const CALL_VECTOR: i8 = lucos_abi::call::VECTOR as i8;

@@ -5,7 +5,7 @@
 //! itself, and what is counted.
 
 use super::processor::{self, PerProcessor};
-use super::{cpuid, idle, svm};
+use super::{apic, cpuid, idle, port, svm};
 use crate::fatal::Fatal;
 use crate::{cpuid_table, guest_space, machine, stop};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use lucos_abi::boot::Extension;
 use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_paging::Format;
+use x86::msr::IA32_APIC_BASE;
 
 /// Exit counters of a processor.
 #[derive(Debug, Default)]
@@ -68,6 +69,16 @@ pub fn redirect_init() -> bool {
     svm::redirect_init()
 }
 
+/// Makes every access of the guest to a port an exit; `None` before there is a vCPU.
+pub fn intercept_port(port: u16) -> Option<()> {
+    svm::io_map().map(|map| map.intercept(port))
+}
+
+/// Reads a port, or writes it, for the guest; `None` unless an access of this size is an exit.
+pub fn access_port(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
+    svm::io_map()?.stops(port, size).then(|| port::access(port, size, output))?
+}
+
 /// Why the vendor's part came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
@@ -89,6 +100,8 @@ pub struct Vcpu {
     shared: &'static PerProcessor,
     /// It has been started, and not parked since.
     started: bool,
+    /// A task has said how the guest goes on after an exit. Whoever wants to know clears it.
+    pub exit_was_handled: bool,
 }
 
 impl Vcpu {
@@ -97,7 +110,12 @@ impl Vcpu {
     /// # Errors
     /// The extension is missing or locked, or the region is full.
     pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
-        Ok(Self { backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?), shared, started: false })
+        Ok(Self {
+            backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?),
+            shared,
+            started: false,
+            exit_was_handled: false,
+        })
     }
 
     /// Runs the guest until an exit that a task must handle.
@@ -126,8 +144,10 @@ impl Vcpu {
         block.rcx = ecx.into();
         block.rdx = edx.into();
         block.rip = block.rip.wrapping_add(self.instruction_length().into());
-        block.interrupt_shadow = 0;
+        let event = block.complete().then_some(Event::SINGLE_STEP);
         self.set_registers(&block);
+        // Nothing else is under way: the instruction was executed.
+        let _ = event.is_none_or(|event| self.inject(event));
     }
 
     /// Waits until the guest may be entered.
@@ -203,17 +223,26 @@ impl Vcpu {
         }
     }
 
-    /// Delivers an exception at the next entry.
-    pub fn inject(&mut self, event: Event) {
+    /// Delivers an exception at the next entry; false when it comes while a double fault is
+    /// delivered, which is a shutdown.
+    pub fn inject(&mut self, event: Event) -> bool {
         match &mut self.backend {
             Backend::Svm(vcpu) => vcpu.inject(event),
         }
     }
 
-    /// Sets EFER as the guest sees it; false when a bit is set that the guest may not set.
-    pub fn write_efer(&mut self, value: u64) -> bool {
+    /// Reads a register whose reads leave the guest though it is the machine's.
+    pub fn read_register(&self, number: u32) -> Option<u64> {
+        match &self.backend {
+            Backend::Svm(_) => svm::read_register(number),
+        }
+    }
+
+    /// Writes a register for the guest; `None` when it may not write it, or not this value.
+    pub fn write_register(&mut self, number: u32, value: u64) -> Option<()> {
         match &mut self.backend {
-            Backend::Svm(vcpu) => vcpu.write_efer(value),
+            _ if number == IA32_APIC_BASE => apic::write_base(value).then_some(()),
+            Backend::Svm(vcpu) => vcpu.write_register(number, value),
         }
     }
 }

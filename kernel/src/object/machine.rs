@@ -1,7 +1,7 @@
 //! All processors.
 
 use super::{Buffer, need, reply, request};
-use crate::arch::vcpu::counts;
+use crate::arch::vcpu::{self, counts};
 use crate::arch::{self, processor};
 use crate::{cpuid_table, machine, output, stop};
 use lucos_abi::call::CallStatus;
@@ -36,6 +36,9 @@ pub fn serve(
             held(me)?;
             machine::intercept(class, on);
         }
+        MachineRequest::InterceptPort { port } => {
+            vcpu::intercept_port(port).ok_or(CallStatus::Refused)?;
+        }
         MachineRequest::SetCpuid { rules } => {
             cpuid_table::set(rules).ok_or(CallStatus::Refused)?;
         }
@@ -56,7 +59,9 @@ const fn needed(request: &MachineRequest) -> Rights {
         | MachineRequest::Registers { .. }
         | MachineRequest::Intercept { .. }
         | MachineRequest::ForwardKicks { .. } => Rights::STOP,
-        MachineRequest::Start { .. } | MachineRequest::SetCpuid { .. } => Rights::START,
+        MachineRequest::Start { .. }
+        | MachineRequest::InterceptPort { .. }
+        | MachineRequest::SetCpuid { .. } => Rights::START,
         MachineRequest::Counters | MachineRequest::LastFault => Rights::READ,
         MachineRequest::Reset | MachineRequest::Exit { .. } => Rights::RESET,
     }

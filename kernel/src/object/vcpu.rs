@@ -1,11 +1,11 @@
 //! The vCPU of this processor.
 
 use super::{Buffer, need, reply, request};
-use crate::arch::apic;
-use crate::arch::vcpu::Vcpu;
+use crate::arch::control;
+use crate::arch::vcpu::{Vcpu, access_port};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
-use lucos_abi::object::{VcpuReply, VcpuRequest};
+use lucos_abi::object::{ExitReason, VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 
 /// Serves a request. `Run` comes back when the guest has an exit that the task must handle.
@@ -18,6 +18,7 @@ pub fn serve(
     match request(message)? {
         VcpuRequest::Run { registers, event } => {
             need(rights, Rights::RUN)?;
+            vcpu.exit_was_handled |= !registers.is_empty() || event.is_some();
             if !registers.is_empty() {
                 let block = Registers::from_bytes(registers).ok_or(CallStatus::BadMessage)?;
                 vcpu.set_registers(&block);
@@ -26,34 +27,46 @@ pub fn serve(
                 if event.vector >= 32 || event.vector == 2 {
                     return Err(CallStatus::Refused);
                 }
-                vcpu.inject(event);
+                if !vcpu.inject(event) {
+                    return exit(vcpu, ExitReason::Shutdown, buffer);
+                }
             }
             let reason = vcpu.run();
-            let exit = VcpuReply::Exit {
-                reason,
-                instruction_length: vcpu.instruction_length(),
-                registers: &vcpu.registers().to_bytes(),
-            };
-            reply(&exit, buffer)
+            exit(vcpu, reason, buffer)
         }
         VcpuRequest::Park => {
             need(rights, Rights::RUN)?;
             vcpu.park();
             reply(&VcpuReply::Done, buffer)
         }
-        VcpuRequest::WriteEfer { value } => {
+        VcpuRequest::ReadMsr { number } => {
             need(rights, Rights::WRITE)?;
-            if !vcpu.write_efer(value) {
-                return Err(CallStatus::Refused);
-            }
+            let value = vcpu.read_register(number).ok_or(CallStatus::Refused)?;
+            reply(&VcpuReply::Value(value), buffer)
+        }
+        VcpuRequest::WriteMsr { number, value } => {
+            need(rights, Rights::WRITE)?;
+            vcpu.write_register(number, value).ok_or(CallStatus::Refused)?;
             reply(&VcpuReply::Done, buffer)
         }
-        VcpuRequest::WriteApicBase { value } => {
+        VcpuRequest::Port { port, size, output } => {
             need(rights, Rights::WRITE)?;
-            if !apic::write_base(value) {
-                return Err(CallStatus::Refused);
-            }
+            let value = access_port(port, size, output).ok_or(CallStatus::Refused)?;
+            reply(&VcpuReply::Value(value.into()), buffer)
+        }
+        VcpuRequest::WriteBackCaches => {
+            need(rights, Rights::RUN)?;
+            control::write_back_caches();
             reply(&VcpuReply::Done, buffer)
         }
     }
+}
+
+fn exit(vcpu: &Vcpu, reason: ExitReason, buffer: &mut Buffer) -> Result<usize, CallStatus> {
+    let exit = VcpuReply::Exit {
+        reason,
+        instruction_length: vcpu.instruction_length(),
+        registers: &vcpu.registers().to_bytes(),
+    };
+    reply(&exit, buffer)
 }

@@ -4,6 +4,7 @@
 //! table the name is another one, so that the guest does not find the state.
 
 use super::firmware::{CHECKSUM, Firmware, Header};
+use super::power::{SleepControl, sleep_control, soft_off_types};
 use super::{AcpiError, seal, table, take};
 use crate::fields::{put, u32_at, u64_at};
 use crate::nvs::Room;
@@ -34,12 +35,13 @@ pub enum SleepStates {
 }
 
 /// Copies the tables that define S3 or S4 to `room`, renames the states there, and changes
-/// `tables` and the FADT so that they lead to the copies.
+/// `tables` and the FADT so that they lead to the copies. Tells also by which registers the machine
+/// goes to sleep.
 pub(super) fn hide(
     firmware: &mut Firmware<'_>,
     tables: &mut [(Header, u64)],
     room: &mut Room<'_>,
-) -> Result<SleepStates, AcpiError> {
+) -> Result<(SleepStates, SleepControl), AcpiError> {
     let mut states = SleepStates::Hidden;
     let fadt = table(tables, *b"FACP")?;
     let fadt_length = firmware.header(*fadt)?.length;
@@ -47,17 +49,20 @@ pub(super) fn hide(
     firmware.copy(*fadt, place)?;
     *fadt = fadt_copy;
     let dsdt = dsdt_address(place).ok_or(AcpiError::Missing { signature: *b"DSDT" })?;
+    let dsdt_length = firmware.header(dsdt)?.length;
+    let mut off = soft_off_types(firmware, dsdt, dsdt_length)?;
     if let Some(copy) = renamed(firmware, dsdt, room, &mut states)? {
         set_dsdt_address(place, copy);
     }
-    for (header, address) in tables {
-        if header.signature == *b"SSDT"
-            && let Some(copy) = renamed(firmware, *address, room, &mut states)?
-        {
+    for (header, address) in tables.iter_mut().filter(|(header, _)| header.signature == *b"SSDT") {
+        if off.is_none() {
+            off = soft_off_types(firmware, *address, header.length)?;
+        }
+        if let Some(copy) = renamed(firmware, *address, room, &mut states)? {
             *address = copy;
         }
     }
-    Ok(states)
+    Ok((states, sleep_control(place, off)))
 }
 
 fn dsdt_address(fadt: &[u8]) -> Option<u64> {

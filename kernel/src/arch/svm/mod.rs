@@ -4,11 +4,12 @@ pub mod nmi;
 pub mod vcpu;
 pub mod world_switch;
 
-use crate::arch::cpuid;
+use crate::arch::{cpuid, msr};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
-use lucos_svm::{Assists, MsrMap};
-use spin::Mutex;
+use core::ops::RangeInclusive;
+use lucos_svm::{Assists, IoMap, MsrMap};
+use spin::Once;
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 const EFER_SVME: u64 = 1 << 12;
@@ -17,9 +18,17 @@ const VM_CR_SVMDIS: u64 = 1 << 4;
 /// INIT becomes an exception that LUCOS sees instead of a reset (APM vol. 2, 15.21.8, 15.30.1).
 const VM_CR_R_INIT: u64 = 1 << 1;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
-const SVM_KEY: u32 = 0xc001_0118;
-const APIC_BASE: u32 = 0x1b;
-const EFER: u32 = 0xc000_0080;
+/// What CPUID says in EDX (lower half) and ECX of leaf 0x8000_0001, on AMD's own processors.
+const CPUID_FEATURES: u32 = 0xc001_1005;
+const FEATURE_SVM: u64 = 1 << (32 + 2);
+/// Registers of machine-check banks (APM vol. 2, 9.3.2.1). They lie outside of the map, so that every
+/// access leaves the guest; Linux ends with a panic when one fails.
+const MACHINE_CHECK: RangeInclusive<u32> = 0xc000_2000..=0xc000_2fff;
+/// Registers of which the guest may change some bits, those that Linux changes. HWCR: MONITOR in
+/// ring 3, writable machine-check registers, the boost switch, counting while halted, the counter of
+/// retired instructions. NB_CFG: extended configuration space by the ports.
+const PARTLY_WRITABLE: [(u32, u64); 2] =
+    [(0xc001_0015, 1 << 10 | 1 << 18 | 1 << 25 | 1 << 26 | 1 << 30), (0xc001_001f, 1 << 46)];
 
 /// The extension is there, not locked, and has nested paging.
 ///
@@ -69,31 +78,57 @@ fn enable() -> Result<u64, Fatal> {
         world_switch::save(own_state);
     }
     redirect_init();
+    hide_extension();
     Ok(own_state)
 }
 
-/// Physical address of the map of registers that LUCOS keeps from the guest, the same for every
-/// vCPU.
-fn msr_map() -> Result<u64, Fatal> {
-    static MAP: Mutex<Option<u64>> = Mutex::new(None);
-    let mut shared = MAP.lock();
-    if let Some(phys) = *shared {
-        return Ok(phys);
+/// Takes AMD-V out of what CPUID says, where the processor has a register for that.
+fn hide_extension() {
+    let said = u64::from(cpuid::read(0x8000_0001, 0).ecx);
+    if let Some(features) = msr::read(CPUID_FEATURES).filter(|features| features >> 32 == said) {
+        // SAFETY: the register only changes what CPUID says, and LUCOS has asked already.
+        let _ = unsafe { msr::write(CPUID_FEATURES, features & !FEATURE_SVM) };
     }
-    let pages = Pages::allocate(2).ok_or(Fatal::OutOfMemory)?;
-    let phys = pages.phys();
-    // SAFETY: a map is bytes, and the two pages are its size.
-    let map = unsafe { pages.leak_as::<MsrMap>() };
-    for (register, read, write) in [
-        (EFER, true, true),
-        (VM_CR, true, true),
-        (VM_HSAVE_PA, true, true),
-        (SVM_KEY, true, true),
-        (APIC_BASE, false, true),
-    ] {
-        // All of them lie in the map's ranges.
-        let _ = map.set(register, read, write);
+}
+
+/// The value of a register whose reads leave the guest though it is the machine's own.
+pub fn read_register(number: u32) -> Option<u64> {
+    MACHINE_CHECK.contains(&number).then(|| msr::read(number))?
+}
+
+/// Writes a register for the guest; `None` when it may not write it, or not this value.
+pub fn write_register(number: u32, value: u64) -> Option<()> {
+    if !MACHINE_CHECK.contains(&number) {
+        let (_, bits) = PARTLY_WRITABLE.into_iter().find(|(partly, _)| *partly == number)?;
+        if (msr::read(number)? ^ value) & !bits != 0 {
+            return None;
+        }
     }
-    *shared = Some(phys);
-    Ok(phys)
+    // SAFETY: machine-check registers hold reports of errors; of the others no further bit changes.
+    unsafe { msr::write(number, value) }
+}
+
+/// The maps of registers and ports that stop the guest, the same for every vCPU, and where they lie.
+struct Maps {
+    io: &'static IoMap,
+    io_phys: u64,
+    msr_phys: u64,
+}
+
+static MAPS: Once<Maps> = Once::new();
+
+fn maps() -> Result<&'static Maps, Fatal> {
+    MAPS.try_call_once(|| {
+        let (io, msr) = Pages::allocate(3).zip(Pages::allocate(2)).ok_or(Fatal::OutOfMemory)?;
+        let (io_phys, msr_phys) = (io.phys(), msr.phys());
+        // SAFETY: the maps are bytes, and the pages have their sizes.
+        let (io, msr) = unsafe { (io.leak_as::<IoMap>(), msr.leak_as::<MsrMap>()) };
+        msr.configure();
+        Ok(Maps { io, io_phys, msr_phys })
+    })
+}
+
+/// The map of ports, once there is a vCPU.
+pub fn io_map() -> Option<&'static IoMap> {
+    MAPS.get().map(|maps| maps.io)
 }

@@ -9,7 +9,6 @@ use lucos_svm::{Assists, Clean, Intercepts, Vmcb};
 
 const TRAP_FLAG: u64 = 1 << 8;
 const SINGLE_STEP: u64 = 1 << 14;
-const DEBUG: u32 = 1 << 1;
 
 /// What the guest's NMIs wait for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,11 +33,6 @@ impl GuestNmi {
     pub fn reset(&mut self, vmcb: &mut Vmcb) {
         *self = Self::default();
         vmcb.set_intercepts(Intercepts::IRET, false);
-    }
-
-    /// Exceptions that must be intercepted for this, one bit each.
-    pub fn exceptions(&self) -> u32 {
-        if self.stepping { DEBUG } else { 0 }
     }
 
     /// Before an entry: delivers what can be delivered.

@@ -1,7 +1,7 @@
 //! The AMD-V vCPU of a processor.
 
 use super::nmi::GuestNmi;
-use super::{assists, enable, msr_map, world_switch};
+use super::{assists, enable, maps, world_switch};
 use crate::arch::processor::PerProcessor;
 use crate::arch::vcpu::{Entered, must_not_enter, translations_are_old};
 use crate::arch::{cpuid, ticks};
@@ -12,9 +12,10 @@ use core::sync::atomic::Ordering;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_svm::{
-    Assists, Clean, ExitCode, HostFacts, Setup, Vmcb, check_vmcb, exception, exit_reason,
-    instruction_length, registers, start_flat, write_back,
+    Assists, Clean, ExitCode, HostFacts, Setup, Vmcb, check_vmcb, combined, exception, exit_reason,
+    instruction_length, is_refused, registers, start_flat, write_back,
 };
+use x86::msr::IA32_EFER;
 
 /// Every vCPU has its processor to itself, so one address space id serves all.
 const ASID: u32 = 1;
@@ -36,6 +37,8 @@ pub struct SvmVcpu {
     general: Registers,
     facts: HostFacts,
     nmi: GuestNmi,
+    /// Where the last exit said that the guest's state is invalid.
+    refused_at: Option<u64>,
 }
 
 impl SvmVcpu {
@@ -54,10 +57,12 @@ impl SvmVcpu {
             asids: cpuid::svm_features().ebx,
             physical_bits: cpuid::physical_bits(),
         };
+        let maps = maps()?;
         let setup = Setup {
             asid: ASID,
             nested_root: guest_space::root(),
-            msr_map: msr_map()?,
+            msr_map: maps.msr_phys,
+            io_map: maps.io_phys,
             cpuid: cpuid::has_hypervisor_interface(),
             invlpgb: cpuid::has_invlpgb(),
         };
@@ -70,11 +75,15 @@ impl SvmVcpu {
             general: Registers::default(),
             facts,
             nmi: GuestNmi::default(),
+            refused_at: None,
         })
     }
 
     /// Enters the guest, unless something came up.
     pub fn enter(&mut self) -> Entered {
+        if is_refused(self.vmcb) {
+            return Entered::Exit(ExitReason::InvalidState);
+        }
         self.nmi.before_entry(self.vmcb, self.facts.assists);
         self.update_intercepts();
         world_switch::close();
@@ -126,6 +135,7 @@ impl SvmVcpu {
 
     /// After the processor is LUCOS's again: what remains of the exit.
     fn look_at_exit(&mut self) -> Entered {
+        let refused_at = self.refused_at.take();
         let code = self.vmcb.exit_code();
         if code != ExitCode::CPUID {
             self.shared.counts.add(Counter::Exits);
@@ -148,6 +158,12 @@ impl SvmVcpu {
                 return Entered::Again;
             }
             ExitCode::CPUID => return Entered::Cpuid,
+            // QEMU's TCG says so when the guest writes a bit of CR3 or CR4 that must be 0. When the
+            // guest comes no further with the exception, it is something else.
+            ExitCode::INVALID if refused_at != Some(self.vmcb.save().rip) => {
+                self.refused_at = Some(self.vmcb.save().rip);
+                return Entered::Exit(GENERAL_PROTECTION);
+            }
             _ => {}
         }
         let reason = exit_reason(self.vmcb);
@@ -167,7 +183,7 @@ impl SvmVcpu {
     }
 
     fn update_intercepts(&mut self) {
-        let wanted = machine::intercepted_exceptions() | self.nmi.exceptions();
+        let wanted = machine::intercepted_exceptions() | ENDLESS;
         if self.vmcb.control().intercept_exceptions != wanted {
             self.vmcb.control_mut(Clean::INTERCEPTS).intercept_exceptions = wanted;
         }
@@ -199,21 +215,39 @@ impl SvmVcpu {
         write_back(self.vmcb, &mut self.general, block);
     }
 
-    /// Delivers an exception at the next entry.
-    pub fn inject(&mut self, event: Event) {
-        self.vmcb.inject(exception(event));
+    /// Delivers an exception at the next entry; false when that is a shutdown.
+    pub fn inject(&mut self, event: Event) -> bool {
+        let event = combined(self.vmcb.control().event_injection, event);
+        if let Some(event) = event {
+            self.vmcb.inject(exception(event));
+        }
+        event.is_some()
     }
 
-    /// Sets EFER; false when a bit is set that the processor does not have.
-    pub fn write_efer(&mut self, value: u64) -> bool {
+    /// Writes a register for the guest; `None` when it may not write it, or not this value.
+    pub fn write_register(&mut self, number: u32, value: u64) -> Option<()> {
+        match number {
+            IA32_EFER => self.write_efer(value),
+            _ => super::write_register(number, value),
+        }
+    }
+
+    fn write_efer(&mut self, value: u64) -> Option<()> {
         if value & !cpuid::efer_bits() != 0 {
-            return false;
+            return None;
         }
         let save = self.vmcb.save_mut(Clean::CONTROL_REGISTERS);
         save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
-        true
+        Some(())
     }
 }
+
+/// #DB and #AC are intercepted always: a guest could keep its processor delivering them for ever,
+/// which takes no NMI (CVE-2015-5307, CVE-2015-8104).
+const ENDLESS: u32 = 1 << 1 | 1 << 17;
+
+/// What a processor raises where an emulator gives up.
+const GENERAL_PROTECTION: ExitReason = ExitReason::Exception { vector: 13, error_code: 0 };
 
 /// Debug exceptions leave with this code.
 const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
@@ -229,8 +263,10 @@ const fn counter(reason: ExitReason) -> Counter {
         ExitReason::NestedFault { .. } => Counter::NestedFault,
         ExitReason::Shutdown => Counter::Shutdown,
         ExitReason::Init => Counter::Init,
-        ExitReason::Exception { .. } | ExitReason::InvalidState | ExitReason::Other { .. } => {
-            Counter::Other
-        }
+        ExitReason::Exception { .. }
+        | ExitReason::InvalidateCaches
+        | ExitReason::Port(_)
+        | ExitReason::InvalidState
+        | ExitReason::Other { .. } => Counter::Other,
     }
 }
