@@ -79,8 +79,7 @@ fn machine(series: Series, pinned: &Revision) -> Result<Run, Failed> {
     let running = available(pinned)?;
     let folder = tempfile::tempdir()?;
     let mut run = Run::lucos()
-        .argument("--guest-version")
-        .argument(&running.kernel)
+        .version(&running.kernel)
         .timeout(900)
         .argument("--add")
         .argument(guest_program("variables", folder.path())?);
