@@ -36,6 +36,11 @@ unsigned int lucos_patch_shared(const struct lucos_patch *patch)
 	return TABLE_LENGTH(patch, shared, struct lucos_shared_field);
 }
 
+unsigned int lucos_patch_kept(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, kept, struct lucos_patch_kept);
+}
+
 /* Appends a table and notes where it stands. */
 static void append(struct lucos_descriptor_header *header, const void *table,
 		   unsigned int count, size_t record_size, u32 *table_count,

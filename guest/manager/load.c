@@ -88,7 +88,9 @@ static bool tables_are_valid(const struct lucos_patch *patch,
 			      LUCOS_MAX_DATA_VERSIONS) &&
 	       table_is_valid(module, patch->shared, patch->shared_end,
 			      sizeof(struct lucos_shared_field),
-			      LUCOS_MAX_SHARED_FIELDS);
+			      LUCOS_MAX_SHARED_FIELDS) &&
+	       table_is_valid(module, patch->kept, patch->kept_end,
+			      sizeof(struct lucos_patch_kept), LUCOS_MAX_KEPT);
 }
 
 static bool check_function(const struct lucos_patch_function *function,

@@ -17,6 +17,7 @@ enum loaded_state {
 	LOADED_APPLIED,		/* the new functions are in force */
 	LOADED_DRAINING,	/* rolled back, its code may be in use */
 	LOADED_UNUSED,		/* rolled back, nobody is in its code */
+	LOADED_KEPT,		/* rolled back, the kernel may use its memory */
 };
 
 struct loaded_function {

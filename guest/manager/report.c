@@ -29,6 +29,7 @@ static const char *const state_names[] = {
 	[LOADED_APPLIED] = "applied",
 	[LOADED_DRAINING] = "draining",
 	[LOADED_UNUSED] = "unused",
+	[LOADED_KEPT] = "kept",
 };
 
 #define LUCOS_CASE(name, number, meaning) case number: return #name;
@@ -200,6 +201,24 @@ bool lucos_report_status(struct lucos_reply *reply,
 	return read;
 }
 
+/* What the kernel may go on using after a rollback. */
+static void add_kept(struct lucos_reply *reply,
+		     const struct lucos_patch *patch)
+{
+	const struct lucos_patch_kept *kept = (void *)patch->kept;
+	unsigned int i;
+
+	lucos_reply(reply, ", \"kept\": [");
+	for (i = 0; i < lucos_patch_kept(patch); i++) {
+		lucos_reply(reply, "%s{\"what\": ", i ? ", " : "");
+		lucos_reply_string(reply, kept[i].what, sizeof(kept[i].what));
+		lucos_reply(reply, ", \"how\": ");
+		lucos_reply_string(reply, kept[i].how, sizeof(kept[i].how));
+		lucos_reply(reply, "}");
+	}
+	lucos_reply(reply, "]");
+}
+
 /* The members that `list` and `show` have in common, without the brace. */
 static void add_patch(struct lucos_reply *reply,
 		      const struct loaded_patch *loaded)
@@ -217,6 +236,7 @@ static void add_patch(struct lucos_reply *reply,
 	add_number(reply, "number", loaded->number);
 	add_number(reply, "functions", loaded->count);
 	add_number(reply, "overridden", count_overridden(loaded));
+	add_kept(reply, loaded->patch);
 	if (!find_patch(loaded->number, &position, &failure))
 		return;
 	add_number(reply, "trapping", buffer.patch.trapping);

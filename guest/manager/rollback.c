@@ -9,6 +9,7 @@
 
 #include <lucos/patch.h>
 
+#include "descriptor.h"
 #include "fence.h"
 #include "hypercall.h"
 #include "patches.h"
@@ -70,7 +71,9 @@ static bool roll_back(struct loaded_patch *loaded,
 		return false;
 	}
 	*failure = (struct lucos_failure) {};
-	loaded->state = LOADED_DRAINING;
+	/* Nobody can tell when the kernel has forgotten what it was given. */
+	loaded->state = lucos_patch_kept(loaded->patch) ? LOADED_KEPT :
+							  LOADED_DRAINING;
 	give_back(loaded);
 	uncover(loaded);
 	return true;

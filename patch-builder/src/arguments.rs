@@ -48,6 +48,11 @@ pub struct BuildArgs {
     /// Write the same new code as a module for the kernel's own livepatch too, to compare the two.
     #[arg(long, value_name = "FILE")]
     pub livepatch: Option<PathBuf>,
+    /// What the kernel may go on using after a rollback without harm, as the explanation names it
+    /// (a text with or without its quotation marks), or `all`; may be given several times. When
+    /// nothing else is kept, the module is unloaded after a rollback.
+    #[arg(long, value_name = "NAME")]
+    pub harmless: Vec<String>,
     /// What the patch does.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -106,6 +111,7 @@ impl BuildArgs {
             origin: self.origin(found.as_ref(), known)?,
             output: self.output.clone(),
             livepatch: self.livepatch.clone(),
+            harmless: self.harmless.clone(),
             description: match (&self.description, &found) {
                 (None, Some(report)) => report.entries.first().map(|entry| entry.text.clone()),
                 (description, _) => description.clone(),
@@ -288,6 +294,7 @@ mod tests {
             origin: "mm/x.c of Debian 6.1.2-1".into(),
             files: vec!["mm/x.c".into()],
             objects: Vec::new(),
+            kept: Vec::new(),
             module: Some("patch.ko".into()),
             without_module: None,
             stages: Vec::new(),

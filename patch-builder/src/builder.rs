@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
 use crate::image::{self, Vmlinux};
 use crate::kbuild;
+use crate::kept::{self, Kept};
 use crate::kernel_tree::KernelTree;
 use crate::linking::{Linked, NewGlobals, new_names};
 use crate::module_image::ModuleImage;
@@ -43,6 +44,8 @@ pub struct Request {
     pub output: PathBuf,
     /// The same change as a module for the kernel's own livepatch, to write too.
     pub livepatch: Option<PathBuf>,
+    /// What the kernel keeps without harm, by the names of the explanation.
+    pub harmless: Vec<String>,
     /// What the patch does, for `lucos show`; where it comes from is added.
     pub description: Option<String>,
     /// What the author says of variables, beside what the patch file says.
@@ -98,6 +101,7 @@ pub fn build(
         origin: origin.clone(),
         files: changes.iter().map(|change| change.path.clone()).collect(),
         objects: Vec::new(),
+        kept: Vec::new(),
         module: None,
         without_module: None,
         stages: Vec::new(),
@@ -116,6 +120,7 @@ pub fn build(
         Assembly { tree: &tree, kernel: &kernel, exports: &exports, series }
             .with_new_globals(compared, &new)
     })?;
+    explanation.kept = kept::declared(made.kept, &request.harmless)?;
     progress.stage("Module", || {
         let text = patch_module::described(request.description.as_deref(), &origin);
         let write = |redirector, output: &Path| {
@@ -129,6 +134,7 @@ pub fn build(
                 keys: &made.keys,
                 shifts: &made.shifts,
                 spaces: &made.spaces,
+                kept: &explanation.kept,
             };
             module.build(&headers, request.manager_symbols.as_deref(), output)
         };
@@ -215,6 +221,7 @@ impl Compared<'_> {
             matched: 0,
             superseded: Vec::new(),
             uses: Vec::new(),
+            kernel_constants: 0,
         }
     }
 }
@@ -301,6 +308,8 @@ pub(crate) struct Made {
     pub(crate) keys: Vec<CopiedKey>,
     pub(crate) shifts: Vec<BootShifts>,
     pub(crate) spaces: BTreeSet<String>,
+    /// What the kernel may go on using after a rollback.
+    pub(crate) kept: Vec<Kept>,
     pub(crate) objects: Vec<ObjectExplanation>,
 }
 
@@ -336,17 +345,33 @@ impl Assembly<'_> {
             keys: Vec::new(),
             shifts: Vec::new(),
             spaces: BTreeSet::new(),
+            kept: Vec::new(),
             objects: Vec::new(),
         };
+        let mut modules = BTreeMap::new();
         for (number, one) in compared.into_iter().enumerate() {
             if included.contains(&number) {
-                self.add(one, &links, &mut made)?;
+                let module = self.add(one, &links, &mut made)?;
+                modules.extend(module.map(|module| (module.name().to_owned(), module)));
             } else {
                 made.objects.push(one.without_effect());
             }
         }
         made.objects.sort_by(|a, b| a.object.cmp(&b.object));
+        made.kept = self.find_kept(&made, &modules)?;
         Ok(made)
+    }
+
+    fn find_kept(
+        &self,
+        made: &Made,
+        modules: &BTreeMap<String, ModuleImage>,
+    ) -> Result<Vec<Kept>, Error> {
+        let redirected = made.functions.iter().map(|function| function.new_symbol.as_str());
+        kept::find(&made.payloads, &redirected.collect(), self.kernel, modules).map_err(|reason| {
+            let object = String::from("the cut-out");
+            run_pre::Error::Malformed { object, reason }.into()
+        })
     }
 
     /// Nothing that stays as it is uses a function that is called in another way now: it would go on
@@ -377,7 +402,13 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    fn add(&self, one: Compared<'_>, links: &Links, made: &mut Made) -> Result<(), Error> {
+    /// Adds an object; gives the module that it is part of.
+    fn add(
+        &self,
+        one: Compared<'_>,
+        links: &Links,
+        made: &mut Made,
+    ) -> Result<Option<ModuleImage>, Error> {
         let object = &one.pair.original;
         let module = module_of(self.tree, object)?;
         let running: &dyn Running = match &module {
@@ -398,7 +429,13 @@ impl Assembly<'_> {
             ours: &ours,
         };
         let (uses, renamed) = self.resolve(&resolver, &first, made)?;
-        let links = Links { renamed, ..links.clone() };
+        let constants: BTreeMap<_, _> = first
+            .constants
+            .iter()
+            .filter_map(|constant| Some((constant.id, resolver.constant(constant)?)))
+            .collect();
+        let of_the_kernel = constants.len();
+        let links = Links { renamed, constants, ..links.clone() };
         let last = extract(&one.input(self.kernel), &one.comparison, &links)?;
         for replacement in &last.replacements {
             let old = resolver.function(&replacement.name)?;
@@ -419,9 +456,10 @@ impl Assembly<'_> {
             matched: matched.functions.len(),
             superseded: last.superseded,
             uses,
+            kernel_constants: of_the_kernel,
             comparison: one.comparison,
         });
-        Ok(())
+        Ok(module)
     }
 
     /// What the undefined symbols mean, and the names that they get.

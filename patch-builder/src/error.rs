@@ -6,7 +6,7 @@ use lucos_debian_archive::{archive, kernel};
 use lucos_object_diff::Refusal;
 
 use crate::refused::Refused;
-use crate::{change, image, patch_module, run_pre};
+use crate::{change, image, kept, patch_module, run_pre};
 
 /// Why a patch was not built.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,9 @@ pub enum Error {
     /// What was compiled is not what runs.
     #[error(transparent)]
     RunPre(#[from] run_pre::Error),
+    /// What is declared harmless is not kept.
+    #[error(transparent)]
+    NotKept(#[from] kept::NotKept),
     /// The module cannot be made.
     #[error(transparent)]
     Module(#[from] patch_module::Error),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lucos_object_diff::{Cause, Comparison, Rule, State, Superseded, Variable};
 use serde::Serialize;
 
+use crate::kept::Kept;
 use crate::progress::Stage;
 use crate::references::Used;
 
@@ -24,6 +25,8 @@ pub struct Explanation {
     pub files: Vec<String>,
     /// The objects.
     pub objects: Vec<ObjectExplanation>,
+    /// What the kernel may go on using after a rollback.
+    pub kept: Vec<Kept>,
     /// The module; `None` when the change has no effect on this kernel.
     pub module: Option<PathBuf>,
     /// Why there is no module.
@@ -76,6 +79,9 @@ pub struct ObjectExplanation {
     pub superseded: Vec<Superseded>,
     /// What the new code uses.
     pub uses: Vec<Used>,
+    /// How many constants (texts, `__func__`, tables of the compiler) it shares with the code that
+    /// runs, rather than having copies.
+    pub kernel_constants: usize,
 }
 
 impl Explanation {
@@ -93,6 +99,16 @@ impl fmt::Display for Explanation {
         writeln!(f, "Files     {}", self.files.join(", "))?;
         for object in &self.objects {
             write!(f, "{object}")?;
+        }
+        for kept in &self.kept {
+            let harmless = if kept.harmless { " (harmless)" } else { "" };
+            writeln!(f, "Kept      {}{harmless}: {}", kept.what, kept.how.join(", "))?;
+        }
+        if self.kept.iter().any(|kept| !kept.harmless) {
+            writeln!(
+                f,
+                "          the kernel may use this after a rollback: the module stays loaded"
+            )?;
         }
         if let Some(path) = &self.module {
             writeln!(f, "Module    {}", path.display())?;
@@ -170,6 +186,9 @@ impl fmt::Display for ObjectExplanation {
         if !names.is_empty() {
             writeln!(f, "  uses      {}", names.join(" "))?;
         }
+        if self.kernel_constants > 0 {
+            writeln!(f, "  constants {} are the kernel's own", self.kernel_constants)?;
+        }
         Ok(())
     }
 }
@@ -225,6 +244,7 @@ mod tests {
             matched: 3,
             superseded: Vec::new(),
             uses: Vec::new(),
+            kernel_constants: 0,
         };
         assert_eq!(object.to_string(), "Object    mm/a.o (vmlinux): nothing differs\n");
         object.comparison.new_functions = vec!["helper".into()];
@@ -260,6 +280,7 @@ mod tests {
             matched: 3,
             superseded: Vec::new(),
             uses: Vec::new(),
+            kernel_constants: 0,
         };
         let expected = "Object    mm/a.o (vmlinux); 3 functions are those that run\n  \
                         new data  table\n  \
@@ -283,6 +304,7 @@ mod tests {
             matched: 0,
             superseded: Vec::new(),
             uses: Vec::new(),
+            kernel_constants: 0,
         };
         let expected = "Object    mm/a.o (vmlinux): no code differs\n  \
                         layout    struct x: y is added at byte 4 (1 byte), z goes\n";
@@ -298,6 +320,7 @@ mod tests {
             origin: "x.diff".into(),
             files: vec!["include/x.h".into()],
             objects: Vec::new(),
+            kept: Vec::new(),
             module: None,
             without_module: Some(WithoutModule::of(0)),
             stages: Vec::new(),

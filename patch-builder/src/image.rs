@@ -5,6 +5,7 @@ mod bzimage;
 mod kallsyms;
 mod vmlinux;
 
+pub use btf::Prototype;
 pub use kallsyms::{Symbol, Symbols};
 pub use vmlinux::Vmlinux;
 

@@ -19,6 +19,7 @@ mod error;
 pub mod explanation;
 pub mod image;
 pub mod kbuild;
+pub mod kept;
 pub mod kernel_log;
 pub mod kernel_tree;
 mod linking;

@@ -98,6 +98,7 @@ mod tests {
             keys: &[],
             shifts: &[],
             spaces: &BTreeSet::from([String::from("SPACE")]),
+            kept: &[],
         };
         let text = source(&module);
         for part in [

@@ -51,6 +51,9 @@ pub struct ModuleImage {
     memory: BTreeMap<u64, Memory>,
     /// Where symbols of others were put, by name.
     imports: BTreeMap<String, u64>,
+    /// Names of the sections that no other one has, by address, with their sizes.
+    names: BTreeMap<u64, (String, u64)>,
+    build_id: Option<Vec<u8>>,
 }
 
 impl ModuleImage {
@@ -92,10 +95,32 @@ impl ModuleImage {
         self.imports.get(name).copied()
     }
 
+    /// The symbol of another module or the kernel that was put at an address.
+    #[must_use]
+    pub fn import_at(&self, address: u64) -> Option<&str> {
+        let mut imports = self.imports.iter();
+        imports.find(|(_, place)| **place == address).map(|(name, _)| name.as_str())
+    }
+
     /// The kind of memory that an address is in when the module is loaded.
     #[must_use]
     pub fn memory_of(&self, address: u64) -> Memory {
         self.memory.range(..=address).next_back().map_or(Memory::Data, |(_, memory)| *memory)
+    }
+
+    /// The section that an address is in, and how far behind its start; `None` when the section has
+    /// no name of its own.
+    #[must_use]
+    pub fn section_of(&self, address: u64) -> Option<(&str, u64)> {
+        let (start, (name, size)) = self.names.range(..=address).next_back()?;
+        let offset = address - start;
+        (offset < *size && !name.is_empty()).then_some((name.as_str(), offset))
+    }
+
+    /// The GNU build id.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&[u8]> {
+        self.build_id.as_deref()
     }
 
     fn link(name: String, bytes: &[u8]) -> Result<Self, String> {
@@ -163,8 +188,30 @@ impl ModuleImage {
             }
             sections.insert(start, data);
         }
-        Ok(Self { name, symbols: Symbols::new(symbols), sections, memory, imports })
+        let build_id = file.build_id().ok().flatten().map(<[u8]>::to_vec);
+        let names = section_names(&file, &places);
+        let symbols = Symbols::new(symbols);
+        Ok(Self { name, symbols, sections, memory, imports, names, build_id })
     }
+}
+
+/// The names and sizes of sections by address; the name is empty where several have it.
+fn section_names(
+    file: &ElfFile64<'_, LittleEndian>,
+    places: &BTreeMap<usize, u64>,
+) -> BTreeMap<u64, (String, u64)> {
+    let placed = || file.sections().filter(|section| places.contains_key(&section.index().0));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for section in placed() {
+        *counts.entry(section.name().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    placed()
+        .filter_map(|section| {
+            let name = section.name().ok().filter(|name| counts.get(*name) == Some(&1));
+            let place = places.get(&section.index().0)?;
+            Some((*place, (name.unwrap_or_default().to_owned(), section.size())))
+        })
+        .collect()
 }
 
 /// Where the kernel's loader puts a section (`layout_sections`, `rewrite_section_headers`).

@@ -8,11 +8,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lucos_guest_interface::patch_module::MAX_KEPT;
 use lucos_object_diff::{BootShifts, CopiedKey};
 use tempfile::TempDir;
 
 use crate::compile::copy;
 use crate::error::at;
+use crate::kept::Kept;
 use crate::kernel_tree::run;
 use crate::livepatch_module;
 use crate::make::Make;
@@ -101,6 +103,8 @@ pub struct PatchModule<'a> {
     pub shifts: &'a [BootShifts],
     /// Name spaces of exported symbols that it uses.
     pub spaces: &'a BTreeSet<String>,
+    /// What the kernel may go on using after a rollback.
+    pub kept: &'a [Kept],
 }
 
 impl PatchModule<'_> {
@@ -145,6 +149,7 @@ impl PatchModule<'_> {
                 write_expected(&mut text, &function.old.name, expected);
             }
         }
+        write_kept(&mut text, self.kept);
         text += &self.imports();
         if !self.keys.is_empty() || !self.shifts.is_empty() {
             preparation::write(&mut text, self.keys, self.shifts);
@@ -322,6 +327,37 @@ fn write_expected(text: &mut String, name: &str, expected: &Expected) {
     );
 }
 
+/// One `struct lucos_patch_kept` for each thing that is not harmless, as many as there may be.
+fn write_kept(text: &mut String, kept: &[Kept]) {
+    let kept: Vec<&Kept> = kept.iter().filter(|kept| !kept.harmless).collect();
+    for (number, one) in kept.iter().take(MAX_KEPT).enumerate() {
+        let rest = kept.len() - number;
+        let is_last = number + 1 == MAX_KEPT && rest > 1;
+        let (what, how) = match is_last {
+            true => (format!("{rest} more"), String::from("see the explanation of the build")),
+            false => (one.what.clone(), one.how.join(", ")),
+        };
+        let (what, how) = (field(&what, NAME), field(&how, DESCRIPTION));
+        let _ = write!(
+            text,
+            "asm(\".pushsection .lucos.kept, \\\"aw\\\", @progbits\\n\"\n\
+             \x20   \".byte {what}\\n.byte {how}\\n.popsection\\n\");\n"
+        );
+    }
+}
+
+/// The bytes of a text that ends with zeros, cut to so many.
+fn field(text: &str, length: usize) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    if bytes.len() > length {
+        bytes.truncate(length - ELLIPSIS.len());
+        bytes.extend(ELLIPSIS.bytes());
+    }
+    bytes.resize(length + 1, 0);
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:#04x}")).collect();
+    bytes.join(", ")
+}
+
 fn check_name(name: &str) -> Result<(), Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if (1..=55).contains(&name.len()) && name.chars().all(allowed) {
@@ -456,6 +492,7 @@ mod tests {
             keys: &[],
             shifts: &[],
             spaces: &BTreeSet::new(),
+            kept: &[],
         };
         let text = module.source().unwrap();
         assert!(text.contains(".quad lucos.select.vmlinux.2.f\\n.quad lucos_new_f2"));

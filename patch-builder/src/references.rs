@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use lucos_object_diff::{Reference, Site};
+use lucos_object_diff::{Constant, Holder, KernelPlace, Reference, Site};
 use serde::Serialize;
 
 use crate::error::{self, at};
@@ -103,6 +103,33 @@ impl Resolver<'_> {
         self.by_name(reference).map(Some)
     }
 
+    /// Where the kernel that runs has a constant; `None` when nothing tells, or what is there is not
+    /// the constant.
+    pub fn constant(&self, constant: &Constant) -> Option<KernelPlace> {
+        let in_code = constant.sites.iter().filter_map(|site| self.read(site));
+        let in_data = constant.holders.iter().filter_map(|holder| self.held(holder));
+        in_code.chain(in_data).find_map(|address| {
+            let there = self.running.bytes_at(address)?.get(..constant.bytes.len())?;
+            let is_field =
+                |at: &usize| constant.fields.iter().any(|(start, end)| (*start..*end).contains(at));
+            let mut pairs = there.iter().zip(&constant.bytes).enumerate();
+            let is_same = pairs.all(|(at, (one, other))| one == other || is_field(&at));
+            self.running.read_only_place(address).filter(|_| is_same)
+        })
+    }
+
+    /// The address of a constant in data of the object.
+    fn held(&self, holder: &Holder) -> Option<u64> {
+        let known = |name: &str| match self.running.symbols().addresses(name) {
+            [only] => Some(*only),
+            _ => None,
+        };
+        let data =
+            self.address(&holder.data).ok().flatten().or_else(|| known(&holder.data.name))?;
+        let field = self.running.bytes_at(data.checked_add(holder.offset)?)?.first_chunk()?;
+        Some(u64::from_le_bytes(*field).wrapping_sub(holder.addend.cast_unsigned()))
+    }
+
     /// The old function of a name, by the name that the kernel shows.
     ///
     /// # Errors
@@ -115,13 +142,7 @@ impl Resolver<'_> {
     /// Where the code that runs refers to in the places that the differ names. It confirms that a
     /// variable of the object is one: all places lead to the same address.
     fn address(&self, reference: &Reference) -> Result<Option<u64>, Error> {
-        let mut places = reference.sites.iter().filter_map(|site| {
-            let found = self.matched.functions.get(&site.function)?;
-            let (value, addend) = found.value(site.offset)?;
-            // The differ counts the addend from the symbol, the field perhaps from its section.
-            let base = value.wrapping_add_signed(addend);
-            Some((site, base.wrapping_sub(site.addend.cast_unsigned())))
-        });
+        let mut places = reference.sites.iter().filter_map(|site| Some((site, self.read(site)?)));
         let read = places.next();
         if let Some((first, address)) = read
             && reference.in_object
@@ -142,6 +163,14 @@ impl Resolver<'_> {
         let Some(address) = read.map(|(_, address)| address).or_else(own) else { return Ok(None) };
         // What a module takes from elsewhere has no address there that means anything.
         Ok(self.running.symbols().names_at(address).next().map(|_| address))
+    }
+
+    /// The address of what a place refers to.
+    fn read(&self, site: &Site) -> Option<u64> {
+        let found = self.matched.functions.get(&site.function)?;
+        let (value, addend) = found.value(site.offset)?;
+        // The differ counts the addend from the symbol, the field perhaps from its section.
+        Some(value.wrapping_add_signed(addend).wrapping_sub(site.addend.cast_unsigned()))
     }
 
     fn at(&self, name: &str, address: u64, running: &dyn Running) -> Result<Used, Error> {

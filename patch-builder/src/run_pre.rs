@@ -11,14 +11,23 @@ mod object_code;
 mod settling;
 
 pub use expected::{Expected, at_site};
+pub(crate) use instructions::{branch_target, decode};
 pub use matching::{Match, Matched};
 pub use object_code::{Code, ObjectCode, Place};
 
-use crate::image::{Symbols, Vmlinux};
+use lucos_guest_interface::patch_module::SECTION_PREFIX;
+use lucos_object_diff::KernelPlace;
+
+use crate::image::{Prototype, Symbols, Vmlinux};
 use crate::module_image::ModuleImage;
+use crate::references::Used;
 
 /// The object that the kernel itself is, in the names that patches use.
 pub const KERNEL_OBJECT: &str = "vmlinux";
+
+/// The kernel's symbols around its read-only data.
+const READ_ONLY_START: &str = "__start_rodata";
+const READ_ONLY_END: &str = "__end_rodata";
 
 /// Why an object is not the one that runs.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +144,19 @@ pub trait Running {
     fn memory_of(&self, _address: u64) -> Memory {
         Memory::Whole
     }
+    /// How a function is called, as far as that is known.
+    fn prototype(&self, _function: &str) -> Option<Prototype> {
+        None
+    }
+    /// The symbol of another object that an address stands for.
+    fn import_at(&self, _address: u64) -> Option<&str> {
+        None
+    }
+    /// How a patch refers to a place in read-only data that no symbol names; `None` when nothing is
+    /// there that stays as it is.
+    fn read_only_place(&self, _address: u64) -> Option<KernelPlace> {
+        None
+    }
 }
 
 /// Memory that is allocated as one.
@@ -168,6 +190,21 @@ impl Running for Vmlinux {
     fn bytes_at(&self, address: u64) -> Option<&[u8]> {
         self.bytes_at(address)
     }
+
+    fn prototype(&self, function: &str) -> Option<Prototype> {
+        self.prototype(function)
+    }
+
+    fn read_only_place(&self, address: u64) -> Option<KernelPlace> {
+        let bound = |name: &str| match self.symbols().addresses(name) {
+            [only] => Some(*only),
+            _ => None,
+        };
+        let (start, end) = (bound(READ_ONLY_START)?, bound(READ_ONLY_END)?);
+        let distance = i64::try_from(address.checked_sub(start)?).ok()?;
+        let used = Used { name: READ_ONLY_START.into(), object: KERNEL_OBJECT.into(), nth: 0 };
+        (address < end).then(|| KernelPlace { symbol: used.symbol(), distance })
+    }
 }
 
 impl Running for ModuleImage {
@@ -192,4 +229,23 @@ impl Running for ModuleImage {
     fn memory_of(&self, address: u64) -> Memory {
         self.memory_of(address)
     }
+
+    fn import_at(&self, address: u64) -> Option<&str> {
+        self.import_at(address)
+    }
+
+    fn read_only_place(&self, address: u64) -> Option<KernelPlace> {
+        if self.memory_of(address) != Memory::ReadOnly {
+            return None;
+        }
+        let (section, offset) = self.section_of(address)?;
+        let symbol = section_symbol(self.name(), self.build_id()?, section);
+        Some(KernelPlace { symbol, distance: i64::try_from(offset).ok()? })
+    }
+}
+
+/// The undefined symbol that means the start of a section of a loaded module.
+fn section_symbol(module: &str, build_id: &[u8], section: &str) -> String {
+    let id: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{SECTION_PREFIX}{module}.{id}.{section}")
 }

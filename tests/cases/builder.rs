@@ -8,7 +8,7 @@ use std::path::Path;
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::{Manifest, Revision};
 use lucos_tests::equal;
-use lucos_tests::patch::{self, Explained, explain, sources};
+use lucos_tests::patch::{self, Explained, explain, lines_behind};
 
 const MANIFEST: (&str, &str) =
     ("tests/fixes/debian-6.1.toml", include_str!("../fixes/debian-6.1.toml"));
@@ -89,21 +89,11 @@ fn text(built: &Explained) -> &str {
     built.explanation["error"].as_str().unwrap_or_default()
 }
 
-/// A diff that puts lines behind the first line that begins so.
-fn behind(running: &Revision, file: &str, line: &str, added: &str) -> Result<String, Failed> {
-    let source = fs::read_to_string(sources(running)?.join(file))?;
-    let found = source.lines().enumerate().find(|(_, text)| text.starts_with(line));
-    let (at, context) = found.ok_or_else(|| format!("{file} has no line {line:?}"))?;
-    let (from, count) = (at + 1, added.lines().count() + 1);
-    let added: String = added.lines().map(|line| format!("+{line}\n")).collect();
-    Ok(format!("--- a/{file}\n+++ b/{file}\n@@ -{from},1 +{from},{count} @@\n {context}\n{added}"))
-}
-
 fn build(file: &str, line: &str, added: &str) -> Result<(Explained, bool), Failed> {
     let running = running()?;
     let folder = tempfile::tempdir()?;
     let diff = folder.path().join("change.diff");
-    fs::write(&diff, behind(&running, file, line, added)?)?;
+    fs::write(&diff, lines_behind(&running, file, &[(line, added)])?)?;
     let module = folder.path().join("change.ko");
     let built = explain(&running, &[&diff.to_string_lossy()], &module)?;
     Ok((built, module.exists()))

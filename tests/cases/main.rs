@@ -14,6 +14,7 @@ mod every_function;
 mod figures;
 mod fixes;
 mod hostile;
+mod kept;
 mod load;
 mod mappings;
 mod memory_maps;
@@ -64,6 +65,7 @@ fn main() {
         builder::trials(),
         fixes::trials(),
         variables::trials(),
+        kept::trials(),
         every_function::trials(),
         bad_input::trials(),
         company::trials(),

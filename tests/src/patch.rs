@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
@@ -31,6 +31,8 @@ pub struct Patch {
     pub module: PathBuf,
     /// The functions that change, sorted.
     pub changes: BTreeSet<String>,
+    /// What the kernel may go on using after a rollback, so that the module stays loaded.
+    pub kept: BTreeSet<String>,
 }
 
 impl Patch {
@@ -75,7 +77,8 @@ fn build(
     if !built.is_success {
         return Err(format!("{name} was not built:\n{}{}", built.explanation, built.stderr).into());
     }
-    Ok(Patch { name: name.to_owned(), module, changes: built.changes() })
+    let (changes, kept) = (built.changes(), built.kept());
+    Ok(Patch { name: name.to_owned(), module, changes, kept })
 }
 
 /// What a build printed.
@@ -90,6 +93,14 @@ pub struct Explained {
 }
 
 impl Explained {
+    /// What the kernel may go on using after a rollback.
+    #[must_use]
+    pub fn kept(&self) -> BTreeSet<String> {
+        let kept = self.explanation["kept"].as_array().map_or(&[][..], Vec::as_slice);
+        let counts = kept.iter().filter(|one| one["harmless"] == false);
+        counts.filter_map(|one| one["what"].as_str()).map(str::to_owned).collect()
+    }
+
     /// The functions that change.
     #[must_use]
     pub fn changes(&self) -> BTreeSet<String> {
@@ -167,9 +178,62 @@ pub fn tell(what: &str) {
 /// # Errors
 /// When it is not there and cannot be fetched.
 pub fn sources(running: &Revision) -> Result<PathBuf, Failed> {
+    Ok(tree(running)?.pristine())
+}
+
+/// A module of a kernel's package, such as `net/sctp/sctp`, unpacked into a folder.
+///
+/// # Errors
+/// When the kernel is not there and cannot be fetched, or has no such module.
+pub fn module(running: &Revision, name: &str, folder: &Path) -> Result<PathBuf, Failed> {
+    let modules = tree(running)?.kernel.modules.ok_or("the kernel has no modules")?;
+    let plain = modules.join("kernel").join(name).with_extension("ko");
+    let output = folder.join(plain.file_name().ok_or("a module has a name")?);
+    if plain.is_file() {
+        std::fs::copy(&plain, &output)?;
+        return Ok(output);
+    }
+    let packed = plain.with_extension("ko.xz");
+    let unpacked = Command::new("xz").args(["--decompress", "--stdout"]).arg(&packed).output()?;
+    if !unpacked.status.success() {
+        let said = String::from_utf8_lossy(&unpacked.stderr);
+        return Err(format!("{}: {said}", packed.display()).into());
+    }
+    std::fs::write(&output, unpacked.stdout)?;
+    Ok(output)
+}
+
+fn tree(running: &Revision) -> Result<KernelTree, Failed> {
     let version: Version = running.kernel.parse()?;
     let mut progress = Progress::new(true);
-    let tree = KernelTree::open(&archive()?, &version, Consent::new(true), &mut progress)
-        .map_err(|error| error.to_string())?;
-    Ok(tree.pristine())
+    let tree = KernelTree::open(&archive()?, &version, Consent::new(true), &mut progress);
+    Ok(tree.map_err(|error| error.to_string())?)
+}
+
+/// A diff of a file that puts lines behind lines: for each, behind the first that begins so.
+///
+/// # Errors
+/// When the file has no such line.
+pub fn lines_behind(
+    running: &Revision,
+    file: &str,
+    places: &[(&str, &str)],
+) -> Result<String, Failed> {
+    let source = std::fs::read_to_string(sources(running)?.join(file))?;
+    let mut found = Vec::new();
+    for (line, added) in places {
+        let at = source.lines().position(|text| text.starts_with(line));
+        found.push((at.ok_or_else(|| format!("{file} has no line {line:?}"))?, added));
+    }
+    found.sort_by_key(|(at, _)| *at);
+    let mut diff = format!("--- a/{file}\n+++ b/{file}\n");
+    let mut more = 0;
+    for (at, added) in found {
+        let (context, count) = (source.lines().nth(at).unwrap_or_default(), added.lines().count());
+        let (from, to) = (at + 1, at + 1 + more);
+        diff += &format!("@@ -{from},1 +{to},{} @@\n {context}\n", count + 1);
+        diff.extend(added.lines().map(|line| format!("+{line}\n")));
+        more += count;
+    }
+    Ok(diff)
 }

@@ -136,6 +136,7 @@ impl<'a> Builder<'a> {
             },
             output: output.clone(),
             livepatch: Some(livepatch.clone()),
+            harmless: Vec::new(),
             description: Some(change.title.clone()),
             said: Vec::new(),
             manager_symbols: self.manager_symbols.clone(),

@@ -40,6 +40,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_FUNCTION_NO_JUMP", descriptor::FUNCTION_NO_JUMP as u64),
     ("LUCOS_PATCH_VERSION", patch_module::PATCH_VERSION as u64),
     ("LUCOS_DESCRIPTION_SIZE", patch_module::DESCRIPTION_SIZE as u64),
+    ("LUCOS_MAX_KEPT", patch_module::MAX_KEPT as u64),
     ("LUCOS_STATUS_VERSION", status::STATUS_VERSION as u64),
     ("LUCOS_EXIT_COUNTERS", status::EXIT_COUNTERS as u64),
     ("LUCOS_CONTAINS_INIT", status::CONTAINS_INIT as u64),

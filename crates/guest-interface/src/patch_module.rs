@@ -5,7 +5,7 @@
 //! module. In the file every address is 0 with a relocation.
 
 /// Version of the records below. The manager refuses modules built with another one.
-pub const PATCH_VERSION: u32 = 1;
+pub const PATCH_VERSION: u32 = 2;
 
 /// Section with one [`PatchRecord`].
 pub const SECTION_PATCH: &str = ".lucos.patch";
@@ -16,6 +16,8 @@ pub const SECTION_EXPECTED: &str = ".lucos.expected";
 /// Section with the names of the patches that this one needs, as
 /// [`DependencyRecord`](crate::descriptor::DependencyRecord)s.
 pub const SECTION_DEPENDENCIES: &str = ".lucos.dependencies";
+/// Section with the [`PatchKeptRecord`]s.
+pub const SECTION_KEPT: &str = ".lucos.kept";
 /// Section with the [`DataVersionRecord`](crate::descriptor::DataVersionRecord)s.
 pub const SECTION_DATA: &str = ".lucos.data";
 
@@ -25,15 +27,24 @@ pub const SECTION_DATA: &str = ".lucos.data";
 /// that there is only one.
 pub const SELECT_PREFIX: &str = "lucos.select.";
 
+/// Start of the name of an undefined symbol that means the start of a section of a loaded module:
+/// `lucos.section.MODULE.BUILD_ID.SECTION`, with the module's GNU build id in hexadecimal digits.
+/// The module that is loaded must have that build id, since what is where in a section is known of
+/// that build only.
+pub const SECTION_PREFIX: &str = "lucos.section.";
+
 /// The object name of the kernel itself.
 pub const KERNEL_OBJECT: &str = "vmlinux";
 
 /// Most bytes of a patch's description, terminator included.
 pub const DESCRIPTION_SIZE: usize = 128;
 
+/// Most [`PatchKeptRecord`]s of a patch.
+pub const MAX_KEPT: usize = 32;
+
 record! {
     /// A patch module.
-    pub struct PatchRecord = "lucos_patch", 352 bytes {
+    pub struct PatchRecord = "lucos_patch", 368 bytes {
         /// [`PATCH_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -75,6 +86,11 @@ record! {
         pub shared: u64,
         /// Address behind the last one.
         pub shared_end: u64,
+        /// Address of the first [`PatchKeptRecord`]. When there is one, the module stays loaded after
+        /// a rollback.
+        pub kept: u64,
+        /// Address behind the last one.
+        pub kept_end: u64,
     }
 }
 
@@ -111,5 +127,15 @@ record! {
         pub bytes: [u8; 16],
         /// Which bits of them are compared.
         pub mask: [u8; 16],
+    }
+}
+
+record! {
+    /// Something of a patch module that the kernel may go on using after a rollback.
+    pub struct PatchKeptRecord = "lucos_patch_kept", 192 bytes {
+        /// What it is.
+        pub what: [u8; 64],
+        /// How the kernel comes to know it.
+        pub how: [u8; 128],
     }
 }

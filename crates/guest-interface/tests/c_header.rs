@@ -15,7 +15,9 @@ use lucos_guest_interface::descriptor::{
     DataVersionRecord, DependencyRecord, DescriptorHeader, FunctionRecord, SharedFieldRecord,
 };
 use lucos_guest_interface::error::ErrorCode;
-use lucos_guest_interface::patch_module::{PatchExpectedRecord, PatchFunctionRecord, PatchRecord};
+use lucos_guest_interface::patch_module::{
+    PatchExpectedRecord, PatchFunctionRecord, PatchKeptRecord, PatchRecord,
+};
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::status::{
     ExitClass, ExitCounters, Extension, FunctionStatus, JumpStatus, PatchState, PatchStatus,
@@ -63,6 +65,7 @@ fn records() -> Vec<Record> {
         PatchRecord,
         PatchFunctionRecord,
         PatchExpectedRecord,
+        PatchKeptRecord,
     ]
     .to_vec()
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use lucos::kallsyms::Symbols;
+use lucos::modules;
 use lucos::patch_file::{PatchFile, SYMBOL_SIZE};
-use lucos::{modules, resolve};
+use lucos::resolve::{self, Sections};
 use lucos_guest_interface::name;
 use lucos_guest_interface::patch_module::{
     PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS, SECTION_PATCH,
@@ -46,7 +47,7 @@ fn promises(file: &PatchFile) {
     let Ok(wanted) = resolve::wanted_names(&file.file) else { return };
     let symbols = Symbols::read(KALLSYMS, &wanted).expect("a list");
     let modules = BTreeMap::from([(String::from("loop"), 0xffff_ffff_c000_0000)]);
-    let Ok(resolved) = resolve::resolve(&file.file, &symbols, &modules) else { return };
+    let Ok(resolved) = resolve::resolve(&file.file, &symbols, &modules, &Paths) else { return };
     assert_eq!(resolved.len(), file.file.undefined.len());
     let Ok(image) = resolve::rewrite(&file.file, &resolved) else { return };
     assert_eq!(image.len(), file.file.image.len());
@@ -55,6 +56,21 @@ fn promises(file: &PatchFile) {
         image.iter().zip(&file.file.image).enumerate().filter(|(_, (new, old))| new != old);
     for (index, _) in changed {
         assert!(is_symbol(index), "a byte outside the symbols is changed");
+    }
+}
+
+/// What is asked for becomes a path in `/sys/module`.
+struct Paths;
+
+impl Sections for Paths {
+    fn build_id(&self, module: &str) -> Option<String> {
+        assert!(!module.is_empty() && !module.contains(['/', '.', '\0']), "part of a path");
+        Some("0a".to_owned())
+    }
+
+    fn address(&self, _: &str, section: &str) -> Option<u64> {
+        assert!(!["", ".", ".."].contains(&section) && !section.contains('/'), "part of a path");
+        Some(0xffff_ffff_c000_1000)
     }
 }
 
@@ -103,6 +119,7 @@ fn module() -> Vec<u8> {
         let place = PatchRecord::FIELDS.iter().find(|field| field.name == name);
         refer(&mut file, patch, place.expect("a field").offset as u64, table, addend);
     }
+    symbol(&mut file, "lucos.section.loop.0a..rodata", SymbolSection::Undefined);
     for (index, name) in ["old_function", "lucos.select.vmlinux.2.twice"].into_iter().enumerate() {
         let target = symbol(&mut file, name, SymbolSection::Undefined);
         refer(&mut file, functions, (index * PatchFunctionRecord::SIZE) as u64, target, 0);

@@ -1,6 +1,7 @@
 //! The cut-out: changed and new functions with what belongs to them.
 
 mod boot_constant;
+mod constant;
 mod cutter;
 mod entries;
 mod jump_label;
@@ -63,8 +64,8 @@ pub fn extract(
     let replacements = replacements(&subject, &included);
     let superseded = superseded(&subject, &included);
     let cut = Cutter::new(&subject, links, included).cut().map_err(refuse)?;
-    let Cut { elf, references, copied_keys, shifts } = cut;
-    Ok(Extract { elf, replacements, superseded, copied_keys, shifts, references })
+    let Cut { elf, references, constants, copied_keys, shifts } = cut;
+    Ok(Extract { elf, replacements, superseded, copied_keys, shifts, references, constants })
 }
 
 /// The changed functions, with the parts split off them, and the new ones that others may call.

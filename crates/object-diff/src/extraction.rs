@@ -19,6 +19,52 @@ pub struct Links {
     pub read_only_keys: BTreeSet<String>,
     /// Other names for undefined symbols, for those that are not unique in the kernel.
     pub renamed: BTreeMap<String, String>,
+    /// Where the kernel has constants that would be copied otherwise, see [`Constant`].
+    pub constants: BTreeMap<ConstantId, KernelPlace>,
+}
+
+/// Which constant of a patched object is meant: the number of its section, and its offset in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConstantId {
+    pub(crate) section: usize,
+    pub(crate) offset: u64,
+}
+
+/// A place in the kernel that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelPlace {
+    /// An undefined symbol.
+    pub symbol: String,
+    /// Bytes behind it.
+    pub distance: i64,
+}
+
+/// A constant without a name that counts (a text, `__func__`, a table of the compiler), of which
+/// [`Extract::elf`] has a copy, and the original object has the same. With its place in
+/// [`Links::constants`] new code refers to the kernel's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constant {
+    /// For [`Links::constants`].
+    pub id: ConstantId,
+    /// What stands there.
+    pub bytes: Vec<u8>,
+    /// Starts and ends of the parts of it that a linker fills in.
+    pub fields: Vec<(usize, usize)>,
+    /// Places in the original object's code that refer to it.
+    pub sites: Vec<Site>,
+    /// Data of the original object that refers to it.
+    pub holders: Vec<Holder>,
+}
+
+/// Data of the original object with the address of a constant in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The data.
+    pub data: Reference,
+    /// Where in it the eight bytes of the address are.
+    pub offset: u64,
+    /// What has been added to the constant's own address.
+    pub addend: i64,
 }
 
 /// A cut-out.
@@ -36,8 +82,10 @@ pub struct Extract {
     pub copied_keys: Vec<CopiedKey>,
     /// Numbers of bits to shift by that are to be filled in.
     pub shifts: Option<BootShifts>,
-    /// Every undefined symbol of the object.
+    /// Every undefined symbol of the object, but those of [`Links::constants`].
     pub references: Vec<Reference>,
+    /// Copies of constants that the original object has too.
+    pub constants: Vec<Constant>,
 }
 
 /// A table in [`Extract::elf`] of places in its code and variables of the kernel (`unsigned int`),

@@ -42,7 +42,8 @@ pub use comparison::{
 };
 pub use extract::extract;
 pub use extraction::{
-    BootShifts, CopiedKey, Extract, Links, Reference, Replacement, Site, Superseded,
+    BootShifts, Constant, ConstantId, CopiedKey, Extract, Holder, KernelPlace, Links, Reference,
+    Replacement, Site, Superseded,
 };
 pub use input::{Decision, Input, SourceChange, SpecialSizes};
 pub use refusal::{Reason, Refusal};

@@ -96,6 +96,13 @@ impl Section<'_> {
         self.has(elf::SHF_MERGE) && !self.has(elf::SHF_STRINGS) && self.entry_size > 0
     }
 
+    /// Where the text ends that an offset lies in, its terminator included.
+    pub(crate) fn text_end(&self, offset: u64) -> u64 {
+        let rest = self.bytes(offset, self.size);
+        let length = rest.iter().position(|byte| *byte == 0).map_or(rest.len(), |zero| zero + 1);
+        offset.saturating_add(length as u64)
+    }
+
     /// The bytes from one offset to another, as far as there are any.
     pub(crate) fn bytes(&self, start: u64, end: u64) -> &[u8] {
         let clamp = |offset: u64| (offset.min(self.data.len() as u64)) as usize;

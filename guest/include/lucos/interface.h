@@ -51,8 +51,9 @@
 #define LUCOS_MAX_DEPENDENCIES 16
 #define LUCOS_EXPECTED_SIZE 16
 #define LUCOS_JUMP_SIZE 5
-#define LUCOS_PATCH_VERSION 1
+#define LUCOS_PATCH_VERSION 2
 #define LUCOS_DESCRIPTION_SIZE 128
+#define LUCOS_MAX_KEPT 32
 #define LUCOS_STATUS_VERSION 1
 #define LUCOS_EXIT_COUNTERS 24
 
@@ -486,8 +487,10 @@ struct lucos_patch {
 	__u32 reserved;
 	__u64 shared;
 	__u64 shared_end;
+	__u64 kept;
+	__u64 kept_end;
 };
-_Static_assert(sizeof(struct lucos_patch) == 352, "lucos_patch");
+_Static_assert(sizeof(struct lucos_patch) == 368, "lucos_patch");
 
 /* A function that a patch module replaces. */
 struct lucos_patch_function {
@@ -510,5 +513,12 @@ struct lucos_patch_expected {
 	__u8 mask[LUCOS_EXPECTED_SIZE];
 };
 _Static_assert(sizeof(struct lucos_patch_expected) == 104, "lucos_patch_expected");
+
+/* Something of a patch module that the kernel may go on using after a rollback. */
+struct lucos_patch_kept {
+	char what[LUCOS_NAME_SIZE];
+	char how[LUCOS_DESCRIPTION_SIZE];
+};
+_Static_assert(sizeof(struct lucos_patch_kept) == 192, "lucos_patch_kept");
 
 #endif

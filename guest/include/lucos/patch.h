@@ -46,6 +46,7 @@ void lucos_patch_unload(struct lucos_patch *patch);
 LUCOS_TABLE_START(".lucos.functions", "lucos_functions_start");
 LUCOS_TABLE_START(".lucos.expected", "lucos_expected_start");
 LUCOS_TABLE_START(".lucos.dependencies", "lucos_dependencies_start");
+LUCOS_TABLE_START(".lucos.kept", "lucos_kept_start");
 
 #define LUCOS_TABLE(name)						\
 	extern const char name[] __attribute__((visibility("hidden")))
@@ -56,14 +57,18 @@ LUCOS_TABLE(lucos_expected_start);
 LUCOS_TABLE(lucos_expected_end);
 LUCOS_TABLE(lucos_dependencies_start);
 LUCOS_TABLE(lucos_dependencies_end);
+LUCOS_TABLE(lucos_kept_start);
+LUCOS_TABLE(lucos_kept_end);
 
 #define LUCOS_STRING_(text)	#text
 #define LUCOS_STRING(text)	LUCOS_STRING_(text)
 
-/* A text that fills LUCOS_NAME_SIZE bytes; a longer one does not assemble. */
-#define LUCOS_NAME_FIELD(text)						\
+/* A text that fills so many bytes; a longer one does not assemble. */
+#define LUCOS_TEXT_FIELD(text, size)					\
 	"771: .asciz \"" text "\"\n"					\
-	".org 771b + " LUCOS_STRING(LUCOS_NAME_SIZE) ", 0\n"
+	".org 771b + " LUCOS_STRING(size) ", 0\n"
+
+#define LUCOS_NAME_FIELD(text)	LUCOS_TEXT_FIELD(text, LUCOS_NAME_SIZE)
 
 /* One struct lucos_patch_function. */
 #define LUCOS_FUNCTION_ENTRY(symbol, tag, nth, object, name)		\
@@ -171,6 +176,23 @@ LUCOS_TABLE(lucos_dependencies_end);
 	    ".popsection\n")
 
 /*
+ * Says that the kernel may go on using something of the module after the patch
+ * is rolled back, and how it comes to know it. The address of a function, text
+ * or variable of the module that new code stores somewhere, or hands to a
+ * function that stores it, is such a thing:
+ *
+ *	LUCOS_KEEPS("late_work", "stored in a work item by queue_late_work")
+ *
+ * The module of such a patch is not unloaded after a rollback; `lucos list`
+ * shows the patch as kept. At most 63 and 127 bytes.
+ */
+#define LUCOS_KEEPS(what, how)						\
+	asm(".pushsection .lucos.kept, \"aw\", @progbits\n"		\
+	    LUCOS_TEXT_FIELD(what, LUCOS_NAME_SIZE)			\
+	    LUCOS_TEXT_FIELD(how, LUCOS_DESCRIPTION_SIZE)		\
+	    ".popsection\n")
+
+/*
  * Makes the module a patch; stands last in the file. `patch_name` is what
  * `lucos rollback` takes: 1 to 63 letters, digits or signs, no space.
  */
@@ -187,6 +209,7 @@ LUCOS_TABLE(lucos_dependencies_end);
 	LUCOS_TABLE_END(".lucos.functions", "lucos_functions_end");	\
 	LUCOS_TABLE_END(".lucos.expected", "lucos_expected_end");	\
 	LUCOS_TABLE_END(".lucos.dependencies", "lucos_dependencies_end"); \
+	LUCOS_TABLE_END(".lucos.kept", "lucos_kept_end");		\
 									\
 	static bool lucos_check;					\
 	module_param(lucos_check, bool, 0);				\
@@ -209,6 +232,8 @@ LUCOS_TABLE(lucos_dependencies_end);
 		.expected_end = (unsigned long)lucos_expected_end,	\
 		.dependencies = (unsigned long)lucos_dependencies_start, \
 		.dependencies_end = (unsigned long)lucos_dependencies_end, \
+		.kept = (unsigned long)lucos_kept_start,		\
+		.kept_end = (unsigned long)lucos_kept_end,		\
 	};								\
 									\
 	static int __init lucos_patch_init(void)			\

@@ -89,6 +89,8 @@ pub struct RolledBack {
     pub unloaded: bool,
     /// Whether its code is still in use, and the module stays because of that.
     pub in_use: bool,
+    /// Whether the module stays for good, because the kernel may still use what it was given.
+    pub kept: bool,
 }
 
 /// Takes a patch back and waits a moment for its module to be unloaded.
@@ -99,12 +101,16 @@ pub fn rollback(name: &str) -> Result<RolledBack, Error> {
     manager::ask_about("rollback", name).map_err(manager::name_what_is_in_the_way)?;
     let end = Instant::now() + UNLOAD_WAIT;
     let mut left = find(name)?;
-    while left.is_some() && Instant::now() < end {
+    let is_kept = |left: &Option<ListedPatch>| {
+        left.as_ref().is_some_and(|patch| patch.state == manager::KEPT)
+    };
+    while left.is_some() && !is_kept(&left) && Instant::now() < end {
         thread::sleep(PAUSE);
         left = find(name)?;
     }
     let in_use = left.as_ref().is_some_and(|patch| patch.state == "draining");
-    Ok(RolledBack { name: name.to_owned(), unloaded: left.is_none(), in_use })
+    let kept = is_kept(&left);
+    Ok(RolledBack { name: name.to_owned(), unloaded: left.is_none(), in_use, kept })
 }
 
 fn find(name: &str) -> Result<Option<ListedPatch>, Error> {
@@ -127,6 +133,9 @@ fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
     let same_build = patch.module == file.file.module
         && file.build_note.is_some()
         && system::loaded_build_note(&patch.module) == file.build_note;
+    if patch.state == manager::KEPT && !same_build {
+        return Err(Error::Kept(file.name.clone()));
+    }
     if patch.state != "applied" && !same_build {
         return Err(Error::ModuleLoaded(patch.module));
     }
@@ -163,7 +172,7 @@ fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
 fn resolved_image(file: &ModuleFile) -> Result<(Vec<u8>, String), Error> {
     let wanted = resolve::wanted_names(file)?;
     let (symbols, modules) = read_kernel(&wanted)?;
-    let resolved = resolve::resolve(file, &symbols, &modules)?;
+    let resolved = resolve::resolve(file, &symbols, &modules, &system::LoadedSections)?;
     let image = resolve::rewrite(file, &resolved)?;
     let used = resolve::used_modules(&resolved, &modules);
     Ok((image, if used.is_empty() { used } else { format!("lucos_modules={used}") }))

@@ -56,6 +56,12 @@ pub enum Error {
     Refused(Refusal),
     /// A module of this name is loaded and is no patch, or one of another build.
     ModuleLoaded(String),
+    /// A patch of this name and of another build is rolled back, and its module stays loaded.
+    Kept(String),
+    /// Another build of a module is loaded than the one that a patch was made for.
+    OtherModuleBuild(String),
+    /// A loaded module has no such section, or the kernel does not show it: module and section.
+    UnknownSection(String, String),
     /// The kernel does not load the module.
     Load(String, std::io::Error),
     /// The kernel loads no modules at all.
@@ -103,6 +109,9 @@ impl Error {
             Self::Reply(_) => "REPLY",
             Self::Refused(refusal) => &refusal.code,
             Self::ModuleLoaded(_) => "MODULE_LOADED",
+            Self::Kept(_) => "KEPT",
+            Self::OtherModuleBuild(_) => "OTHER_MODULE_BUILD",
+            Self::UnknownSection(..) => "UNKNOWN_SECTION",
             Self::Load(..) => "LOAD",
             Self::LoadForbidden => "LOAD_FORBIDDEN",
         }
@@ -192,6 +201,21 @@ impl fmt::Display for Error {
             Self::ModuleLoaded(name) => {
                 write!(formatter, "another module of the name {name} is loaded")
             }
+            Self::Kept(name) => write!(
+                formatter,
+                "another build of {name} is rolled back, and stays loaded until a reboot because \
+                 the kernel may still use what it was given (lucos show {name}): give this one \
+                 another name"
+            ),
+            Self::OtherModuleBuild(module) => write!(
+                formatter,
+                "the module {module} that is loaded is another build than the one that the patch \
+                 was made for"
+            ),
+            Self::UnknownSection(module, section) => write!(
+                formatter,
+                "the kernel does not show where the section {section} of the module {module} is"
+            ),
             Self::Load(name, error) => {
                 write!(formatter, "the kernel does not load {name}: {error} (see dmesg)")
             }

@@ -102,11 +102,15 @@ fn rollback(name: &str) -> Result<Outcome, Error> {
     let done = commands::rollback(name)?;
     let rest = match (done.unloaded, done.in_use) {
         (true, _) => "",
+        _ if done.kept => "; the kernel may still use what it was given, the module stays loaded",
         (_, true) => "; its code is still in use, the module is unloaded when nobody is in it",
         _ => "; nobody is in its code, but its module is still loaded",
     };
     let json = json!({
-        "rolled_back": done.name, "unloaded": done.unloaded, "in_use": done.in_use
+        "rolled_back": done.name,
+        "unloaded": done.unloaded,
+        "in_use": done.in_use,
+        "kept": done.kept
     });
     Ok(Outcome::done(format!("rolled back {}{rest}\n", done.name), json))
 }

@@ -13,6 +13,10 @@ use crate::system;
 /// The device.
 pub const PATH: &str = "/dev/lucos";
 
+/// The state of a patch that is rolled back and whose module stays loaded, because the kernel may
+/// still use what it was given.
+pub const KEPT: &str = "kept";
+
 /// A patch in the manager's list.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct ListedPatch {
@@ -20,7 +24,7 @@ pub struct ListedPatch {
     pub name: String,
     /// Name of its module.
     pub module: String,
-    /// `applied`, `draining` or `unused`.
+    /// `applied`, `draining`, `unused` or [`KEPT`].
     pub state: String,
     /// What LUCOS calls it; 0 when it was never in force.
     pub number: u32,

@@ -47,6 +47,9 @@ pub fn show(reply: &Value) -> String {
     line(&mut out, "state", &state(reply));
     line(&mut out, "module", &text(reply, "module"));
     line(&mut out, "number", &number(reply, "number").to_string());
+    for kept in reply["kept"].as_array().into_iter().flatten() {
+        line(&mut out, "kernel keeps", &format!("{}: {}", text(kept, "what"), text(kept, "how")));
+    }
     for function in reply["function"].as_array().into_iter().flatten() {
         out.push('\n');
         show_function(&mut out, function);

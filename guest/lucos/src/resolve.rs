@@ -5,14 +5,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lucos_guest_interface::patch_module::{KERNEL_OBJECT, SELECT_PREFIX};
+use lucos_guest_interface::patch_module::{KERNEL_OBJECT, SECTION_PREFIX, SELECT_PREFIX};
 use object::elf::{SHN_ABS, SHN_UNDEF};
 
 use crate::error::Error;
 use crate::kallsyms::{Candidate, Symbols};
 use crate::patch_file::{ModuleFile, SYMBOL_SIZE, UndefinedSymbol};
 
+/// What the symbols of a module are looked for in.
+pub trait Sections {
+    /// The build id of a loaded module, in hexadecimal digits.
+    fn build_id(&self, module: &str) -> Option<String>;
+    /// Where a section of a loaded module is.
+    fn address(&self, module: &str, section: &str) -> Option<u64>;
+}
+
 /// What a symbol's name asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked<'a> {
+    /// A symbol of the kernel.
+    Symbol(Wish<'a>),
+    /// The start of a section of a module.
+    Section(SectionWish<'a>),
+}
+
+/// The section of a module.
+#[derive(Debug, PartialEq, Eq)]
+struct SectionWish<'a> {
+    module: &'a str,
+    /// In hexadecimal digits.
+    build_id: &'a str,
+    section: &'a str,
+}
+
+/// A symbol of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 struct Wish<'a> {
     /// The name that the kernel shows.
@@ -37,23 +63,34 @@ pub struct Resolved {
 /// # Errors
 /// [`Error::Malformed`] for a selection that is not understood.
 pub fn wanted_names(file: &ModuleFile) -> Result<BTreeSet<String>, Error> {
-    file.undefined.iter().map(|symbol| Ok(parse(file, symbol)?.name.to_owned())).collect()
+    let mut names = BTreeSet::new();
+    for symbol in &file.undefined {
+        if let Asked::Symbol(wish) = parse(file, symbol)? {
+            names.insert(wish.name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// Finds the address of every undefined symbol.
 ///
 /// # Errors
 /// [`Error::UnknownSymbol`], [`Error::ObjectNotLoaded`], [`Error::NoSuchOccurrence`] or
-/// [`Error::Ambiguous`] for the first symbol that has none or several.
+/// [`Error::Ambiguous`] for the first symbol that has none or several;
+/// [`Error::OtherModuleBuild`] or [`Error::UnknownSection`] for the first section that is not
+/// there.
 pub fn resolve(
     file: &ModuleFile,
     symbols: &Symbols,
     modules: &BTreeMap<String, u64>,
+    sections: &dyn Sections,
 ) -> Result<Vec<Resolved>, Error> {
     let mut resolved = Vec::with_capacity(file.undefined.len());
     for symbol in &file.undefined {
-        let wish = parse(file, symbol)?;
-        let candidate = choose(&wish, symbols.candidates(wish.name), modules)?;
+        let candidate = match parse(file, symbol)? {
+            Asked::Symbol(wish) => choose(&wish, symbols.candidates(wish.name), modules)?,
+            Asked::Section(wish) => section(&wish, modules, sections)?,
+        };
         resolved.push(Resolved { symbol: symbol.clone(), candidate });
     }
     Ok(resolved)
@@ -101,11 +138,47 @@ fn make_absolute(entry: &mut [u8], address: u64) -> Option<()> {
     Some(())
 }
 
-fn parse<'a>(file: &ModuleFile, symbol: &'a UndefinedSymbol) -> Result<Wish<'a>, Error> {
-    parse_name(&symbol.name).ok_or_else(|| {
+fn parse<'a>(file: &ModuleFile, symbol: &'a UndefinedSymbol) -> Result<Asked<'a>, Error> {
+    let asked = match symbol.name.strip_prefix(SECTION_PREFIX) {
+        Some(selection) => parse_section(selection).map(Asked::Section),
+        None => parse_name(&symbol.name).map(Asked::Symbol),
+    };
+    asked.ok_or_else(|| {
         let what = format!("{} is no selection of a symbol", symbol.name);
         Error::Malformed(file.path.clone(), what)
     })
+}
+
+/// `MODULE.BUILD_ID.SECTION`. Names of modules have no dots; the section is a file's name.
+fn parse_section(selection: &str) -> Option<SectionWish<'_>> {
+    let mut parts = selection.splitn(3, '.');
+    let is_word = |part: &&str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let module = parts.next().filter(is_word)?;
+    let build_id = parts.next().filter(is_word)?;
+    let is_file = |part: &&str| !["", ".", ".."].contains(part) && !part.contains('/');
+    let section = parts.next().filter(is_file)?;
+    Some(SectionWish { module, build_id, section })
+}
+
+/// What a section is at, of the very build that the patch was made for.
+fn section(
+    wish: &SectionWish<'_>,
+    modules: &BTreeMap<String, u64>,
+    sections: &dyn Sections,
+) -> Result<Candidate, Error> {
+    let (module, section) = (wish.module.to_owned(), wish.section.to_owned());
+    if !modules.contains_key(&module) {
+        return Err(Error::ObjectNotLoaded(section, module));
+    }
+    if sections.build_id(&module).as_deref() != Some(wish.build_id) {
+        return Err(Error::OtherModuleBuild(module));
+    }
+    match sections.address(&module, &section) {
+        Some(address) => Ok(Candidate { object: module, nth: 1, address }),
+        None => Err(Error::UnknownSection(module, section)),
+    }
 }
 
 /// A plain name, or `lucos.select.OBJECT.N.NAME`.
@@ -149,7 +222,10 @@ fn choose(
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{Resolved, Wish, choose, make_absolute, parse_name, used_modules};
+    use super::{
+        Resolved, Sections, Wish, choose, make_absolute, parse_name, parse_section, section,
+        used_modules,
+    };
     use crate::error::Error;
     use crate::kallsyms::{Candidate, Symbols};
     use crate::patch_file::UndefinedSymbol;
@@ -197,6 +273,38 @@ mod tests {
         assert!(matches!(pick("lucos.select.nbd.0.twice"), Err(Error::ObjectNotLoaded(..))));
         assert!(matches!(pick("lucos.select.loop.0.once"), Err(Error::UnknownSymbol(_))));
         assert!(matches!(pick("never"), Err(Error::UnknownSymbol(_))));
+    }
+
+    struct Loaded;
+
+    impl Sections for Loaded {
+        fn build_id(&self, module: &str) -> Option<String> {
+            (module == "loop").then(|| "0aff".to_owned())
+        }
+        fn address(&self, _: &str, section: &str) -> Option<u64> {
+            (section == ".rodata.str1.1").then_some(0xffff_ffff_c000_4000)
+        }
+    }
+
+    fn pick_section(selection: &str) -> Result<Candidate, Error> {
+        let modules = BTreeMap::from([("loop".to_owned(), 0), ("nbd".to_owned(), 0)]);
+        section(&parse_section(selection).unwrap(), &modules, &Loaded)
+    }
+
+    #[test]
+    fn a_section_is_one_of_the_build_that_was_meant() {
+        let found = pick_section("loop.0aff..rodata.str1.1").unwrap();
+        assert_eq!((found.object.as_str(), found.address), ("loop", 0xffff_ffff_c000_4000));
+        let code = |selection| pick_section(selection).unwrap_err().code().to_owned();
+        assert_eq!(code("loop.0afe..rodata.str1.1"), "OTHER_MODULE_BUILD");
+        assert_eq!(code("nbd.0aff..rodata.str1.1"), "OTHER_MODULE_BUILD");
+        assert_eq!(code("dm_mod.0aff..rodata"), "OBJECT_NOT_LOADED");
+        assert_eq!(code("loop.0aff..data"), "UNKNOWN_SECTION");
+        for selection in
+            ["", "loop", "loop.0a", "loop.0a.", "loop.0a...", ".0a.x", "../x.0a.y", "loop.0a.a/b"]
+        {
+            assert_eq!(parse_section(selection), None, "{selection}");
+        }
     }
 
     #[test]

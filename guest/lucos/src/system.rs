@@ -8,6 +8,7 @@ use std::path::Path;
 use lucos_guest_interface::detection;
 
 use crate::error::Error;
+use crate::resolve::Sections;
 
 /// Whether LUCOS's register is there; `None` where the kernel's driver for such registers is not.
 #[must_use]
@@ -70,9 +71,53 @@ pub fn loaded_build_note(name: &str) -> Option<Vec<u8>> {
     std::fs::read(notes.join(".note.gnu.build-id")).ok()
 }
 
+/// Where a section of a loaded module is; `None` when the kernel does not show it.
+#[must_use]
+pub fn section_address(module: &str, section: &str) -> Option<u64> {
+    let sections = Path::new("/sys/module").join(module).join("sections");
+    let text = std::fs::read_to_string(sections.join(section)).ok()?;
+    let address = u64::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()?;
+    // What is hidden shows as zero.
+    (address != 0).then_some(address)
+}
+
+/// Sections and build ids of the modules that are loaded.
+pub struct LoadedSections;
+
+impl Sections for LoadedSections {
+    fn build_id(&self, module: &str) -> Option<String> {
+        build_id_of_note(&loaded_build_note(module)?)
+    }
+
+    fn address(&self, module: &str, section: &str) -> Option<u64> {
+        section_address(module, section)
+    }
+}
+
+/// The identifier in a note section with a GNU build id, in hexadecimal digits.
+#[must_use]
+pub fn build_id_of_note(note: &[u8]) -> Option<String> {
+    // Lengths of name and identifier, a type, the name `GNU`, each in words of four bytes.
+    const NAME: &[u8] = b"\x04\0\0\0";
+    const KIND_AND_OWNER: &[u8] = b"\x03\0\0\0GNU\0";
+    let (length, rest) = note.strip_prefix(NAME)?.split_first_chunk::<4>()?;
+    let id = rest.strip_prefix(KIND_AND_OWNER)?;
+    let id = id.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::lockdown_degree;
+    use super::{build_id_of_note, lockdown_degree};
+
+    #[test]
+    fn a_build_id_is_read_out_of_its_note() {
+        let note = b"\x04\0\0\0\x03\0\0\0\x03\0\0\0GNU\0\x0a\xff\x01\0";
+        assert_eq!(build_id_of_note(note).as_deref(), Some("0aff01"));
+        assert_eq!(build_id_of_note(&note[..18]), None);
+        assert_eq!(build_id_of_note(&note[1..]), None);
+        assert_eq!(build_id_of_note(b""), None);
+    }
 
     #[test]
     fn the_degree_stands_in_brackets() {

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use lucos::error::Error;
 use lucos::kallsyms::Symbols;
 use lucos::patch_file::{ModuleFile, PatchFile};
-use lucos::resolve;
+use lucos::resolve::{self, Sections};
+use lucos_guest_interface::patch_module::{PATCH_VERSION, PatchRecord};
 use proptest::prelude::{any, prop, proptest};
 use support::{ONE, module, module_of_two};
 
@@ -20,6 +21,17 @@ ffffffff81000200 t twice
 ffffffff82000000 D some_data
 ffffffffc0000000 t helper\t[loop]
 ";
+
+struct NoSections;
+
+impl Sections for NoSections {
+    fn build_id(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn address(&self, _: &str, _: &str) -> Option<u64> {
+        None
+    }
+}
 
 fn parse(image: Vec<u8>) -> Result<PatchFile, Error> {
     PatchFile::parse(Path::new("example.ko"), image)
@@ -90,7 +102,7 @@ fn resolved_symbols_become_absolute() {
     let symbols =
         Symbols::read(KALLSYMS.as_bytes(), &resolve::wanted_names(&file.file).unwrap()).unwrap();
     let modules = BTreeMap::from([("loop".to_owned(), 0xffff_ffff_c000_0000)]);
-    let resolved = resolve::resolve(&file.file, &symbols, &modules).unwrap();
+    let resolved = resolve::resolve(&file.file, &symbols, &modules, &NoSections).unwrap();
     let addresses: BTreeSet<u64> =
         resolved.iter().map(|resolved| resolved.candidate.address).collect();
     assert_eq!(
@@ -112,7 +124,7 @@ fn any_module_is_resolved() {
     let file = ModuleFile::parse(Path::new("example.ko"), image).unwrap();
     let wanted = resolve::wanted_names(&file).unwrap();
     let symbols = Symbols::read(KALLSYMS.as_bytes(), &wanted).unwrap();
-    let resolved = resolve::resolve(&file, &symbols, &BTreeMap::new()).unwrap();
+    let resolved = resolve::resolve(&file, &symbols, &BTreeMap::new(), &NoSections).unwrap();
     let image = resolve::rewrite(&file, &resolved).unwrap();
     let file = ModuleFile::parse(Path::new("example.ko"), image).unwrap();
     assert!(file.undefined.is_empty());
@@ -149,13 +161,15 @@ fn what_is_no_patch_has_its_own_error() {
 fn another_version_of_the_header_is_named() {
     let mut image = module(ONE);
     // The record starts with its version and its size, and the name follows.
-    let record = [1_u32.to_le_bytes(), 352_u32.to_le_bytes()].concat();
+    let size = u32::try_from(PatchRecord::SIZE).unwrap();
+    let record = [PATCH_VERSION.to_le_bytes(), size.to_le_bytes()].concat();
     let place = image
         .windows(15)
         .position(|window| window.starts_with(&record) && window.ends_with(b"example"));
     image[place.unwrap()] = 9;
     let error = parse(image).unwrap_err();
-    assert_eq!(error.to_string(), "example.ko: made with version 9 of the patch header, not 1");
+    let expected = format!("made with version 9 of the patch header, not {PATCH_VERSION}");
+    assert_eq!(error.to_string(), format!("example.ko: {expected}"));
 }
 
 #[test]

@@ -69,6 +69,15 @@ impl Symbols {
         there.any(|symbol| symbol.name == name && symbol.kind.is_ascii_uppercase())
     }
 
+    /// Where the next symbol of code is behind an address.
+    #[must_use]
+    pub fn next_code(&self, address: u64) -> Option<u64> {
+        let start = self.all.partition_point(|symbol| symbol.address <= address);
+        let mut behind = self.all.iter().skip(start);
+        let is_code = |symbol: &&Symbol| matches!(symbol.kind, b't' | b'T' | b'w' | b'W');
+        behind.find(is_code).map(|symbol| symbol.address)
+    }
+
     /// All symbols, in ascending order of addresses.
     pub fn iter(&self) -> impl Iterator<Item = &Symbol> {
         self.all.iter()

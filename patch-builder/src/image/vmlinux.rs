@@ -7,8 +7,9 @@ use object::LittleEndian as LE;
 use object::elf::{FileHeader64, SHF_ALLOC, SHT_NOBITS};
 use object::read::elf::{FileHeader, SectionHeader, SectionTable};
 
+use super::Wrong;
+use super::btf::{self, Prototype};
 use super::kallsyms::Symbols;
-use super::{Wrong, btf};
 
 type Header = FileHeader64<LE>;
 
@@ -19,6 +20,7 @@ pub struct Vmlinux {
     symbols: Symbols,
     build_id: Vec<u8>,
     sizes: SpecialSizes,
+    prototypes: BTreeMap<String, Prototype>,
 }
 
 /// A section that is in memory when the kernel runs.
@@ -41,9 +43,10 @@ impl Vmlinux {
         };
         let symbols = Symbols::decode(section(".rodata")?)?;
         let sizes = special_sizes(section(".BTF")?)?;
+        let prototypes = btf::prototypes(section(".BTF")?)?;
         let build_id = build_id(section(".notes")?).ok_or("it has no build id")?.to_vec();
         let sections = loaded(&table);
-        Ok(Self { sections, symbols, build_id, sizes, file })
+        Ok(Self { sections, symbols, build_id, sizes, prototypes, file })
     }
 
     /// The kernel's symbols.
@@ -72,6 +75,12 @@ impl Vmlinux {
     #[must_use]
     pub fn sizes(&self) -> SpecialSizes {
         self.sizes
+    }
+
+    /// How a function is called; `None` when the kernel does not say it.
+    #[must_use]
+    pub fn prototype(&self, function: &str) -> Option<Prototype> {
+        self.prototypes.get(function).copied()
     }
 
     /// The bytes from an address to the end of its section, as they are in the file: the kernel

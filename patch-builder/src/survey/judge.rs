@@ -166,6 +166,7 @@ impl Judge<'_> {
                 keys: &one.made.keys,
                 shifts: &one.made.shifts,
                 spaces: &one.made.spaces,
+                kept: &one.made.kept,
             })
             .collect();
         let mut workshop = Workshop::new()?;

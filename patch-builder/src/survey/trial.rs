@@ -76,11 +76,11 @@ try() {
     work
     said=$(lucos rollback $patch 2>&1) || { told $patch failed "$said"; return; }
     for i in $(seq 50); do
-        [ -z "$(state $patch)" ] && break
+        case "$(state $patch)" in ""|kept) break ;; esac
         usleep 100000
     done
     case "$(state $patch)" in
-    ""|draining) ;;
+    ""|draining|kept) ;;
     *) told $patch failed "it is not rolled back: $(lucos list)"; return ;;
     esac
     work

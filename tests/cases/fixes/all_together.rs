@@ -13,6 +13,8 @@ use super::{Set, calls_move, guest, old_new_old};
 struct Part<'a> {
     name: &'a str,
     shown: Shown<'a>,
+    /// Its module stays loaded after the rollback.
+    stays: bool,
 }
 
 enum Shown<'a> {
@@ -28,7 +30,7 @@ pub fn test(set: &Set) -> Result<(), Failed> {
     for fix in &set.fixes.fixes {
         if set.changes(&fix.name, &fix.changes)? {
             fixes.push(fix);
-            parts.push(Part::of_fix(fix)?);
+            parts.push(Part::of_fix(fix, set.stays(&fix.name))?);
         }
     }
     for change in &set.own {
@@ -48,17 +50,17 @@ pub fn test(set: &Set) -> Result<(), Failed> {
 }
 
 impl<'a> Part<'a> {
-    fn of_fix(fix: &'a Fix) -> Result<Self, Failed> {
+    fn of_fix(fix: &'a Fix, stays: bool) -> Result<Self, Failed> {
         let shown = match (&fix.sign, &fix.calls) {
             (Some(sign), _) => Shown::Differs(sign),
             (None, Some(calls)) => Shown::Counted(calls),
             (None, None) => return Err(format!("{}: nothing shows it", fix.name).into()),
         };
-        Ok(Self { name: &fix.name, shown })
+        Ok(Self { name: &fix.name, shown, stays })
     }
 
     fn of_change(change: &'a OwnChange) -> Self {
-        Self { name: &change.name, shown: Shown::Differs(&change.sign) }
+        Self { name: &change.name, shown: Shown::Differs(&change.sign), stays: false }
     }
 
     /// Before anything is applied.
@@ -82,7 +84,7 @@ impl<'a> Part<'a> {
     fn look(&self, results: &Results) -> Result<(), Failed> {
         match self.shown {
             Shown::Differs(sign) => old_new_old(results, self.name, sign),
-            Shown::Counted(_) => calls_move(results, self.name),
+            Shown::Counted(_) => calls_move(results, self.name, self.stays),
         }
         .map_err(|failed| format!("{}: {}", self.name, failed.message().unwrap_or_default()).into())
     }

@@ -9,7 +9,7 @@ use super::origin::Origins;
 use super::{Fate, Included, include_parts, new_function};
 use crate::compare::Subject;
 use crate::correlation::blank_links;
-use crate::extraction::{BootShifts, CopiedKey, Links, Reference};
+use crate::extraction::{BootShifts, Constant, ConstantId, CopiedKey, Links, Reference};
 use crate::matching::fragment_end;
 use crate::naming;
 use crate::refusal::Reason;
@@ -49,6 +49,7 @@ struct Moved {
 pub(super) struct Cut {
     pub(super) elf: Vec<u8>,
     pub(super) references: Vec<Reference>,
+    pub(super) constants: Vec<Constant>,
     pub(super) copied_keys: Vec<CopiedKey>,
     pub(super) shifts: Option<BootShifts>,
 }
@@ -57,13 +58,15 @@ pub(super) struct Cutter<'s, 'a> {
     pub(super) subject: &'s Subject<'a>,
     pub(super) links: &'s Links,
     included: BTreeMap<usize, Included>,
-    origins: Origins,
+    pub(super) origins: Origins,
     pub(super) writer: Writer,
     /// Symbols of functions and data that have been put somewhere.
     symbols: BTreeMap<usize, SymbolId>,
     /// Nameless bytes by section and start.
     nameless: BTreeMap<(usize, u64), Moved>,
     references: BTreeMap<String, Reference>,
+    /// Copies of what the original object has too.
+    pub(super) constants: BTreeMap<ConstantId, Constant>,
     /// Copies of keys of jump labels, by the original's symbol.
     pub(super) keys: BTreeMap<String, (SymbolId, CopiedKey)>,
     /// Bytes that hold a number of bits to shift by, and the variable that has it.
@@ -92,6 +95,7 @@ impl<'s, 'a> Cutter<'s, 'a> {
             symbols: BTreeMap::new(),
             nameless: BTreeMap::new(),
             references: BTreeMap::new(),
+            constants: BTreeMap::new(),
             keys: BTreeMap::new(),
             shifts: Vec::new(),
             open: VecDeque::new(),
@@ -121,9 +125,10 @@ impl<'s, 'a> Cutter<'s, 'a> {
             return Err(self.failures);
         }
         let references = self.references.into_values().collect();
+        let constants = self.constants.into_values().collect();
         let copied_keys = self.keys.into_values().map(|(_, key)| key).collect();
         let elf = self.writer.finish();
-        elf.map(|elf| Cut { elf, references, copied_keys, shifts })
+        elf.map(|elf| Cut { elf, references, constants, copied_keys, shifts })
             .map_err(|error| vec![Reason::Malformed(format!("cannot be written: {error}"))])
     }
 
@@ -220,6 +225,9 @@ impl<'s, 'a> Cutter<'s, 'a> {
 
     /// Where something of the patched object is for new code.
     pub(super) fn destination(&mut self, target: Target, usage: Use) -> Option<Destination> {
+        if let Some(destination) = self.kernels_constant(target) {
+            return Some(destination);
+        }
         match target {
             Target::External(symbol, distance) => {
                 let name = self.subject.patched.file.symbols.get(symbol)?.name;

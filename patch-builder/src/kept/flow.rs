@@ -1,0 +1,648 @@
+//! Where addresses go in one function: a search through its instructions for the registers and the
+//! places of its frame that hold them.
+//!
+//! What cannot be told counts as kept. That an address is one is known of whole registers and fields
+//! of eight bytes only; a shorter part of it leads nobody anywhere.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use iced_x86::{
+    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
+
+/// How many parameters are passed in registers.
+pub(super) const PARAMETERS: usize = 6;
+
+/// Most rounds through the instructions of one function.
+const MOST_STEPS: usize = 200_000;
+
+/// What an address is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Label {
+    /// Something of the patch, by its number.
+    Own(usize),
+    /// What this parameter of the function points to.
+    Parameter(usize),
+    /// What is found by following pointers from there.
+    Behind(usize),
+    /// The function's frame.
+    Frame,
+}
+
+pub(super) type Labels = BTreeSet<Label>;
+
+/// What a function does with what it is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Effect {
+    /// It may keep these parameters.
+    pub(super) keeps: [bool; PARAMETERS],
+    /// It may keep addresses that it finds there.
+    pub(super) behind: [bool; PARAMETERS],
+    /// It may keep what is passed on the stack.
+    pub(super) keeps_rest: bool,
+    /// What it may return.
+    pub(super) returns: Labels,
+    /// It copies what its second parameter points to to where the first one does.
+    pub(super) copies: bool,
+}
+
+impl Effect {
+    /// Of a function that nothing is known of.
+    pub(super) fn unknown() -> Self {
+        Self {
+            keeps: [true; PARAMETERS],
+            behind: [true; PARAMETERS],
+            keeps_rest: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn returning_first() -> Self {
+        Self { returns: [Label::Parameter(0), Label::Behind(0)].into(), ..Self::default() }
+    }
+
+    pub(super) fn keep(&mut self, parameter: usize) {
+        if let (Some(keeps), Some(behind)) =
+            (self.keeps.get_mut(parameter), self.behind.get_mut(parameter))
+        {
+            (*keeps, *behind) = (true, true);
+        }
+    }
+}
+
+/// How an address leaves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// It is stored in memory that the patch does not own.
+    Stored,
+    /// It is passed to this function.
+    Passed(String),
+    /// It is returned.
+    Returned,
+}
+
+/// Where a call or a jump leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Callee {
+    /// Back to the caller: the kernel's own code behind a `ret`.
+    Return,
+    /// To nothing that a program would notice, such as the tracer's slot.
+    Nothing,
+    /// To a function.
+    Function(String, Effect),
+}
+
+/// An instruction with what is known of its fields.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) instruction: Instruction,
+    /// What its constant is the address of.
+    pub(super) constant: Labels,
+    /// What the place of its memory is in, whatever registers are added.
+    pub(super) memory: Labels,
+    /// Where it leads, if not to another one of the function.
+    pub(super) callee: Option<Callee>,
+}
+
+/// What surrounds a function.
+pub(super) trait Surroundings {
+    /// What data of the patch holds the addresses of.
+    fn held_by(&self, own: usize) -> Labels;
+}
+
+/// What was found out of a function.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) effect: Effect,
+    /// What of the patch leaves, and how.
+    pub(super) leaves: BTreeSet<(Label, Way)>,
+    /// What is stored in data of the patch.
+    pub(super) stored: BTreeSet<(usize, Label)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct State {
+    registers: [Labels; 16],
+    /// The stack pointer, from its value at the function's start in bytes; `None`: not known.
+    depth: Option<i64>,
+    /// The frame, by place.
+    slots: BTreeMap<i64, Labels>,
+    /// What is somewhere in the frame.
+    somewhere: Labels,
+}
+
+impl State {
+    /// Adds what is true on another way here; false when nothing is new.
+    fn join(&mut self, other: &Self) -> bool {
+        let before = self.clone();
+        for (mine, others) in self.registers.iter_mut().zip(&other.registers) {
+            mine.extend(others);
+        }
+        if self.depth != other.depth {
+            self.depth = None;
+        }
+        for (place, labels) in &other.slots {
+            self.slots.entry(*place).or_default().extend(labels);
+        }
+        self.somewhere.extend(&other.somewhere);
+        *self != before
+    }
+
+    fn frame(&self) -> Labels {
+        let mut all = self.somewhere.clone();
+        all.extend(self.slots.values().flatten());
+        all.remove(&Label::Frame);
+        all
+    }
+
+    fn register(&self, register: Register) -> Labels {
+        match number(register) {
+            Some(RSP) => [Label::Frame].into(),
+            Some(number) => self.registers.get(number).cloned().unwrap_or_default(),
+            None => Labels::new(),
+        }
+    }
+
+    fn set(&mut self, register: Register, labels: Labels) {
+        if let Some(slot) = number(register).and_then(|number| self.registers.get_mut(number)) {
+            *slot = labels;
+        }
+    }
+
+    /// The stack pointer is not known any more.
+    fn lose_depth(&mut self) {
+        self.depth = None;
+        let all = std::mem::take(&mut self.slots);
+        self.somewhere.extend(all.into_values().flatten());
+    }
+
+    fn push(&mut self, labels: Labels) {
+        self.depth = self.depth.map(|depth| depth - 8);
+        match self.depth {
+            Some(depth) => {
+                self.slots.insert(depth, labels);
+            }
+            None => self.somewhere.extend(labels),
+        }
+    }
+
+    fn pop(&mut self) -> Labels {
+        let Some(depth) = self.depth else { return self.frame() };
+        self.depth = Some(depth + 8);
+        let mut labels = self.slots.remove(&depth).unwrap_or_default();
+        labels.extend(&self.somewhere);
+        labels
+    }
+}
+
+const RSP: usize = 4;
+/// Registers of the parameters, in their order: RDI, RSI, RDX, RCX, R8, R9.
+const PASSED: [usize; PARAMETERS] = [7, 6, 2, 1, 8, 9];
+/// Registers that a call may change: RAX, RCX, RDX, RSI, RDI, R8 to R11.
+const CHANGED: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+
+/// The number of a general register, if it is a whole one.
+fn number(register: Register) -> Option<usize> {
+    let is_whole = register.is_gpr64();
+    is_whole.then(|| register.number())
+}
+
+/// Follows addresses through a function with so many parameters.
+pub(super) fn follow(
+    steps: &[Step],
+    parameters: usize,
+    around: &dyn Surroundings,
+) -> Option<Found> {
+    let mut flow = Flow {
+        steps,
+        index: steps.iter().enumerate().map(|(at, step)| (step.instruction.ip(), at)).collect(),
+        around,
+        states: vec![None; steps.len()],
+        open: VecDeque::new(),
+        found: Found::default(),
+        information: InstructionInfoFactory::new(),
+    };
+    let mut start = State { depth: Some(0), ..State::default() };
+    for (parameter, register) in PASSED.iter().enumerate().take(parameters) {
+        if let Some(labels) = start.registers.get_mut(*register) {
+            labels.insert(Label::Parameter(parameter));
+        }
+    }
+    flow.arrive(0, &start);
+    flow.run()?;
+    // Places that a static branch, a table of jumps or a fault leads to.
+    while let Some(at) = flow.states.iter().position(Option::is_none) {
+        let mut any = State::default();
+        let mut known = flow.states.iter().flatten();
+        if let Some(first) = known.next() {
+            any = first.clone();
+            known.for_each(|state| {
+                any.join(state);
+            });
+        }
+        flow.arrive(at, &any);
+        flow.run()?;
+    }
+    Some(flow.found)
+}
+
+struct Flow<'a> {
+    steps: &'a [Step],
+    index: BTreeMap<u64, usize>,
+    around: &'a dyn Surroundings,
+    states: Vec<Option<State>>,
+    open: VecDeque<usize>,
+    found: Found,
+    information: InstructionInfoFactory,
+}
+
+impl Flow<'_> {
+    fn arrive(&mut self, at: usize, state: &State) {
+        let Some(slot) = self.states.get_mut(at) else { return };
+        let is_new = match slot {
+            Some(known) => known.join(state),
+            None => {
+                *slot = Some(state.clone());
+                true
+            }
+        };
+        if is_new && !self.open.contains(&at) {
+            self.open.push_back(at);
+        }
+    }
+
+    /// `None` when it takes too long.
+    fn run(&mut self) -> Option<()> {
+        let mut left = MOST_STEPS;
+        while let Some(at) = self.open.pop_front() {
+            left = left.checked_sub(1)?;
+            let Some(Some(state)) = self.states.get(at) else { continue };
+            let state = state.clone();
+            self.step(at, state);
+        }
+        Some(())
+    }
+
+    fn step(&mut self, at: usize, mut state: State) {
+        let steps = self.steps;
+        let Some(step) = steps.get(at) else { return };
+        let one = &step.instruction;
+        let inside = match one.op0_kind() {
+            OpKind::NearBranch64 if step.callee.is_none() => {
+                self.index.get(&one.near_branch_target()).copied()
+            }
+            _ => None,
+        };
+        match one.flow_control() {
+            FlowControl::Return => return self.end(&state),
+            FlowControl::UnconditionalBranch => match (inside, &step.callee) {
+                (Some(inside), _) => return self.arrive(inside, &state),
+                (None, Some(Callee::Return)) => return self.end(&state),
+                (None, callee) => {
+                    self.call(callee.as_ref(), &mut state);
+                    return self.end(&state);
+                }
+            },
+            FlowControl::IndirectBranch => {
+                self.call(None, &mut state);
+                return self.end(&state);
+            }
+            FlowControl::ConditionalBranch => match (inside, &step.callee) {
+                (Some(inside), _) => self.arrive(inside, &state),
+                (None, callee) => {
+                    let mut gone = state.clone();
+                    self.call(callee.as_ref(), &mut gone);
+                    self.end(&gone);
+                }
+            },
+            FlowControl::Call | FlowControl::IndirectCall => {
+                // A thunk that is a part of this function is followed by what comes behind it.
+                self.call(step.callee.as_ref(), &mut state);
+            }
+            FlowControl::Exception => return,
+            _ => self.compute(step, &mut state),
+        }
+        let next = self.steps.get(at + 1);
+        if next.is_some_and(|next| next.instruction.ip() == one.next_ip()) {
+            self.arrive(at + 1, &state);
+        }
+    }
+
+    fn end(&mut self, state: &State) {
+        let returned = state.registers.first().cloned().unwrap_or_default();
+        self.found.effect.returns.extend(returned);
+    }
+
+    /// An address leaves by the way.
+    fn leave(&mut self, labels: &Labels, way: &Way) {
+        for label in labels {
+            match label {
+                Label::Own(_) => {
+                    self.found.leaves.insert((*label, way.clone()));
+                }
+                Label::Parameter(number) => {
+                    if let Some(keeps) = self.found.effect.keeps.get_mut(*number) {
+                        *keeps = true;
+                    }
+                }
+                Label::Behind(number) => {
+                    if let Some(behind) = self.found.effect.behind.get_mut(*number) {
+                        *behind = true;
+                    }
+                }
+                // It is gone when the function is left.
+                Label::Frame => {}
+            }
+        }
+    }
+
+    /// What is found where addresses lead.
+    fn contents(&self, labels: &Labels, state: &State) -> Labels {
+        let mut contents = Labels::new();
+        for label in labels {
+            match label {
+                Label::Own(number) => contents.extend(self.around.held_by(*number)),
+                Label::Parameter(number) | Label::Behind(number) => {
+                    contents.insert(Label::Behind(*number));
+                }
+                Label::Frame => contents.extend(state.frame()),
+            }
+        }
+        contents
+    }
+
+    fn call(&mut self, callee: Option<&Callee>, state: &mut State) {
+        let (name, effect) = match callee {
+            Some(Callee::Nothing) => return,
+            Some(Callee::Function(name, effect)) => (name.clone(), effect.clone()),
+            Some(Callee::Return) | None => {
+                (String::from("a function by its address"), Effect::unknown())
+            }
+        };
+        let way = Way::Passed(name);
+        let passed: Vec<Labels> = PASSED
+            .iter()
+            .map(|register| state.registers.get(*register).cloned().unwrap_or_default())
+            .collect();
+        for (number, labels) in passed.iter().enumerate() {
+            if effect.keeps.get(number) == Some(&true) {
+                self.leave(labels, &way);
+            }
+            if effect.behind.get(number) == Some(&true) {
+                let contents = self.contents(labels, state);
+                self.leave(&contents, &way);
+            }
+        }
+        if effect.keeps_rest {
+            let mut place = state.depth;
+            while let Some(labels) = place.and_then(|place| state.slots.get(&place)).cloned() {
+                if labels.is_empty() {
+                    break;
+                }
+                self.leave(&labels, &way);
+                place = place.map(|place| place + 8);
+            }
+        }
+        if effect.copies
+            && let [to, from, ..] = passed.as_slice()
+        {
+            let contents = self.contents(from, state);
+            self.store(to, &contents, &way, state);
+        }
+        let mut returned = Labels::new();
+        for label in &effect.returns {
+            match label {
+                Label::Parameter(number) => {
+                    returned.extend(passed.get(*number).into_iter().flatten());
+                }
+                Label::Behind(number) => {
+                    let labels = passed.get(*number).cloned().unwrap_or_default();
+                    returned.extend(self.contents(&labels, state));
+                }
+                Label::Own(_) => {
+                    returned.insert(*label);
+                }
+                Label::Frame => {}
+            }
+        }
+        for register in CHANGED {
+            if let Some(slot) = state.registers.get_mut(register) {
+                slot.clear();
+            }
+        }
+        if let Some(slot) = state.registers.first_mut() {
+            *slot = returned;
+        }
+    }
+
+    /// Addresses are stored where others lead.
+    fn store(&mut self, to: &Labels, labels: &Labels, way: &Way, state: &mut State) {
+        let mut is_elsewhere = to.is_empty();
+        for place in to {
+            match place {
+                Label::Own(number) => {
+                    let stored = labels.iter().map(|label| (*number, *label));
+                    self.found.stored.extend(stored);
+                }
+                Label::Frame => state.somewhere.extend(labels),
+                // What holds its own address is not kept by anybody else because of that.
+                Label::Parameter(number) | Label::Behind(number) => {
+                    let own = [Label::Parameter(*number), Label::Behind(*number)];
+                    is_elsewhere |= labels.iter().any(|label| !own.contains(label));
+                }
+            }
+        }
+        if is_elsewhere {
+            self.leave(labels, way);
+        } else {
+            // The caller's parameters do not come back out of the patch's data.
+            let foreign = labels.iter().filter(|label| !matches!(label, Label::Own(_))).copied();
+            let into_own = to.iter().any(|place| matches!(place, Label::Own(_)));
+            let foreign: Labels = foreign.filter(|_| into_own).collect();
+            self.leave(&foreign, way);
+        }
+    }
+
+    /// Where the memory of an instruction is, and its place in the frame if that is certain.
+    fn place(step: &Step, state: &State) -> (Labels, Option<i64>) {
+        let one = &step.instruction;
+        let (base, index) = (one.memory_base(), one.memory_index());
+        if number(base) == Some(RSP) {
+            let offset = one.memory_displacement64().cast_signed();
+            let exact = state.depth.filter(|_| index == Register::None);
+            return ([Label::Frame].into(), exact.and_then(|depth| depth.checked_add(offset)));
+        }
+        let mut labels = step.memory.clone();
+        labels.extend(state.register(base));
+        labels.extend(state.register(index));
+        (labels, None)
+    }
+
+    fn load(&self, step: &Step, state: &State) -> Labels {
+        match Self::place(step, state) {
+            (_, Some(slot)) => {
+                let mut labels = state.slots.get(&slot).cloned().unwrap_or_default();
+                labels.extend(&state.somewhere);
+                labels
+            }
+            (labels, None) => self.contents(&labels, state),
+        }
+    }
+
+    fn compute(&mut self, step: &Step, state: &mut State) {
+        let one = &step.instruction;
+        match one.mnemonic() {
+            Mnemonic::Push => {
+                let labels = self.value(step, 0, state);
+                return state.push(labels);
+            }
+            Mnemonic::Pop if one.op0_kind() == OpKind::Register => {
+                let labels = state.pop();
+                return state.set(one.op0_register(), labels);
+            }
+            Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsd | Mnemonic::Movsq => {
+                let contents = self.contents(&state.register(Register::RSI), state);
+                let to = state.register(Register::RDI);
+                return self.store(&to, &contents, &Way::Stored, state);
+            }
+            Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd | Mnemonic::Stosq => {
+                if one.mnemonic() == Mnemonic::Stosq {
+                    let labels = state.register(Register::RAX);
+                    let to = state.register(Register::RDI);
+                    self.store(&to, &labels, &Way::Stored, state);
+                }
+                return state.set(Register::RCX, Labels::new());
+            }
+            Mnemonic::Pushfq => return state.push(Labels::new()),
+            Mnemonic::Popfq => {
+                state.pop();
+                return;
+            }
+            Mnemonic::Leave | Mnemonic::Enter => return state.lose_depth(),
+            Mnemonic::Nop | Mnemonic::Endbr64 => return,
+            _ => {}
+        }
+        if writes_stack_pointer(one) {
+            return Self::move_stack(one, state);
+        }
+        self.assign(step, state);
+    }
+
+    fn move_stack(one: &Instruction, state: &mut State) {
+        let by = match (one.mnemonic(), one.op1_kind()) {
+            (Mnemonic::Sub, OpKind::Immediate8to64 | OpKind::Immediate32to64) => {
+                one.immediate(1).cast_signed().checked_neg()
+            }
+            (Mnemonic::Add, OpKind::Immediate8to64 | OpKind::Immediate32to64) => {
+                Some(one.immediate(1).cast_signed())
+            }
+            (Mnemonic::Lea, OpKind::Memory)
+                if number(one.memory_base()) == Some(RSP)
+                    && one.memory_index() == Register::None =>
+            {
+                Some(one.memory_displacement64().cast_signed())
+            }
+            _ => None,
+        };
+        match state.depth.zip(by).and_then(|(depth, by)| depth.checked_add(by)) {
+            Some(depth) => state.depth = Some(depth),
+            None => state.lose_depth(),
+        }
+    }
+
+    /// What an operand has.
+    fn value(&self, step: &Step, operand: u32, state: &State) -> Labels {
+        let one = &step.instruction;
+        match one.op_kind(operand) {
+            OpKind::Register => state.register(one.op_register(operand)),
+            OpKind::Memory if one.mnemonic() == Mnemonic::Lea => {
+                let mut labels = Self::place(step, state).0;
+                labels.remove(&Label::Frame);
+                let uses_frame = [one.memory_base(), one.memory_index()]
+                    .iter()
+                    .any(|register| state.register(*register).contains(&Label::Frame));
+                labels.extend(uses_frame.then_some(Label::Frame));
+                labels
+            }
+            OpKind::Memory if one.memory_size().size() >= 8 => self.load(step, state),
+            OpKind::Memory => Labels::new(),
+            _ => step.constant.clone(),
+        }
+    }
+
+    /// Any other instruction: what it reads goes to what it writes.
+    fn assign(&mut self, step: &Step, state: &mut State) {
+        let one = &step.instruction;
+        let information = self.information.info(one).clone();
+        let access: Vec<OpAccess> =
+            (0..one.op_count()).map(|operand| information.op_access(operand)).collect();
+        let reads = |access: OpAccess| {
+            matches!(
+                access,
+                OpAccess::Read
+                    | OpAccess::CondRead
+                    | OpAccess::ReadWrite
+                    | OpAccess::ReadCondWrite
+                    | OpAccess::CondWrite
+            )
+        };
+        let writes = |access: OpAccess| {
+            matches!(
+                access,
+                OpAccess::Write
+                    | OpAccess::CondWrite
+                    | OpAccess::ReadWrite
+                    | OpAccess::ReadCondWrite
+            )
+        };
+        let mut value = Labels::new();
+        if !is_zeroing(one) {
+            for (operand, access) in (0..).zip(&access) {
+                if reads(*access) || one.code() == Code::Lea_r64_m && operand == 1 {
+                    value.extend(self.value(step, operand, state));
+                }
+            }
+        }
+        for used in information.used_registers() {
+            if writes(used.access()) {
+                // Half a register of four bytes clears the other half.
+                let is_part = used.register().size() < 8;
+                let labels = if is_part { Labels::new() } else { value.clone() };
+                let whole = used.register().full_register();
+                if used.register().size() >= 4 {
+                    state.set(whole, labels);
+                }
+            }
+        }
+        for (operand, access) in (0..).zip(access) {
+            let is_memory = one.op_kind(operand) == OpKind::Memory && writes(access);
+            if !is_memory {
+                continue;
+            }
+            let labels = if one.memory_size().size() >= 8 { value.clone() } else { Labels::new() };
+            let is_whole = one.memory_size().size() == 8 && access == OpAccess::Write;
+            match Self::place(step, state) {
+                (_, Some(slot)) if is_whole => {
+                    state.slots.insert(slot, labels);
+                }
+                (_, Some(slot)) => state.slots.entry(slot).or_default().extend(labels),
+                (to, None) => self.store(&to, &labels, &Way::Stored, state),
+            }
+        }
+    }
+}
+
+fn writes_stack_pointer(one: &Instruction) -> bool {
+    let is_to_it = one.op_count() > 0
+        && one.op0_kind() == OpKind::Register
+        && number(one.op0_register()) == Some(RSP);
+    is_to_it && !matches!(one.mnemonic(), Mnemonic::Cmp | Mnemonic::Test)
+}
+
+/// `xor %reg, %reg` and its like.
+fn is_zeroing(one: &Instruction) -> bool {
+    matches!(one.mnemonic(), Mnemonic::Xor | Mnemonic::Sub)
+        && one.op0_kind() == OpKind::Register
+        && one.op1_kind() == OpKind::Register
+        && one.op0_register() == one.op1_register()
+}
