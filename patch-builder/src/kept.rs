@@ -8,6 +8,7 @@
 
 mod flow;
 mod known;
+mod state;
 #[cfg(test)]
 mod tests;
 mod things;
@@ -20,7 +21,8 @@ use serde::Serialize;
 
 use crate::module_image::ModuleImage;
 use crate::run_pre::{self, KERNEL_OBJECT, Running};
-use flow::{Callee, Effect, Found, Label, Labels, PARAMETERS, Step, Surroundings, Way};
+use flow::{Callee, Found, Step, Surroundings, Way};
+use state::{Effect, Label, Labels, PARAMETERS};
 pub use things::Kind;
 use things::{Place, Reference, Thing, Things};
 

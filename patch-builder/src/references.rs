@@ -110,8 +110,7 @@ impl Resolver<'_> {
         let in_data = constant.holders.iter().filter_map(|holder| self.held(holder));
         in_code.chain(in_data).find_map(|address| {
             let there = self.running.bytes_at(address)?.get(..constant.bytes.len())?;
-            let is_field =
-                |at: &usize| constant.fields.iter().any(|(start, end)| (*start..*end).contains(at));
+            let is_field = |at: &usize| constant.fields.iter().any(|field| field.contains(at));
             let mut pairs = there.iter().zip(&constant.bytes).enumerate();
             let is_same = pairs.all(|(at, (one, other))| one == other || is_field(&at));
             self.running.read_only_place(address).filter(|_| is_same)

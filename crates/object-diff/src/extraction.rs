@@ -1,5 +1,6 @@
 //! The result of a cut-out.
 
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -48,8 +49,8 @@ pub struct Constant {
     pub id: ConstantId,
     /// What stands there.
     pub bytes: Vec<u8>,
-    /// Starts and ends of the parts of it that a linker fills in.
-    pub fields: Vec<(usize, usize)>,
+    /// The parts of it that a linker fills in.
+    pub fields: Vec<Range<usize>>,
     /// Places in the original object's code that refer to it.
     pub sites: Vec<Site>,
     /// Data of the original object that refers to it.

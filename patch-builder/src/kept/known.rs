@@ -3,7 +3,7 @@
 //! Only what the code itself does not tell: functions that are too deep to be followed, or written in
 //! assembly. They are known to keep none of their arguments beyond the call, but for those named.
 
-use super::flow::Effect;
+use super::state::Effect;
 
 /// Functions that keep nothing. A `*` at the end stands for any rest.
 const KEEP_NOTHING: &[&str] = &[

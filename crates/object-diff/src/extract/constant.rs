@@ -3,6 +3,8 @@
 //! The kernel may keep the address of one for longer than a patch is there, so new code refers to
 //! the kernel's own, where the code that runs tells the place of it.
 
+use core::ops::Range;
+
 use super::cutter::{Cutter, Destination};
 use super::origin::Origins;
 use crate::extraction::{Constant, ConstantId, Holder};
@@ -77,13 +79,13 @@ fn id(view: &View<'_>, target: Target) -> Option<ConstantId> {
 }
 
 /// What a linker fills in counts nothing when the bytes are looked for in what runs.
-fn bytes_and_fields(view: &View<'_>, piece: Piece) -> Option<(Vec<u8>, Vec<(usize, usize)>)> {
+fn bytes_and_fields(view: &View<'_>, piece: Piece) -> Option<(Vec<u8>, Vec<Range<usize>>)> {
     let home = view.section(piece.section)?;
     let bytes = home.bytes(piece.start, piece.end).to_vec();
     let links = view.links(piece.section, piece.start, piece.end);
     let field = |link: &crate::view::Link| {
         let start = (link.offset - piece.start) as usize;
-        (start, start + link.width as usize)
+        start..start + link.width as usize
     };
     Some((bytes, links.iter().map(field).collect()))
 }
