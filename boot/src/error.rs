@@ -17,6 +17,21 @@ pub enum BootError {
     /// The loader gave no ACPI root pointer.
     #[error("the boot loader gave no ACPI root pointer")]
     NoAcpi,
+    /// The machine's ACPI tables name no processors.
+    #[error("ACPI names no processors")]
+    NoProcessors,
+    /// The machine has more processors than LUCOS can use.
+    #[error("too many processors")]
+    TooManyProcessors,
+    /// A processor's APIC id is too large for the interface that the firmware chose.
+    #[error("APIC id {0} cannot be named without x2APIC, which the firmware left off")]
+    ApicId(u32),
+    /// There is no RAM below 640 KiB for the start code of other processors.
+    #[error("no free page below 1 MiB")]
+    NoLowMemory,
+    /// A processor did not start.
+    #[error("the processor with APIC id {0} does not start")]
+    ProcessorDead(u32),
     /// The command line is too long or no text.
     #[error("the command line is too long or no text")]
     BadOptions,

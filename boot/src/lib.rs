@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), warn(clippy::panic, clippy::indexing_slicing))]
 
 pub mod bundle;
+pub mod efi;
 pub mod error;
 pub mod handover;
 pub mod kernel_file;

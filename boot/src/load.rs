@@ -17,15 +17,15 @@ use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, RECORD_MAX};
 use lucos_abi::message;
 use lucos_boot::error::BootError;
 use lucos_boot::handover::{Handover, RootPointer, in_use};
-use lucos_boot::{bundle, kernel_file, memory_map, multiboot, placement, pvh};
+use lucos_boot::{bundle, efi, kernel_file, memory_map, multiboot, placement, pvh};
 use multiboot2::{BootInformation, BootInformationHeader};
 
-use crate::console;
+use crate::{console, firmware, processors};
 
 /// Where the first 4 GiB of physical memory are mapped for the kernel.
 const DIRECT: u64 = 0xffff_8000_0000_0000;
 /// The stub's page tables end here.
-const REACH: u64 = 1 << 32;
+pub const REACH: u64 = 1 << 32;
 const PAGE: u64 = 4096;
 /// Bytes at the end of the NVS area for the ACPI root pointer.
 const ROOT_POINTER_MAX: usize = 64;
@@ -35,7 +35,7 @@ const RECORD_AREA: u64 = 0x2000;
 /// Bytes for the stack on which the kernel starts.
 const STACK: u64 = 64 * 1024;
 
-const _: () = assert!(PAGE + RECORD_AREA + STACK < placement::REGION_LENGTH);
+const _: () = assert!(PAGE + RECORD_AREA + STACK < placement::region_length(1));
 const _: () = assert!(RECORD_MAX as u64 + 4 <= RAW_OFFSET);
 const _: () = assert!(size_of::<RawBootInfo>() as u64 <= RECORD_AREA - RAW_OFFSET);
 
@@ -80,7 +80,14 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
     let size = object.mem_size() as u64;
     let mut taken = handover.taken.clone();
     taken.push(stub()).map_err(|_| BootError::BadMemoryMap)?;
-    let place = placement::choose(&handover.memory, &taken).ok_or(BootError::NoRoom)?;
+    let rsdp = match handover.rsdp {
+        RootPointer::At(address) => address,
+        RootPointer::Copy(copy) => copy.as_ptr() as u64,
+    };
+    let apic_ids = firmware::processors(rsdp, processors::own_apic_id())?;
+    let length = placement::region_length(apic_ids.len());
+    let place = placement::choose(&handover.memory, conventional(handover), &taken, length);
+    let place = place.ok_or(BootError::NoRoom)?;
     let (region, nvs) = (place.region, place.nvs);
     if size > region.length - PAGE - RECORD_AREA - STACK {
         return Err(BootError::KernelTooLarge(size));
@@ -101,6 +108,8 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
         kernel: MemoryRange { length: size, ..region },
         nvs,
         rsdp: keep_root_pointer(handover.rsdp, nvs, nvs_memory)?,
+        gate: processors::start_others(&apic_ids, &handover.memory)?,
+        apic_ids,
         options: String::try_from(handover.options).map_err(|_| BootError::BadOptions)?,
         modules: bundle.modules,
         framebuffer: handover.framebuffer,
@@ -127,6 +136,16 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
         raw.write(information);
         enter(raw, loaded.entry_point, DIRECT + region.end())
     }
+}
+
+/// Memory that UEFI's boot services did not use either: firmware may keep in theirs what the guest
+/// looks at later. Empty on a machine that was booted otherwise.
+fn conventional(handover: &Handover<'_>) -> impl Iterator<Item = MemoryRange> + Clone {
+    let efi = handover.efi.and_then(|efi| {
+        let map = physical(efi.memory_map, efi.memory_map_length.into())?;
+        Some(efi::conventional(map, efi.descriptor_length as usize))
+    });
+    efi.into_iter().flatten()
 }
 
 /// Jumps to the kernel as hermit-entry says: `raw` and processor number 0 as arguments.

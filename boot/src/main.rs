@@ -4,6 +4,8 @@
 //! | module | concern |
 //! |---|---|
 //! | `entry` | headers, first instructions, page tables |
+//! | `firmware` | which processors there are |
+//! | `processors` | starting the others |
 //! | `load` | from the boot information to the kernel's entry point |
 //! | `console` | saying what is wrong, and stopping |
 
@@ -15,7 +17,9 @@
 
 mod console;
 mod entry;
+mod firmware;
 mod load;
+mod processors;
 
 #[cfg(target_os = "none")]
 use core::alloc::{GlobalAlloc, Layout};

@@ -90,7 +90,7 @@ mod tests {
 
     use super::{PAGE, complete, normalize};
     use crate::error::BootError;
-    use crate::placement::choose;
+    use crate::placement::{choose, region_length};
 
     fn range(start: u64, end: u64, kind: MemoryKind) -> MemoryRange {
         MemoryRange { start, length: end - start, kind }
@@ -164,7 +164,7 @@ mod tests {
             range(0xfec0_0000, 1 << 32, MemoryKind::Reserved),
         ];
         let first = normalize(reported.into_iter()).unwrap();
-        let place = choose(&first, &[]).unwrap();
+        let place = choose(&first, [].into_iter(), &[], region_length(1)).unwrap();
         let map = complete(&first, &place).unwrap();
         let kinds: Vec<_> = map.iter().map(|range| range.kind).collect();
         use MemoryKind::{AcpiNvs, Firmware, NvsArea, Ram, Region, Reserved};

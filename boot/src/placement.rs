@@ -2,9 +2,11 @@
 
 use lucos_abi::boot::{MemoryKind, MemoryRange};
 
-/// Bytes of LUCOS's region.
-pub const REGION_LENGTH: u64 = 8 << 20;
-/// Its alignment, so that nested paging hides it with large pages.
+/// Bytes of the region for LUCOS itself, and for each processor: its threads' stacks and messages,
+/// its own, its vCPU, and their page tables.
+const REGION_BASE: u64 = 6 << 20;
+const REGION_PER_CPU: u64 = 256 << 10;
+/// The region's alignment, so that nested paging hides it with large pages.
 const REGION_ALIGN: u64 = 2 << 20;
 /// Bytes of the ACPI NVS area beside it.
 pub const NVS_LENGTH: u64 = 64 << 10;
@@ -20,25 +22,46 @@ pub struct Placement {
     pub nvs: MemoryRange,
 }
 
-/// The highest place in RAM below 4 GiB where region and NVS area touch nothing that is `taken`.
-/// `None` when there is none.
-pub fn choose(memory: &[MemoryRange], taken: &[MemoryRange]) -> Option<Placement> {
-    let ram = memory.iter().filter(|range| range.kind == MemoryKind::Ram);
-    ram.rev().find_map(|range| choose_in(range, taken))
+/// Bytes of the region on a machine with so many processors.
+pub const fn region_length(processors: usize) -> u64 {
+    (REGION_BASE + processors as u64 * REGION_PER_CPU).next_multiple_of(REGION_ALIGN)
 }
 
-fn choose_in(ram: &MemoryRange, taken: &[MemoryRange]) -> Option<Placement> {
+/// The highest place in RAM below 4 GiB where a region of this length and the NVS area touch nothing
+/// that is `taken`: in the part of the RAM that is `preferred` if there is one, anywhere otherwise.
+/// `None` when there is none.
+pub fn choose(
+    memory: &[MemoryRange],
+    preferred: impl Iterator<Item = MemoryRange> + Clone,
+    taken: &[MemoryRange],
+    length: u64,
+) -> Option<Placement> {
+    let ram = memory.iter().filter(|range| range.kind == MemoryKind::Ram);
+    let highest = |place: &Placement| place.region.start;
+    let parts = ram.clone().flat_map(|ram| preferred.clone().filter_map(|part| both(ram, &part)));
+    let best = parts.filter_map(|part| choose_in(&part, taken, length)).max_by_key(highest);
+    best.or_else(|| ram.rev().find_map(|range| choose_in(range, taken, length)))
+}
+
+/// What two ranges have in common.
+fn both(ram: &MemoryRange, part: &MemoryRange) -> Option<MemoryRange> {
+    let start = ram.start.max(part.start);
+    let length = ram.end().min(part.end()).checked_sub(start)?;
+    Some(place(start, length, ram.kind))
+}
+
+fn choose_in(ram: &MemoryRange, taken: &[MemoryRange], length: u64) -> Option<Placement> {
     let end = ram.end().min(LIMIT);
-    let mut base = end.checked_sub(REGION_LENGTH)? / REGION_ALIGN * REGION_ALIGN;
+    let mut base = end.checked_sub(length)? / REGION_ALIGN * REGION_ALIGN;
     while base >= ram.start {
-        for nvs in [base + REGION_LENGTH, base.wrapping_sub(NVS_LENGTH)] {
+        for nvs in [base + length, base.wrapping_sub(NVS_LENGTH)] {
             let low = base.min(nvs);
-            let high = low + REGION_LENGTH + NVS_LENGTH;
-            let is_ram = ram.start <= low && high <= end && low < base + REGION_LENGTH;
+            let high = low + length + NVS_LENGTH;
+            let is_ram = ram.start <= low && high <= end && low < base + length;
             let is_free = taken.iter().all(|used| used.end() <= low || high <= used.start);
             if is_ram && is_free {
                 return Some(Placement {
-                    region: place(base, REGION_LENGTH, MemoryKind::Region),
+                    region: place(base, length, MemoryKind::Region),
                     nvs: place(nvs, NVS_LENGTH, MemoryKind::NvsArea),
                 });
             }
@@ -57,10 +80,16 @@ mod tests {
     use lucos_abi::boot::MemoryRange;
     use proptest::prelude::*;
 
-    use super::{NVS_LENGTH, Placement, REGION_ALIGN, REGION_LENGTH, choose};
+    use super::{NVS_LENGTH, Placement, REGION_ALIGN, region_length};
     use crate::handover::in_use;
 
     const MIB: u64 = 1 << 20;
+    /// The region of a small machine.
+    const REGION_LENGTH: u64 = region_length(8);
+
+    fn choose(memory: &[MemoryRange], taken: &[MemoryRange]) -> Option<Placement> {
+        super::choose(memory, [].into_iter(), taken, REGION_LENGTH)
+    }
 
     fn starts(placement: Option<Placement>) -> Option<(u64, u64)> {
         placement.map(|found| (found.region.start, found.nvs.start))
@@ -105,6 +134,32 @@ mod tests {
         let room = [in_use(0, 8 * MIB + NVS_LENGTH)];
         assert_eq!(starts(choose(&room, &[])), Some((0, 8 * MIB)));
         assert_eq!(choose(&room, &[in_use(4 * MIB, 1)]), None);
+    }
+
+    #[test]
+    fn the_region_grows_with_the_machine() {
+        let lengths = [1, 8, 9, 32, 64].map(|count| region_length(count) / MIB);
+        assert_eq!(lengths, [8, 8, 10, 14, 22]);
+        let memory = [in_use(MIB, 255 * MIB)];
+        let found = super::choose(&memory, [].into_iter(), &[], region_length(64)).unwrap();
+        assert_eq!((found.region.start, found.region.end()), (234 * MIB, 256 * MIB));
+    }
+
+    #[test]
+    fn the_preferred_part_of_the_ram_comes_first() {
+        let memory = [in_use(MIB, 255 * MIB), in_use(4096 * MIB, 4096 * MIB)];
+        let place = |preferred: &[MemoryRange]| {
+            let preferred = preferred.iter().copied();
+            starts(super::choose(&memory, preferred, &[], REGION_LENGTH))
+        };
+        let low = in_use(20 * MIB, 20 * MIB + NVS_LENGTH);
+        let middle = in_use(100 * MIB, 20 * MIB + NVS_LENGTH);
+        let expected = Some((112 * MIB, 120 * MIB));
+        assert_eq!(place(&[low, middle]), expected);
+        assert_eq!(place(&[middle, low]), expected);
+        // Where nothing can be: too small, no RAM, above 4 GiB.
+        let useless = [in_use(40 * MIB, 8 * MIB), in_use(300 * MIB, 99 * MIB), memory[1]];
+        assert_eq!(place(&useless), place(&[]));
     }
 
     fn ranges() -> impl Strategy<Value = Vec<MemoryRange>> {

@@ -5,7 +5,7 @@ use std::io;
 use hermit_entry::elf::KernelObject;
 use lucos_abi::manifest::SystemTable;
 
-use crate::system;
+use crate::{system, task_image};
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,17 @@ pub enum Error {
     /// The boot stub could not load the kernel.
     #[error("the kernel's ELF file cannot be loaded: {0}")]
     Kernel(String),
+    /// A task's ELF file is none.
+    #[error("task {task}: {error}")]
+    Task {
+        /// Its name.
+        task: String,
+        /// What is wrong.
+        error: task_image::Error,
+    },
+    /// The kernel would refuse the system table with these images.
+    #[error(transparent)]
+    Refused(#[from] system::Error),
     /// The table cannot be encoded.
     #[error("the system table cannot be encoded: {0}")]
     System(#[from] postcard::Error),
@@ -56,11 +67,12 @@ impl Bundle<'_> {
     pub fn write(&self) -> Result<Vec<u8>, Error> {
         check_kernel(self.kernel)?;
         self.check_tasks()?;
+        let (system, images) = self.images()?;
         let mut archive = tar::Builder::new(Vec::new());
         add(&mut archive, "kernel", self.kernel)?;
-        add(&mut archive, "system", &system::encode(self.system)?)?;
-        for (name, image) in self.tasks {
-            add(&mut archive, &format!("tasks/{name}"), image)?;
+        add(&mut archive, "system", &system::encode(&system)?)?;
+        for (name, image) in images {
+            add(&mut archive, &format!("tasks/{name}"), &image)?;
         }
         if let Some(guest) = &self.guest {
             add(&mut archive, "guest/kernel", guest.kernel)?;
@@ -69,6 +81,22 @@ impl Bundle<'_> {
             add(&mut archive, "guest/cmdline", guest.cmdline.as_bytes())?;
         }
         Ok(archive.into_inner()?)
+    }
+
+    /// The tasks' images by name, and the table that says what they hold.
+    fn images(&self) -> Result<(SystemTable, Vec<(String, Vec<u8>)>), Error> {
+        let mut system = self.system.clone();
+        let mut images = Vec::new();
+        for (name, file) in self.tasks {
+            let failed = |error| Error::Task { task: String::from(*name), error };
+            let (image, pages) = task_image::of_elf(file).map_err(failed)?;
+            for task in system.tasks.iter_mut().filter(|task| task.name == *name) {
+                task.image = image;
+            }
+            images.push((String::from(*name), pages));
+        }
+        system::check(&system)?;
+        Ok((system, images))
     }
 
     fn check_tasks(&self) -> Result<(), Error> {

@@ -8,4 +8,5 @@ pub mod iso;
 pub mod libraries;
 pub mod modules;
 pub mod system;
+pub mod task_image;
 pub mod tree;

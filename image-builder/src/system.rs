@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use lucos_abi::manifest::{CapabilityEntry, Object, Rights, SystemTable, TaskEntry};
+use lucos_abi::layout::IMAGE;
+use lucos_abi::manifest::{CapabilityEntry, Object, Rights, SystemTable, TaskEntry, TaskImage};
 use serde::Deserialize;
 
 /// Why a `system.toml` is refused.
@@ -22,10 +23,21 @@ pub enum Error {
         /// The object.
         object: Object,
     },
+    /// A capability names nothing.
+    #[error("task {task}: there is no object or task `{name}`")]
+    NoObject {
+        /// The task.
+        task: String,
+        /// What it says.
+        name: String,
+    },
     /// The kernel would refuse it.
     #[error("{0}")]
     Refused(String),
 }
+
+/// The image of a task before the bundle is written: as little as can be.
+const UNKNOWN: TaskImage = TaskImage { constants: 0, code: 1, data: 0, entry: IMAGE };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,35 +54,24 @@ struct Task {
     stack_pages: u16,
     heap_pages: u16,
     journal_pages: u16,
-    capabilities: BTreeMap<ObjectName, Vec<RightName>>,
+    capabilities: BTreeMap<String, Vec<RightName>>,
 }
 
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "kebab-case")]
-enum ObjectName {
-    Log,
-    Vcpu,
-    Machine,
-    GuestSpace,
-    GuestMemory,
-    Journal,
-    MemoryTask,
-    LiveupdateTask,
-}
-
-impl From<ObjectName> for Object {
-    fn from(name: ObjectName) -> Self {
-        match name {
-            ObjectName::Log => Self::Log,
-            ObjectName::Vcpu => Self::Vcpu,
-            ObjectName::Machine => Self::Machine,
-            ObjectName::GuestSpace => Self::GuestSpace,
-            ObjectName::GuestMemory => Self::GuestMemory,
-            ObjectName::Journal => Self::Journal,
-            ObjectName::MemoryTask => Self::MemoryTask,
-            ObjectName::LiveupdateTask => Self::LiveupdateTask,
+/// The object of this name, `<task>-task` for a task of the system.
+fn object(name: &str, tasks: &[Task]) -> Option<Object> {
+    Some(match name {
+        "log" => Object::Log,
+        "vcpu" => Object::Vcpu,
+        "machine" => Object::Machine,
+        "guest-space" => Object::GuestSpace,
+        "guest-memory" => Object::GuestMemory,
+        "journal" => Object::Journal,
+        _ => {
+            let task = name.strip_suffix("-task")?;
+            let place = tasks.iter().position(|other| other.name == task)?;
+            Object::Task(u8::try_from(place).ok()?)
         }
-    }
+    })
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -119,16 +120,29 @@ pub fn parse(text: &str) -> Result<System, Error> {
     let file: File = toml::from_str(text)?;
     let mut table = SystemTable { tasks: heapless::Vec::new() };
     for task in &file.task {
-        let entry = convert(task)?;
+        let entry = convert(task, &file.task)?;
         table.tasks.push(entry).map_err(|_| Error::TooMuch(format!("task {}", task.name)))?;
     }
-    lucos_capability::check_system(&table).map_err(|error| Error::Refused(error.to_string()))?;
+    check(&table)?;
     let packages = file
         .task
         .into_iter()
         .map(|task| task.package.unwrap_or(format!("lucos-{}", task.name)))
         .collect();
     Ok(System { table, packages, guest: file.guest })
+}
+
+/// Checks a table as the kernel will.
+///
+/// # Errors
+/// When the kernel would refuse it.
+pub fn check(table: &SystemTable) -> Result<(), Error> {
+    lucos_capability::check_system(table).map_err(|error| {
+        let task = if error.task.is_empty() { "" } else { " in task " };
+        let capability = error.entry.map(|object| format!(", capability {object:?}"));
+        let capability = capability.unwrap_or_default();
+        Error::Refused(format!("{:?}{task}{}{capability}", error.problem, error.task))
+    })
 }
 
 /// The table as the kernel reads it.
@@ -139,17 +153,19 @@ pub fn encode(table: &SystemTable) -> Result<Vec<u8>, postcard::Error> {
     postcard::to_stdvec(table)
 }
 
-fn convert(task: &Task) -> Result<TaskEntry, Error> {
+fn convert(task: &Task, tasks: &[Task]) -> Result<TaskEntry, Error> {
     let mut entry = TaskEntry {
         name: heapless::String::try_from(task.name.as_str())
             .map_err(|_| Error::TooMuch(format!("the name {}", task.name)))?,
         stack_pages: task.stack_pages,
         heap_pages: task.heap_pages,
         journal_pages: task.journal_pages,
+        image: UNKNOWN,
         capabilities: heapless::Vec::new(),
     };
-    for (&name, rights) in &task.capabilities {
-        let object = Object::from(name);
+    for (name, rights) in &task.capabilities {
+        let object = object(name, tasks)
+            .ok_or_else(|| Error::NoObject { task: task.name.clone(), name: name.clone() })?;
         let mut all = Rights::empty();
         for right in rights.iter().copied().map(Rights::from) {
             if all.contains(right) {
@@ -182,6 +198,9 @@ mod tests {
         let back: SystemTable = lucos_abi::message::decode(&bytes).expect("decoded");
         assert_eq!(back, table);
         assert_eq!(table.tasks.len(), 3);
+        // `lucos_service` names them by these places.
+        let places: Vec<&str> = table.tasks.iter().map(|task| task.name.as_str()).collect();
+        assert_eq!(places, ["vmx", "memory", "liveupdate"]);
     }
 
     #[test]
@@ -190,12 +209,15 @@ mod tests {
         for (from, to) in [
             ("heap-pages", "heap-page"),
             ("stack-pages = 2", "stack-pages = 2\npriority = 1"),
-            ("vcpu", "vcpus"),
             ("\"run\"", "\"fly\""),
             ("stack-pages = 2", "stack-pages = -1"),
         ] {
             let text = SMALL.replace(from, to);
             assert!(matches!(parse(&text), Err(Error::Syntax(_))), "{text}");
+        }
+        for name in ["vcpus", "other-task", "-task"] {
+            let text = SMALL.replace("vcpu", name);
+            assert!(matches!(parse(&text), Err(Error::NoObject { .. })), "{text}");
         }
     }
 

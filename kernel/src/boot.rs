@@ -5,7 +5,7 @@ use crate::arch::processor::{self, PerProcessor};
 use crate::arch::{apic, control, cpuid, processors, vcpu};
 use crate::chain::Processor;
 use crate::fatal::{Fatal, die};
-use crate::memory::{firmware, frames, guest_ram, kernel_space};
+use crate::memory::{PAGE, frames, guest_ram, heap, kernel_space};
 use crate::options::Options;
 use crate::{guest_space, output, system};
 use alloc::boxed::Box;
@@ -27,22 +27,24 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
     options?;
     log::info!("LUCOS {} starts", env!("CARGO_PKG_VERSION"));
     control::enable_protections()?;
-    frames::start(record.region, record.kernel.length);
+    frames::start(record.region, record.kernel.end().next_multiple_of(PAGE));
+    heap::start(record.apic_ids.len())?;
     kernel_space::start(&record)?;
     vcpu::probe()?;
     apic::start().ok_or(Fatal::OutOfMemory)?;
-    let apic_ids = firmware::processors(record.rsdp)?;
-    processor::create(&apic_ids);
+    processor::create(&record.apic_ids);
     guest_space::start(record.region)?;
-    let info = system::describe(&record, &apic_ids)?;
+    let info = system::describe(&record)?;
     guest_ram::start(&info.memory);
     system::start(&record, &info)?;
-    let first = processor::get(0).ok_or(Fatal::NoProcessors)?;
+    let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
     let descriptors = Box::leak(Descriptors::new(first)).load();
-    check_rights()?;
-    processors::start_others(&record, other)?;
-    let (used, all) = frames::usage();
-    log::info!("{} processors, {used} of {all} pages of LUCOS's region used", apic_ids.len());
+    if !control::protections_hold() {
+        return Err(Fatal::MissingFeature("SMEP and SMAP"));
+    }
+    processors::let_in(record.gate, other)?;
+    let (count, (free, all)) = (record.apic_ids.len(), frames::available());
+    log::info!("{count} processors, {} of {all} pages of LUCOS's region used", all - free);
     output::release_serial();
     system::processor(first, descriptors)
 }
@@ -74,22 +76,4 @@ fn read_record(address: u64) -> Option<BootRecord> {
     kernel_space::read_early(address + 4, bytes)?;
     let record: BootRecord = message::decode(bytes).ok()?;
     (record.version == BOOT_RECORD_VERSION).then_some(record)
-}
-
-/// Walks the kernel's and every task's page tables: no page is writable and executable, none of the
-/// kernel's is open to ring 3.
-fn check_rights() -> Result<(), Fatal> {
-    let kernel = kernel_space::table();
-    let spaces = system::tasks().iter().map(|task| *task.space.table());
-    for table in spaces.chain([kernel]) {
-        if let Some(page) = kernel_space::first_unsafe_page(&table) {
-            log::error!("page {page:#x} is mapped with rights that it must not have");
-            return Err(Fatal::MissingFeature("write or execute, not both"));
-        }
-    }
-    if !control::protections_hold() {
-        return Err(Fatal::MissingFeature("SMEP and SMAP"));
-    }
-    log::info!("every page of kernel and tasks is writable or executable, not both");
-    Ok(())
 }

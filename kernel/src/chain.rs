@@ -184,11 +184,11 @@ impl Processor {
         let length = usize::try_from(length).map_err(|_| CallStatus::TooLong)?;
         let task = self.tasks.get(caller).ok_or(CallStatus::NoCapability)?;
         let (object, rights) = task.capabilities.get(slot)?;
-        if let Some(name) = object.task_name() {
+        if let Object::Task(callee) = object {
             if !rights.contains(Rights::CALL) {
                 return Err(CallStatus::MissingRight);
             }
-            return self.call_task(caller, name, length).map(|()| None);
+            return self.call_task(caller, callee.into(), length).map(|()| None);
         }
         let bytes = self.request.get_mut(..length).ok_or(CallStatus::TooLong)?;
         let thread = self.threads.get(caller).ok_or(CallStatus::NoCapability)?;
@@ -206,22 +206,15 @@ impl Processor {
             Object::Machine => object::machine::serve(me, rights, bytes, reply),
             Object::GuestSpace => object::space::serve(me, rights, bytes, reply),
             Object::GuestMemory => object::guest_memory::serve(rights, bytes, reply),
-            Object::Journal | Object::MemoryTask | Object::LiveupdateTask => {
-                Err(CallStatus::BadMessage)
-            }
+            Object::Journal | Object::Task(_) => Err(CallStatus::BadMessage),
         }
         .map(Some)
     }
 
-    fn call_task(&mut self, caller: usize, name: &str, length: usize) -> Result<(), CallStatus> {
+    fn call_task(&mut self, caller: usize, callee: usize, length: usize) -> Result<(), CallStatus> {
         if length > MESSAGE_SIZE {
             return Err(CallStatus::TooLong);
         }
-        let callee = self
-            .tasks
-            .iter()
-            .position(|task| task.name.as_str() == name)
-            .ok_or(CallStatus::NoCapability)?;
         if self.chain.contains(&callee) {
             return Err(CallStatus::Cycle);
         }

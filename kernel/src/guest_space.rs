@@ -15,6 +15,11 @@ use lucos_abi::call::CallStatus;
 use lucos_paging::{Mapping, PageTable, Rights};
 use spin::{Mutex, Once};
 
+/// Frames that giving the guest more leaves to taking rights away: a guest that touches one far
+/// address after the other must not use up what guards need. A guard needs three at most, and there
+/// are 64 of them.
+const RESERVE: u64 = 3 * 64;
+
 struct GuestSpace {
     table: PageTable,
     tables: Mutex<Tables>,
@@ -66,7 +71,8 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
     let (first, beyond) = (start.max(space.hidden.start), end.min(space.hidden.end()));
     let parts =
         [(start, end.min(first), false), (start.max(beyond), end, false), (first, beyond, true)];
-    let mut flush = false;
+    tables.leave(if rights == Rights::ALL { RESERVE } else { 0 });
+    let (mut flush, mut result) = (false, Ok(()));
     for (start, end, hidden) in parts {
         let Some(length) = end.checked_sub(start) else { continue };
         let own = Mapping { virt: start, phys: start, length, rights };
@@ -75,13 +81,17 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
             true => space.table.set_all_to_one(&mut *tables, ones),
             false => space.table.set(&mut *tables, own),
         };
-        flush |= change.map_err(|_| CallStatus::Refused)?.flush;
+        match change {
+            Ok(change) => flush |= change.flush,
+            Err(_) => result = Err(CallStatus::Refused),
+        }
     }
+    // What was done before a part that failed may have taken rights away too.
     if flush {
         forget_everywhere(me);
         tables.release();
     }
-    Ok(())
+    result
 }
 
 /// Returns when no processor can use an old translation: each has left the guest since the change,

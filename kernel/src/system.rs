@@ -23,11 +23,6 @@ struct System {
 
 static SYSTEM: Once<System> = Once::new();
 
-/// All tasks, in the order of the system table.
-pub fn tasks() -> &'static [Task] {
-    SYSTEM.get().map_or(&[], |system| &system.tasks)
-}
-
 /// Loads everything that the system table names.
 ///
 /// # Errors
@@ -70,7 +65,7 @@ fn load(
     let mut name: String<32> = String::new();
     let fits = name.push_str("tasks/").and(name.push_str(&entry.name));
     let found = fits.ok().and_then(|()| module(record, &name));
-    let (image, length) = found.ok_or_else(|| {
+    let (image, _) = found.ok_or_else(|| {
         log::error!("the bundle has no {name}");
         Fatal::MissingModule("tasks/...")
     })?;
@@ -78,7 +73,7 @@ fn load(
         log::error!("task {}: {why:?}", entry.name);
         Fatal::SystemTableRefused
     })?;
-    Task::new(entry, capabilities, image, length, surroundings)
+    Task::new(entry, capabilities, image, surroundings)
 }
 
 /// A copy of a part of the bundle, in LUCOS's own memory: what is checked there stays as it is.
@@ -94,14 +89,14 @@ fn module(record: &BootRecord, name: &str) -> Option<(Pages, usize)> {
 ///
 /// # Errors
 /// The boot record holds too much.
-pub fn describe(record: &BootRecord, apic_ids: &[u32]) -> Result<SystemInfo, Fatal> {
+pub fn describe(record: &BootRecord) -> Result<SystemInfo, Fatal> {
     let mut info = SystemInfo {
         memory: record.memory.clone(),
         region: record.region,
         nvs: record.nvs,
         rsdp: record.rsdp,
         modules: heapless::Vec::new(),
-        apic_ids: heapless::Vec::from_slice(apic_ids).map_err(|_| Fatal::TooManyProcessors)?,
+        apic_ids: record.apic_ids.clone(),
         physical_bits: cpuid::physical_bits(),
         extension: vcpu::extension(),
         efer_bits: cpuid::efer_bits(),

@@ -1,16 +1,11 @@
 //! Tasks: ring-3 programs with their own address spaces and capability tables.
 
 use crate::fatal::Fatal;
+use crate::memory::PAGE;
 use crate::memory::direct::{Pages, SharedPages};
 use crate::memory::task_space::TaskSpace;
-use crate::memory::{PAGE, whole_pages};
 use crate::stop;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_EXEC, PF_W, PF_X, PT_LOAD};
-use elf::endian::LittleEndian;
-use elf::segment::ProgramHeader;
 use lucos_abi::boot::MemoryRange;
 use lucos_abi::layout;
 use lucos_abi::manifest::{Object, Rights as CapabilityRights, TaskEntry};
@@ -34,11 +29,11 @@ pub struct Task {
     inside: AtomicU32,
     /// Somebody is restoring its memory.
     restarting: AtomicBool,
-    /// The image as it was loaded, for restarts.
+    /// The image. Constants and code are mapped from here, data starts as it is here.
     image: Pages,
-    image_length: usize,
-    /// Writable segments.
-    writable: Vec<(ProgramHeader, SharedPages)>,
+    /// Offset of the data in the image.
+    data_at: usize,
+    data: Option<SharedPages>,
     heap: Option<SharedPages>,
     journal_length: u64,
 }
@@ -53,47 +48,47 @@ pub struct Surroundings<'a> {
 }
 
 impl Task {
-    /// Makes a task from its entry in the system table and its ELF file.
+    /// Makes a task from its checked entry in the system table and its image.
     ///
     /// # Errors
-    /// The image is not a static ELF within its area, or the region is full.
+    /// The image is not as long as the table says, or the region is full.
     pub fn new(
         entry: &TaskEntry,
         capabilities: CapabilityTable,
         image: Pages,
-        image_length: usize,
         surroundings: &Surroundings<'_>,
     ) -> Result<Self, Fatal> {
         let space = TaskSpace::new()?;
-        let bytes = image.bytes().get(..image_length).ok_or(Fatal::BadTaskImage)?;
-        let (start, headers) = parse(bytes)?;
-        let mut writable = Vec::new();
-        for header in headers {
-            let pages = load(&space, bytes, &header)?;
-            if header.p_flags & PF_W != 0 {
-                writable.push((header, pages));
-            }
+        let [constants, code, data_start, end] = entry.image.borders();
+        if image.bytes().len() as u64 != end - constants {
+            return Err(Fatal::BadTaskImage);
         }
+        space.map(constants, image.phys(), code - constants, Rights::READ)?;
+        let code_at = image.phys() + (code - constants);
+        space.map(code, code_at, data_start - code, Rights::READ_EXECUTE)?;
+        let data = map_area(&space, data_start, entry.image.data)?;
         let heap = map_area(&space, layout::HEAP, entry.heap_pages)?;
         let journal = map_area(&space, layout::JOURNAL, entry.journal_pages)?;
         space.map(layout::SYSTEM_INFO, surroundings.system_info, PAGE, Rights::READ)?;
         if reads_guest_memory(entry) {
             map_window(&space, surroundings.memory)?;
         }
-        Ok(Self {
+        let task = Self {
             name: entry.name.clone(),
             capabilities,
             space,
-            entry: start,
+            entry: entry.image.entry,
             generation: AtomicU32::new(0),
             inside: AtomicU32::new(0),
             restarting: AtomicBool::new(false),
             image,
-            image_length,
-            writable,
+            data_at: (data_start - constants) as usize,
+            data,
             heap,
             journal_length: journal.map_or(0, |pages| pages.length()),
-        })
+        };
+        task.restore();
+        Ok(task)
     }
 
     /// Bytes of heap.
@@ -147,63 +142,13 @@ impl Task {
     }
 
     fn restore(&self) {
-        for (header, pages) in &self.writable {
-            pages.clear();
-            let bytes = self.image.bytes().get(..self.image_length).unwrap_or(&[]);
-            if let Some(data) = file_bytes(bytes, header) {
-                let _ = pages.write(header.p_vaddr % PAGE, data);
-            }
+        if let Some(data) = &self.data {
+            let _ = data.write(0, self.image.bytes().get(self.data_at..).unwrap_or(&[]));
         }
         if let Some(heap) = &self.heap {
             heap.clear();
         }
     }
-}
-
-/// Entry point and loadable segments of a static ELF, all checked to lie in the image area, apart
-/// from each other, and never writable and executable.
-fn parse(bytes: &[u8]) -> Result<(u64, Vec<ProgramHeader>), Fatal> {
-    let file = ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| Fatal::BadTaskImage)?;
-    if file.ehdr.e_machine != EM_X86_64 || file.ehdr.e_type != ET_EXEC {
-        return Err(Fatal::BadTaskImage);
-    }
-    let segments = file.segments().ok_or(Fatal::BadTaskImage)?;
-    let loads: Vec<_> =
-        segments.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz != 0).collect();
-    let mut free_from = layout::IMAGE;
-    for header in &loads {
-        let end = header.p_vaddr.checked_add(header.p_memsz);
-        let end = end.ok_or(Fatal::BadTaskImage)?;
-        let both = header.p_flags & PF_W != 0 && header.p_flags & PF_X != 0;
-        let apart = header.p_vaddr & !(PAGE - 1) >= free_from && end <= layout::IMAGE_END;
-        if both || !apart || header.p_filesz > header.p_memsz {
-            return Err(Fatal::BadTaskImage);
-        }
-        free_from = end.next_multiple_of(PAGE);
-    }
-    Ok((file.ehdr.e_entry, loads))
-}
-
-fn file_bytes<'a>(bytes: &'a [u8], header: &ProgramHeader) -> Option<&'a [u8]> {
-    let start = usize::try_from(header.p_offset).ok()?;
-    let length = usize::try_from(header.p_filesz).ok()?;
-    bytes.get(start..start.checked_add(length)?)
-}
-
-/// Loads and maps one segment.
-fn load(space: &TaskSpace, bytes: &[u8], header: &ProgramHeader) -> Result<SharedPages, Fatal> {
-    let first = header.p_vaddr & !(PAGE - 1);
-    let count = whole_pages(header.p_vaddr + header.p_memsz - first);
-    let pages = SharedPages::allocate(count).ok_or(Fatal::OutOfMemory)?;
-    let data = file_bytes(bytes, header).ok_or(Fatal::BadTaskImage)?;
-    pages.write(header.p_vaddr - first, data).ok_or(Fatal::BadTaskImage)?;
-    let rights = Rights {
-        write: header.p_flags & PF_W != 0,
-        execute: header.p_flags & PF_X != 0,
-        ..Rights::READ
-    };
-    space.map(first, pages.phys(), pages.length(), rights)?;
-    Ok(pages)
 }
 
 /// Maps `count` fresh pages, or nothing when `count` is 0.

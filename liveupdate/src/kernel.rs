@@ -12,7 +12,7 @@ use lucos_guest_interface::status::{
 };
 use lucos_runtime::{CallError, Journal, Thread, time_stamp};
 use lucos_service::places::{self, Payload};
-use lucos_service::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
+use lucos_service::{AddressSpace, MEMORY, MemoryError, MemoryReply, MemoryRequest};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 use lucos_transaction::machine::{Difference, Place, PlaceError};
@@ -88,7 +88,7 @@ impl Kernel<'_> {
         mut value: impl FnMut(MemoryReply<'_>) -> Result<T, MachineError>,
     ) -> Result<T, MachineError> {
         for _ in 0..ATTEMPTS {
-            match self.thread.call(Object::MemoryTask, request) {
+            match self.thread.call(MEMORY, request) {
                 Err(CallError::Status(CallStatus::Restarted)) => {}
                 Err(error) => return Err(machine_error(error)),
                 Ok(MemoryReply::Failed(error)) => return Err(memory_error(error, address)),

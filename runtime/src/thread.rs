@@ -91,7 +91,7 @@ impl Thread {
             .ok()
             .and_then(|length| self.page().get(..length))
             .ok_or(CallError::BadReply(MessageError::TooLong))?;
-        if reply.is_empty() && object.task_name().is_some() {
+        if reply.is_empty() && matches!(object, Object::Task(_)) {
             return Err(CallError::Status(CallStatus::BadMessage));
         }
         decode(reply).map_err(CallError::BadReply)

@@ -9,8 +9,8 @@ use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{FlatStart, MachineReply, MachineRequest, VcpuReply, VcpuRequest};
 use lucos_runtime::{CallError, CallStatus, Journal, Thread};
 use lucos_service::{
-    AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError, MemoryReply,
-    MemoryRequest,
+    AddressSpace, FaultVerdict, LIVEUPDATE, LiveupdateReply, LiveupdateRequest, MEMORY,
+    MemoryError, MemoryReply, MemoryRequest,
 };
 
 /// Why something was not done.
@@ -188,7 +188,7 @@ impl Kernel {
         request: &MemoryRequest<'_>,
         mut value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        persist(|| match self.thread.call(Object::MemoryTask, request)? {
+        persist(|| match self.thread.call(MEMORY, request)? {
             MemoryReply::Failed(error) => Err(Failure::Memory(error)),
             reply => value(reply),
         })
@@ -328,7 +328,7 @@ impl Platform for Kernel {
     }
 
     fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure> {
-        let answer = persist(|| Ok(self.thread.call(Object::LiveupdateTask, &request)?));
+        let answer = persist(|| Ok(self.thread.call(LIVEUPDATE, &request)?));
         #[cfg(feature = "fault-injection")]
         crate::injection::answered(&request);
         answer

@@ -1,5 +1,6 @@
 //! What machine this is: the boot stub tells the kernel, the kernel tells the tasks.
 
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ pub const MAX_MODULES: usize = 12;
 /// Longest command line of LUCOS in bytes.
 pub const MAX_OPTIONS: usize = 512;
 /// Version of [`BootRecord`]; stub and kernel must agree.
-pub const BOOT_RECORD_VERSION: u32 = 1;
+pub const BOOT_RECORD_VERSION: u32 = 2;
 /// Longest encoded [`BootRecord`] or [`SystemInfo`] in bytes.
 pub const RECORD_MAX: usize = 4096;
 
@@ -130,6 +131,10 @@ pub struct BootRecord {
     pub nvs: MemoryRange,
     /// Physical address of the ACPI root pointer.
     pub rsdp: u64,
+    /// Local APIC ids of the processors; the one that boots comes first, the others wait at `gate`.
+    pub apic_ids: Vec<u32, MAX_CPUS>,
+    /// Physical address of the [`Gate`], in RAM that is the guest's as soon as it runs.
+    pub gate: u64,
     /// LUCOS's own command line.
     pub options: String<MAX_OPTIONS>,
     /// The bundle's parts.
@@ -150,6 +155,32 @@ pub enum Extension {
     },
     /// VT-x.
     Vtx,
+}
+
+/// Where processors that the stub has started wait for the kernel, in 64-bit mode, on the stub's
+/// tables, interrupts off.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Gate {
+    /// End of the stack of the one that may go on, a multiple of 16.
+    pub stack: AtomicU64,
+    /// The function that it calls, with its number as the argument.
+    pub entry: AtomicU64,
+    /// Its number; written last. 0 lets nobody in.
+    pub next: AtomicU32,
+}
+
+impl Gate {
+    /// Shut.
+    pub const fn new() -> Self {
+        Self { stack: AtomicU64::new(0), entry: AtomicU64::new(0), next: AtomicU32::new(0) }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What the kernel tells every task, as postcard at [`crate::layout::SYSTEM_INFO`], preceded by its

@@ -7,6 +7,8 @@ pub const TASK_END: u64 = 0x0000_8000_0000_0000;
 
 /// Task images are linked from here on.
 pub const IMAGE: u64 = 0x0040_0000;
+/// Bytes of a page of an image.
+pub const IMAGE_PAGE: u64 = 4096;
 /// Task images end before this address.
 pub const IMAGE_END: u64 = 0x4000_0000;
 

@@ -4,6 +4,7 @@
 //! before any task starts. A capability's slot follows from its object, so kernel and tasks cannot
 //! disagree about slots.
 
+use crate::layout::{IMAGE, IMAGE_PAGE};
 use bitflags::bitflags;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ pub const MAX_TASKS: usize = 4;
 /// Most bytes of a task's name.
 pub const NAME_MAX: usize = 16;
 
-/// The kinds of things a capability can name. The discriminant is the slot.
+/// What a capability can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Object {
     /// The log.
@@ -28,42 +29,31 @@ pub enum Object {
     GuestMemory,
     /// Retained pages of the task.
     Journal,
-    /// The task that virtualizes memory.
-    MemoryTask,
-    /// The live-update service.
-    LiveupdateTask,
+    /// The task at this place of the system table.
+    Task(u8),
 }
+
+/// What lies in which slot of a capability table.
+pub const SLOTS: [Object; 6 + MAX_TASKS] = [
+    Object::Log,
+    Object::Vcpu,
+    Object::Machine,
+    Object::GuestSpace,
+    Object::GuestMemory,
+    Object::Journal,
+    Object::Task(0),
+    Object::Task(1),
+    Object::Task(2),
+    Object::Task(3),
+];
 
 impl Object {
-    /// The slot in which a capability to this object lies.
-    pub const fn slot(self) -> u64 {
-        self as u64
-    }
-
-    /// Every object, in the order of their slots.
-    pub const ALL: [Object; SLOTS] = [
-        Object::Log,
-        Object::Vcpu,
-        Object::Machine,
-        Object::GuestSpace,
-        Object::GuestMemory,
-        Object::Journal,
-        Object::MemoryTask,
-        Object::LiveupdateTask,
-    ];
-
-    /// The name of the task behind this object, if it is a task.
-    pub const fn task_name(self) -> Option<&'static str> {
-        match self {
-            Object::MemoryTask => Some("memory"),
-            Object::LiveupdateTask => Some("liveupdate"),
-            _ => None,
-        }
+    /// The slot in which a capability to this object lies; one that does not exist for a task that
+    /// no table can have.
+    pub fn slot(self) -> u64 {
+        SLOTS.iter().position(|object| *object == self).unwrap_or(SLOTS.len()) as u64
     }
 }
-
-/// Number of slots in a capability table.
-pub const SLOTS: usize = 8;
 
 /// What the holder of a capability may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +87,30 @@ pub struct CapabilityEntry {
     pub rights: Rights,
 }
 
+/// What a task's image (the bundle's member of its name) holds: whole pages, in this order, which
+/// lie one behind the other from [`crate::layout::IMAGE`] on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskImage {
+    /// Pages that can be read.
+    pub constants: u16,
+    /// Pages that can be executed.
+    pub code: u16,
+    /// Pages that can be written. They start anew when the task does.
+    pub data: u16,
+    /// First instruction of a thread.
+    pub entry: u64,
+}
+
+impl TaskImage {
+    /// Address of the first page of constants, code and data, and of the first page behind.
+    pub fn borders(&self) -> [u64; 4] {
+        let behind = |start: u64, pages: u16| start + u64::from(pages) * IMAGE_PAGE;
+        let code = behind(IMAGE, self.constants);
+        let data = behind(code, self.code);
+        [IMAGE, code, data, behind(data, self.data)]
+    }
+}
+
 /// One task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskEntry {
@@ -108,8 +122,10 @@ pub struct TaskEntry {
     pub heap_pages: u16,
     /// Pages that survive a restart, 0 to 64.
     pub journal_pages: u16,
+    /// What its image holds.
+    pub image: TaskImage,
     /// Its capabilities, at most one for each object.
-    pub capabilities: Vec<CapabilityEntry, SLOTS>,
+    pub capabilities: Vec<CapabilityEntry, { SLOTS.len() }>,
 }
 
 /// The whole system. The first task is the one that runs the vCPUs.

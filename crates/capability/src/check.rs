@@ -1,8 +1,7 @@
 //! Checks of the whole system table.
 
-use core::fmt;
-
-use lucos_abi::manifest::{Object, SystemTable, TaskEntry};
+use lucos_abi::layout;
+use lucos_abi::manifest::{MAX_TASKS, Object, SystemTable, TaskEntry};
 
 use crate::CapabilityTable;
 
@@ -38,28 +37,15 @@ pub enum Problem {
     MeaninglessRight,
     /// The task behind the object does not exist.
     NoSuchTask,
-    /// The task would call itself.
-    CallsItself,
-    /// The task and its callee may call each other.
+    /// The task's calls may lead back to it.
     CallCycle,
+    /// The image is larger than its area, or its entry point is not in its code.
+    BadImage,
 }
 
 impl<'a> ManifestError<'a> {
     pub(crate) fn new(task: &'a TaskEntry, entry: Option<Object>, problem: Problem) -> Self {
         Self { task: &task.name, entry, problem }
-    }
-}
-
-impl fmt::Display for ManifestError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "system table: {:?}", self.problem)?;
-        if !self.task.is_empty() {
-            write!(f, " in task `{}`", self.task)?;
-        }
-        match self.entry {
-            Some(object) => write!(f, ", capability {object:?}"),
-            None => Ok(()),
-        }
     }
 }
 
@@ -78,14 +64,7 @@ pub fn check_system(system: &SystemTable) -> Result<(), ManifestError<'_>> {
         }
         CapabilityTable::new(task)?;
     }
-    for task in &system.tasks {
-        for object in objects(task) {
-            if let Some(problem) = problem_of_call(system, task, object) {
-                return Err(ManifestError::new(task, Some(object), problem));
-            }
-        }
-    }
-    Ok(())
+    check_calls(system)
 }
 
 fn objects(task: &TaskEntry) -> impl Iterator<Item = Object> {
@@ -105,21 +84,36 @@ fn problem_of(task: &TaskEntry, before: &[TaskEntry]) -> Option<Problem> {
     } else if objects(task).any(|object| object == Object::Journal) != (task.journal_pages > 0) {
         Some(Problem::JournalMismatch)
     } else {
-        None
+        let [_, code, data, end] = task.image.borders();
+        let sound = (code..data).contains(&task.image.entry) && end <= layout::IMAGE_END;
+        (!sound).then_some(Problem::BadImage)
     }
 }
 
-/// Calls must lead to a task that exists, and never back. Only two objects stand for tasks, so
-/// a task and its callee can only call each other.
-fn problem_of_call(system: &SystemTable, task: &TaskEntry, object: Object) -> Option<Problem> {
-    let name = object.task_name()?;
-    let Some(callee) = system.tasks.iter().find(|other| other.name == name) else {
-        return Some(Problem::NoSuchTask);
-    };
-    let calls_back = objects(callee).any(|object| object.task_name() == Some(&task.name));
-    if name == task.name {
-        Some(Problem::CallsItself)
-    } else {
-        calls_back.then_some(Problem::CallCycle)
+/// Calls must lead to a task that exists, and never back, over however many others.
+fn check_calls(system: &SystemTable) -> Result<(), ManifestError<'_>> {
+    let mut reached = [0_u8; MAX_TASKS];
+    for (task, reached) in system.tasks.iter().zip(&mut reached) {
+        for object in objects(task) {
+            let Object::Task(callee) = object else { continue };
+            if usize::from(callee) >= system.tasks.len() {
+                return Err(ManifestError::new(task, Some(object), Problem::NoSuchTask));
+            }
+            *reached |= 1 << callee;
+        }
+    }
+    // Warshall: after the step for `via`, everything is in that can be reached by the tasks up to it.
+    for via in 0..MAX_TASKS {
+        let further = reached.get(via).copied().unwrap_or(0);
+        for reached in &mut reached {
+            if *reached & 1 << via != 0 {
+                *reached |= further;
+            }
+        }
+    }
+    let mut tasks = system.tasks.iter().zip(reached).zip(0_u8..);
+    match tasks.find(|((_, reached), index)| reached & 1 << index != 0) {
+        Some(((task, _), _)) => Err(ManifestError::new(task, None, Problem::CallCycle)),
+        None => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ use lucos_abi::manifest::{Object, Rights, SLOTS, TaskEntry};
 /// The capabilities of one task. The slot of a capability follows from its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapabilityTable {
-    slots: [Option<Rights>; SLOTS],
+    slots: [Option<Rights>; SLOTS.len()],
 }
 
 impl CapabilityTable {
@@ -26,16 +26,18 @@ impl CapabilityTable {
     /// The first capability that is listed twice, has no right, or has one that means nothing for
     /// its object.
     pub fn new(task: &TaskEntry) -> Result<Self, ManifestError<'_>> {
-        let mut slots = [None; SLOTS];
+        let mut slots = [None; SLOTS.len()];
         for entry in &task.capabilities {
             let problem = if entry.rights.is_empty() {
                 Some(Problem::NoRights)
             } else if !meaningful(entry.object).contains(entry.rights) {
                 Some(Problem::MeaninglessRight)
             } else {
-                let slot = slots.get_mut(entry.object as usize);
-                let before = slot.and_then(|slot| slot.replace(entry.rights));
-                before.map(|_| Problem::Duplicate)
+                let slot = slots.get_mut(entry.object.slot() as usize);
+                match slot {
+                    None => Some(Problem::NoSuchTask),
+                    Some(slot) => slot.replace(entry.rights).map(|_| Problem::Duplicate),
+                }
             };
             if let Some(problem) = problem {
                 return Err(ManifestError::new(task, Some(entry.object), problem));
@@ -44,33 +46,16 @@ impl CapabilityTable {
         Ok(Self { slots })
     }
 
-    /// The object behind the capability in `slot`.
-    ///
-    /// # Errors
-    /// [`CallStatus::NoCapability`] when the slot is empty or does not exist,
-    /// [`CallStatus::MissingRight`] when the capability lacks one of the rights `needed`.
-    pub fn lookup(&self, slot: u64, needed: Rights) -> Result<Object, CallStatus> {
-        match self.get(slot)? {
-            (object, rights) if rights.contains(needed) => Ok(object),
-            _ => Err(CallStatus::MissingRight),
-        }
-    }
-
     /// The capability in `slot`: what it names, and all rights on it.
     ///
     /// # Errors
     /// [`CallStatus::NoCapability`] when the slot is empty or does not exist.
     pub fn get(&self, slot: u64) -> Result<(Object, Rights), CallStatus> {
-        let mut pairs = Object::ALL.into_iter().zip(self.slots);
-        match pairs.find(|(object, _)| object.slot() == slot) {
-            Some((object, Some(rights))) => Ok((object, rights)),
+        let slot = usize::try_from(slot).map_err(|_| CallStatus::NoCapability)?;
+        match (SLOTS.get(slot), self.slots.get(slot)) {
+            (Some(object), Some(Some(rights))) => Ok((*object, *rights)),
             _ => Err(CallStatus::NoCapability),
         }
-    }
-
-    /// Whether the task has a capability to `object` with these rights.
-    pub fn allows(&self, object: Object, needed: Rights) -> bool {
-        self.lookup(object.slot(), needed).is_ok()
     }
 }
 
@@ -83,7 +68,7 @@ const fn meaningful(object: Object) -> Rights {
             Rights::READ.union(Rights::STOP).union(Rights::START).union(Rights::RESET)
         }
         Object::GuestSpace => Rights::WRITE,
-        Object::MemoryTask | Object::LiveupdateTask => Rights::CALL,
+        Object::Task(_) => Rights::CALL,
     }
 }
 

@@ -1,8 +1,11 @@
 use lucos_abi::call::CallStatus;
-use lucos_abi::manifest::{CapabilityEntry, Object, Rights, SLOTS, SystemTable, TaskEntry};
+use lucos_abi::layout::{IMAGE, IMAGE_END};
+use lucos_abi::manifest::{
+    CapabilityEntry, Object, Rights, SLOTS, SystemTable, TaskEntry, TaskImage,
+};
 use proptest::prelude::*;
 
-use crate::{CapabilityTable, ManifestError, Problem, check_system};
+use crate::{CapabilityTable, Problem, check_system};
 
 fn task(name: &str, capabilities: &[(Object, Rights)]) -> TaskEntry {
     let journal = capabilities.iter().any(|(object, _)| *object == Object::Journal);
@@ -11,6 +14,7 @@ fn task(name: &str, capabilities: &[(Object, Rights)]) -> TaskEntry {
         stack_pages: 4,
         heap_pages: 16,
         journal_pages: u16::from(journal),
+        image: TaskImage { constants: 2, code: 3, data: 1, entry: IMAGE + 0x2abc },
         capabilities: capabilities
             .iter()
             .map(|&(object, rights)| CapabilityEntry { object, rights })
@@ -31,8 +35,8 @@ fn real() -> SystemTable {
                 (Object::Log, Rights::WRITE),
                 (Object::Vcpu, Rights::RUN | Rights::WRITE),
                 (Object::Machine, Rights::START | Rights::RESET),
-                (Object::MemoryTask, Rights::CALL),
-                (Object::LiveupdateTask, Rights::CALL),
+                (Object::Task(1), Rights::CALL),
+                (Object::Task(2), Rights::CALL),
             ],
         ),
         task(
@@ -47,7 +51,7 @@ fn real() -> SystemTable {
             &[
                 (Object::Machine, Rights::STOP | Rights::READ),
                 (Object::Journal, Rights::READ | Rights::WRITE),
-                (Object::MemoryTask, Rights::CALL),
+                (Object::Task(1), Rights::CALL),
             ],
         ),
     ])
@@ -68,22 +72,18 @@ fn lookups_give_what_the_manifest_lists_and_nothing_else() {
     let system = real();
     let table = CapabilityTable::new(&system.tasks[0]).unwrap();
     let machine = Object::Machine.slot();
-    assert_eq!(table.lookup(machine, Rights::RESET), Ok(Object::Machine));
-    for needed in [Rights::STOP, Rights::STOP | Rights::RESET] {
-        assert_eq!(table.lookup(machine, needed), Err(CallStatus::MissingRight));
+    assert_eq!(table.get(machine), Ok((Object::Machine, Rights::START | Rights::RESET)));
+    for slot in [Object::GuestSpace.slot(), SLOTS.len() as u64, u64::MAX, 1 << 32] {
+        assert_eq!(table.get(slot), Err(CallStatus::NoCapability));
     }
-    for slot in [Object::GuestSpace.slot(), SLOTS as u64, u64::MAX, 1 << 32] {
-        assert_eq!(table.lookup(slot, Rights::WRITE), Err(CallStatus::NoCapability));
-    }
-    assert!(table.allows(Object::Vcpu, Rights::RUN));
-    assert!(!table.allows(Object::Journal, Rights::READ));
 }
 
 #[test]
 fn every_object_lies_in_its_own_slot() {
-    for (position, object) in Object::ALL.into_iter().enumerate() {
+    for (position, object) in SLOTS.into_iter().enumerate() {
         assert_eq!(object.slot(), position as u64);
     }
+    assert_eq!(Object::Task(4).slot(), SLOTS.len() as u64);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn capabilities_that_make_no_sense_are_refused() {
         ((Object::Machine, Rights::CALL), Problem::MeaninglessRight),
         ((Object::GuestSpace, Rights::READ), Problem::MeaninglessRight),
         ((Object::GuestMemory, Rights::START), Problem::MeaninglessRight),
-        ((Object::MemoryTask, Rights::all()), Problem::MeaninglessRight),
+        ((Object::Task(1), Rights::all()), Problem::MeaninglessRight),
         (
             (Object::Log, Rights::WRITE | Rights::from_bits_retain(0x8000)),
             Problem::MeaninglessRight,
@@ -144,67 +144,83 @@ fn a_task_may_have_no_capability_at_all() {
     let idle = system(&[task("idle", &[])]);
     assert_eq!(check_system(&idle), Ok(()));
     let table = CapabilityTable::new(&idle.tasks[0]).unwrap();
-    for object in Object::ALL {
-        let result = table.lookup(object.slot(), Rights::empty());
-        assert_eq!(result, Err(CallStatus::NoCapability));
+    for object in SLOTS {
+        assert_eq!(table.get(object.slot()), Err(CallStatus::NoCapability));
     }
+}
+
+fn calling(tasks: &[&[u8]]) -> SystemTable {
+    let names = ["first", "second", "third", "fourth"];
+    let entries: Vec<_> = names
+        .iter()
+        .zip(tasks)
+        .map(|(name, callees)| {
+            let calls = callees.iter().map(|callee| (Object::Task(*callee), Rights::CALL));
+            task(name, &calls.collect::<Vec<_>>())
+        })
+        .collect();
+    system(&entries)
 }
 
 #[test]
 fn calls_lead_somewhere_and_never_back() {
-    let to_memory = (Object::MemoryTask, Rights::CALL);
-    let to_update = (Object::LiveupdateTask, Rights::CALL);
-    let alone = system(&[task("vmx", &[to_memory])]);
-    assert_eq!(problem(&alone).2, Problem::NoSuchTask);
-    let itself = system(&[task("memory", &[to_memory])]);
-    assert_eq!(problem(&itself).2, Problem::CallsItself);
-    let circle = system(&[
-        task("vmx", &[to_memory]),
-        task("memory", &[to_update]),
-        task("liveupdate", &[to_memory]),
-    ]);
-    assert_eq!(problem(&circle).2, Problem::CallCycle);
-    let line = system(&[
-        task("liveupdate", &[to_memory]),
-        task("memory", &[]),
-        task("vmx", &[to_memory, to_update]),
-    ]);
-    assert_eq!(check_system(&line), Ok(()));
+    for (tasks, expected) in [
+        (&[&[1_u8][..]][..], Problem::NoSuchTask),
+        (&[&[9], &[]], Problem::NoSuchTask),
+        (&[&[0]], Problem::CallCycle),
+        (&[&[], &[1]], Problem::CallCycle),
+        (&[&[1], &[0]], Problem::CallCycle),
+        (&[&[1], &[2], &[0]], Problem::CallCycle),
+        (&[&[1], &[2], &[3], &[1]], Problem::CallCycle),
+        (&[&[], &[3], &[1], &[2]], Problem::CallCycle),
+    ] {
+        assert_eq!(problem(&calling(tasks)).2, expected, "{tasks:?}");
+    }
+    for tasks in [&[&[1_u8, 2, 3][..], &[2, 3], &[3], &[]][..], &[&[], &[0], &[1], &[2, 0]]] {
+        assert_eq!(check_system(&calling(tasks)), Ok(()), "{tasks:?}");
+    }
 }
 
 #[test]
-fn only_two_objects_stand_for_tasks() {
-    // With more of them, longer circles are possible, and the check must look for them.
-    let tasks = Object::ALL.into_iter().filter(|object| object.task_name().is_some());
-    assert_eq!(tasks.count(), 2);
-}
-
-#[test]
-fn errors_name_task_and_capability() {
-    let error = ManifestError { task: "vmx", entry: Some(Object::Log), problem: Problem::NoRights };
-    assert_eq!(error.to_string(), "system table: NoRights in task `vmx`, capability Log");
+fn a_thread_starts_in_the_code_of_its_task() {
+    let pages = (IMAGE_END - IMAGE) / 0x1000;
+    let sound = TaskImage { constants: 1, code: 2, data: 0, entry: IMAGE + 0x1000 };
+    let cases = [
+        (sound, true),
+        (TaskImage { entry: IMAGE + 0x2fff, ..sound }, true),
+        (TaskImage { entry: IMAGE + 0x3000, ..sound }, false),
+        (TaskImage { entry: IMAGE, ..sound }, false),
+        (TaskImage { entry: 0, ..sound }, false),
+        (TaskImage { entry: 1 << 47, ..sound }, false),
+        (TaskImage { entry: u64::MAX, ..sound }, false),
+        (TaskImage { code: 0, ..sound }, false),
+        (TaskImage { data: u16::MAX, ..sound }, pages > 0x1_0002),
+    ];
+    for (image, expected) in cases {
+        let mut system = real();
+        system.tasks[1].image = image;
+        let problem = check_system(&system).err().map(|error| error.problem);
+        assert_eq!(problem, (!expected).then_some(Problem::BadImage), "{image:?}");
+    }
 }
 
 proptest! {
     #[test]
     fn a_lookup_never_gives_more_than_was_listed(
-        listed in prop::collection::vec((0..SLOTS, 0..128u16), 0..SLOTS),
-        slot in prop_oneof![0..10u64, any::<u64>()],
-        needed in 1..128u16,
+        listed in prop::collection::vec((0..SLOTS.len(), 0..128u16), 0..SLOTS.len()),
+        slot in prop_oneof![0..12u64, any::<u64>()],
     ) {
         let entries: Vec<_> = listed
             .iter()
-            .map(|&(object, rights)| (Object::ALL[object], Rights::from_bits_retain(rights)))
+            .map(|&(object, rights)| (SLOTS[object], Rights::from_bits_retain(rights)))
             .collect();
-        let needed = Rights::from_bits_retain(needed);
         let task = task("some", &entries);
         let Ok(table) = CapabilityTable::new(&task) else { return Ok(()) };
         let held = entries.iter().find(|(object, _)| object.slot() == slot);
         let expected = match held {
             None => Err(CallStatus::NoCapability),
-            Some((object, rights)) if rights.contains(needed) => Ok(*object),
-            Some(_) => Err(CallStatus::MissingRight),
+            Some(capability) => Ok(*capability),
         };
-        prop_assert_eq!(table.lookup(slot, needed), expected);
+        prop_assert_eq!(table.get(slot), expected);
     }
 }

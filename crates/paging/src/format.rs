@@ -121,21 +121,6 @@ impl Format {
         }
     }
 
-    /// Rights of an entry that maps a page.
-    pub(crate) const fn rights(self, entry: u64) -> Rights {
-        let (execute, uncached) = match self {
-            Self::IntelEpt => (entry & EPT_EXECUTE != 0, entry & EPT_WRITE_BACK == 0),
-            _ => (entry & NO_EXECUTE == 0, entry & UNCACHED == UNCACHED),
-        };
-        Rights {
-            read: entry & PRESENT != 0,
-            write: entry & WRITE != 0,
-            execute,
-            user: matches!(self, Self::LongMode) && entry & USER != 0,
-            uncached,
-        }
-    }
-
     /// What entry `index` of a table is when the table replaces `entry`, which covers all of it
     /// from a table of `level`.
     pub(crate) const fn part(entry: u64, level: u8, index: usize) -> u64 {

@@ -1,4 +1,4 @@
-//! Page tables as pure algorithms: walk, map, protect, over any memory.
+//! Page tables as pure algorithms: map, protect, over any memory.
 //!
 //! One editor serves the kernel's and the tasks' tables and the nested tables of both vendors;
 //! [`Format`] knows the bits. Everything of an entry is written at once, so a processor that walks
@@ -9,15 +9,23 @@
 
 mod edit;
 pub mod format;
-mod walk;
 
 pub use format::{Format, PageSize, Rights};
-pub use walk::{Leaf, Leaves};
 
 /// Bytes of the smallest page, and of a table.
 pub const PAGE: u64 = 4096;
 /// Entries of a table.
 pub const ENTRIES: usize = 512;
+
+/// Levels of a tree.
+const LEVELS: u8 = 4;
+/// Addresses below this number fit in a tree.
+const SPAN: u64 = format::level_size(LEVELS + 1);
+
+/// Index of the entry for `address` in a table of `level`.
+const fn index(address: u64, level: u8) -> usize {
+    (address / format::level_size(level)) as usize % ENTRIES
+}
 
 /// The memory in which tables lie.
 pub trait TableMemory {
@@ -27,7 +35,10 @@ pub trait TableMemory {
     /// Replaces that entry in one store.
     fn write(&mut self, table: u64, index: usize, entry: u64);
 
-    /// A frame of [`PAGE`] bytes, all zero; `None` when there is none left.
+    /// How many frames `allocate` has.
+    fn available(&self) -> u64;
+
+    /// A frame of [`PAGE`] bytes; `None` when there is none left.
     fn allocate(&mut self) -> Option<u64>;
 
     /// Takes back a frame from `allocate`.
@@ -76,12 +87,7 @@ pub enum MapError {
     Misaligned,
     /// The addresses are not canonical, wrap, or do not fit in the tables.
     OutOfRange,
-    /// Something is mapped there already.
-    Overlap {
-        /// The first such address.
-        virt: u64,
-    },
-    /// Not enough frames for the tables.
+    /// Not enough frames for the most tables that this edit could need.
     OutOfFrames,
 }
 

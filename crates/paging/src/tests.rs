@@ -1,14 +1,16 @@
 //! The editor against a model that remembers every range it was told.
 
+mod walk;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proptest::prelude::*;
 
 use crate::format::level_size;
 use crate::{
-    Change, ENTRIES, Format, Leaf, MapError, Mapping, PAGE, PageSize, PageTable, Rights,
-    TableMemory,
+    Change, ENTRIES, Format, MapError, Mapping, PAGE, PageSize, PageTable, Rights, TableMemory,
 };
+use walk::Leaf;
 
 /// Tables in a map, with a limited number of frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,10 @@ impl TableMemory for Frames {
 
     fn write(&mut self, table: u64, index: usize, entry: u64) {
         self.tables.get_mut(&table).expect("a table in use")[index] = entry;
+    }
+
+    fn available(&self) -> u64 {
+        (self.limit - self.tables.len()) as u64
     }
 
     fn allocate(&mut self) -> Option<u64> {
@@ -169,21 +175,18 @@ fn address() -> impl Strategy<Value = u64> {
 #[derive(Clone, Debug)]
 struct Step {
     mapping: Mapping,
-    refuse_overlap: bool,
 }
 
 fn step(upper: bool) -> impl Strategy<Value = Step> {
     let congruent = prop_oneof![Just(0), Just(PageSize::Large.bytes()), Just(3 * PAGE)];
-    (address(), congruent, address(), rights(), any::<bool>()).prop_map(
-        move |(virt, shift, length, rights, refuse_overlap)| {
-            // Many small pages take long and show nothing that a few do not.
-            let small = shift < PageSize::Large.bytes();
-            let length = length % if small { PageSize::Huge.bytes() } else { u64::MAX };
-            let half = if upper { 0xffff_8000_0000_0000 } else { 0 };
-            let mapping = mapping(half + virt, virt + shift, length, rights);
-            Step { mapping, refuse_overlap }
-        },
-    )
+    (address(), congruent, address(), rights()).prop_map(move |(virt, shift, length, rights)| {
+        // Many small pages take long and show nothing that a few do not.
+        let small = shift < PageSize::Large.bytes();
+        let length = length % if small { PageSize::Huge.bytes() } else { u64::MAX };
+        let half = if upper { 0xffff_8000_0000_0000 } else { 0 };
+        let mapping = mapping(half + virt, virt + shift, length, rights);
+        Step { mapping }
+    })
 }
 
 fn run(format: Format, largest: PageSize, frames: usize, steps: &[Step]) {
@@ -196,22 +199,8 @@ fn run(format: Format, largest: PageSize, frames: usize, steps: &[Step]) {
         let before = memory.snapshot();
         let mut next = model.clone();
         next.ranges.push(asked);
-        let overlap = model
-            .borders()
-            .into_iter()
-            .chain([asked.virt])
-            .filter(|&at| at >= asked.virt && at < asked.virt + asked.length)
-            .filter(|&at| model.page(at).is_some())
-            .min();
-        let result = match step.refuse_overlap {
-            true => table.map_new(&mut memory, asked).map(|()| Change::default()),
-            false => table.set(&mut memory, asked),
-        };
-        match result {
+        match table.set(&mut memory, asked) {
             Ok(change) => {
-                if step.refuse_overlap {
-                    assert_eq!(overlap, None, "an overlap was accepted");
-                }
                 if something_is_lost(&model, &next) {
                     assert!(change.flush, "a flush is missing after {asked:x?}");
                 }
@@ -219,10 +208,7 @@ fn run(format: Format, largest: PageSize, frames: usize, steps: &[Step]) {
             }
             Err(error) => {
                 assert_eq!(memory.snapshot(), before, "a failed edit changed something");
-                match error {
-                    MapError::Overlap { virt } => assert_eq!(Some(virt), overlap),
-                    error => assert_eq!(error, MapError::OutOfFrames),
-                }
+                assert_eq!(error, MapError::OutOfFrames);
             }
         }
         assert_no_leak(&memory);
@@ -267,7 +253,7 @@ fn large_pages_are_used_where_they_fit() {
     let everything = mapping(0, 0, 1024 * huge, Rights::ALL);
     let mut memory = Frames::new(8);
     let nested = table(Format::AmdNested, PageSize::Huge);
-    nested.map_new(&mut memory, everything).expect("room");
+    nested.set(&mut memory, everything).expect("room");
     assert_eq!(memory.tables.len(), 3);
     assert_eq!(nested.leaves(&memory).count(), 1024);
 }
@@ -275,10 +261,10 @@ fn large_pages_are_used_where_they_fit() {
 #[test]
 fn a_page_is_cut_out_of_a_huge_page_and_merged_again() {
     let huge = PageSize::Huge.bytes();
-    let mut memory = Frames::new(8);
+    let mut memory = Frames::new(16);
     let nested = table(Format::AmdNested, PageSize::Huge);
     let all = mapping(0, 0, 4 * huge, Rights::ALL);
-    nested.map_new(&mut memory, all).expect("room");
+    nested.set(&mut memory, all).expect("room");
     let whole = memory.snapshot();
 
     let guarded = mapping(huge + 5 * PAGE, huge + 5 * PAGE, PAGE, Rights::READ_EXECUTE);
@@ -339,7 +325,7 @@ fn bad_ranges_are_refused() {
     let nested = table(Format::AmdNested, PageSize::Huge);
     let mut check = |table: &PageTable, virt, phys, length, expected| {
         let asked = mapping(virt, phys, length, Rights::READ);
-        assert_eq!(table.map_new(&mut memory, asked), Err(expected));
+        assert_eq!(table.set(&mut memory, asked), Err(expected));
         assert_eq!(memory.tables.len(), 1);
     };
     check(&long, 1, 0, PAGE, MapError::Misaligned);
@@ -356,7 +342,7 @@ fn bad_ranges_are_refused() {
     check(&long, 0, !0 << 12, 2 * PAGE, MapError::OutOfRange);
 
     let last = mapping(!0 << 12, 0, PAGE, Rights::READ);
-    assert_eq!(long.map_new(&mut memory, last), Ok(()));
+    assert_eq!(long.set(&mut memory, last), Ok(Change::default()));
     assert!(long.walk(&memory, !0).is_some());
     assert!(long.walk(&memory, (1 << 48) - 1).is_none(), "not canonical");
     let nothing = mapping(0, 0, 0, Rights::ALL);
@@ -364,13 +350,22 @@ fn bad_ranges_are_refused() {
 }
 
 #[test]
-fn an_overlap_names_its_first_address() {
-    let mut memory = Frames::new(20);
-    let long = table(Format::LongMode, PageSize::Huge);
-    let one = mapping(0x20_3000, 0, PAGE, Rights::READ);
-    long.map_new(&mut memory, one).expect("room");
-    let range = mapping(0x1000, 0, 0x40_0000, Rights::READ);
-    assert_eq!(long.map_new(&mut memory, range), Err(MapError::Overlap { virt: 0x20_3000 }));
+fn enough_frames_are_enough_and_too_few_change_nothing() {
+    // 1 TiB by pages of 2 MiB: 1,024 tables of these, two above; two small ones for ends.
+    let tib = mapping(0, 0, 1 << 40, Rights::ALL);
+    let large = table(Format::AmdNested, PageSize::Large);
+    let mut memory = Frames::new(1028);
+    let before = memory.snapshot();
+    assert_eq!(large.set(&mut memory, tib), Err(MapError::OutOfFrames));
+    assert_eq!(memory.snapshot(), before);
+    memory.limit += 1;
+    assert_eq!(large.set(&mut memory, tib), Ok(Change { flush: false }));
+    // One page asks for three, whether or not the tables are there.
+    let page = Mapping { length: PAGE, ..tib };
+    for (limit, expected) in [(2, Err(MapError::OutOfFrames)), (3, Ok(Change { flush: false }))] {
+        memory.limit = memory.tables.len() + limit;
+        assert_eq!(large.set(&mut memory, page), expected);
+    }
 }
 
 #[test]

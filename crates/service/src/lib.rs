@@ -12,7 +12,13 @@ pub mod places;
 
 pub use log_budget::{LogBudget, QUARTER_HOUR};
 
+use lucos_abi::manifest::Object;
 use serde::{Deserialize, Serialize};
+
+/// The task `memory`: its place in the system table.
+pub const MEMORY: Object = Object::Task(1);
+/// The task `liveupdate`.
+pub const LIVEUPDATE: Object = Object::Task(2);
 
 /// Requests to `memory`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
 //! The local APIC, which belongs to the guest: LUCOS only ever writes its command register, for
-//! NMIs, and INIT and start-up before the guest runs.
+//! NMIs.
 
 use super::cpuid;
 use crate::memory::kernel_space;
@@ -15,8 +15,6 @@ const ICR_HIGH: u64 = 0x310;
 const DELIVERY_PENDING: u32 = 1 << 12;
 
 const NMI: u32 = 4 << 8;
-const INIT: u32 = 5 << 8 | 1 << 14;
-const START_UP: u32 = 6 << 8 | 1 << 14;
 
 /// Where the register page is mapped.
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
@@ -25,7 +23,7 @@ static REGISTERS: AtomicU64 = AtomicU64::new(0);
 pub fn start() -> Option<()> {
     // SAFETY: reading the APIC base has no effect.
     let base = unsafe { rdmsr(IA32_APIC_BASE) } & BASE_ADDRESS;
-    REGISTERS.store(kernel_space::map_page(base, true)?, Ordering::Release);
+    REGISTERS.store(kernel_space::map_device(base)?, Ordering::Release);
     Some(())
 }
 
@@ -51,22 +49,11 @@ pub fn send_nmi(apic_id: u32) {
     send(apic_id, NMI);
 }
 
-/// Resets a processor.
-pub fn send_init(apic_id: u32) {
-    send(apic_id, INIT);
-}
-
-/// Starts a processor after INIT, in real mode at `page` (below 1 MiB, page aligned).
-pub fn send_start_up(apic_id: u32, page: u64) {
-    send(apic_id, START_UP | (page >> 12) as u32 & 0xff);
-}
-
 /// The guest chooses between the two interfaces at run time, and may be between its own writes to
 /// the two halves of the old one's command: so the upper half is put back afterwards.
 fn send(apic_id: u32, command: u32) {
-    // SAFETY: reading the APIC base has no effect; the command register sends interrupts, which
-    // never touch LUCOS's memory: NMIs have their handler, INIT and start-up are sent only while
-    // LUCOS starts the processors.
+    // SAFETY: reading the APIC base has no effect; the command register sends an NMI,
+    // for which every processor has its handler.
     unsafe {
         if rdmsr(IA32_APIC_BASE) & X2APIC_ENABLED != 0 {
             wrmsr(IA32_X2APIC_ICR, u64::from(apic_id) << 32 | u64::from(command));

@@ -2,7 +2,7 @@
 
 use super::cpuid;
 use crate::fatal::Fatal;
-use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr3, cr3_write, cr4, cr4_write};
+use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr3_write, cr4, cr4_write};
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 /// EFER.NXE: pages can forbid execution.
@@ -58,12 +58,6 @@ pub fn protections_hold() -> bool {
 pub fn write_back_caches() {
     // SAFETY: the content of memory stays the same.
     unsafe { core::arch::asm!("wbinvd", options(nostack)) };
-}
-
-/// The page-table root in use.
-pub fn root() -> u64 {
-    // SAFETY: reading CR3 has no effect.
-    unsafe { cr3() }
 }
 
 /// Switches to the address space of `root`.

@@ -3,7 +3,8 @@
 //! The kernel image lies in it too, and there is no second mapping of any page of LUCOS, so a
 //! page's rights in this map are all the rights there are.
 
-use super::{PAGE, frames};
+use super::{PAGE, frames, kernel_space};
+use crate::fatal::Fatal;
 use core::ptr::{copy, copy_nonoverlapping, write_bytes};
 use core::sync::atomic::{AtomicU64, Ordering};
 use lucos_paging::{ENTRIES, TableMemory};
@@ -44,6 +45,12 @@ impl Pages {
     /// The bytes, for writing.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `bytes`, and `&mut self` makes this the only view.
+        unsafe { core::slice::from_raw_parts_mut((DIRECT + self.phys) as *mut u8, self.length) }
+    }
+
+    /// The bytes, for ever.
+    pub fn leak(self) -> &'static mut [u8] {
+        // SAFETY: as for `bytes`; nobody gives the pages back, and `self` is gone.
         unsafe { core::slice::from_raw_parts_mut((DIRECT + self.phys) as *mut u8, self.length) }
     }
 
@@ -143,16 +150,28 @@ pub(super) unsafe fn read_mapped(phys: u64, buffer: &mut [u8]) {
 /// Page tables in LUCOS's region, as the editor in `lucos_paging` sees them.
 ///
 /// Tables that an edit drops are kept until [`Tables::release`], because other processors may walk
-/// them until they have flushed.
+/// them until they have flushed. They are chained by their last entries, which nobody can reach any
+/// more: whoever still walks the table came by an address, and a chained entry maps nothing (its
+/// lowest bit is 0).
 #[derive(Debug, Default)]
 pub struct Tables {
-    dropped: heapless::Vec<u64, 64>,
+    /// The table that was dropped last, 0 for none.
+    dropped: u64,
+    /// So many frames are not for these tables.
+    reserve: u64,
 }
 
 impl Tables {
+    /// From now on so many frames are left to others.
+    pub fn leave(&mut self, reserve: u64) {
+        self.reserve = reserve;
+    }
+
     /// Gives the dropped tables back; no processor may use them any more.
     pub fn release(&mut self) {
-        while let Some(table) = self.dropped.pop() {
+        while self.dropped != 0 {
+            let table = self.dropped;
+            self.dropped = self.read(table, ENTRIES - 1);
             frames::free(table);
         }
     }
@@ -175,12 +194,35 @@ impl TableMemory for Tables {
         entry(table, index).store(value, Ordering::Release);
     }
 
+    fn available(&self) -> u64 {
+        frames::available().0.saturating_sub(self.reserve)
+    }
+
     fn allocate(&mut self) -> Option<u64> {
         Pages::allocate(1).map(|page| page.phys())
     }
 
     fn free(&mut self, table: u64) {
-        // When the list is full the frame is lost, which is safe.
-        let _ = self.dropped.push(table);
+        self.write(table, ENTRIES - 1, self.dropped);
+        self.dropped = table;
+    }
+}
+
+/// A stack with a page below it that is mapped nowhere: who runs out of it faults.
+#[derive(Debug)]
+pub struct Stack;
+
+impl Stack {
+    /// Pages of a stack.
+    const PAGES: u64 = 8;
+
+    /// Makes one; the address of its end.
+    ///
+    /// # Errors
+    /// The region is full.
+    pub fn allocate() -> Result<u64, Fatal> {
+        let pages = Pages::allocate(1 + Self::PAGES).ok_or(Fatal::OutOfMemory)?;
+        kernel_space::unmap(DIRECT + pages.phys())?;
+        Ok(DIRECT + pages.phys() + (1 + Self::PAGES) * PAGE)
     }
 }

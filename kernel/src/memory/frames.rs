@@ -1,66 +1,68 @@
-//! The frames of LUCOS's region.
+//! The frames of LUCOS's region: a border up to which they were taken, and those that came back.
 
 use super::PAGE;
+use super::direct::DIRECT;
 use lucos_abi::boot::MemoryRange;
 use spin::Mutex;
 
-/// Most frames in a region: 16 MiB.
-const MAX: usize = 4096;
-
 struct Frames {
-    start: u64,
-    count: usize,
-    used: [bool; MAX],
+    region: MemoryRange,
+    /// Frames from here to the region's end were never taken.
+    next: u64,
+    /// The frame that came back last, 0 for none. Its first word says which came back before it.
+    free: u64,
+    /// How many came back and were not taken again.
+    free_count: u64,
 }
 
-static FRAMES: Mutex<Frames> = Mutex::new(Frames { start: 0, count: 0, used: [false; MAX] });
+static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
 
-/// Takes over the region; its first `taken` bytes are in use already.
-pub fn start(region: MemoryRange, taken: u64) {
-    let mut frames = FRAMES.lock();
-    frames.start = region.start;
-    frames.count = usize::try_from(region.length / PAGE).map_or(MAX, |count| count.min(MAX));
-    let taken = usize::try_from(super::whole_pages(taken)).unwrap_or(MAX);
-    for used in frames.used.iter_mut().take(taken) {
-        *used = true;
-    }
+/// Takes over the region; everything before `next` is in use already. Once.
+pub fn start(region: MemoryRange, next: u64) {
+    *FRAMES.lock() = Some(Frames { region, next, free: 0, free_count: 0 });
 }
 
 /// Takes `count` frames in a row; their contents are whatever was there.
 pub fn allocate_run(count: u64) -> Option<u64> {
-    let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
     let mut frames = FRAMES.lock();
-    let all = frames.count;
-    let (first, _) = frames
-        .used
-        .get(..all)?
-        .windows(count)
-        .enumerate()
-        .find(|(_, run)| run.iter().all(|used| !used))?;
-    for used in frames.used.iter_mut().skip(first).take(count) {
-        *used = true;
+    let frames = frames.as_mut()?;
+    if count == 1 && frames.free != 0 {
+        let frame = frames.free;
+        // SAFETY: the frame is RAM of the region, mapped for ever, and nobody's; `free` wrote the
+        // word.
+        frames.free = unsafe { *((DIRECT + frame) as *const u64) };
+        frames.free_count -= 1;
+        return Some(frame);
     }
-    Some(frames.start + first as u64 * PAGE)
+    let frame = frames.next;
+    let next = frame.checked_add(count.checked_mul(PAGE)?)?;
+    (next <= frames.region.end()).then(|| frames.next = next)?;
+    Some(frame)
 }
 
-/// Gives one frame back.
+/// Gives a frame back that [`allocate_run`] gave.
 pub fn free(frame: u64) {
-    let mut frames = FRAMES.lock();
-    let index = frame.wrapping_sub(frames.start) / PAGE;
-    if let Some(used) = usize::try_from(index).ok().and_then(|index| frames.used.get_mut(index)) {
-        *used = false;
+    if let Some(frames) = FRAMES.lock().as_mut() {
+        // SAFETY: the frame is RAM of the region, mapped for ever, and whoever gives it back does
+        // not use it any more.
+        unsafe { *((DIRECT + frame) as *mut u64) = frames.free };
+        frames.free = frame;
+        frames.free_count += 1;
     }
 }
 
 /// The frame belongs to the region.
 pub fn contains(frame: u64) -> bool {
     let frames = FRAMES.lock();
-    frame.wrapping_sub(frames.start) / PAGE < frames.count as u64
+    frames
+        .as_ref()
+        .is_some_and(|frames| frames.region.start <= frame && frame < frames.region.end())
 }
 
-/// Frames in use, and all.
-pub fn usage() -> (usize, usize) {
-    let frames = FRAMES.lock();
-    let used = frames.used.iter().take(frames.count).filter(|used| **used);
-    (used.count(), frames.count)
+/// Frames that can still be taken one by one, and all.
+pub fn available() -> (u64, u64) {
+    FRAMES.lock().as_ref().map_or((0, 0), |frames| {
+        let untouched = (frames.region.end() - frames.next) / PAGE;
+        (untouched + frames.free_count, frames.region.length / PAGE)
+    })
 }

@@ -74,7 +74,8 @@ pub fn use_it() {
 fn map_direct(tables: &mut Tables, start: u64, end: u64) -> Result<(), Fatal> {
     let (virt, rights) = (DIRECT + start, Rights::READ_WRITE);
     let mapping = Mapping { virt, phys: start, length: end - start, rights };
-    table().map_new(tables, mapping).map_err(|_| Fatal::OutOfMemory)
+    table().set(tables, mapping).map_err(|_| Fatal::OutOfMemory)?;
+    Ok(())
 }
 
 /// Maps the kernel image, each segment with its own rights.
@@ -126,45 +127,21 @@ fn segments() -> Result<Vec<ProgramHeader>, Fatal> {
         .collect())
 }
 
-/// Maps a device page or firmware table at its place in the direct map, if nothing is there yet.
-/// Only while the machine starts: the pages stay mapped.
-pub fn map_page(phys: u64, uncached: bool) -> Option<u64> {
+/// Maps a page of a device at its place in the direct map; the address of `phys` there. Only while
+/// the machine starts.
+pub fn map_device(phys: u64) -> Option<u64> {
     let page = phys & !(PAGE - 1);
-    let mut tables = Tables::default();
-    if table().walk(&tables, DIRECT + page).is_none() {
-        let rights = Rights { uncached, write: uncached, ..Rights::READ };
-        let mapping = Mapping { virt: DIRECT + page, phys: page, length: PAGE, rights };
-        table().map_new(&mut tables, mapping).ok()?;
-    }
+    let rights = Rights { uncached: true, ..Rights::READ_WRITE };
+    let mapping = Mapping { virt: DIRECT + page, phys: page, length: PAGE, rights };
+    table().set(&mut Tables::default(), mapping).ok()?;
     Some(DIRECT + phys)
 }
 
-/// Maps a page of low memory onto itself, executable, while other processors start there.
-pub fn map_start_page(phys: u64) -> Result<(), Fatal> {
-    set_start_page(phys, Rights::READ_EXECUTE)
-}
-
-/// Takes that mapping away.
-pub fn unmap_start_page(phys: u64) -> Result<(), Fatal> {
-    set_start_page(phys, Rights::NONE)
-}
-
-fn set_start_page(phys: u64, rights: Rights) -> Result<(), Fatal> {
-    let mapping = Mapping { virt: phys, phys, length: PAGE, rights };
+/// Takes a page away, so that it guards what lies above it. Only while the machine starts, before
+/// any other processor may have it in its TLB.
+pub fn unmap(virt: u64) -> Result<(), Fatal> {
+    let mapping = Mapping { virt, phys: 0, length: PAGE, rights: Rights::NONE };
     table().set(&mut Tables::default(), mapping).map_err(|_| Fatal::OutOfMemory)?;
     use_it();
     Ok(())
-}
-
-/// Every mapping is writable or executable, not both, and none but user mappings of tasks are
-/// open to ring 3. Returns the first page that breaks the rule.
-pub fn first_unsafe_page(table: &PageTable) -> Option<u64> {
-    let tables = Tables::default();
-    table
-        .leaves(&tables)
-        .find(|leaf| {
-            let user_space = leaf.virt < DIRECT;
-            leaf.rights.write && leaf.rights.execute || leaf.rights.user != user_space
-        })
-        .map(|leaf| leaf.virt)
 }

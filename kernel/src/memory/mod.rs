@@ -1,7 +1,6 @@
 //! Memory: LUCOS's own region, and the view on everything else.
 
 pub mod direct;
-pub mod firmware;
 pub mod frames;
 pub mod guest_ram;
 pub mod heap;

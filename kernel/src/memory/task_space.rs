@@ -38,19 +38,15 @@ impl TaskSpace {
         self.table.root
     }
 
-    /// The table itself, for checks.
-    pub fn table(&self) -> &PageTable {
-        &self.table
-    }
-
     /// Maps physical pages for the task. Never writable and executable.
     ///
     /// # Errors
-    /// The region is full, or the place is taken.
+    /// The region is full.
     pub fn map(&self, virt: u64, phys: u64, length: u64, rights: Rights) -> Result<(), Fatal> {
         debug_assert!(!(rights.write && rights.execute) && virt + length <= DIRECT);
         let mapping =
             Mapping { virt, phys, length: length.next_multiple_of(PAGE), rights: rights.user() };
-        self.table.map_new(&mut Tables::default(), mapping).map_err(|_| Fatal::BadTaskImage)
+        self.table.set(&mut Tables::default(), mapping).map_err(|_| Fatal::OutOfMemory)?;
+        Ok(())
     }
 }

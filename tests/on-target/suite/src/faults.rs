@@ -1,6 +1,6 @@
 //! Tasks that break the rules are ended, and restarted as they were at first.
 
-use crate::suite::Suite;
+use crate::suite::{ASSIST, OTHER, Suite};
 use lucos_abi::call::CallStatus;
 use lucos_abi::layout;
 use lucos_abi::manifest::Object;
@@ -28,8 +28,7 @@ pub fn run(suite: &mut Suite) {
 
 /// Has the first assist commit a crime. Returns what the call said and what the kernel recorded.
 fn commit(suite: &mut Suite, crime: Crime) -> (Option<CallError>, Option<FaultRecord>) {
-    let result: Result<Counted, CallError> =
-        suite.thread.call(Object::MemoryTask, &Request::Commit(crime));
+    let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &Request::Commit(crime));
     (result.err(), last_fault(suite))
 }
 
@@ -42,7 +41,7 @@ fn last_fault(suite: &mut Suite) -> Option<FaultRecord> {
 }
 
 fn count(suite: &mut Suite) -> Option<Counted> {
-    suite.thread.call(Object::MemoryTask, &Request::Count).ok()
+    suite.thread.call(ASSIST, &Request::Count).ok()
 }
 
 const RESTARTED: Option<CallError> = Some(CallError::Status(CallStatus::Restarted));
@@ -141,7 +140,7 @@ fn restart(suite: &mut Suite) {
     suite.check("restart_ordinary_memory", after.ordinary, 1);
     suite.check("restart_retained_memory", after.retained, before.retained + 1);
     suite.check("restart_generation", after.generation, before.generation + 1);
-    let other: Option<Counted> = suite.thread.call(Object::LiveupdateTask, &Request::Count).ok();
+    let other: Option<Counted> = suite.thread.call(OTHER, &Request::Count).ok();
     suite.check(
         "restart_leaves_others",
         other.map(|counted| (counted.ordinary, counted.generation)),

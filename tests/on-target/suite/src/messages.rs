@@ -3,7 +3,7 @@
 //! The suite's own capabilities: log (write), machine (read, reset), both assists (call). It has
 //! none for the guest space, guest memory, vCPU and journal.
 
-use crate::suite::Suite;
+use crate::suite::{ASSIST, Suite};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::{MESSAGE_SIZE, encode};
@@ -70,7 +70,7 @@ fn malformed(suite: &mut Suite) {
     for (name, length) in
         [("message_too_long", MESSAGE_SIZE as u64 + 1), ("message_wild_length", u64::MAX)]
     {
-        for (object, suffix) in [(Object::Machine, "kernel"), (Object::MemoryTask, "task")] {
+        for (object, suffix) in [(Object::Machine, "kernel"), (ASSIST, "task")] {
             let (status, _) = suite.thread.call_bytes(object.slot(), &[], length);
             let found = (suffix, CallStatus::from_value(status));
             suite.check(name, found, (suffix, Some(CallStatus::TooLong)));

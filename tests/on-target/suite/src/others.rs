@@ -3,10 +3,9 @@
 //! The other processors call the first assist all the time. Whatever happens to it, each of their
 //! calls ends with an answer or with the status `Restarted`, and they go on.
 
-use crate::suite::Suite;
+use crate::suite::{ASSIST, Suite};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lucos_abi::call::CallStatus;
-use lucos_abi::manifest::Object;
 use lucos_runtime::CallError;
 use lucos_test_protocol::{Counted, Crime, Request};
 
@@ -26,8 +25,7 @@ pub fn work(suite: &mut Suite) -> ! {
         core::hint::spin_loop();
     }
     loop {
-        let result: Result<Counted, CallError> =
-            suite.thread.call(Object::MemoryTask, &Request::Work(ROUNDS));
+        let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &Request::Work(ROUNDS));
         let counter = match result {
             Ok(_) => &ANSWERED,
             Err(CallError::Status(CallStatus::Restarted)) => &RESTARTED,
@@ -46,7 +44,7 @@ pub fn run(suite: &mut Suite) {
     let mut own = 0;
     for _ in 0..RESTARTS {
         let result: Result<Counted, CallError> =
-            suite.thread.call(Object::MemoryTask, &Request::Commit(Crime::Panic));
+            suite.thread.call(ASSIST, &Request::Commit(Crime::Panic));
         // The call of another processor may have started the task anew in between; it is ended
         // for the same reason all the same.
         own += u32::from(result == Err(CallError::Status(CallStatus::Restarted)));

@@ -4,6 +4,11 @@ use core::fmt::Debug;
 use lucos_abi::object::{MachineReply, MachineRequest};
 use lucos_runtime::{CallError, Object, Thread};
 
+/// The first of the tasks that help.
+pub const ASSIST: Object = Object::Task(1);
+/// The second.
+pub const OTHER: Object = Object::Task(2);
+
 /// The tests' view of the machine, and their verdict.
 pub struct Suite {
     /// The thread that calls.

@@ -1,17 +1,7 @@
 //! Reading tables of our own.
 
-use crate::format::{ADDRESS, is_leaf, is_table, level_size};
-use crate::{ENTRIES, Format, PageTable, Rights, TableMemory};
-
-/// Levels of a tree.
-pub(crate) const LEVELS: u8 = 4;
-/// Addresses below this number fit in a tree.
-pub(crate) const SPAN: u64 = level_size(LEVELS + 1);
-
-/// Index of the entry for `address` in a table of `level`.
-pub(crate) const fn index(address: u64, level: u8) -> usize {
-    (address / level_size(level)) as usize % ENTRIES
-}
+use crate::format::{ADDRESS, NO_EXECUTE, PRESENT, USER, WRITE, is_leaf, is_table, level_size};
+use crate::{Format, LEVELS, PageTable, Rights, SPAN, TableMemory, index};
 
 /// A mapped page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,5 +86,22 @@ impl<M: TableMemory> Iterator for Leaves<'_, M> {
             }
         }
         None
+    }
+}
+
+impl Format {
+    /// Rights of an entry that maps a page.
+    fn rights(self, entry: u64) -> Rights {
+        let (execute, uncached) = match self {
+            Self::IntelEpt => (entry & (1 << 2) != 0, entry & (6 << 3) == 0),
+            _ => (entry & NO_EXECUTE == 0, entry & (3 << 3) == (3 << 3)),
+        };
+        Rights {
+            read: entry & PRESENT != 0,
+            write: entry & WRITE != 0,
+            execute,
+            user: matches!(self, Self::LongMode) && entry & USER != 0,
+            uncached,
+        }
     }
 }
