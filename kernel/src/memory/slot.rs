@@ -1,0 +1,74 @@
+//! One page at a time of what the guest uses as memory and the boot loader's map did not call RAM:
+//! memory that was added while the machine runs, persistent memory, memory of the firmware.
+
+use super::direct::{Pages, Tables};
+use super::{PAGE, kernel_space};
+use crate::fatal::Fatal;
+use core::ops::Range;
+use core::ptr::copy_nonoverlapping;
+use lucos_paging::{Mapping, Rights};
+use spin::Mutex;
+
+/// Where the page is mapped, in the half that all address spaces share.
+const AT: u64 = 0xffff_f000_0000_0000;
+
+/// Held by the processor that uses the place.
+static SLOT: Mutex<()> = Mutex::new(());
+
+/// Makes the tables for the place. Before there are tasks: they share the root's entries as they are
+/// then.
+///
+/// # Errors
+/// The region is full.
+pub fn start() -> Result<(), Fatal> {
+    let any = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
+    show(any.phys(), Rights::READ).ok_or(Fatal::OutOfMemory)
+}
+
+/// Copies from there; `None` when it cannot be mapped.
+pub fn read(gpa: u64, to: &mut [u8]) -> Option<()> {
+    by_page(gpa, to.len(), Rights::READ, |place, part| {
+        let Some(to) = to.get_mut(part) else { return };
+        // SAFETY: the page is mapped at the place as long as the slot is held. The guest may write
+        // it meanwhile; bytes are copied, whatever they are.
+        unsafe { copy_nonoverlapping(place as *const u8, to.as_mut_ptr(), to.len()) };
+    })
+}
+
+/// Copies to there; `None` when it cannot be mapped.
+pub fn write(gpa: u64, data: &[u8]) -> Option<()> {
+    by_page(gpa, data.len(), Rights::READ_WRITE, |place, part| {
+        let Some(data) = data.get(part) else { return };
+        // SAFETY: as in `read`, and no Rust object lies there: it is outside of LUCOS's region.
+        unsafe { copy_nonoverlapping(data.as_ptr(), place as *mut u8, data.len()) };
+    })
+}
+
+/// Calls `act` with the part of each page, and where it is mapped then.
+fn by_page(
+    gpa: u64,
+    length: usize,
+    rights: Rights,
+    mut act: impl FnMut(u64, Range<usize>),
+) -> Option<()> {
+    let _slot = SLOT.lock();
+    let mut done = 0;
+    while done < length {
+        let at = gpa + done as u64;
+        let part = (length - done).min((PAGE - at % PAGE) as usize);
+        show(at - at % PAGE, rights)?;
+        act(AT + at % PAGE, done..done + part);
+        done += part;
+    }
+    show(0, Rights::NONE)
+}
+
+/// Maps a page at the place, for this processor. Another one that used the place before looks anew
+/// when it comes here.
+fn show(phys: u64, rights: Rights) -> Option<()> {
+    let mapping = Mapping { virt: AT, phys, length: PAGE, rights };
+    kernel_space::table().set(&mut Tables::default(), mapping).ok()?;
+    // SAFETY: forgetting a translation changes nothing but time.
+    unsafe { x86::tlb::flush(AT as usize) };
+    Some(())
+}
