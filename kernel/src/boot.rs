@@ -35,7 +35,7 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
     processor::create(&record.apic_ids);
     guest_space::start(record.region)?;
     let info = system::describe(&record)?;
-    guest_ram::start(&info.memory);
+    guest_ram::start(&info.memory, record.region);
     system::start(&record, &info)?;
     let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
     let descriptors = Box::leak(Descriptors::new(first)).load();

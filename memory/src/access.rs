@@ -12,7 +12,7 @@ use crate::translate::{self, Piece, Purpose};
 /// # Errors
 /// [`MemoryError`]
 pub fn read(
-    platform: &impl Platform,
+    platform: &mut impl Platform,
     map: &GuestMap<'_>,
     space: AddressSpace,
     address: u64,
@@ -33,7 +33,7 @@ pub fn read(
 /// # Errors
 /// [`MemoryError`] when not even the first byte can be read.
 pub fn fetch(
-    platform: &impl Platform,
+    platform: &mut impl Platform,
     map: &GuestMap<'_>,
     space: AddressSpace,
     address: u64,
@@ -88,7 +88,11 @@ pub(crate) fn write_pieces(
 ///
 /// # Errors
 /// [`MemoryError::NotRam`]
-pub fn read_physical(platform: &impl Platform, gpa: u64, to: &mut [u8]) -> Result<(), MemoryError> {
+pub fn read_physical(
+    platform: &mut impl Platform,
+    gpa: u64,
+    to: &mut [u8],
+) -> Result<(), MemoryError> {
     platform.read(gpa, to).map_err(|gpa| MemoryError::NotRam { gpa })
 }
 
@@ -122,7 +126,7 @@ mod tests {
         assert_eq!(machine.bytes(0x5_0ffe, 2), [1, 2]);
         assert_eq!(machine.bytes(0x2_0000, 2), [3, 4]);
         let mut back = [0; 4];
-        read(&machine, &map, space, 0x7ffe, &mut back).unwrap();
+        read(&mut machine, &map, space, 0x7ffe, &mut back).unwrap();
         assert_eq!(back, [1, 2, 3, 4]);
     }
 
@@ -164,9 +168,10 @@ mod tests {
     fn addresses_that_are_none_are_refused() {
         let info = fake::info();
         let map = fake::map(&info);
-        let machine = Fake::new();
+        let mut machine = Fake::new();
         let space = machine.address_space();
-        let refused = |address| read(&machine, &map, space, address, &mut [0; 16]).unwrap_err();
+        let mut refused =
+            |address| read(&mut machine, &map, space, address, &mut [0; 16]).unwrap_err();
         assert_eq!(refused(u64::MAX - 7), MemoryError::BadAddress);
         assert_eq!(refused(1 << 47), MemoryError::BadAddress);
         assert_eq!(refused(0x7000), MemoryError::NotMapped { address: 0x7000 });
@@ -182,14 +187,14 @@ mod tests {
         machine.map_page(0x8000, AREA, true);
         machine.map_page(0x9000, HIGH, true);
         let read_at =
-            |machine: &Fake, space, address| read(machine, &map, space, address, &mut [0; 8]);
+            |machine: &mut Fake, space, address| read(machine, &map, space, address, &mut [0; 8]);
         assert_eq!(
-            read_at(&machine, space, 0x7000),
+            read_at(&mut machine, space, 0x7000),
             Err(MemoryError::NotRam { gpa: REGION + 0x1000 })
         );
-        assert_eq!(read_at(&machine, space, 0x8000), Ok(()));
+        assert_eq!(read_at(&mut machine, space, 0x8000), Ok(()));
         space.root = REGION;
-        assert_eq!(read_at(&machine, space, 0x8000), Err(MemoryError::NotRam { gpa: REGION }));
+        assert_eq!(read_at(&mut machine, space, 0x8000), Err(MemoryError::NotRam { gpa: REGION }));
     }
 
     #[test]
@@ -200,7 +205,8 @@ mod tests {
         let space = machine.address_space();
         machine.map_page(0x7000, 0x5_0000, false);
         let mut code = [0; 15];
-        let fetched = |address, code: &mut [u8]| fetch(&machine, &map, space, address, code);
+        let mut fetched =
+            |address, code: &mut [u8]| fetch(&mut machine, &map, space, address, code);
         assert_eq!(fetched(0x7000, &mut code), Ok(15));
         assert_eq!(fetched(0x7ffd, &mut code), Ok(3));
         assert_eq!(fetched(0x8000, &mut code), Err(MemoryError::NotMapped { address: 0x8000 }));

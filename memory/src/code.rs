@@ -32,7 +32,7 @@ pub struct Difference {
 /// # Errors
 /// [`PlaceError`]
 pub fn compare(
-    platform: &impl Platform,
+    platform: &mut impl Platform,
     map: &GuestMap<'_>,
     space: AddressSpace,
     payload: &[u8],
@@ -115,19 +115,19 @@ mod tests {
         let mut machine = machine();
         let space = machine.address_space();
         let code = payload(&[(0x7010, &[1, 2]), (0x7ffe, &[3, 4, 5, 6]), (0x8100, &[7])]);
-        let different = compare(&machine, &map, space, &code);
+        let different = compare(&mut machine, &map, space, &code);
         assert_eq!(different, Ok(Some(Difference { place: 0, offset: 0 })));
         write(&mut machine, &map, space, &code).unwrap();
         assert_eq!(machine.bytes(0x5_0010, 2), [1, 2]);
         assert_eq!(machine.bytes(0x5_0ffe, 2), [3, 4]);
         assert_eq!(machine.bytes(0x2_0000, 2), [5, 6]);
         assert_eq!(machine.bytes(0x2_0100, 1), [7]);
-        assert_eq!(compare(&machine, &map, space, &code), Ok(None));
+        assert_eq!(compare(&mut machine, &map, space, &code), Ok(None));
         for (place, offset, byte) in [(1, 1, 0x7fff), (1, 3, 0x8001), (2, 0, 0x8100)] {
             let before = code.clone();
             let wrong = payload(&[(byte, &[0xee])]);
             write(&mut machine, &map, space, &wrong).unwrap();
-            let different = compare(&machine, &map, space, &code);
+            let different = compare(&mut machine, &map, space, &code);
             assert_eq!(different, Ok(Some(Difference { place, offset })));
             write(&mut machine, &map, space, &before).unwrap();
         }

@@ -86,12 +86,23 @@ impl Fake {
 
     pub(crate) fn bytes(&self, gpa: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        self.read(gpa, &mut bytes).unwrap();
+        self.look(gpa, &mut bytes).unwrap();
         bytes
     }
 
     pub(crate) fn address_space(&self) -> AddressSpace {
         AddressSpace { root: PAGE_TABLES | 0x18, five_levels: false }
+    }
+
+    fn look(&self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
+        for (gpa, byte) in (gpa..).zip(to) {
+            if (REGION..REGION + 0x80_0000).contains(&gpa) {
+                return Err(gpa);
+            }
+            let page = self.pages.get(&(gpa >> 12));
+            *byte = page.map_or(0, |page| page[(gpa & 0xfff) as usize]);
+        }
+        Ok(())
     }
 
     fn entry(&self, gpa: u64) -> u64 {
@@ -117,15 +128,8 @@ impl Fake {
 }
 
 impl Platform for Fake {
-    fn read(&self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
-        for (gpa, byte) in (gpa..).zip(to) {
-            if (REGION..REGION + 0x80_0000).contains(&gpa) {
-                return Err(gpa);
-            }
-            let page = self.pages.get(&(gpa >> 12));
-            *byte = page.map_or(0, |page| page[(gpa & 0xfff) as usize]);
-        }
-        Ok(())
+    fn read(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
+        self.look(gpa, to)
     }
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
@@ -137,11 +141,6 @@ impl Platform for Fake {
             page[(gpa & 0xfff) as usize] = byte;
         }
         Ok(())
-    }
-
-    fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {
-        let bytes = self.bytes(from, length as usize);
-        self.write(to, &bytes)
     }
 
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {

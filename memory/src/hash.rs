@@ -11,7 +11,7 @@ use crate::platform::Platform;
 ///
 /// # Errors
 /// [`MemoryError::NotRam`] when some of it cannot be read.
-pub fn of_guest(platform: &impl Platform, map: &GuestMap<'_>) -> Result<[u8; 32], MemoryError> {
+pub fn of_guest(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<[u8; 32], MemoryError> {
     let mut hash = Sha256::new();
     let mut page = [0; PAGE as usize];
     for range in map.owned() {
@@ -47,14 +47,14 @@ mod tests {
         .collect();
         let map = fake::map(&info);
         let mut machine = Fake::new();
-        let before = of_guest(&machine, &map).unwrap();
+        let before = of_guest(&mut machine, &map).unwrap();
         assert_eq!(before[..], Sha256::digest([0; 0x4000])[..]);
         for gpa in [0, 0x2fff, AREA, AREA + 0xfff] {
             machine.write(gpa, &[1]).unwrap();
-            assert_ne!(of_guest(&machine, &map).unwrap(), before);
+            assert_ne!(of_guest(&mut machine, &map).unwrap(), before);
             machine.write(gpa, &[0]).unwrap();
         }
         machine.write(0x4000, &[1]).unwrap();
-        assert_eq!(of_guest(&machine, &map).unwrap(), before);
+        assert_eq!(of_guest(&mut machine, &map).unwrap(), before);
     }
 }

@@ -1,8 +1,9 @@
 //! What the kernel does for this task.
 
 use lucos_abi::manifest::Object;
-use lucos_abi::object::{Done, GuestMemoryRequest, SpaceRequest};
-use lucos_runtime::{GuestWindow, Journal, Thread, WindowError};
+use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{Done, GuestMemoryReply, GuestMemoryRequest, SpaceRequest};
+use lucos_runtime::{GuestWindow, Journal, Thread};
 
 /// What the guest may do with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +24,13 @@ pub trait Platform {
     ///
     /// # Errors
     /// The first address that cannot be read.
-    fn read(&self, gpa: u64, to: &mut [u8]) -> Result<(), u64>;
+    fn read(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64>;
 
     /// Writes guest memory.
     ///
     /// # Errors
     /// Some of it cannot be written; nothing was.
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused>;
-
-    /// Copies within guest memory, as if through a buffer.
-    ///
-    /// # Errors
-    /// Some of it is not guest memory; nothing was copied.
-    fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused>;
 
     /// Gives the guest rights on whole pages.
     ///
@@ -64,31 +59,35 @@ pub struct Kernel<'a> {
     pub journal: Journal,
 }
 
-impl Kernel<'_> {
-    fn call<Request: serde::Serialize>(
-        &mut self,
-        object: Object,
-        request: &Request,
-    ) -> Result<(), Refused> {
-        self.thread.call::<_, Done>(object, request).map(|Done| ()).map_err(|_| Refused)
-    }
-}
-
 impl Platform for Kernel<'_> {
-    fn read(&self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
-        self.window.read(gpa, to).map_err(|WindowError::NotReadable { gpa }| gpa)
+    fn read(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
+        if self.window.read(gpa, to).is_ok() {
+            return Ok(());
+        }
+        // Memory that the window does not show, because it was none when the machine booted.
+        let mut next = gpa;
+        for part in to.chunks_mut(PAYLOAD_MAX) {
+            let request = GuestMemoryRequest::Read { gpa: next, length: part.len() as u32 };
+            match self.thread.call(Object::GuestMemory, &request) {
+                Ok(GuestMemoryReply::Bytes { bytes }) if bytes.len() == part.len() => {
+                    part.copy_from_slice(bytes);
+                }
+                _ => return Err(next),
+            }
+            next += part.len() as u64;
+        }
+        Ok(())
     }
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
-        let written = self.call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data });
+        let request = GuestMemoryRequest::Write { gpa, data };
+        let written = match self.thread.call(Object::GuestMemory, &request) {
+            Ok(GuestMemoryReply::Done) => Ok(()),
+            _ => Err(Refused),
+        };
         #[cfg(feature = "fault-injection")]
         crate::injection::count_write();
         written
-    }
-
-    fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {
-        let request = GuestMemoryRequest::Copy { from, to, length };
-        self.call(Object::GuestMemory, &request)
     }
 
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
@@ -99,7 +98,7 @@ impl Platform for Kernel<'_> {
             write: rights == Rights::All,
             execute: true,
         };
-        self.call(Object::GuestSpace, &request)
+        self.thread.call(Object::GuestSpace, &request).map(|Done| ()).map_err(|_| Refused)
     }
 
     fn recall(&self, offset: usize, to: &mut [u8]) {

@@ -1,10 +1,11 @@
 //! Requests and replies.
 
+use lucos_abi::message::PAYLOAD_MAX;
 use lucos_service::{MemoryError, MemoryReply, MemoryRequest};
 
 use crate::code::{self, Difference, PlaceError};
 use crate::map::GuestMap;
-use crate::platform::{Platform, Refused};
+use crate::platform::Platform;
 use crate::{access, guards, hash, space, translate};
 
 /// Answers one request. Bytes of the reply lie in `scratch`.
@@ -96,7 +97,18 @@ fn copy(
             return Err(MemoryError::NotRam { gpa });
         }
     }
-    platform.copy(from, to, length).map_err(|Refused| MemoryError::NotRam { gpa: to })
+    let mut buffer = [0; PAYLOAD_MAX];
+    let mut done = 0;
+    while done < length {
+        let part = (length - done).min(PAYLOAD_MAX as u64);
+        // As if through a buffer: what moves up is copied from its end.
+        let at = if from < to { length - done - part } else { done };
+        let piece = buffer.get_mut(..part as usize).ok_or(MemoryError::TooLong)?;
+        access::read_physical(platform, from + at, piece)?;
+        access::write_physical(platform, to + at, piece)?;
+        done += part;
+    }
+    Ok(())
 }
 
 /// The part of `scratch` for `length` bytes.
@@ -108,6 +120,7 @@ fn room(scratch: &mut [u8], length: u32) -> Result<&mut [u8], MemoryError> {
 mod tests {
     use super::answer;
     use crate::fake::{self, AREA, Fake, REGION};
+    use crate::platform::Platform;
     use lucos_abi::message::PAYLOAD_MAX;
     use lucos_service::{AddressSpace, FaultVerdict, MemoryError, MemoryReply, MemoryRequest};
     use proptest::prelude::*;
@@ -162,10 +175,15 @@ mod tests {
         let not_ram = |gpa| MemoryError::NotRam { gpa };
         fails(&mut machine, request(0, REGION, 1), not_ram(REGION));
         fails(&mut machine, request(REGION - 1, 0, 2), not_ram(REGION));
-        fails(&mut machine, request(0, 0x2000, u64::MAX), not_ram(0x9_f000));
-        ask(&mut machine, request(0, 0x2000, 16), |reply| {
-            assert_eq!(reply, MemoryReply::Done);
-        });
+        fails(&mut machine, request(0, 0x2000, u64::MAX), not_ram(REGION));
+        let bytes: Vec<u8> = (0..10_000_u32).map(|number| (number % 251) as u8).collect();
+        for (from, to) in [(0x2000, 0x10_0000), (0x2000, 0x2123), (0x2123, 0x2000)] {
+            machine.write(from, &bytes).unwrap();
+            ask(&mut machine, request(from, to, bytes.len() as u64), |reply| {
+                assert_eq!(reply, MemoryReply::Done);
+            });
+            assert_eq!(machine.bytes(to, bytes.len()), bytes, "{from:x} to {to:x}");
+        }
     }
 
     #[test]

@@ -239,7 +239,7 @@ mod tests {
         let info = fake::info();
         let map = fake::map(&info);
         let mut machine = Fake::new();
-        for gpa in [REGION, 0xfee0_0000] {
+        for gpa in [REGION, map.end()] {
             assert_eq!(guard(&mut machine, &map, gpa, true), Err(MemoryError::NotRam { gpa }));
         }
         machine.longest_set = 0;

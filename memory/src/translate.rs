@@ -25,7 +25,7 @@ pub struct Piece {
 /// # Errors
 /// [`MemoryError`]
 pub fn page(
-    platform: &impl Platform,
+    platform: &mut impl Platform,
     map: &GuestMap<'_>,
     space: AddressSpace,
     address: u64,
@@ -64,7 +64,7 @@ pub enum Purpose {
 /// # Errors
 /// [`MemoryError`]
 pub fn pieces(
-    platform: &impl Platform,
+    platform: &mut impl Platform,
     map: &GuestMap<'_>,
     space: AddressSpace,
     address: u64,
@@ -83,9 +83,6 @@ pub fn pieces(
         let length = left.min((PAGE - next % PAGE) as usize);
         if let Some(gpa) = map.first_foreign(page.gpa, length as u64) {
             return Err(MemoryError::NotRam { gpa });
-        }
-        if purpose != Purpose::Read && !map.is_writable(page.gpa, length as u64) {
-            return Err(MemoryError::NotRam { gpa: page.gpa });
         }
         let piece = Piece { gpa: page.gpa, length };
         pieces.push(piece).map_err(|_| MemoryError::TooLong)?;

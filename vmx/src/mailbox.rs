@@ -60,32 +60,37 @@ pub fn wait(platform: &mut impl Platform, machine: &Machine<'_>) {
     }
 }
 
+/// Wakes a processor. The guest waits without end for the answer, and then a bounded time for the
+/// processor; so it gets the answer also when nobody comes (the processor was added later, and is
+/// not LUCOS's).
 fn wake(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vector: u64) {
+    start(platform, machine, apic_id, vector);
+    acknowledge(platform, machine);
+}
+
+fn start(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vector: u64) {
     let Some(target) = cpu(machine.info, apic_id) else {
-        let text = format_args!("mailbox: there is no processor with APIC id {apic_id}");
+        let text = format_args!("mailbox: LUCOS has no processor with APIC id {apic_id}");
         return note(platform, text);
     };
-    if target == platform.cpu() {
+    let me = platform.cpu();
+    if target == me {
         // The store itself would be lost, and with it whatever the guest meant.
         let text = format_args!("mailbox: processor {target} starts itself, which means nothing");
         return note(platform, text);
     }
-    let me = platform.cpu();
     if processors::has_woken(platform, me, target) {
-        return acknowledge(platform, machine);
+        return;
     }
     let state = start_state(vector, 0, machine.places.tables, machine.places.descriptors);
     let ran = processors::runs(platform, target);
     processors::set_runs(platform, target, true);
     // Noted first: a processor that has just started can make this task fail at once.
     processors::set_woken(platform, me, Some(target));
-    match platform.start(target, state) {
-        Ok(()) => acknowledge(platform, machine),
-        Err(error) => {
-            processors::set_woken(platform, me, None);
-            processors::set_runs(platform, target, ran);
-            note(platform, format_args!("mailbox: processor {target} does not start: {error}"));
-        }
+    if let Err(error) = platform.start(target, state) {
+        processors::set_woken(platform, me, None);
+        processors::set_runs(platform, target, ran);
+        note(platform, format_args!("mailbox: processor {target} does not start: {error}"));
     }
 }
 
@@ -155,22 +160,25 @@ mod tests {
     }
 
     #[test]
-    fn unknown_processors_and_the_caller_itself_are_not_started() {
+    fn unknown_processors_and_the_caller_itself_are_answered_but_not_started() {
         let mut platform = Fake::new();
         for apic_id in [77, 0] {
             command(&mut platform, 1, apic_id, 0x9_8000);
             assert_eq!(platform.started.len(), 0);
-            assert_eq!(pending(&platform), 1, "the guest waits for ever");
+            assert_eq!(pending(&platform), 0, "the guest would wait for ever");
         }
     }
 
     #[test]
-    fn a_start_that_fails_is_not_acknowledged() {
+    fn a_start_that_fails_is_answered_and_can_be_repeated() {
         let mut platform = Fake::new();
         platform.refuses = Some(Failure::Refused);
         command(&mut platform, 1, APIC_ID_OF_1, 0x9_8000);
-        assert_eq!(pending(&platform), 1);
+        assert_eq!(pending(&platform), 0);
         assert!(!processors::runs(&platform, 1));
+        platform.refuses = None;
+        command(&mut platform, 1, APIC_ID_OF_1, 0x9_8000);
+        assert_eq!(platform.started.len(), 1);
     }
 
     #[test]

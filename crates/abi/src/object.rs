@@ -357,10 +357,11 @@ pub enum SpaceRequest {
     },
 }
 
-/// Requests to guest memory. Reading needs no request: the window is mapped.
+/// Requests to guest memory: whatever the guest can use as memory, but never LUCOS's region. Reading
+/// what the window shows needs no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuestMemoryRequest<'a> {
-    /// Writes bytes. Refused when any of them is outside guest RAM. Needs `WRITE`.
+    /// Writes bytes. Refused when any of them is LUCOS's, or not in the address space. Needs `WRITE`.
     Write {
         /// Guest-physical address.
         gpa: u64,
@@ -368,14 +369,25 @@ pub enum GuestMemoryRequest<'a> {
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
     },
-    /// Copies within guest RAM, as if through a buffer. Needs `WRITE`.
-    Copy {
-        /// From this guest-physical address.
-        from: u64,
-        /// To this one.
-        to: u64,
-        /// Bytes.
-        length: u64,
+    /// Reads bytes, for what the window does not show. Refused like writing. Needs `READ`.
+    Read {
+        /// Guest-physical address.
+        gpa: u64,
+        /// At most [`crate::message::PAYLOAD_MAX`].
+        length: u32,
+    },
+}
+
+/// Replies of guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GuestMemoryReply<'a> {
+    /// It is written.
+    Done,
+    /// What was read.
+    Bytes {
+        /// The bytes.
+        #[serde(with = "serde_bytes")]
+        bytes: &'a [u8],
     },
 }
 

@@ -61,7 +61,7 @@ pub fn start(record: &BootRecord) -> Result<(), Fatal> {
     let behind_image = record.kernel.end().next_multiple_of(PAGE);
     map_direct(&mut tables, behind_image, record.region.end())?;
     use_it();
-    Ok(())
+    super::slot::start()
 }
 
 /// Switches this processor to the kernel's address space.

@@ -1,19 +1,26 @@
-//! The guest's RAM.
+//! The guest's memory.
 
 use super::{Buffer, need, reply, request};
 use crate::memory::guest_ram;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
-use lucos_abi::object::{Done, GuestMemoryRequest};
+use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{GuestMemoryReply, GuestMemoryRequest};
 
 /// Serves a request.
 pub fn serve(rights: Rights, message: &[u8], buffer: &mut Buffer) -> Result<usize, CallStatus> {
-    let request = request(message)?;
-    need(rights, Rights::WRITE)?;
-    match request {
-        GuestMemoryRequest::Write { gpa, data } => guest_ram::write(gpa, data),
-        GuestMemoryRequest::Copy { from, to, length } => guest_ram::copy(from, to, length),
+    match request(message)? {
+        GuestMemoryRequest::Write { gpa, data } => {
+            need(rights, Rights::WRITE)?;
+            guest_ram::write(gpa, data).ok_or(CallStatus::Refused)?;
+            reply(&GuestMemoryReply::Done, buffer)
+        }
+        GuestMemoryRequest::Read { gpa, length } => {
+            need(rights, Rights::READ)?;
+            let mut bytes = [0; PAYLOAD_MAX];
+            let bytes = bytes.get_mut(..length as usize).ok_or(CallStatus::Refused)?;
+            guest_ram::read(gpa, bytes).ok_or(CallStatus::Refused)?;
+            reply(&GuestMemoryReply::Bytes { bytes }, buffer)
+        }
     }
-    .ok_or(CallStatus::Refused)?;
-    reply(&Done, buffer)
 }

@@ -6,7 +6,8 @@ use elf::file::{FileHeader, parse_ident};
 use elf::segment::SegmentTable;
 use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{
-    Done, FlatStart, GuestMemoryRequest, MachineReply, MachineRequest, SpaceRequest,
+    Done, FlatStart, GuestMemoryReply, GuestMemoryRequest, MachineReply, MachineRequest,
+    SpaceRequest,
 };
 use lucos_runtime::{GuestWindow, Object, Thread, system_info};
 use lucos_test_protocol::guest::PARAMETERS;
@@ -75,12 +76,14 @@ fn load(thread: &mut Thread) -> Result<u64, &'static str> {
     window.read(module.start + file.e_phoff, place).map_err(|_| "window")?;
     for segment in SegmentTable::new(file.endianness, file.class, place).iter() {
         if segment.p_type == PT_LOAD {
-            let copy = GuestMemoryRequest::Copy {
-                from: module.start + segment.p_offset,
-                to: segment.p_paddr,
-                length: segment.p_filesz,
-            };
-            let Done = thread.call(Object::GuestMemory, &copy).map_err(|_| "copy")?;
+            let mut piece = [0; PAYLOAD_MAX];
+            for at in (0..segment.p_filesz).step_by(PAYLOAD_MAX) {
+                let length = (segment.p_filesz - at).min(PAYLOAD_MAX as u64);
+                let piece = piece.get_mut(..length as usize).ok_or("piece")?;
+                let from = module.start + segment.p_offset + at;
+                window.read(from, piece).map_err(|_| "window")?;
+                write(thread, segment.p_paddr + at, piece)?;
+            }
             let rest = segment.p_memsz - segment.p_filesz;
             clear(thread, segment.p_paddr + segment.p_filesz, rest)?;
         }
@@ -113,10 +116,10 @@ fn tables(thread: &mut Thread) -> Result<(), &'static str> {
 }
 
 fn write(thread: &mut Thread, gpa: u64, data: &[u8]) -> Result<(), &'static str> {
-    let Done = thread
-        .call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data })
-        .map_err(|_| "write")?;
-    Ok(())
+    match thread.call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data }) {
+        Ok(GuestMemoryReply::Done) => Ok(()),
+        _ => Err("write"),
+    }
 }
 
 fn clear(thread: &mut Thread, start: u64, length: u64) -> Result<(), &'static str> {

@@ -1,8 +1,8 @@
 //! What may be read and written of each range of the memory map.
 
-use lucos_abi::boot::MemoryRange;
-use lucos_abi::object::{Done, GuestMemoryRequest};
-use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info};
+use lucos_abi::boot::{MemoryKind, MemoryRange};
+use lucos_abi::object::{GuestMemoryReply, GuestMemoryRequest};
+use lucos_runtime::{GuestWindow, Object, Thread, system_info};
 
 use crate::report::check;
 
@@ -25,27 +25,43 @@ pub fn check_map(thread: &mut Thread) {
     for own in [info.region, info.nvs] {
         check(thread, "lucos_is_in_the_map", info.memory.contains(&own), true);
     }
-    for gpa in [end.saturating_sub(WIDTH / 2), u64::MAX - WIDTH / 2] {
-        let written = write(thread, gpa, &[0; 8]);
-        check(thread, "what_leaves_the_map_is_refused", written, false);
+    let far = 1 << info.physical_bits;
+    for gpa in [far - WIDTH / 2, far, u64::MAX - WIDTH / 2, info.region.end() - WIDTH / 2] {
+        let written = write(thread, gpa, &[0; WIDTH as usize]);
+        check(thread, "what_is_not_the_guests_is_refused", written, false);
     }
 }
 
+/// The guest may use everything but the region as memory, whatever the map says. What may be a
+/// device is left alone here.
 fn look_at(thread: &mut Thread, window: &GuestWindow, range: &MemoryRange, gpa: u64) {
     let mut bytes = [0; WIDTH as usize];
-    let read = window.read(gpa, &mut bytes).is_ok();
-    check(thread, "readable_by_kind", (range.kind, read), (range.kind, range.kind.is_readable()));
+    let in_window = window.read(gpa, &mut bytes).is_ok();
+    let readable = range.kind.is_readable();
+    check(thread, "in_the_window_by_kind", (range.kind, in_window), (range.kind, readable));
+    let guests = range.kind != MemoryKind::Region;
+    let is_device = matches!(range.kind, MemoryKind::Reserved);
+    if is_device {
+        return;
+    }
+    let read = read(thread, gpa, &mut bytes);
+    check(thread, "read_by_kind", (range.kind, read), (range.kind, guests));
     let written = write(thread, gpa, &bytes);
-    check(
-        thread,
-        "written_by_kind",
-        (range.kind, written),
-        (range.kind, range.kind.is_guest_ram()),
-    );
+    check(thread, "written_by_kind", (range.kind, written), (range.kind, guests));
+}
+
+fn read(thread: &mut Thread, gpa: u64, bytes: &mut [u8]) -> bool {
+    let request = GuestMemoryRequest::Read { gpa, length: bytes.len() as u32 };
+    match thread.call(Object::GuestMemory, &request) {
+        Ok(GuestMemoryReply::Bytes { bytes: read }) if read.len() == bytes.len() => {
+            bytes.copy_from_slice(read);
+            true
+        }
+        _ => false,
+    }
 }
 
 fn write(thread: &mut Thread, gpa: u64, data: &[u8]) -> bool {
     let request = GuestMemoryRequest::Write { gpa, data };
-    let reply: Result<Done, CallError> = thread.call(Object::GuestMemory, &request);
-    reply.is_ok()
+    matches!(thread.call(Object::GuestMemory, &request), Ok(GuestMemoryReply::Done))
 }
