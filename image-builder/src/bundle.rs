@@ -59,6 +59,9 @@ pub struct Bundle<'a> {
     pub guest: Option<GuestParts<'a>>,
 }
 
+/// Images by their tasks' names.
+type Images = Vec<(String, Vec<u8>)>;
+
 impl Bundle<'_> {
     /// The archive (ustar), the same bytes for the same content.
     ///
@@ -84,7 +87,7 @@ impl Bundle<'_> {
     }
 
     /// The tasks' images by name, and the table that says what they hold.
-    fn images(&self) -> Result<(SystemTable, Vec<(String, Vec<u8>)>), Error> {
+    fn images(&self) -> Result<(SystemTable, Images), Error> {
         let mut system = self.system.clone();
         let mut images = Vec::new();
         for (name, file) in self.tasks {
