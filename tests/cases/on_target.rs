@@ -13,6 +13,7 @@ const SYSTEMS: [(&str, &str); 2] = [
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);
+const MANY_LIMIT: Duration = Duration::from_secs(300);
 const BOCHS_LIMIT: Duration = Duration::from_secs(180);
 
 /// Assists of AMD-V that Bochs has and QEMU's TCG has not.
@@ -25,10 +26,18 @@ pub fn trials() -> Vec<Trial> {
     for (name, system) in SYSTEMS {
         for cpus in [1, 2, 4] {
             let name = format!("on_target::{name}::{cpus}_processors");
-            trials.push(Trial::test(name, move || self_test(system, cpus, LIMIT)));
+            trials.push(Trial::test(name, move || self_test(system, cpus, LIMIT, &[])));
         }
     }
-    let (_, vcpu) = SYSTEMS[1];
+    let ((_, kernel), (_, vcpu)) = (SYSTEMS[0], SYSTEMS[1]);
+    // The region grows with the machine.
+    trials.push(Trial::test("on_target::kernel::32_processors", move || {
+        self_test(kernel, 32, MANY_LIMIT, &[])
+    }));
+    // The guest's 1 TiB by pages of 2 MiB takes half of the region for tables.
+    trials.push(Trial::test("on_target::vcpu::without_huge_pages", move || {
+        self_test(vcpu, 1, LIMIT, &["-cpu", "EPYC,+svm,-pdpe1gb"])
+    }));
     trials.push(Trial::test("on_target::bochs::ryzen", move || {
         bochs_self_test(vcpu, Model::Ryzen, &ASSISTS, BOCHS_LIMIT)
     }));

@@ -22,13 +22,19 @@ const CLOSING: [&str; 2] = ["@@ passed", "@@ failed"];
 /// How its lines begin.
 const MARK: &str = "@@ test ";
 
-/// Builds a system from its description (a file below the workspace's root), runs it, and fails
-/// with the lines of the tests that failed.
+/// Builds a system from its description (a file below the workspace's root), runs it with further
+/// arguments of QEMU, and fails with the lines of the tests that failed.
 ///
 /// # Errors
 /// When it does not build or boot, a test failed, or none ran.
-pub fn self_test(system: &str, cpus: u32, limit: Duration) -> Result<(), Failed> {
-    let prepared = prepare(system, cpus, limit, Vec::new())?;
+pub fn self_test(
+    system: &str,
+    cpus: u32,
+    limit: Duration,
+    arguments: &[&str],
+) -> Result<(), Failed> {
+    let arguments = arguments.iter().map(OsString::from).collect();
+    let prepared = prepare(system, cpus, limit, arguments)?;
     let report = prepared.session.run()?;
     judge_report(&report, &prepared.log)
 }
