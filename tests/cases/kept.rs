@@ -199,7 +199,7 @@ fn machine(file: &str, text: &str) -> Result<Run, Failed> {
     let pinned = Manifest::parse(Path::new(file), text)?;
     let running = pinned::running(&patch::archive()?, &pinned.running, patch::tell)?;
     let folder = tempfile::tempdir()?;
-    let mut run = Run::lucos().argument("--guest-version").argument(&running.kernel).timeout(600);
+    let mut run = Run::lucos().version(&running.kernel).timeout(600);
     for module in MODULES {
         run = run.argument("--add").argument(patch::module(&running, module, folder.path())?);
     }
