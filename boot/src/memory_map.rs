@@ -15,14 +15,27 @@ const PAGE: u64 = 4096;
 /// A memory map.
 pub type MemoryMap = Vec<MemoryRange, MAX_RANGES>;
 
-/// Sorts ranges, brings them to whole pages, joins neighbours of the same kind, and lets the more
-/// reserved kind win where ranges overlap. A page that is RAM in part only is none.
+/// Sorts ranges, lets the more reserved kind win where they overlap, joins neighbours of the same
+/// kind, and brings them to whole pages. A page that is RAM in part only is none.
 ///
 /// # Errors
 /// [`BootError::BadMemoryMap`] when there are no ranges, or too many before or after.
 pub fn normalize(reported: impl Iterator<Item = MemoryRange>) -> Result<MemoryMap, BootError> {
+    // To pages only when neighbours are joined: a page may be RAM by two ranges that meet in it.
+    let exact: Vec<MemoryRange, MAX_REPORTED> = in_order(reported.filter_map(ending))?;
+    let map: MemoryMap = in_order(exact.into_iter().filter_map(in_whole_pages))?;
+    if map.is_empty() {
+        return Err(BootError::BadMemoryMap);
+    }
+    Ok(map)
+}
+
+/// Each address in one range at most, neighbours of different kinds.
+fn in_order<const MOST: usize>(
+    unordered: impl Iterator<Item = MemoryRange>,
+) -> Result<Vec<MemoryRange, MOST>, BootError> {
     let mut ranges: Vec<MemoryRange, MAX_REPORTED> = Vec::new();
-    for range in reported.filter_map(in_whole_pages) {
+    for range in unordered {
         ranges.push(range).map_err(|_| BootError::BadMemoryMap)?;
     }
     let starts = ranges.iter().map(|range| range.start);
@@ -30,26 +43,29 @@ pub fn normalize(reported: impl Iterator<Item = MemoryRange>) -> Result<MemoryMa
     let mut borders: Vec<u64, { 2 * MAX_REPORTED }> = starts.chain(ends).collect();
     borders.sort_unstable();
 
-    let mut map = MemoryMap::new();
+    let mut ordered: Vec<MemoryRange, MOST> = Vec::new();
     for (&start, &end) in borders.iter().zip(borders.iter().skip(1)) {
         let covering =
             ranges.iter().filter(|range| range.start <= start && end <= range.end() && start < end);
         let Some(kind) = covering.map(|range| range.kind).max() else {
             continue;
         };
-        match map.last_mut() {
+        match ordered.last_mut() {
             Some(last) if last.end() == start && last.kind == kind => last.length += end - start,
             _ => {
                 let length = end - start;
                 let range = MemoryRange { start, length, kind };
-                map.push(range).map_err(|_| BootError::BadMemoryMap)?;
+                ordered.push(range).map_err(|_| BootError::BadMemoryMap)?;
             }
         }
     }
-    if map.is_empty() {
-        return Err(BootError::BadMemoryMap);
-    }
-    Ok(map)
+    Ok(ordered)
+}
+
+/// A range whose end is a number: the very last byte of the address space is left out.
+fn ending(range: MemoryRange) -> Option<MemoryRange> {
+    let length = range.end() - range.start;
+    (length != 0).then_some(MemoryRange { length, ..range })
 }
 
 /// The whole pages of RAM, or every page that something else touches.
@@ -58,7 +74,6 @@ fn in_whole_pages(range: MemoryRange) -> Option<MemoryRange> {
     let down = |address: u64| address & !(PAGE - 1);
     let up = |address: u64| down(address.saturating_add(PAGE - 1));
     let (start, end) = match range.kind {
-        _ if range.length == 0 => return None,
         MemoryKind::Ram => (up(range.start), down(range.end())),
         _ => (down(range.start), up(range.end())),
     };
@@ -149,6 +164,14 @@ mod tests {
         let expected =
             [range(0x2000, 0x3000, MemoryKind::Ram), range(0x3000, 0x4000, MemoryKind::AcpiNvs)];
         assert_eq!(map, expected);
+    }
+
+    #[test]
+    fn a_page_of_two_ranges_that_meet_in_it_is_ram() {
+        let reported =
+            [range(0x1000, 0x2400, MemoryKind::Ram), range(0x2400, 0x3000, MemoryKind::Ram)];
+        let map = normalize(reported.into_iter()).unwrap();
+        assert_eq!(map, [range(0x1000, 0x3000, MemoryKind::Ram)]);
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn prepare(
         timeout: Some(limit),
         stop: None,
     };
-    Ok(Prepared { session, log, folder: folder })
+    Ok(Prepared { session, log, folder })
 }
 
 /// The same under Bochs, from a CD-ROM, on one processor. The log must name every one of `assists`:
