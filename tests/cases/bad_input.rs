@@ -362,7 +362,7 @@ fn user_hypercalls(results: &Results) -> Result<(), Failed> {
 fn bare_script() -> Script {
     let script = Script::new().lines(FUNCTIONS).lines("cp $P/version_line.ko /tmp/version.ko");
     // The driver of registers lets the command see what is underneath.
-    let script = script.lines("modprobe msr");
+    let script = script.lines("modprobe msr; modules >/tmp/modules");
     every_command(script, "bare", "lucos")
         .step("modprobe", "modprobe lucos")
         .step("user.vmmcall", "/vmmcall")
