@@ -14,7 +14,7 @@ pub(crate) const REGION: u64 = 0x7f80_0000;
 /// The NVS area, directly below it.
 pub(crate) const AREA: u64 = REGION - 0x1_0000;
 /// ACPI tables.
-pub(crate) const TABLES: u64 = 0x7fff_0000;
+pub(crate) const TABLES: u64 = REGION + 0x80_0000;
 /// RAM above 4 GiB.
 pub(crate) const HIGH: u64 = 1 << 32;
 /// Page tables are made here.
@@ -29,6 +29,7 @@ pub(crate) fn info() -> SystemInfo {
         range(0xf_0000, 0x10_0000, MemoryKind::Reserved),
         range(0x10_0000, AREA, MemoryKind::Ram),
         nvs,
+        region,
         range(TABLES, TABLES + 0x1_0000, MemoryKind::AcpiReclaimable),
         range(HIGH, HIGH + (1 << 30), MemoryKind::Ram),
     ];

@@ -4,6 +4,9 @@ use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
 
 use crate::PAGE;
 
+/// Devices have their registers below it.
+const FOUR_GIB: u64 = 1 << 32;
+
 /// The guest-physical address space of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestMap<'a> {
@@ -45,16 +48,24 @@ impl<'a> GuestMap<'a> {
     }
 
     /// The first of `length` bytes from `gpa` on that the guest cannot use as memory; `None` when it
-    /// can use all. What it can use is what the nested tables give it, everything but LUCOS's
-    /// region: memory may be added while the machine runs.
+    /// can use all. Below 4 GiB memory is what firmware reports: devices are at the other addresses,
+    /// and reading a register may have effects. Above, memory may be added while the machine runs:
+    /// it is what the nested tables give the guest, everything but LUCOS's region.
     pub fn first_foreign(&self, gpa: u64, length: u64) -> Option<u64> {
         let Some(end) = gpa.checked_add(length) else {
             return Some(gpa);
         };
-        if gpa < self.region.end() && self.region.start < end {
-            return Some(gpa.max(self.region.start));
+        let mut next = gpa;
+        while next < end.min(FOUR_GIB) {
+            match self.memory.iter().find(|range| range.start <= next && next < range.end()) {
+                Some(range) if range.kind.is_readable() => next = range.end(),
+                _ => return Some(next),
+            }
         }
-        (end > self.end).then(|| gpa.max(self.end))
+        if next < self.region.end() && self.region.start < end {
+            return Some(next.max(self.region.start));
+        }
+        (end > self.end).then(|| next.max(self.end))
     }
 }
 
@@ -65,23 +76,50 @@ pub const fn page_of(gpa: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::fake::{self, AREA, HIGH, REGION};
+    use crate::fake::{self, AREA, HIGH, REGION, TABLES};
 
     #[test]
-    fn everything_but_lucos_is_the_guests() {
+    fn memory_is_the_guests_but_for_lucos() {
         let info = fake::info();
         let map = fake::map(&info);
         let end = map.end();
-        for (gpa, length) in [(0, REGION), (AREA, 0x1_0000), (0xfee0_0000, 0x1000), (HIGH << 4, 1)]
-        {
+        for (gpa, length) in [
+            (0, 0x9_f000),
+            (AREA, REGION - AREA),
+            (TABLES, 0x1_0000),
+            (HIGH, 2 << 30),
+            (HIGH << 4, 1),
+            (end - 1, 1),
+            (0xfee0_0000, 0),
+        ] {
             assert_eq!(map.first_foreign(gpa, length), None);
         }
         assert_eq!(map.first_foreign(REGION - 1, 2), Some(REGION));
         assert_eq!(map.first_foreign(REGION + 0x1234, 1), Some(REGION + 0x1234));
         assert_eq!(map.first_foreign(REGION + 0x7f_ffff, 2), Some(REGION + 0x7f_ffff));
-        assert_eq!(map.first_foreign(REGION + 0x80_0000, 1), None);
         assert_eq!(map.first_foreign(end - 1, 2), Some(end));
         assert_eq!(map.first_foreign(end + 5, 1), Some(end + 5));
         assert_eq!(map.first_foreign(u64::MAX, 2), Some(u64::MAX));
+    }
+
+    #[test]
+    fn below_4_gib_what_is_not_memory_is_devices() {
+        let info = fake::info();
+        let map = fake::map(&info);
+        for gpa in [0x9_f000, 0xf_0000, TABLES + 0x1_0000, 0xe000_0000, 0xfee0_0000, HIGH - 1] {
+            assert_eq!(map.first_foreign(gpa, 1), Some(gpa));
+        }
+        assert_eq!(map.first_foreign(0x9_e000, 0x2000), Some(0x9_f000));
+        assert_eq!(map.first_foreign(TABLES, HIGH - TABLES), Some(TABLES + 0x1_0000));
+        assert_eq!(map.first_foreign(HIGH - 8, 16), Some(HIGH - 8));
+    }
+
+    #[test]
+    fn a_region_above_4_gib_is_lucos_as_well() {
+        let mut info = fake::info();
+        info.region.start = HIGH + 0x20_0000;
+        let map = fake::map(&info);
+        assert_eq!(map.first_foreign(HIGH, 0x20_0000), None);
+        assert_eq!(map.first_foreign(HIGH, 1 << 30), Some(HIGH + 0x20_0000));
     }
 }

@@ -175,7 +175,8 @@ mod tests {
         let not_ram = |gpa| MemoryError::NotRam { gpa };
         fails(&mut machine, request(0, REGION, 1), not_ram(REGION));
         fails(&mut machine, request(REGION - 1, 0, 2), not_ram(REGION));
-        fails(&mut machine, request(0, 0x2000, u64::MAX), not_ram(REGION));
+        fails(&mut machine, request(0, 0x2000, u64::MAX), not_ram(0x9_f000));
+        fails(&mut machine, request(0, 0xfee0_0000, 1), not_ram(0xfee0_0000));
         let bytes: Vec<u8> = (0..10_000_u32).map(|number| (number % 251) as u8).collect();
         for (from, to) in [(0x2000, 0x10_0000), (0x2000, 0x2123), (0x2123, 0x2000)] {
             machine.write(from, &bytes).unwrap();

@@ -2,7 +2,7 @@
 //! and the module stays where it cannot be told when the kernel is done with something.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::{Manifest, Revision};
@@ -32,12 +32,15 @@ const INCLUDES: &str = "#include <net/sctp/sctp.h>";
 const BEGINNING: &str = "\tmemset(&tbl, 0, sizeof(struct ctl_table));";
 const WRITTEN: &str = "\tif (write && ret == 0) {";
 
+/// Lines that are put behind a line.
+type Change<'a> = &'a [(&'a str, &'a str)];
+
 /// No text is touched.
-const CHECK: &[(&str, &str)] = &[(BEGINNING, "\tif (write && *ppos)\n\t\treturn -EINVAL;")];
+const CHECK: Change<'_> = &[(BEGINNING, "\tif (write && *ppos)\n\t\treturn -EINVAL;")];
 
 /// A text that only the patch has is stored; another one is printed only. A lock's key and name go
 /// to a function that has no use for them in this kernel.
-const TEXT: &[(&str, &str)] = &[
+const TEXT: Change<'_> = &[
     (INCLUDES, "static struct mutex lucos_mutex;"),
     (
         WRITTEN,
@@ -51,7 +54,7 @@ const TEXT: &[(&str, &str)] = &[
 ];
 
 /// A function of the patch is called by the kernel from then on.
-const CALL: &[(&str, &str)] = &[
+const CALL: Change<'_> = &[
     (
         INCLUDES,
         "#include <linux/module.h>
@@ -72,7 +75,7 @@ static struct notifier_block lucos_block = { .notifier_call = lucos_told };",
 ];
 
 /// The name of the function is stored.
-const NAME: &[(&str, &str)] = &[(
+const NAME: Change<'_> = &[(
     WRITTEN,
     "\t\tif (!strncmp(tmp, \"name\", 4)) {
 \t\t\tnet->sctp.sctp_hmac_alg = (char *)__func__;
@@ -204,7 +207,7 @@ fn machine(file: &str, text: &str) -> Result<Run, Failed> {
         run = run.argument("--add").argument(patch::module(&running, module, folder.path())?);
     }
     let own = "\"a text of the patch\"";
-    let expected: [(&str, &[(&str, &str)], &[&str], &[&str]); 5] = [
+    let expected: [(&str, Change<'_>, &[&str], &[&str]); 5] = [
         ("check", CHECK, &[], &[]),
         ("text", TEXT, &[], &[own]),
         ("harmless", TEXT, &["--harmless", "a text of the patch"], &[]),
@@ -235,9 +238,9 @@ fn machine(file: &str, text: &str) -> Result<Run, Failed> {
 
 fn build(
     running: &Revision,
-    change: &[(&str, &str)],
+    change: Change<'_>,
     arguments: &[&str],
-    module: &PathBuf,
+    module: &Path,
 ) -> Result<Explained, Failed> {
     let diff = module.with_extension("diff");
     std::fs::write(&diff, patch::lines_behind(running, FILE, change)?)?;

@@ -20,9 +20,12 @@ const MIB: u64 = 1 << 20;
 const END: u64 = 512 * MIB;
 const TOP: u64 = END - 0x2_0000;
 
+/// Makes up a map.
+type MadeUp = fn() -> Vec<MadeUpRange>;
+
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
-    let maps: [(&str, fn() -> Vec<MadeUpRange>); 5] = [
+    let maps: [(&str, MadeUp); 5] = [
         ("nvs_at_the_end", nvs_at_the_end),
         ("every_kind", every_kind),
         ("odd_sizes", odd_sizes),
