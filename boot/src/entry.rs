@@ -5,7 +5,22 @@ use core::arch::global_asm;
 use lucos_boot::pvh;
 
 /// Bytes of the stub's stack.
-const STACK: usize = 64 * 1024;
+const STACK: usize = 256 * 1024;
+/// So many of them, the last to be used, must never be.
+const SPARE: usize = STACK / 4;
+
+unsafe extern "C" {
+    static boot_stack: [u8; SPARE];
+}
+
+/// Whether the stack was large enough up to now, with room to spare. Nothing would stop it at its
+/// end.
+pub fn stack_suffices() -> bool {
+    // SAFETY: the place is the lower end of the stack, zeroed by the boot loader. What runs uses
+    // the upper end, and where it should ever have come down here, bytes are read, whatever they
+    // are.
+    unsafe { boot_stack.iter().all(|byte| *byte == 0) }
+}
 
 global_asm!(
     // Multiboot2 header (specification 2.0, 3.1): architecture 0, modules page aligned, end.
@@ -80,7 +95,8 @@ global_asm!(
     "boot_root: .skip 4096",
     "boot_pointers: .skip 4096",
     "boot_directories: .skip 4 * 4096",
-    ".skip {stack}",
+    ".global boot_stack",
+    "boot_stack: .skip {stack}",
     "boot_stack_end:",
     ".text",
     pvh = const pvh::MAGIC,

@@ -60,6 +60,9 @@ pub enum BootError {
     /// The kernel does not fit in LUCOS's region.
     #[error("the kernel needs {0:#x} bytes")]
     KernelTooLarge(u64),
+    /// The stub used more of its stack than it may.
+    #[error("the boot stub's stack is too small for this machine")]
+    StackTooSmall,
     /// The boot record does not fit.
     #[error("the boot record is too long")]
     RecordTooLong,

@@ -20,7 +20,7 @@ use lucos_boot::handover::{Handover, RootPointer, in_use};
 use lucos_boot::{bundle, efi, kernel_file, memory_map, multiboot, placement, pvh};
 use multiboot2::{BootInformation, BootInformationHeader};
 
-use crate::{console, firmware, processors};
+use crate::{console, entry, firmware, processors};
 
 /// Where the first 4 GiB of physical memory are mapped for the kernel.
 const DIRECT: u64 = 0xffff_8000_0000_0000;
@@ -116,6 +116,9 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
         efi: handover.efi,
     };
     write_record(&record, behind)?;
+    if !entry::stack_suffices() {
+        return Err(BootError::StackTooSmall);
+    }
     let record_at = region.start + record_offset;
     let information = RawBootInfo::from(BootInfo {
         hardware_info: HardwareInfo {
