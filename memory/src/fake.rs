@@ -144,6 +144,12 @@ impl Platform for Fake {
         Ok(())
     }
 
+    fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {
+        let mut bytes = vec![0; length as usize];
+        self.read(from, &mut bytes).map_err(|_| Refused)?;
+        self.write(to, &bytes)
+    }
+
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
         if length > self.longest_set {
             self.refused_sets.push((start, length, rights));

@@ -32,6 +32,12 @@ pub trait Platform {
     /// Some of it cannot be written; nothing was.
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused>;
 
+    /// Copies guest RAM as if through a buffer.
+    ///
+    /// # Errors
+    /// Some of it was no RAM when the machine booted; nothing was copied.
+    fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused>;
+
     /// Gives the guest rights on whole pages.
     ///
     /// # Errors
@@ -88,6 +94,14 @@ impl Platform for Kernel<'_> {
         #[cfg(feature = "fault-injection")]
         crate::injection::count_write();
         written
+    }
+
+    fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {
+        let request = GuestMemoryRequest::Copy { from, to, length };
+        match self.thread.call(Object::GuestMemory, &request) {
+            Ok(GuestMemoryReply::Done) => Ok(()),
+            _ => Err(Refused),
+        }
     }
 
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {

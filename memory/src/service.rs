@@ -1,11 +1,10 @@
 //! Requests and replies.
 
-use lucos_abi::message::PAYLOAD_MAX;
 use lucos_service::{MemoryError, MemoryReply, MemoryRequest};
 
 use crate::code::{self, Difference, PlaceError};
 use crate::map::GuestMap;
-use crate::platform::Platform;
+use crate::platform::{Platform, Refused};
 use crate::{access, guards, hash, space, translate};
 
 /// Answers one request. Bytes of the reply lie in `scratch`.
@@ -97,18 +96,7 @@ fn copy(
             return Err(MemoryError::NotRam { gpa });
         }
     }
-    let mut buffer = [0; PAYLOAD_MAX];
-    let mut done = 0;
-    while done < length {
-        let part = (length - done).min(PAYLOAD_MAX as u64);
-        // As if through a buffer: what moves up is copied from its end.
-        let at = if from < to { length - done - part } else { done };
-        let piece = buffer.get_mut(..part as usize).ok_or(MemoryError::TooLong)?;
-        access::read_physical(platform, from + at, piece)?;
-        access::write_physical(platform, to + at, piece)?;
-        done += part;
-    }
-    Ok(())
+    platform.copy(from, to, length).map_err(|Refused| MemoryError::NotRam { gpa: to })
 }
 
 /// The part of `scratch` for `length` bytes.
@@ -120,7 +108,7 @@ fn room(scratch: &mut [u8], length: u32) -> Result<&mut [u8], MemoryError> {
 mod tests {
     use super::answer;
     use crate::fake::{self, AREA, Fake, REGION};
-    use crate::platform::Platform;
+    use crate::platform::{Platform, Refused};
     use lucos_abi::message::PAYLOAD_MAX;
     use lucos_service::{AddressSpace, FaultVerdict, MemoryError, MemoryReply, MemoryRequest};
     use proptest::prelude::*;

@@ -369,6 +369,16 @@ pub enum GuestMemoryRequest<'a> {
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
     },
+    /// Copies RAM as if through a buffer. Refused like writing, and where RAM was added while the
+    /// machine runs. Needs `WRITE`.
+    Copy {
+        /// Guest-physical address of the source.
+        from: u64,
+        /// Guest-physical address of the target.
+        to: u64,
+        /// Length in bytes.
+        length: u64,
+    },
     /// Reads bytes, for what the window does not show. Refused like writing. Needs `READ`.
     Read {
         /// Guest-physical address.

@@ -5,7 +5,7 @@
 
 use super::{PAGE, frames, kernel_space};
 use crate::fatal::Fatal;
-use core::ptr::{copy_nonoverlapping, write_bytes};
+use core::ptr::{copy, copy_nonoverlapping, write_bytes};
 use core::sync::atomic::{AtomicU64, Ordering};
 use lucos_paging::{ENTRIES, TableMemory};
 
@@ -125,6 +125,15 @@ impl SharedPages {
 pub(super) unsafe fn write_ram(phys: u64, data: &[u8]) {
     // SAFETY: the caller vouches for the target, which no Rust object occupies.
     unsafe { copy_nonoverlapping(data.as_ptr(), (DIRECT + phys) as *mut u8, data.len()) };
+}
+
+/// Copies within RAM that Rust does not know of; the ranges may overlap.
+///
+/// # Safety
+/// Both ranges must be mapped RAM that no Rust object occupies.
+pub(super) unsafe fn copy_ram(from: u64, to: u64, length: usize) {
+    // SAFETY: the caller vouches for both ranges.
+    unsafe { copy((DIRECT + from) as *const u8, (DIRECT + to) as *mut u8, length) };
 }
 
 /// Reads bytes of mapped memory that is not LUCOS's.

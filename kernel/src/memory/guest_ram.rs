@@ -55,6 +55,16 @@ pub fn write(gpa: u64, data: &[u8]) -> Option<()> {
     is_guests(gpa, length).then(|| slot::write(gpa, data))?
 }
 
+/// Copies within RAM that is mapped all the time; `None` when either range is not.
+pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
+    if !contains(from, length) || !contains(to, length) {
+        return None;
+    }
+    // SAFETY: this RAM is mapped and not LUCOS's.
+    unsafe { direct::copy_ram(from, to, usize::try_from(length).ok()?) };
+    Some(())
+}
+
 /// Reads bytes; `None` when they are not all the guest's.
 pub fn read(gpa: u64, buffer: &mut [u8]) -> Option<()> {
     let length = buffer.len() as u64;

@@ -15,6 +15,11 @@ pub fn serve(rights: Rights, message: &[u8], buffer: &mut Buffer) -> Result<usiz
             guest_ram::write(gpa, data).ok_or(CallStatus::Refused)?;
             reply(&GuestMemoryReply::Done, buffer)
         }
+        GuestMemoryRequest::Copy { from, to, length } => {
+            need(rights, Rights::WRITE)?;
+            guest_ram::copy(from, to, length).ok_or(CallStatus::Refused)?;
+            reply(&GuestMemoryReply::Done, buffer)
+        }
         GuestMemoryRequest::Read { gpa, length } => {
             need(rights, Rights::READ)?;
             let mut bytes = [0; PAYLOAD_MAX];

@@ -29,6 +29,8 @@ pub fn check_map(thread: &mut Thread) {
     for gpa in [far - WIDTH / 2, far, u64::MAX - WIDTH / 2, info.region.end() - WIDTH / 2] {
         let written = write(thread, gpa, &[0; WIDTH as usize]);
         check(thread, "what_is_not_the_guests_is_refused", written, false);
+        let copied = copy(thread, gpa, info.nvs.start) || copy(thread, info.nvs.start, gpa);
+        check(thread, "what_is_not_the_guests_is_not_copied", copied, false);
     }
 }
 
@@ -48,6 +50,8 @@ fn look_at(thread: &mut Thread, window: &GuestWindow, range: &MemoryRange, gpa: 
     check(thread, "read_by_kind", (range.kind, read), (range.kind, guests));
     let written = write(thread, gpa, &bytes);
     check(thread, "written_by_kind", (range.kind, written), (range.kind, guests));
+    let copied = copy(thread, gpa, gpa);
+    check(thread, "copied_by_kind", (range.kind, copied), (range.kind, range.kind.is_guest_ram()));
 }
 
 fn read(thread: &mut Thread, gpa: u64, bytes: &mut [u8]) -> bool {
@@ -63,5 +67,10 @@ fn read(thread: &mut Thread, gpa: u64, bytes: &mut [u8]) -> bool {
 
 fn write(thread: &mut Thread, gpa: u64, data: &[u8]) -> bool {
     let request = GuestMemoryRequest::Write { gpa, data };
+    matches!(thread.call(Object::GuestMemory, &request), Ok(GuestMemoryReply::Done))
+}
+
+fn copy(thread: &mut Thread, from: u64, to: u64) -> bool {
+    let request = GuestMemoryRequest::Copy { from, to, length: WIDTH };
     matches!(thread.call(Object::GuestMemory, &request), Ok(GuestMemoryReply::Done))
 }
