@@ -12,8 +12,8 @@ use crate::arch::vcpu::Vcpu;
 use crate::fatal::{Fatal, die};
 use crate::memory::direct::SharedPages;
 use crate::object::{self, Buffer};
-use crate::task::Task;
-use crate::{machine, output, stop};
+use crate::task::{Inside, Task};
+use crate::{machine, output};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -120,46 +120,52 @@ impl Processor {
         let (Some(task), Some(thread)) = (self.tasks.get(last), self.threads.get_mut(last)) else {
             return;
         };
-        if !task.go_inside(thread.generation) {
+        let Some(inside) = task.go_inside(thread.generation) else {
             self.unwind();
             return;
-        }
-        let trap = trap::enter(&mut thread.context, &task.space, self.descriptors);
-        task.go_outside();
-        match trap {
-            Trap::Call => self.system_call(last),
+        };
+        let nmis = &self.shared.nmis;
+        match trap::enter(&mut thread.context, &task.space, self.descriptors, nmis) {
+            // Whether it may go on is decided at the next step.
+            Trap::Nmi => {}
+            Trap::Call => self.system_call(last, inside),
             Trap::Exception { vector, error, address } => {
-                let left_at = self.shared.left_at.swap(0, Ordering::SeqCst);
-                if left_at != 0 {
-                    // An NMI took it out; whether it may go on is decided at the next step.
-                    thread.context.rip = left_at;
-                    return;
-                }
                 let rip = thread.context.rip;
+                drop(inside);
                 self.fault(last, exception(vector, error, address, rip));
             }
         }
     }
 
-    fn system_call(&mut self, caller: usize) {
+    /// Does what a thread asks for. It stays inside of its task meanwhile, so that nothing is done
+    /// for it any more once a restart goes on; but for what takes its time: running the vCPU, and
+    /// calls to other tasks.
+    fn system_call(&mut self, caller: usize, inside: Inside<'static>) {
+        if !inside.is_current() {
+            return;
+        }
         self.shared.counts.add(Counter::Messages);
         let Some(thread) = self.threads.get_mut(caller) else {
             return;
         };
         let (number, first, second) = (thread.context.rax, thread.context.rdi, thread.context.rsi);
         match number {
-            call::CALL => self.call(caller, first, second),
-            call::REPLY_AND_WAIT => self.reply_and_wait(caller, second),
+            call::CALL => self.call(caller, inside, first, second),
+            call::REPLY_AND_WAIT => {
+                drop(inside);
+                self.reply_and_wait(caller, second);
+            }
             call::FAULT => {
                 self.log_last_words(caller, second);
+                drop(inside);
                 self.fault(caller, TaskFault::GaveUp);
             }
             _ => thread.answer(CallStatus::NoSuchCall, 0),
         }
     }
 
-    fn call(&mut self, caller: usize, slot: u64, length: u64) {
-        let result = self.dispatch(caller, slot, length);
+    fn call(&mut self, caller: usize, inside: Inside<'static>, slot: u64, length: u64) {
+        let result = self.dispatch(caller, inside, slot, length);
         let Some(thread) = self.threads.get_mut(caller) else {
             return;
         };
@@ -178,6 +184,7 @@ impl Processor {
     fn dispatch(
         &mut self,
         caller: usize,
+        inside: Inside<'static>,
         slot: u64,
         length: u64,
     ) -> Result<Option<usize>, CallStatus> {
@@ -197,7 +204,8 @@ impl Processor {
         match object {
             Object::Log => object::log::serve(&task.name, rights, bytes, reply),
             Object::Vcpu => {
-                let served = object::vcpu::serve(&mut self.vcpu, rights, bytes, reply);
+                drop(inside);
+                let served = object::vcpu::serve(&mut self.vcpu, me, rights, bytes, reply);
                 if served.is_ok() {
                     self.root_restarts = 0;
                 }
@@ -296,7 +304,7 @@ impl Processor {
             return;
         };
         // A thread that another processor's restart ended faults too; that is not its fault.
-        if task.generation.load(Ordering::SeqCst) == thread.generation {
+        if task.restart(self.shared.number, thread.generation) {
             log::error!("task {} is restarted: {fault:x?}", task.name);
             self.shared.counts.add(Counter::Restarts);
             machine::record_fault(FaultRecord {
@@ -311,7 +319,6 @@ impl Processor {
                 let count = if again { self.failed.count.saturating_add(1) } else { 1 };
                 self.failed = Failed { rip, count };
             }
-            task.restart(self.shared.number);
         }
         self.unwind();
     }
@@ -319,10 +326,6 @@ impl Processor {
     /// Takes the last thread out of the chain; whoever called it learns that it was restarted.
     fn unwind(&mut self) {
         let Some(gone) = self.chain.pop() else { return };
-        if self.tasks.get(gone).is_some_and(may_stop) {
-            // What it had stopped goes on.
-            let _ = stop::resume(self.shared.number);
-        }
         if let Some(thread) = self.threads.get_mut(gone) {
             thread.state = State::Fresh;
         }
@@ -380,12 +383,6 @@ impl Thread {
         self.context.rax = status as u64;
         self.context.rdx = length as u64;
     }
-}
-
-/// The task may stop the guest.
-fn may_stop(task: &Task) -> bool {
-    let machine = task.capabilities.get(Object::Machine.slot());
-    machine.is_ok_and(|(_, rights)| rights.contains(Rights::STOP))
 }
 
 /// What a processor exception says of the task.

@@ -50,7 +50,7 @@ pub enum Fatal {
     BadVmcb,
 }
 
-/// Says why and stops for good; in an emulator with an exit port, ends it.
+/// Says why, and stops all processors for good; in an emulator with an exit port, ends it.
 pub fn die(why: Fatal) -> ! {
     output::fault_line(format_args!("{why}"));
     arch::end_machine(output::exit_port(), EXIT_FAULT)

@@ -3,12 +3,12 @@
 //! Guest-physical addresses are host-physical ones. The pages of LUCOS's region are the exception:
 //! all of them show one page of ones, read-only.
 
-use crate::arch::processor;
-use crate::arch::vcpu::nested_format;
+use crate::arch::nmi::kick_while;
+use crate::arch::processor::PerProcessor;
+use crate::arch::vcpu;
 use crate::fatal::Fatal;
 use crate::memory::direct::{Pages, Tables};
 use crate::memory::kernel_space::largest_page;
-use crate::stop;
 use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::boot::MemoryRange;
 use lucos_abi::call::CallStatus;
@@ -39,10 +39,11 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 /// The region is full.
 pub fn start(hidden: MemoryRange) -> Result<(), Fatal> {
     let root = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
+    let format = vcpu::extension()?.format;
     let mut shown = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
     shown.bytes_mut().fill(0xff);
     SPACE.call_once(|| GuestSpace {
-        table: PageTable { format: nested_format(), root, largest: largest_page() },
+        table: PageTable { format, root, largest: largest_page() },
         tables: Mutex::default(),
         hidden,
         shown: shown.phys(),
@@ -63,7 +64,9 @@ pub fn generation() -> u32 {
 /// Gives the guest `rights` on a range, each page onto itself.
 ///
 /// # Errors
-/// `Refused` for a range that is not page aligned or not possible, or when the region is full.
+/// `Refused` for a range that is not page aligned or not possible, or when the region is full; a
+/// part of the range may have the new rights then. `Late` when a processor may still use rights that
+/// were taken away.
 pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatus> {
     let space = SPACE.get().ok_or(CallStatus::Refused)?;
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
@@ -88,26 +91,23 @@ pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallS
     }
     // What was done before a part that failed may have taken rights away too.
     if flush {
-        forget_everywhere(me);
+        // Late processors may walk the old tables, so these stay until a later change is seen by all.
+        forget_everywhere(me)?;
         tables.release();
     }
     result
 }
 
+/// Time-stamp ticks within which processors leave the guest: about a second.
+const DEADLINE: u64 = 3_000_000_000;
+
 /// Returns when no processor can use an old translation: each has left the guest since the change,
 /// and flushes before it enters again.
-fn forget_everywhere(me: u32) {
+fn forget_everywhere(me: u32) -> Result<(), CallStatus> {
     let wanted = GENERATION.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
-    let behind = |processor: &processor::PerProcessor| {
+    let behind = |processor: &PerProcessor| {
         processor.in_guest.load(Ordering::SeqCst)
             && processor.space_generation.load(Ordering::SeqCst) != wanted
     };
-    for other in stop::others(me) {
-        if behind(other) {
-            stop::kick(other);
-        }
-        while behind(other) {
-            core::hint::spin_loop();
-        }
-    }
+    kick_while(me, DEADLINE, behind).map(|_| ()).ok_or(CallStatus::Late)
 }

@@ -4,9 +4,14 @@
 //! lasts. The order that makes this safe: a processor first says that it is in the guest, then
 //! looks whether a stop is on; the stopper first says that a stop is on, then looks who is in the
 //! guest. Whatever the interleaving, one of them sees the other.
+//!
+//! A stop belongs to a processor, not to the thread that asked for it: when that thread is ended in
+//! the middle of its work, the others stand still until a new one has put things in order and
+//! resumes. Nobody else can, so the stop also ends when its processor goes on with the guest.
 
-use crate::arch::processor::{self, PerProcessor};
-use crate::arch::{apic, ticks};
+use crate::arch::nmi::kick_while;
+use crate::arch::processor;
+use crate::arch::time::{Timer, ticks};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lucos_abi::call::CallStatus;
 
@@ -37,31 +42,27 @@ pub fn is_held_by(number: u32) -> bool {
     OWNER.load(Ordering::SeqCst) == number
 }
 
-/// Stops all others, within `deadline` ticks.
+/// Stops all others, within `deadline` ticks. A processor that holds the stop already keeps it.
 ///
 /// # Errors
-/// `Busy` when a stop is on, `Late` when a processor did not leave the guest in time; then
+/// `Busy` when another holds a stop, `Late` when a processor did not leave the guest in time; then
 /// everything runs on.
 pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
+    if is_held_by(me) {
+        return Ok(Stopped { kicked: 0, ticks: 0 });
+    }
     OWNER
         .compare_exchange(NOBODY, me, Ordering::SeqCst, Ordering::SeqCst)
         .map_err(|_| CallStatus::Busy)?;
-    let start = ticks();
-    BEGIN.store(start, Ordering::Relaxed);
-    let mut kicked = 0;
-    for other in others(me) {
-        if other.in_guest.load(Ordering::SeqCst) {
-            kick(other);
-            kicked += 1;
-        }
-    }
-    for other in others(me) {
-        if !wait_for_exit(other, start, deadline) {
+    let timer = Timer::start();
+    BEGIN.store(ticks(), Ordering::Relaxed);
+    match kick_while(me, deadline, |other| other.in_guest.load(Ordering::SeqCst)) {
+        Some(kicked) => Ok(Stopped { kicked, ticks: timer.passed() }),
+        None => {
             OWNER.store(NOBODY, Ordering::SeqCst);
-            return Err(CallStatus::Late);
+            Err(CallStatus::Late)
         }
     }
-    Ok(Stopped { kicked, ticks: ticks().wrapping_sub(start) })
 }
 
 /// Lets everybody go on.
@@ -69,13 +70,12 @@ pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
 /// # Errors
 /// `Refused` when the caller holds no stop.
 pub fn resume(me: u32) -> Result<(), CallStatus> {
-    if is_held_by(me) {
-        processor::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
+    if !is_held_by(me) {
+        return Err(CallStatus::Refused);
     }
-    OWNER
-        .compare_exchange(me, NOBODY, Ordering::SeqCst, Ordering::SeqCst)
-        .map(|_| ())
-        .map_err(|_| CallStatus::Refused)
+    processor::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
+    OWNER.store(NOBODY, Ordering::SeqCst);
+    Ok(())
 }
 
 /// Ticks from the begin of the last stop until the last processor entered the guest again.
@@ -83,27 +83,4 @@ pub fn last_ticks() -> u64 {
     let entered =
         processor::all().iter().map(|processor| processor.entered.load(Ordering::Relaxed));
     entered.max().unwrap_or(0).saturating_sub(BEGIN.load(Ordering::Relaxed))
-}
-
-/// Sends a processor an NMI that takes it out of the guest, or out of a halt in LUCOS. While one
-/// is on its way another is not sent: NMIs that are not taken yet merge.
-pub fn kick(processor: &PerProcessor) {
-    if !processor.kicked.swap(true, Ordering::SeqCst) {
-        apic::send_nmi(processor.apic_id);
-    }
-}
-
-/// All processors but one.
-pub fn others(me: u32) -> impl Iterator<Item = &'static PerProcessor> {
-    processor::all().iter().copied().filter(move |processor| processor.number != me)
-}
-
-fn wait_for_exit(other: &PerProcessor, start: u64, deadline: u64) -> bool {
-    while other.in_guest.load(Ordering::SeqCst) {
-        if ticks().wrapping_sub(start) > deadline {
-            return false;
-        }
-        core::hint::spin_loop();
-    }
-    true
 }

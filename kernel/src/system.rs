@@ -90,6 +90,7 @@ fn module(record: &BootRecord, name: &str) -> Option<(Pages, usize)> {
 /// # Errors
 /// The boot record holds too much.
 pub fn describe(record: &BootRecord) -> Result<SystemInfo, Fatal> {
+    let extension = vcpu::extension()?;
     let mut info = SystemInfo {
         memory: record.memory.clone(),
         region: record.region,
@@ -98,9 +99,9 @@ pub fn describe(record: &BootRecord) -> Result<SystemInfo, Fatal> {
         modules: heapless::Vec::new(),
         apic_ids: record.apic_ids.clone(),
         physical_bits: cpuid::physical_bits(),
-        extension: vcpu::extension(),
+        extension: extension.told,
         efer_bits: cpuid::efer_bits(),
-        contains_init: vcpu::redirect_init(),
+        contains_init: extension.contains_init,
         framebuffer: record.framebuffer,
         efi: record.efi,
     };

@@ -1,10 +1,11 @@
 //! Tasks: ring-3 programs with their own address spaces and capability tables.
 
+use crate::arch::nmi;
+use crate::arch::processor::PerProcessor;
 use crate::fatal::Fatal;
 use crate::memory::PAGE;
 use crate::memory::direct::{Pages, SharedPages};
 use crate::memory::task_space::TaskSpace;
-use crate::stop;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use lucos_abi::boot::MemoryRange;
 use lucos_abi::layout;
@@ -101,44 +102,39 @@ impl Task {
         self.journal_length
     }
 
-    /// Notes that this processor is about to run a thread of `generation` in ring 3. False when
-    /// that thread is gone.
-    pub fn go_inside(&self, generation: u32) -> bool {
+    /// This processor is about to run a thread of `generation` in ring 3, and to do what it asks the
+    /// kernel for; `None` when that thread is gone. While the value lives nobody restores the task's
+    /// memory.
+    pub fn go_inside(&self, generation: u32) -> Option<Inside<'_>> {
         while self.restarting.load(Ordering::SeqCst) {
             core::hint::spin_loop();
         }
         self.inside.fetch_add(1, Ordering::SeqCst);
-        let current = self.generation.load(Ordering::SeqCst) == generation
-            && !self.restarting.load(Ordering::SeqCst);
-        if !current {
-            self.go_outside();
-        }
-        current
+        let inside = Inside { task: self, generation };
+        let current = inside.is_current() && !self.restarting.load(Ordering::SeqCst);
+        current.then_some(inside)
     }
 
-    /// Notes that this processor is back.
-    pub fn go_outside(&self) {
-        self.inside.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Ends all threads of the task and restores its memory. Called by the processor on which it
-    /// faulted; when several do at once, one works and the others wait in `go_inside`.
-    pub fn restart(&self, me: u32) {
-        if self.restarting.swap(true, Ordering::SeqCst) {
-            return;
+    /// Ends all threads of `generation` and restores the task's memory. Called by the processor on
+    /// which one of them faulted; false when another processor has ended them already.
+    pub fn restart(&self, me: u32, generation: u32) -> bool {
+        let next = generation.wrapping_add(1);
+        let order = Ordering::SeqCst;
+        // In this order: `go_inside` waits while the memory is not restored, and whoever gets past
+        // that sees the new generation or is waited for.
+        if self.restarting.compare_exchange(false, true, order, order).is_err() {
+            return false;
         }
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        while self.inside.load(Ordering::SeqCst) != 0 {
-            for other in stop::others(me) {
-                other.leave_task.store(1, Ordering::SeqCst);
-                if !other.in_guest.load(Ordering::SeqCst) {
-                    stop::kick(other);
-                }
-            }
-            crate::arch::wait(10_000);
+        let first = self.generation.compare_exchange(generation, next, order, order).is_ok();
+        if first {
+            // A processor in the guest runs no thread. The others come out of ring 3 by the NMI.
+            let inside =
+                |other: &PerProcessor| self.inside.load(order) != 0 && !other.in_guest.load(order);
+            nmi::kick_while(me, u64::MAX, inside);
+            self.restore();
         }
-        self.restore();
-        self.restarting.store(false, Ordering::SeqCst);
+        self.restarting.store(false, order);
+        first
     }
 
     fn restore(&self) {
@@ -148,6 +144,26 @@ impl Task {
         if let Some(heap) = &self.heap {
             heap.clear();
         }
+    }
+}
+
+/// A processor runs a thread of the task, or does what that thread asked for.
+#[derive(Debug)]
+pub struct Inside<'a> {
+    task: &'a Task,
+    generation: u32,
+}
+
+impl Inside<'_> {
+    /// The thread has not been ended meanwhile.
+    pub fn is_current(&self) -> bool {
+        self.task.generation.load(Ordering::SeqCst) == self.generation
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.task.inside.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -60,7 +60,9 @@ pub fn guard(
         guards::add(platform, page).map_err(|Refused| MemoryError::NoMoreGuards)?;
         let set = platform.set(page, PAGE, Rights::ReadExecute);
         if set.is_err() {
-            // Nothing changed, so the note goes.
+            // Either nothing changed, or a processor may still write there because it is late: then
+            // all may. Giving rights back takes no memory and waits for nobody.
+            let _ = platform.set(page, PAGE, Rights::All);
             let _ = guards::remove(platform, page);
         }
         return set.map_err(|Refused| MemoryError::NoMoreGuards);

@@ -16,6 +16,7 @@ mod fixes;
 mod hostile;
 mod kept;
 mod load;
+mod machine_checks;
 mod mappings;
 mod memory_maps;
 mod newest;
@@ -54,6 +55,7 @@ fn main() {
         attacks::trials(),
         on_target::trials(),
         mappings::trials(),
+        machine_checks::trials(),
         memory_maps::trials(),
         boot::trials(),
         nmi::trials(),

@@ -3,6 +3,8 @@
 //! The tasks of these boots are built with a hypercall by which a test orders a fault
 //! (`lucos_service::injection`); `liveupdate` reports on the log what came of it.
 
+mod half;
+
 use std::collections::BTreeMap;
 
 use libtest_mimic::{Failed, Trial};
@@ -27,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![long.with_ignored_flag(true)];
     trials.extend(steps.trials());
     trials.extend(tasks.trials());
+    trials.extend(half::trials());
     trials
 }
 

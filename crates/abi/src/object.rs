@@ -193,13 +193,18 @@ pub struct FlatStart {
 )]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MachineRequest {
-    /// Stops the guest on every other processor. Needs `STOP`. A second caller gets `Busy`; when a
-    /// processor is not there in time everything runs on and the status is `Late`.
+    /// Stops the guest on every other processor. Needs `STOP`. A caller on another processor than
+    /// the one that holds a stop gets `Busy`; on the same one the stop goes on. When a processor is
+    /// not there in time everything runs on and the status is `Late`.
+    ///
+    /// The stop outlives a restart of the task that asked for it: the new one finds it held, and
+    /// has to put in order and resume what the old one left. It ends at the latest when the
+    /// processor that holds it runs its own vCPU.
     Stop {
         /// Time-stamp ticks to wait at most.
         deadline: u64,
     },
-    /// Ends the stop of the caller. Needs `STOP`.
+    /// Ends the stop that the caller's processor holds. Needs `STOP`.
     Resume,
     /// The registers of a stopped vCPU. Needs `STOP`.
     Registers {
@@ -342,7 +347,10 @@ pub enum SpaceRequest {
     /// Gives the guest these rights on a range of its physical addresses, each page onto itself.
     /// Pages of LUCOS are never given: they show the hidden page instead. Needs `WRITE`.
     ///
-    /// When rights are taken away, the reply comes after every processor has forgotten the old.
+    /// When rights are taken away, the reply comes after every processor has forgotten the old. The
+    /// status is `Late` when one does not in time: the rights are the new ones, but it may still use
+    /// the old. When a part of the range cannot be changed, the status is `Refused`, and other parts
+    /// may have changed.
     Set {
         /// First address, page aligned.
         start: u64,

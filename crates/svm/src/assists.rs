@@ -65,8 +65,8 @@ impl Assists {
 
 impl Vmcb {
     /// Prepares the control area for a guest that owns the machine: interrupts and most I/O are its
-    /// own; the instructions of the extension, INVD, NMI, INIT, shutdown, the marked MSRs and ports,
-    /// and CPUID where that is asked for stop it.
+    /// own; the instructions of the extension, INVD, NMI, shutdown, the marked MSRs and ports, and
+    /// CPUID where that is asked for stop it.
     pub fn configure(&mut self, assists: Assists, setup: &Setup) {
         let control = self.control_mut(Clean::all());
         control.asid = setup.asid;
@@ -85,7 +85,7 @@ impl Vmcb {
             | Intercepts::CLGI
             | Intercepts::SKINIT
             | Intercepts::INVLPGA;
-        let machine = Intercepts::NMI | Intercepts::INIT | Intercepts::SHUTDOWN;
+        let machine = Intercepts::NMI | Intercepts::SHUTDOWN;
         // INVD would throw away what LUCOS has written.
         let values = Intercepts::MSR | Intercepts::IO | Intercepts::INVD;
         self.set_intercepts(extension | machine | values, true);

@@ -15,8 +15,8 @@ impl ExitCode {
     pub const INTR: Self = Self(0x60);
     /// NMI.
     pub const NMI: Self = Self(0x61);
-    /// INIT.
-    pub const INIT: Self = Self(0x63);
+    /// The exception #SX, which INIT becomes (APM 15.28).
+    pub const INIT: Self = Self(Self::EXCEPTION.0 + 30);
     /// CPUID.
     pub const CPUID: Self = Self(0x72);
     /// IRET.

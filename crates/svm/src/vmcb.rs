@@ -11,8 +11,6 @@ bitflags! {
         const INTR = 1;
         /// Non-maskable interrupts.
         const NMI = 1 << 1;
-        /// INIT.
-        const INIT = 1 << 3;
         /// CPUID.
         const CPUID = 1 << 18;
         /// IRET.

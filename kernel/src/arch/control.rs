@@ -20,7 +20,10 @@ pub fn enable_protections() -> Result<(), Fatal> {
     // SAFETY: setting NXE changes only bit 63 of page-table entries, which LUCOS's tables use as
     // such.
     unsafe { wrmsr(IA32_EFER, rdmsr(IA32_EFER) | EFER_NXE) };
-    let mut protections = Cr4::CR4_ENABLE_PAE | Cr4::CR4_ENABLE_GLOBAL_PAGES;
+    // Without machine checks the error of another processor, which Intel's tell all, would end this
+    // one as well.
+    let mut protections =
+        Cr4::CR4_ENABLE_PAE | Cr4::CR4_ENABLE_GLOBAL_PAGES | Cr4::CR4_ENABLE_MACHINE_CHECK;
     for (available, bit) in [
         (cpuid::has_smep(), Cr4::CR4_ENABLE_SMEP),
         (cpuid::has_smap(), Cr4::CR4_ENABLE_SMAP),

@@ -1,6 +1,7 @@
 //! What other processors, and the NMI handler, may see and change of a processor.
 
-use crate::arch::vcpu::ExitCounts;
+use super::nmi::Nmis;
+use super::vcpu::ExitCounts;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -8,16 +9,12 @@ use lucos_abi::object::FlatStart;
 use lucos_abi::registers::Registers;
 use spin::{Mutex, Once};
 
-/// The shared part of a processor. The NMI entry in `trap` finds the first fields by offset.
+/// The shared part of a processor.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct PerProcessor {
-    /// NMIs that the host took and has not looked at yet.
-    pub nmis: AtomicU32,
-    /// The task that runs must be left: the next NMI sends it to address 0.
-    pub leave_task: AtomicU32,
-    /// Where it was then; 0 when that did not happen.
-    pub left_at: AtomicU64,
+    /// Its NMIs. The first field: the NMI entry has the address of the whole.
+    pub nmis: Nmis,
     /// Number of the processor, from 0.
     pub number: u32,
     /// Its local APIC id.
@@ -28,8 +25,6 @@ pub struct PerProcessor {
     pub in_guest: AtomicBool,
     /// When it first entered the guest after the last stop; 0 before.
     pub entered: AtomicU64,
-    /// Somebody kicked it and the NMI has not been seen yet.
-    pub kicked: AtomicBool,
     /// Which generation of the guest space its translations are of.
     pub space_generation: AtomicU32,
     /// A start that its vCPU has not taken yet.
@@ -39,6 +34,9 @@ pub struct PerProcessor {
     /// Exit counters.
     pub counts: ExitCounts,
 }
+
+// The NMI entry takes the address of the whole for that of the first field.
+const _: () = assert!(core::mem::offset_of!(PerProcessor, nmis) == 0);
 
 static ALL: Once<Vec<&'static PerProcessor>> = Once::new();
 
@@ -64,4 +62,9 @@ pub fn all() -> &'static [&'static PerProcessor] {
 /// The processor with this number.
 pub fn get(number: u32) -> Option<&'static PerProcessor> {
     all().get(number as usize).copied()
+}
+
+/// All processors but one.
+pub fn others(me: u32) -> impl Iterator<Item = &'static PerProcessor> {
+    all().iter().copied().filter(move |processor| processor.number != me)
 }

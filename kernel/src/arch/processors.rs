@@ -1,7 +1,7 @@
 //! The other processors. The boot stub has started them; they wait at its gate.
 
 use super::processor::{self, PerProcessor};
-use super::wait;
+use super::time::wait;
 use crate::fatal::Fatal;
 use crate::memory::direct::Stack;
 use crate::memory::guest_ram;

@@ -5,13 +5,14 @@
 //! traps points at the end of the thread's [`Context`], so the processor itself and `trap_common`
 //! store the registers where they belong.
 //!
-//! NMIs take another stack and only count (they may come at any instruction, between any two
-//! instructions of the code below as well), with two exceptions: a halted processor is moved on
-//! (see `idle`), and a task that must be left is sent to address 0, where it faults at once.
+//! NMIs take another stack (see `nmi`). One that comes in ring 3, or on the way there, takes the
+//! processor back to the kernel.
 
 use super::control;
-use super::descriptors::{Descriptors, KERNEL_CODE, USER_CODE, USER_DATA};
-use super::processor::PerProcessor;
+use super::descriptors::{
+    Descriptors, FAULT_STACK, INIT_STACK, KERNEL_CODE, NMI_STACK, USER_CODE, USER_DATA,
+};
+use super::nmi::Nmis;
 use crate::fatal;
 use crate::memory::task_space::TaskSpace;
 use core::arch::global_asm;
@@ -54,7 +55,7 @@ pub struct Context {
     kernel_rsp: u64,
 }
 
-/// Where the processor puts the interrupted state: behind the last word of the trap frame.
+/// Traps put the interrupted state in front of this word.
 const FRAME_END: u64 = offset_of!(Context, kernel_rsp) as u64;
 
 // The processor aligns the trap stack down to 16 bytes before it pushes.
@@ -68,16 +69,11 @@ impl Context {
             rsp,
             rdi,
             rsi,
-            cs: u64::from(USER_CODE),
-            ss: u64::from(USER_DATA),
+            cs: USER_CODE.bits().into(),
+            ss: USER_DATA.bits().into(),
             rflags: 2,
             ..Self::default()
         }
-    }
-
-    /// Where the processor puts the interrupted state of this thread.
-    pub fn trap_stack(&self) -> u64 {
-        addr_of!(*self) as u64 + FRAME_END
     }
 }
 
@@ -86,6 +82,8 @@ impl Context {
 pub enum Trap {
     /// A system call; its arguments are in the context.
     Call,
+    /// An NMI came; the thread can go on.
+    Nmi,
     /// An exception.
     Exception {
         /// Its vector.
@@ -98,64 +96,70 @@ pub enum Trap {
 }
 
 global_asm!(
-    // Enters ring 3 with the context at rdi; "returns" when the task traps.
-    ".global trap_enter",
+    // Enters ring 3 with the context at rdi, the processor's `Nmis` at rsi, and at rdx the word that
+    // says where traps put the interrupted state. "Returns" true when the task traps, false when
+    // there was an NMI before it was entered.
     "trap_enter:",
-    "push rbx",
-    "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
+    ".irp register, rbx, rbp, r12, r13, r14, r15",
+    "push \\register",
+    ".endr",
     "mov [rdi + {kernel_rsp}], rsp",
+    "mov [rsi + {nmi_rsp}], rsp",
+    "lea rax, [rdi + {kernel_rsp}]",
+    "mov [rdx], rax",
+    "mov rax, rsi",
+    // A restartable range, see `nmi`. The context keeps what was popped.
+    "enter_begin:",
+    "cmp dword ptr [rsi], 0",
+    "jne enter_interrupted",
     "mov rsp, rdi",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rbp",
-    "pop rdi",
-    "pop rsi",
-    "pop rdx",
-    "pop rcx",
-    "pop rbx",
-    "pop rax",
+    ".irp register, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax",
+    "pop \\register",
+    ".endr",
     "add rsp, 16",
     "iretq",
+    "enter_end:",
+    "enter_interrupted:",
+    "mov rsp, [rax + {nmi_rsp}]",
+    "xor eax, eax",
+    "jmp 2f",
     // All traps but NMI arrive here with vector and error code pushed.
     "trap_common:",
     "test byte ptr [rsp + 24], 3",
     "jz trap_in_kernel",
-    "push rax",
-    "push rbx",
-    "push rcx",
-    "push rdx",
-    "push rsi",
-    "push rdi",
-    "push rbp",
-    "push r8",
-    "push r9",
-    "push r10",
-    "push r11",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
+    ".irp register, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15",
+    "push \\register",
+    ".endr",
     "mov rsp, [rsp + {kernel_rsp}]",
     // The task's flags, AC and DF among them, must not reach the kernel.
     "push 2",
     "popfq",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
+    "mov eax, 1",
+    "2:",
+    ".irp register, r15, r14, r13, r12, rbp, rbx",
+    "pop \\register",
+    ".endr",
     "ret",
+    // A machine check comes on a stack of its own, from anywhere. Where the processor can go on it
+    // does: the banks that tell more are the guest's, which looks at them by itself. A processor
+    // that has not cleared the flag would shut down at the next one.
+    "trap_machine_check:",
+    "push rax",
+    "push rcx",
+    "push rdx",
+    "mov ecx, {mcg_status}",
+    "rdmsr",
+    "test al, {ripv}",
+    "jz 3f",
+    "and eax, {not_mcip}",
+    "wrmsr",
+    "pop rdx",
+    "pop rcx",
+    "pop rax",
+    "iretq",
+    "3:",
+    "push 0",
+    "push 18",
     "trap_in_kernel:",
     // A general protection fault at an instruction of `msr` is an answer.
     "cmp qword ptr [rsp], 13",
@@ -182,35 +186,6 @@ global_asm!(
     "trap_debug:",
     "or dword ptr [rsp + 16], {resume_flag}",
     "iretq",
-    // NMI. Above the frame lies the address of the processor's shared part.
-    "trap_nmi:",
-    "push rax",
-    "push rcx",
-    "mov rax, [rsp + 56]",
-    "lock inc dword ptr [rax]",
-    "test byte ptr [rsp + 24], 3",
-    "jz 3f",
-    "cmp dword ptr [rax + {leave_task}], 0",
-    "je 4f",
-    "mov rcx, [rsp + 16]",
-    "test rcx, rcx",
-    "jz 4f",
-    "mov dword ptr [rax + {leave_task}], 0",
-    "mov [rax + {left_at}], rcx",
-    "mov qword ptr [rsp + 16], 0",
-    "jmp 4f",
-    "3:",
-    "lea rax, [rip + idle_begin]",
-    "lea rcx, [rip + idle_end]",
-    "cmp [rsp + 16], rax",
-    "jb 4f",
-    "cmp [rsp + 16], rcx",
-    "ja 4f",
-    "mov [rsp + 16], rcx",
-    "4:",
-    "pop rcx",
-    "pop rax",
-    "iretq",
     // One entry for each vector, 16 bytes apart.
     ".balign 16",
     ".global trap_entries",
@@ -222,7 +197,14 @@ global_asm!(
     "jmp trap_nmi",
     ".elseif vector == 1",
     "jmp trap_debug",
-    ".elseif vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30",
+    ".elseif vector == 8",
+    "push vector",
+    "jmp trap_in_kernel",
+    ".elseif vector == 18",
+    "jmp trap_machine_check",
+    ".elseif vector == 30",
+    "jmp trap_init",
+    ".elseif (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29",
     "push vector",
     "jmp trap_common",
     ".else",
@@ -239,21 +221,26 @@ global_asm!(
     "push {call_vector}",
     "jmp trap_common",
     kernel_rsp = const FRAME_END,
-    leave_task = const offset_of!(PerProcessor, leave_task),
-    left_at = const offset_of!(PerProcessor, left_at),
+    nmi_rsp = const offset_of!(Nmis, kernel_rsp),
     call_vector = const CALL_VECTOR as u64,
     resume_flag = const RESUME_FLAG,
+    mcg_status = const x86::msr::IA32_MCG_STATUS,
+    ripv = const MCG_STATUS_RIPV,
+    not_mcip = const !MCG_STATUS_MCIP,
     in_kernel = sym trap_in_kernel_rust,
 );
 
 /// RFLAGS.RF: no breakpoint at the next instruction.
 const RESUME_FLAG: u32 = 1 << 16;
+/// The interrupted code can go on; a machine check is being handled (Intel SDM vol. 3, 16.3.1.2).
+const MCG_STATUS_RIPV: u32 = 1;
+const MCG_STATUS_MCIP: i32 = 1 << 2;
 
 /// `push imm8` sign-extends, so the call vector arrives as this.
 const CALL_VECTOR: i8 = lucos_abi::call::VECTOR as i8;
 
 unsafe extern "C" {
-    fn trap_enter(context: *mut Context);
+    fn trap_enter(context: *mut Context, nmis: *const Nmis, trap_stack: *mut u64) -> bool;
     static trap_entries: [u8; 32 * 16];
     static trap_call: [u8; 1];
 }
@@ -269,15 +256,26 @@ extern "C" fn trap_in_kernel_rust(vector: u64, error: u64, rip: u64) -> ! {
 }
 
 /// Runs a task's thread until it traps.
-pub fn enter(context: &mut Context, space: &TaskSpace, descriptors: &mut Descriptors) -> Trap {
-    descriptors.set_trap_stack(context.trap_stack());
+pub fn enter(
+    context: &mut Context,
+    space: &TaskSpace,
+    descriptors: &mut Descriptors,
+    nmis: &'static Nmis,
+) -> Trap {
     // SAFETY: every task space maps the kernel as the kernel's own does. The context holds ring-3
     // selectors and flags without IF (only `starting_at` and the trap entry write them), so IRET
     // goes to ring 3; traps come back through `trap_common`, which restores the registers that the
     // C convention preserves.
-    unsafe {
+    let trapped = unsafe {
         control::set_root(space.root());
-        trap_enter(context);
+        trap_enter(context, nmis, descriptors.trap_stack())
+    };
+    if !trapped {
+        return Trap::Nmi;
+    }
+    if let Some(left_at) = nmis.take_left_at() {
+        context.rip = left_at;
+        return Trap::Nmi;
     }
     if context.vector == CALL_VECTOR as u64 {
         return Trap::Call;
@@ -287,23 +285,14 @@ pub fn enter(context: &mut Context, space: &TaskSpace, descriptors: &mut Descrip
     Trap::Exception { vector: context.vector as u8, error: context.error, address }
 }
 
-/// Where an interrupt table lies.
-#[derive(Clone, Copy, Debug)]
-pub struct Table {
-    /// Length in bytes minus one.
-    pub limit: u16,
-    /// Address.
-    pub base: u64,
-}
-
+/// The interrupt table: gates (Intel SDM vol. 3, 6.14.1).
 #[repr(C, align(16))]
-struct Gates([[u64; 2]; 256]);
+pub struct Gates([[u64; 2]; 256]);
 
 /// The interrupt table, the same for every processor.
-pub fn table() -> Table {
+pub fn table() -> &'static Gates {
     static GATES: Once<Gates> = Once::new();
-    let gates = GATES.call_once(build);
-    Table { limit: size_of::<Gates>() as u16 - 1, base: addr_of!(*gates) as u64 }
+    GATES.call_once(build)
 }
 
 fn build() -> Gates {
@@ -311,8 +300,9 @@ fn build() -> Gates {
     let mut gates = [[0; 2]; 256];
     for (vector, slot) in gates.iter_mut().enumerate().take(32) {
         let stack = match vector {
-            2 => 1,
-            8 | 18 => 2,
+            2 => NMI_STACK,
+            8 | 18 => FAULT_STACK,
+            30 => INIT_STACK,
             _ => 0,
         };
         *slot = gate(entries + vector as u64 * 16, stack, 0);
@@ -323,11 +313,10 @@ fn build() -> Gates {
     Gates(gates)
 }
 
-/// An interrupt gate (Intel SDM vol. 3, 6.14.1): target, interrupt stack, lowest ring that may
-/// use it by an instruction.
+/// An interrupt gate: target, interrupt stack, lowest ring that may use it by an instruction.
 fn gate(target: u64, stack: u64, ring: u64) -> [u64; 2] {
     let low = target & 0xffff
-        | u64::from(KERNEL_CODE) << 16
+        | u64::from(KERNEL_CODE.bits()) << 16
         | stack << 32
         | 0x8e << 40
         | ring << 45

@@ -1,19 +1,294 @@
-//! The vCPU of a processor, whatever the vendor of its virtualization extension.
+//! The vCPU of a processor, and the protocol of entering the guest.
 //!
-//! The vendor's part (one variant of [`Backend`]) enters the guest once and names the exit. What is
-//! the same for all vendors is here: when the guest may be entered, which exits the kernel handles
-//! itself, and what is counted.
+//! The vendor's part, a [`Backend`], switches to the guest and back, and names the exit. What is the
+//! same for all vendors is here: when the guest may be entered, what is said to other processors on
+//! the way, which exits the kernel handles itself, and what is counted.
 
 use super::processor::{self, PerProcessor};
-use super::{apic, cpuid, idle, port, svm};
+use super::time::ticks;
+use super::{apic, cpuid, idle, nmi, port, svm};
 use crate::fatal::Fatal;
 use crate::{cpuid_table, guest_space, machine, stop};
+use alloc::boxed::Box;
+use core::mem::take;
 use core::sync::atomic::{AtomicU64, Ordering};
-use lucos_abi::boot::Extension;
+use lucos_abi::boot;
 use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_paging::Format;
+use spin::Once;
 use x86::msr::IA32_APIC_BASE;
+
+/// The virtualization extension of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Extension {
+    /// What tasks are told of it.
+    pub told: boot::Extension,
+    /// The format of its nested page tables.
+    pub format: Format,
+    /// INIT that the guest sends comes to LUCOS.
+    pub contains_init: bool,
+    /// Switches it on for the processor that calls, and makes its vCPU.
+    pub(super) make: fn(&'static PerProcessor) -> Result<Box<dyn Backend>, Fatal>,
+}
+
+static EXTENSION: Once<Extension> = Once::new();
+
+/// Finds the extension, once and for all processors. Each switches it on in [`Vcpu::new`].
+///
+/// # Errors
+/// There is none, it is locked, or it lacks something.
+pub fn probe() -> Result<(), Fatal> {
+    if !cpuid::has_svm() {
+        return Err(Fatal::NoExtension);
+    }
+    EXTENSION.try_call_once(svm::probe).map(|_| ())
+}
+
+/// The extension that [`probe`] found.
+///
+/// # Errors
+/// It was not called, or found none.
+pub fn extension() -> Result<&'static Extension, Fatal> {
+    EXTENSION.get().ok_or(Fatal::NoExtension)
+}
+
+/// Makes every access of the guest to a port an exit; `None` before there is a vCPU.
+pub fn intercept_port(port: u16) -> Option<()> {
+    svm::io_map().map(|map| map.intercept(port))
+}
+
+/// Reads a port, or writes it, for the guest; `None` unless an access of this size is an exit.
+pub fn access_port(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
+    svm::io_map()?.stops(port, size).then(|| port::access(port, size, output))?
+}
+
+/// What is left to be done after an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exited {
+    /// Nothing, or the guest was not entered: look around and try again.
+    Again,
+    /// CPUID, where that leaves the guest, is to be answered.
+    Cpuid,
+    /// What a task has to do.
+    Reason(ExitReason),
+}
+
+/// What differs between the vendors. [`Vcpu::enter`] calls the first six in their order.
+pub trait Backend {
+    /// The processor would not enter the state that the guest has made.
+    fn is_refused(&self) -> bool;
+    /// Prepares the next entry, which is to intercept these exceptions (one bit each) besides the
+    /// back-end's own. False when something of the guest's waits for an entry that comes soon after.
+    fn prepare(&mut self, exceptions: u32) -> bool;
+    /// From here to the guest no NMI goes unnoticed.
+    fn close(&mut self);
+    /// Enters the guest, with its old translations forgotten when `flush`, and comes back with the
+    /// state saved.
+    fn switch(&mut self, flush: bool);
+    /// The processor is LUCOS's again, and NMIs come to it.
+    fn open(&mut self);
+    /// Looks at the last exit.
+    fn look_at_exit(&mut self, counts: &ExitCounts) -> Exited;
+
+    /// An NMI of the guest has come.
+    fn pend_nmi(&mut self);
+    /// Sets the state in which the guest starts. Nothing of an earlier run is left.
+    fn start(&mut self, state: &FlatStart);
+    /// The registers.
+    fn registers(&self) -> Registers;
+    /// Changes the registers that a task may change.
+    fn set_registers(&mut self, block: &Registers);
+    /// Delivers an exception at the next entry; false when it comes while a double fault is
+    /// delivered, which is a shutdown.
+    fn inject(&mut self, event: Event) -> bool;
+    /// Length of the instruction of the last exit; 0 when the processor does not tell.
+    fn instruction_length(&self) -> u8;
+    /// Reads a register whose reads leave the guest though it is the machine's.
+    fn read_register(&self, number: u32) -> Option<u64>;
+    /// Writes a register for the guest; `None` when it may not write it, or not this value.
+    fn write_register(&mut self, number: u32, value: u64) -> Option<()>;
+}
+
+/// A vCPU.
+pub struct Vcpu {
+    backend: Box<dyn Backend>,
+    shared: &'static PerProcessor,
+    /// It has been started, and not parked since.
+    started: bool,
+    /// INIT came since.
+    init: bool,
+    /// A task has said how the guest goes on after an exit. Whoever wants to know clears it.
+    pub exit_was_handled: bool,
+}
+
+impl Vcpu {
+    /// Switches the extension on and makes this processor's vCPU, not started.
+    ///
+    /// # Errors
+    /// The extension is missing or locked, or the region is full.
+    pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
+        let backend = (extension()?.make)(shared)?;
+        Ok(Self { backend, shared, started: false, init: false, exit_was_handled: false })
+    }
+
+    /// Runs the guest until an exit that a task must handle.
+    pub fn run(&mut self) -> ExitReason {
+        loop {
+            self.wait_until_allowed();
+            let exited = match take(&mut self.init) {
+                true => Exited::Reason(ExitReason::Init),
+                false => self.enter(),
+            };
+            match exited {
+                Exited::Again => {}
+                Exited::Cpuid => self.answer_cpuid(),
+                Exited::Reason(reason) => {
+                    self.shared.counts.add(counter(reason));
+                    return reason;
+                }
+            }
+        }
+    }
+
+    /// A processor on which CPUID leaves the guest tells how long the instruction was.
+    fn answer_cpuid(&mut self) {
+        self.shared.counts.add(Counter::Cpuid);
+        let mut block = self.registers();
+        let [eax, ebx, ecx, edx] =
+            cpuid_table::answer(block.rax as u32, block.rcx as u32, block.cr4);
+        block.rax = eax.into();
+        block.rbx = ebx.into();
+        block.rcx = ecx.into();
+        block.rdx = edx.into();
+        block.rip = block.rip.wrapping_add(self.instruction_length().into());
+        let event = block.complete().then_some(Event::SINGLE_STEP);
+        self.set_registers(&block);
+        // Nothing else is under way: the instruction was executed.
+        let _ = event.is_none_or(|event| self.inject(event));
+    }
+
+    /// Waits until the guest may be entered.
+    fn wait_until_allowed(&mut self) {
+        loop {
+            self.take_nmis();
+            if stop::holds(self.shared.number) {
+                core::hint::spin_loop();
+                continue;
+            }
+            if let Some(state) = self.shared.start.lock().take() {
+                self.started = true;
+                self.init = false;
+                self.backend.start(&state);
+            }
+            if self.started {
+                return;
+            }
+            idle::wait_for_nmi(&self.shared.nmis);
+        }
+    }
+
+    /// Enters the guest once, unless something came up.
+    ///
+    /// Others rely on this order. Whoever wants something of this processor first says so in memory,
+    /// then looks whether it is in the guest, and if so kicks it. So this processor first says that it
+    /// is in the guest, then looks; and between that look and the guest no NMI is lost.
+    fn enter(&mut self) -> Exited {
+        if self.backend.is_refused() {
+            return Exited::Reason(ExitReason::InvalidState);
+        }
+        let me = self.shared;
+        let at_once = self.backend.prepare(machine::intercepted_exceptions());
+        self.backend.close();
+        me.in_guest.store(true, Ordering::SeqCst);
+        let enters = !self.must_not_enter();
+        if enters {
+            if !at_once {
+                // What is delivered first is delivered, and then this takes the guest out again.
+                nmi::kick(me);
+            }
+            if me.entered.load(Ordering::Relaxed) == 0 {
+                me.entered.store(ticks(), Ordering::Relaxed);
+            }
+            self.backend.switch(self.translations_are_old());
+            *me.snapshot.lock() = Some(self.backend.registers());
+        }
+        me.in_guest.store(false, Ordering::SeqCst);
+        self.backend.open();
+        if enters { self.backend.look_at_exit(&me.counts) } else { Exited::Again }
+    }
+
+    /// Something came up that must be looked at first.
+    fn must_not_enter(&self) -> bool {
+        self.shared.nmis.are_waiting()
+            || stop::holds(self.shared.number)
+            || self.shared.start.lock().is_some()
+    }
+
+    /// Takes note of the present generation of the guest space; true when translations are older.
+    fn translations_are_old(&self) -> bool {
+        let generation = guest_space::generation();
+        self.shared.space_generation.swap(generation, Ordering::SeqCst) != generation
+    }
+
+    /// Looks at the NMIs that the host took.
+    pub fn take_nmis(&mut self) {
+        let taken = self.shared.nmis.take(|| self.registers().idt_base);
+        if taken.kicked {
+            self.shared.counts.add(Counter::Kick);
+        }
+        self.init |= taken.init && self.started;
+        if taken.guests && self.started {
+            self.shared.counts.add(Counter::GuestNmi);
+            self.backend.pend_nmi();
+        }
+    }
+
+    /// The next `run` waits until the vCPU is started again.
+    pub fn park(&mut self) {
+        self.started = false;
+        self.init = false;
+        *self.shared.snapshot.lock() = None;
+    }
+
+    /// Length of the instruction that caused the last exit; 0 when the processor does not tell.
+    pub fn instruction_length(&self) -> u8 {
+        self.backend.instruction_length()
+    }
+
+    /// The registers.
+    pub fn registers(&self) -> Registers {
+        self.backend.registers()
+    }
+
+    /// Changes the registers that a task may change.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        self.backend.set_registers(registers);
+        // Whoever stops this processor before it enters sees where it goes on.
+        if let Some(snapshot) = &mut *self.shared.snapshot.lock() {
+            *snapshot = self.backend.registers();
+        }
+    }
+
+    /// Delivers an exception at the next entry; false when it comes while a double fault is
+    /// delivered, which is a shutdown.
+    pub fn inject(&mut self, event: Event) -> bool {
+        self.backend.inject(event)
+    }
+
+    /// Reads a register whose reads leave the guest though it is the machine's.
+    pub fn read_register(&self, number: u32) -> Option<u64> {
+        self.backend.read_register(number)
+    }
+
+    /// Writes a register for the guest; `None` when it may not write it, or not this value.
+    pub fn write_register(&mut self, number: u32, value: u64) -> Option<()> {
+        match number {
+            IA32_APIC_BASE => apic::write_base(value).then_some(()),
+            _ => self.backend.write_register(number, value),
+        }
+    }
+}
 
 /// Exit counters of a processor.
 #[derive(Debug, Default)]
@@ -42,221 +317,21 @@ pub fn counts() -> [u64; COUNTERS] {
     sums
 }
 
-/// The nested page-table format of this machine.
-pub fn nested_format() -> Format {
-    Format::AmdNested
-}
-
-/// Checks that this machine has an extension that LUCOS can use. Every processor then switches it
-/// on in [`Vcpu::new`].
-///
-/// # Errors
-/// There is none, it is locked, or it lacks something.
-pub fn probe() -> Result<(), Fatal> {
-    if !cpuid::has_svm() {
-        return Err(Fatal::NoExtension);
+const fn counter(reason: ExitReason) -> Counter {
+    match reason {
+        ExitReason::Hypercall => Counter::Hypercall,
+        ExitReason::ReadMsr => Counter::ReadMsr,
+        ExitReason::WriteMsr => Counter::WriteMsr,
+        ExitReason::Virtualization => Counter::Virtualization,
+        ExitReason::Exception { vector: 6, .. } => Counter::InvalidOpcode,
+        ExitReason::Exception { vector: 1, .. } => Counter::Debug,
+        ExitReason::NestedFault { .. } => Counter::NestedFault,
+        ExitReason::Shutdown => Counter::Shutdown,
+        ExitReason::Init => Counter::Init,
+        ExitReason::Exception { .. }
+        | ExitReason::InvalidateCaches
+        | ExitReason::Port(_)
+        | ExitReason::InvalidState
+        | ExitReason::Other { .. } => Counter::Other,
     }
-    svm::probe()
-}
-
-/// The extension in use.
-pub fn extension() -> Extension {
-    Extension::Svm { features: cpuid::svm_features().edx }
-}
-
-/// Whether INIT that the guest sends comes to LUCOS, on this machine.
-pub fn redirect_init() -> bool {
-    svm::redirect_init()
-}
-
-/// Makes every access of the guest to a port an exit; `None` before there is a vCPU.
-pub fn intercept_port(port: u16) -> Option<()> {
-    svm::io_map().map(|map| map.intercept(port))
-}
-
-/// Reads a port, or writes it, for the guest; `None` unless an access of this size is an exit.
-pub fn access_port(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
-    svm::io_map()?.stops(port, size).then(|| port::access(port, size, output))?
-}
-
-/// Why the vendor's part came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entered {
-    /// An exit that is not the vendor's own business.
-    Exit(ExitReason),
-    /// CPUID, where that leaves the guest.
-    Cpuid,
-    /// The guest was not entered, or left without an exit to handle: look around and try again.
-    Again,
-}
-
-enum Backend {
-    Svm(svm::vcpu::SvmVcpu),
-}
-
-/// A vCPU.
-pub struct Vcpu {
-    backend: Backend,
-    shared: &'static PerProcessor,
-    /// It has been started, and not parked since.
-    started: bool,
-    /// A task has said how the guest goes on after an exit. Whoever wants to know clears it.
-    pub exit_was_handled: bool,
-}
-
-impl Vcpu {
-    /// Switches the extension on and makes this processor's vCPU, not started.
-    ///
-    /// # Errors
-    /// The extension is missing or locked, or the region is full.
-    pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
-        Ok(Self {
-            backend: Backend::Svm(svm::vcpu::SvmVcpu::new(shared)?),
-            shared,
-            started: false,
-            exit_was_handled: false,
-        })
-    }
-
-    /// Runs the guest until an exit that a task must handle.
-    pub fn run(&mut self) -> ExitReason {
-        loop {
-            self.prepare();
-            let entered = match &mut self.backend {
-                Backend::Svm(vcpu) => vcpu.enter(),
-            };
-            match entered {
-                Entered::Exit(reason) => return reason,
-                Entered::Cpuid => self.answer_cpuid(),
-                Entered::Again => {}
-            }
-        }
-    }
-
-    /// A processor on which CPUID leaves the guest tells how long the instruction was.
-    fn answer_cpuid(&mut self) {
-        self.shared.counts.add(Counter::Cpuid);
-        let mut block = self.registers();
-        let [eax, ebx, ecx, edx] =
-            cpuid_table::answer(block.rax as u32, block.rcx as u32, block.cr4);
-        block.rax = eax.into();
-        block.rbx = ebx.into();
-        block.rcx = ecx.into();
-        block.rdx = edx.into();
-        block.rip = block.rip.wrapping_add(self.instruction_length().into());
-        let event = block.complete().then_some(Event::SINGLE_STEP);
-        self.set_registers(&block);
-        // Nothing else is under way: the instruction was executed.
-        let _ = event.is_none_or(|event| self.inject(event));
-    }
-
-    /// Waits until the guest may be entered.
-    fn prepare(&mut self) {
-        loop {
-            self.take_nmis();
-            if stop::holds(self.shared.number) {
-                core::hint::spin_loop();
-                continue;
-            }
-            if let Some(state) = self.shared.start.lock().take() {
-                self.start(&state);
-            }
-            if self.started {
-                return;
-            }
-            idle::wait_for_nmi(self.shared);
-        }
-    }
-
-    /// Looks at the NMIs that the host took: one of them was a kick if somebody kicked, the others
-    /// are the guest's.
-    pub fn take_nmis(&mut self) {
-        let mut taken = self.shared.nmis.swap(0, Ordering::SeqCst);
-        if taken == 0 {
-            return;
-        }
-        if self.shared.kicked.swap(false, Ordering::SeqCst) {
-            self.shared.counts.add(Counter::Kick);
-            if !machine::kicks_are_forwarded(self.registers().idt_base) {
-                taken -= 1;
-            }
-        }
-        if taken > 0 && self.started {
-            self.shared.counts.add(Counter::GuestNmi);
-            match &mut self.backend {
-                Backend::Svm(vcpu) => vcpu.pend_nmi(),
-            }
-        }
-    }
-
-    fn start(&mut self, state: &FlatStart) {
-        self.started = true;
-        match &mut self.backend {
-            Backend::Svm(vcpu) => vcpu.start(state),
-        }
-    }
-
-    /// The next `run` waits until the vCPU is started again.
-    pub fn park(&mut self) {
-        self.started = false;
-        *self.shared.snapshot.lock() = None;
-    }
-
-    /// Length of the instruction that caused the last exit; 0 when the processor does not tell.
-    pub fn instruction_length(&self) -> u8 {
-        match &self.backend {
-            Backend::Svm(vcpu) => vcpu.instruction_length(),
-        }
-    }
-
-    /// The registers.
-    pub fn registers(&self) -> Registers {
-        match &self.backend {
-            Backend::Svm(vcpu) => vcpu.registers(),
-        }
-    }
-
-    /// Changes the registers that a task may change.
-    pub fn set_registers(&mut self, registers: &Registers) {
-        match &mut self.backend {
-            Backend::Svm(vcpu) => vcpu.set_registers(registers),
-        }
-    }
-
-    /// Delivers an exception at the next entry; false when it comes while a double fault is
-    /// delivered, which is a shutdown.
-    pub fn inject(&mut self, event: Event) -> bool {
-        match &mut self.backend {
-            Backend::Svm(vcpu) => vcpu.inject(event),
-        }
-    }
-
-    /// Reads a register whose reads leave the guest though it is the machine's.
-    pub fn read_register(&self, number: u32) -> Option<u64> {
-        match &self.backend {
-            Backend::Svm(_) => svm::read_register(number),
-        }
-    }
-
-    /// Writes a register for the guest; `None` when it may not write it, or not this value.
-    pub fn write_register(&mut self, number: u32, value: u64) -> Option<()> {
-        match &mut self.backend {
-            _ if number == IA32_APIC_BASE => apic::write_base(value).then_some(()),
-            Backend::Svm(vcpu) => vcpu.write_register(number, value),
-        }
-    }
-}
-
-/// Between saying "in the guest" and entering: whether something came up that must be looked at
-/// first.
-pub fn must_not_enter(shared: &PerProcessor) -> bool {
-    shared.nmis.load(Ordering::SeqCst) != 0
-        || stop::holds(shared.number)
-        || shared.start.lock().is_some()
-}
-
-/// Takes note of the present generation of the guest space; true when translations are older.
-pub fn translations_are_old(shared: &PerProcessor) -> bool {
-    let generation = guest_space::generation();
-    shared.space_generation.swap(generation, Ordering::SeqCst) != generation
 }

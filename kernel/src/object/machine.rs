@@ -2,7 +2,7 @@
 
 use super::{Buffer, need, reply, request};
 use crate::arch::vcpu::{self, counts};
-use crate::arch::{self, processor};
+use crate::arch::{self, nmi, processor};
 use crate::{cpuid_table, machine, output, stop};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
@@ -80,7 +80,7 @@ fn held(me: u32) -> Result<(), CallStatus> {
 fn forward_kicks(me: u32, on: bool) -> Result<(), CallStatus> {
     let block = processor::get(me).and_then(|processor| *processor.snapshot.lock());
     let table = block.ok_or(CallStatus::Refused)?.idt_base;
-    machine::forward_kicks(on.then_some(table));
+    nmi::forward_kicks(on.then_some(table));
     Ok(())
 }
 
@@ -95,6 +95,6 @@ fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus
 fn start(cpu: u32, state: FlatStart) -> Result<(), CallStatus> {
     let processor = processor::get(cpu).ok_or(CallStatus::Refused)?;
     *processor.start.lock() = Some(state);
-    stop::kick(processor);
+    nmi::kick(processor);
     Ok(())
 }

@@ -3,14 +3,17 @@
 use super::{Buffer, need, reply, request};
 use crate::arch::control;
 use crate::arch::vcpu::{Vcpu, access_port};
+use crate::stop;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
 use lucos_abi::object::{ExitReason, VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 
-/// Serves a request. `Run` comes back when the guest has an exit that the task must handle.
+/// Serves a request that comes from processor `me`. `Run` comes back when the guest has an exit that
+/// the task must handle.
 pub fn serve(
     vcpu: &mut Vcpu,
+    me: u32,
     rights: Rights,
     message: &[u8],
     buffer: &mut Buffer,
@@ -18,19 +21,24 @@ pub fn serve(
     match request(message)? {
         VcpuRequest::Run { registers, event } => {
             need(rights, Rights::RUN)?;
-            vcpu.exit_was_handled |= !registers.is_empty() || event.is_some();
-            if !registers.is_empty() {
-                let block = Registers::from_bytes(registers).ok_or(CallStatus::BadMessage)?;
+            let block = match registers {
+                [] => None,
+                bytes => Some(Registers::from_bytes(bytes).ok_or(CallStatus::BadMessage)?),
+            };
+            if event.is_some_and(|event| event.vector >= 32 || event.vector == 2) {
+                return Err(CallStatus::Refused);
+            }
+            vcpu.exit_was_handled |= block.is_some() || event.is_some();
+            if let Some(block) = block {
                 vcpu.set_registers(&block);
             }
-            if let Some(event) = event {
-                if event.vector >= 32 || event.vector == 2 {
-                    return Err(CallStatus::Refused);
-                }
-                if !vcpu.inject(event) {
-                    return exit(vcpu, ExitReason::Shutdown, buffer);
-                }
+            if let Some(event) = event
+                && !vcpu.inject(event)
+            {
+                return exit(vcpu, ExitReason::Shutdown, buffer);
             }
+            // A processor that goes on with its guest has nobody left who would end its stop.
+            let _ = stop::resume(me);
             let reason = vcpu.run();
             exit(vcpu, reason, buffer)
         }

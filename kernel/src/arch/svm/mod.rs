@@ -4,10 +4,14 @@ pub mod nmi;
 pub mod vcpu;
 pub mod world_switch;
 
+use crate::arch::vcpu::{Backend, Extension};
 use crate::arch::{cpuid, msr};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
+use alloc::boxed::Box;
 use core::ops::RangeInclusive;
+use lucos_abi::boot;
+use lucos_paging::Format;
 use lucos_svm::{Assists, IoMap, MsrMap};
 use spin::Once;
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
@@ -15,7 +19,7 @@ use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 const EFER_SVME: u64 = 1 << 12;
 const VM_CR: u32 = 0xc001_0114;
 const VM_CR_SVMDIS: u64 = 1 << 4;
-/// INIT becomes an exception that LUCOS sees instead of a reset (APM vol. 2, 15.21.8, 15.30.1).
+/// INIT becomes an exception (APM vol. 2, 15.30.1).
 const VM_CR_R_INIT: u64 = 1 << 1;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
 /// What CPUID says in EDX (lower half) and ECX of leaf 0x8000_0001, on AMD's own processors.
@@ -34,7 +38,7 @@ const PARTLY_WRITABLE: [(u32, u64); 2] =
 ///
 /// # Errors
 /// What is missing.
-pub fn probe() -> Result<(), Fatal> {
+pub fn probe() -> Result<Extension, Fatal> {
     // SAFETY: the caller has checked that the processor has SVM, so the register exists.
     if unsafe { rdmsr(VM_CR) } & VM_CR_SVMDIS != 0 {
         return Err(Fatal::ExtensionLocked);
@@ -46,14 +50,18 @@ pub fn probe() -> Result<(), Fatal> {
         return Err(Fatal::MissingFeature("next-RIP save, needed to hide another hypervisor"));
     }
     log::info!("AMD-V, assists: {:?}", assists());
-    Ok(())
+    let make = |shared| Ok(Box::new(vcpu::SvmVcpu::new(shared)?) as Box<dyn Backend>);
+    let contains_init = redirect_init();
+    let told = boot::Extension::Svm { features: cpuid::svm_features().edx };
+    Ok(Extension { told, format: Format::AmdNested, contains_init, make })
 }
 
-/// Switches on that INIT comes to LUCOS. False where the processor does not implement that: there
-/// the write is ignored.
-pub fn redirect_init() -> bool {
-    // SAFETY: the processor has SVM (`probe`). The bit only matters for INIT, which LUCOS sends to
-    // no running processor.
+/// Switches on that INIT becomes an exception, #SX, in the guest and in LUCOS alike (APM vol. 2,
+/// 15.28). An intercept of INIT would not do: the INIT stays pending, and would be
+/// taken after STGI. False where the processor does not implement that: there the write is ignored.
+fn redirect_init() -> bool {
+    // SAFETY: the processor has SVM (`probe`). The exception has its handler (`trap`), and LUCOS
+    // sends INIT to no running processor.
     unsafe {
         wrmsr(VM_CR, rdmsr(VM_CR) | VM_CR_R_INIT);
         rdmsr(VM_CR) & VM_CR_R_INIT != 0

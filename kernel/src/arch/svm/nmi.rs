@@ -2,13 +2,11 @@
 //!
 //! Every NMI leaves the guest, so the processor's own rule that no second one comes before IRET
 //! holds only for LUCOS. For the guest it is kept here: after an NMI was delivered the next waits
-//! until the guest has executed IRET. The intercept of IRET tells when it is about to; one single
-//! step takes it past. A processor with virtual NMIs does all that itself.
+//! until the guest has executed IRET. The intercept of IRET tells when it is about to (APM vol. 2,
+//! 15.9); one single step takes it past. A processor with virtual NMIs does all that itself.
 
+use crate::arch::step::{Step, Stepped};
 use lucos_svm::{Assists, Clean, Intercepts, Vmcb};
-
-const TRAP_FLAG: u64 = 1 << 8;
-const SINGLE_STEP: u64 = 1 << 14;
 
 /// What the guest's NMIs wait for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,8 +17,8 @@ pub struct GuestNmi {
     masked: bool,
     /// Address of an IRET that ends the handling and has not been executed yet.
     iret: Option<u64>,
-    /// The guest single-steps over that IRET.
-    stepping: bool,
+    /// The step over that IRET.
+    step: Step,
 }
 
 impl GuestNmi {
@@ -35,26 +33,32 @@ impl GuestNmi {
         vmcb.set_intercepts(Intercepts::IRET, false);
     }
 
-    /// Before an entry: delivers what can be delivered.
-    pub fn before_entry(&mut self, vmcb: &mut Vmcb, assists: Assists) {
-        if !self.pending || self.masked || self.stepping || vmcb.control().event_injection != 0 {
-            return;
+    /// Before an entry: delivers what can be delivered. False when one could be if no other event
+    /// was to be delivered first: then the guest must leave again soon.
+    #[must_use]
+    pub fn before_entry(&mut self, vmcb: &mut Vmcb, assists: Assists) -> bool {
+        if !self.pending || self.masked || self.step.is_on() {
+            return true;
         }
         if assists.contains(Assists::VIRTUAL_NMI) {
             self.pending = false;
             vmcb.deliver_nmi(assists);
-            return;
+            return true;
         }
-        if self.iret == Some(vmcb.save().rip) {
-            self.stepping = true;
-            vmcb.save_mut(Clean::empty()).rflags |= TRAP_FLAG;
-            return;
+        if vmcb.control().event_injection != 0 {
+            return false;
+        }
+        let save = vmcb.save_mut(Clean::empty());
+        if self.iret == Some(save.rip) {
+            self.step.begin(save.rip, &mut save.rflags);
+            return true;
         }
         self.pending = false;
         self.masked = true;
         self.iret = None;
         vmcb.deliver_nmi(assists);
         vmcb.set_intercepts(Intercepts::IRET, true);
+        true
     }
 
     /// The guest is about to execute IRET.
@@ -64,27 +68,13 @@ impl GuestNmi {
         vmcb.set_intercepts(Intercepts::IRET, false);
     }
 
-    /// A debug exception left the guest. True when it ended the step over IRET, and is none of the
-    /// guest's.
-    pub fn at_debug_exception(&mut self, vmcb: &mut Vmcb) -> bool {
-        if !self.stepping {
-            return false;
+    /// The guest has left. True when it left only because the step over IRET is done.
+    pub fn at_exit(&mut self, vmcb: &mut Vmcb, is_debug_exception: bool) -> bool {
+        let save = vmcb.save_mut(Clean::DEBUG_REGISTERS);
+        let stepped = self.step.look(save.rip, &mut save.dr6, is_debug_exception);
+        if stepped != Stepped::Not {
+            self.iret = None;
         }
-        self.end_step(vmcb);
-        true
-    }
-
-    /// Another exit than the debug exception while stepping: the step ended if IRET was executed
-    /// or faulted.
-    pub fn at_other_exit(&mut self, vmcb: &mut Vmcb) {
-        if self.stepping && self.iret != Some(vmcb.save().rip) {
-            self.end_step(vmcb);
-        }
-    }
-
-    fn end_step(&mut self, vmcb: &mut Vmcb) {
-        self.stepping = false;
-        self.iret = None;
-        vmcb.save_mut(Clean::DEBUG_REGISTERS).dr6 &= !SINGLE_STEP;
+        stepped == Stepped::Exactly
     }
 }

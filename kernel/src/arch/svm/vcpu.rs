@@ -2,13 +2,12 @@
 
 use super::nmi::GuestNmi;
 use super::{assists, enable, maps, world_switch};
+use crate::arch::cpuid;
 use crate::arch::processor::PerProcessor;
-use crate::arch::vcpu::{Entered, must_not_enter, translations_are_old};
-use crate::arch::{cpuid, ticks};
+use crate::arch::vcpu::{Backend, ExitCounts, Exited};
 use crate::fatal::{Fatal, die};
+use crate::guest_space;
 use crate::memory::direct::Pages;
-use crate::{guest_space, machine};
-use core::sync::atomic::Ordering;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_svm::{
@@ -79,45 +78,6 @@ impl SvmVcpu {
         })
     }
 
-    /// Enters the guest, unless something came up.
-    pub fn enter(&mut self) -> Entered {
-        if is_refused(self.vmcb) {
-            return Entered::Exit(ExitReason::InvalidState);
-        }
-        self.nmi.before_entry(self.vmcb, self.facts.assists);
-        self.update_intercepts();
-        world_switch::close();
-        self.shared.in_guest.store(true, Ordering::SeqCst);
-        if must_not_enter(self.shared) {
-            self.shared.in_guest.store(false, Ordering::SeqCst);
-            world_switch::open();
-            return Entered::Again;
-        }
-        if self.shared.entered.load(Ordering::Relaxed) == 0 {
-            self.shared.entered.store(ticks(), Ordering::Relaxed);
-        }
-        if translations_are_old(self.shared) {
-            self.vmcb.request_flush(self.facts.assists);
-        }
-        self.check();
-        // SAFETY: global interrupts are off; the VMCB is this vCPU's, its nested tables are the
-        // guest space's, and in the end LUCOS's own state comes back.
-        unsafe {
-            world_switch::load(self.vmcb_phys);
-            world_switch::run(&mut self.general, self.vmcb_phys);
-            world_switch::save(self.vmcb_phys);
-            world_switch::load(self.own_state);
-        }
-        self.vmcb.exited(self.facts.assists);
-        if let Some(event) = self.vmcb.interrupted_event() {
-            self.vmcb.inject(event);
-        }
-        *self.shared.snapshot.lock() = Some(self.registers());
-        self.shared.in_guest.store(false, Ordering::SeqCst);
-        world_switch::open();
-        self.look_at_exit()
-    }
-
     /// With debug assertions: everything that the manual asks of a VMCB.
     fn check(&self) {
         if cfg!(debug_assertions)
@@ -133,90 +93,107 @@ impl SvmVcpu {
         self.facts.assists.contains(Assists::NEXT_RIP)
     }
 
-    /// After the processor is LUCOS's again: what remains of the exit.
-    fn look_at_exit(&mut self) -> Entered {
-        let refused_at = self.refused_at.take();
-        let code = self.vmcb.exit_code();
-        if code != ExitCode::CPUID {
-            self.shared.counts.add(Counter::Exits);
-        }
-        if code != DEBUG_EXCEPTION {
-            self.nmi.at_other_exit(self.vmcb);
-        }
-        match code {
-            ExitCode::NMI => {
-                self.wait_for_nmi();
-                return Entered::Again;
-            }
-            ExitCode::IRET => {
-                self.shared.counts.add(Counter::Iret);
-                self.nmi.at_iret(self.vmcb);
-                return Entered::Again;
-            }
-            DEBUG_EXCEPTION if self.nmi.at_debug_exception(self.vmcb) => {
-                self.shared.counts.add(Counter::Debug);
-                return Entered::Again;
-            }
-            ExitCode::CPUID => return Entered::Cpuid,
-            // QEMU's TCG says so when the guest writes a bit of CR3 or CR4 that must be 0. When the
-            // guest comes no further with the exception, it is something else.
-            ExitCode::INVALID if refused_at != Some(self.vmcb.save().rip) => {
-                self.refused_at = Some(self.vmcb.save().rip);
-                return Entered::Exit(GENERAL_PROTECTION);
-            }
-            _ => {}
-        }
-        let reason = exit_reason(self.vmcb);
-        self.shared.counts.add(counter(reason));
-        Entered::Exit(reason)
-    }
-
     /// The exit says that an NMI waits. It is taken soon after global interrupts are on, though not
     /// always at the next instruction.
     fn wait_for_nmi(&self) {
         for _ in 0..NMI_PATIENCE {
-            if self.shared.nmis.load(Ordering::SeqCst) != 0 {
+            if self.shared.nmis.are_waiting() {
                 return;
             }
             core::hint::spin_loop();
         }
     }
+}
 
-    fn update_intercepts(&mut self) {
-        let wanted = machine::intercepted_exceptions() | ENDLESS;
+impl Backend for SvmVcpu {
+    fn is_refused(&self) -> bool {
+        is_refused(self.vmcb)
+    }
+
+    fn prepare(&mut self, exceptions: u32) -> bool {
+        let wanted = exceptions | OWN_EXCEPTIONS;
         if self.vmcb.control().intercept_exceptions != wanted {
             self.vmcb.control_mut(Clean::INTERCEPTS).intercept_exceptions = wanted;
         }
+        self.nmi.before_entry(self.vmcb, self.facts.assists)
     }
 
-    /// An NMI of the guest has come.
-    pub fn pend_nmi(&mut self) {
+    fn close(&mut self) {
+        world_switch::close();
+    }
+
+    fn switch(&mut self, flush: bool) {
+        if flush {
+            self.vmcb.request_flush(self.facts.assists);
+        }
+        self.check();
+        // SAFETY: global interrupts are off; the VMCB is this vCPU's, its nested tables are the
+        // guest space's, and in the end LUCOS's own state comes back.
+        unsafe {
+            world_switch::load(self.vmcb_phys);
+            world_switch::run(&mut self.general, self.vmcb_phys);
+            world_switch::save(self.vmcb_phys);
+            world_switch::load(self.own_state);
+        }
+        self.vmcb.exited(self.facts.assists);
+        if let Some(event) = self.vmcb.interrupted_event() {
+            self.vmcb.inject(event);
+        }
+    }
+
+    fn open(&mut self) {
+        world_switch::open();
+    }
+
+    fn look_at_exit(&mut self, counts: &ExitCounts) -> Exited {
+        let refused_at = self.refused_at.take();
+        let (code, rip) = (self.vmcb.exit_code(), self.vmcb.save().rip);
+        if code != ExitCode::CPUID {
+            counts.add(Counter::Exits);
+        }
+        if self.nmi.at_exit(self.vmcb, code == DEBUG_EXCEPTION) {
+            counts.add(Counter::Debug);
+            return Exited::Again;
+        }
+        match code {
+            ExitCode::NMI => self.wait_for_nmi(),
+            ExitCode::IRET => {
+                counts.add(Counter::Iret);
+                self.nmi.at_iret(self.vmcb);
+            }
+            ExitCode::CPUID => return Exited::Cpuid,
+            // QEMU's TCG says so when the guest writes a bit of CR3 or CR4 that must be 0. When the
+            // guest comes no further with the exception, it is something else.
+            ExitCode::INVALID if refused_at != Some(rip) => {
+                self.refused_at = Some(rip);
+                return Exited::Reason(GENERAL_PROTECTION);
+            }
+            _ => return Exited::Reason(exit_reason(self.vmcb)),
+        }
+        Exited::Again
+    }
+
+    fn pend_nmi(&mut self) {
         self.nmi.pend();
     }
 
-    /// Sets the state in which the guest starts.
-    pub fn start(&mut self, state: &FlatStart) {
+    fn start(&mut self, state: &FlatStart) {
         self.nmi.reset(self.vmcb);
+        self.refused_at = None;
         start_flat(self.vmcb, &mut self.general, state);
+        // VMRUN forgets no translations by itself when control registers change (APM vol. 2, 15.16).
+        self.vmcb.request_flush(self.facts.assists);
     }
 
-    /// Length of the instruction of the last exit; 0 when the processor does not tell.
-    pub fn instruction_length(&self) -> u8 {
-        instruction_length(self.vmcb, self.has_next_rip())
-    }
-
-    /// The registers.
-    pub fn registers(&self) -> Registers {
+    fn registers(&self) -> Registers {
         registers(self.vmcb, &self.general)
     }
 
-    /// Changes the registers that a task may change.
-    pub fn set_registers(&mut self, block: &Registers) {
+    fn set_registers(&mut self, block: &Registers) {
         write_back(self.vmcb, &mut self.general, block);
     }
 
-    /// Delivers an exception at the next entry; false when that is a shutdown.
-    pub fn inject(&mut self, event: Event) -> bool {
+    fn inject(&mut self, event: Event) -> bool {
         let event = combined(self.vmcb.control().event_injection, event);
         if let Some(event) = event {
             self.vmcb.inject(exception(event));
@@ -224,15 +201,18 @@ impl SvmVcpu {
         event.is_some()
     }
 
-    /// Writes a register for the guest; `None` when it may not write it, or not this value.
-    pub fn write_register(&mut self, number: u32, value: u64) -> Option<()> {
-        match number {
-            IA32_EFER => self.write_efer(value),
-            _ => super::write_register(number, value),
-        }
+    fn instruction_length(&self) -> u8 {
+        instruction_length(self.vmcb, self.has_next_rip())
     }
 
-    fn write_efer(&mut self, value: u64) -> Option<()> {
+    fn read_register(&self, number: u32) -> Option<u64> {
+        super::read_register(number)
+    }
+
+    fn write_register(&mut self, number: u32, value: u64) -> Option<()> {
+        if number != IA32_EFER {
+            return super::write_register(number, value);
+        }
         if value & !cpuid::efer_bits() != 0 {
             return None;
         }
@@ -242,31 +222,13 @@ impl SvmVcpu {
     }
 }
 
-/// #DB and #AC are intercepted always: a guest could keep its processor delivering them for ever,
-/// which takes no NMI (CVE-2015-5307, CVE-2015-8104).
-const ENDLESS: u32 = 1 << 1 | 1 << 17;
-
 /// What a processor raises where an emulator gives up.
 const GENERAL_PROTECTION: ExitReason = ExitReason::Exception { vector: 13, error_code: 0 };
 
 /// Debug exceptions leave with this code.
 const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
 
-const fn counter(reason: ExitReason) -> Counter {
-    match reason {
-        ExitReason::Hypercall => Counter::Hypercall,
-        ExitReason::ReadMsr => Counter::ReadMsr,
-        ExitReason::WriteMsr => Counter::WriteMsr,
-        ExitReason::Virtualization => Counter::Virtualization,
-        ExitReason::Exception { vector: 6, .. } => Counter::InvalidOpcode,
-        ExitReason::Exception { vector: 1, .. } => Counter::Debug,
-        ExitReason::NestedFault { .. } => Counter::NestedFault,
-        ExitReason::Shutdown => Counter::Shutdown,
-        ExitReason::Init => Counter::Init,
-        ExitReason::Exception { .. }
-        | ExitReason::InvalidateCaches
-        | ExitReason::Port(_)
-        | ExitReason::InvalidState
-        | ExitReason::Other { .. } => Counter::Other,
-    }
-}
+/// Exceptions that always leave: #DB and #AC, which a guest can have delivered to itself for ever
+/// while no NMI gets through (CVE-2015-8104 and CVE-2015-5307), and #SX, which INIT becomes (see
+/// `redirect_init`).
+const OWN_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 30;

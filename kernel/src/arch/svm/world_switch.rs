@@ -71,8 +71,9 @@ pub unsafe fn run(general: &mut Registers, vmcb: u64) {
 
 /// Holds all interrupts off, NMIs too.
 pub fn close() {
-    // SAFETY: EFER.SVME is on (see `svm::enable`); the flag has no effect on memory.
-    unsafe { asm!("clgi", options(nomem, nostack)) };
+    // SAFETY: EFER.SVME is on (see `svm::enable`). What is looked at afterwards must not be read
+    // before, so the compiler is not told that memory is not touched.
+    unsafe { asm!("clgi", options(nostack)) };
 }
 
 /// Lets NMIs come; maskable interrupts stay off by RFLAGS.IF.

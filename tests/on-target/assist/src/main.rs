@@ -10,11 +10,13 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering};
 use lucos_runtime::{Journal, Scratch, Service, StartInfo, Thread};
 use lucos_test_protocol::{Counted, Crime, Instruction, Request};
+use spin::Mutex;
 
 lucos_runtime::entry!(run);
 
 static ORDINARY: AtomicU64 = AtomicU64::new(0);
 static CONSTANT: u64 = 42;
+static LOCK: Mutex<()> = Mutex::new(());
 
 fn run(thread: Thread, start: StartInfo) -> ! {
     thread.serve(Assist { journal: Journal::new(&start), generation: start.generation })
@@ -33,9 +35,11 @@ impl Service for Assist {
         match request {
             Request::Count => {}
             Request::Commit(crime) => commit(crime),
-            Request::Work(rounds) => (0..rounds).for_each(|round| {
-                black_box(round);
-            }),
+            Request::Work(rounds) => work(rounds),
+            Request::LockedWork(rounds) => {
+                let _lock = LOCK.lock();
+                work(rounds);
+            }
         }
         let mut bytes = [0; 8];
         // Without a journal the count stays 1, which the suite notices.
@@ -51,6 +55,12 @@ impl Service for Assist {
             variable: &raw const ORDINARY as u64,
         }
     }
+}
+
+fn work(rounds: u32) {
+    (0..rounds).for_each(|round| {
+        black_box(round);
+    });
 }
 
 fn commit(crime: Crime) {
@@ -72,6 +82,10 @@ fn commit(crime: Crime) {
             black_box(deeper(1));
         }
         Crime::Panic => panic!("as asked"),
+        Crime::LockedPanic => {
+            let _lock = LOCK.lock();
+            panic!("as asked, with the lock held")
+        }
     }
 }
 

@@ -2,14 +2,18 @@
 
 use crate::{guest as load, report};
 use lucos_abi::object::{
-    Counter, Event, ExitReason, Intercept, MachineReply, MachineRequest, VcpuReply, VcpuRequest,
+    Counter, Done, Event, ExitReason, Intercept, MachineReply, MachineRequest, SpaceRequest,
+    VcpuReply, VcpuRequest,
 };
 use lucos_abi::registers::{Registers, SIZE};
-use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info};
+use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info, time_stamp};
 use lucos_test_protocol::guest;
 
 /// Time-stamp ticks that a stop may take: far more than any emulator needs.
 const PATIENCE: u64 = 5_000_000_000;
+
+/// Time-stamp ticks within which a processor of the guest obeys.
+const A_WHILE: u64 = 100_000_000;
 
 /// Runs this processor's vCPU for ever.
 pub fn exits(mut thread: Thread) -> ! {
@@ -87,12 +91,27 @@ fn hypercall(thread: &mut Thread, mut registers: Registers) -> Next {
         guest::EXITS => registers.rax = exit_count(thread),
         guest::INTERCEPT => intercept(thread, b == 1),
         guest::EXCEPTION => {
+            if d != 0 {
+                let done = load::write(thread, d, &1_u64.to_le_bytes());
+                report::check(thread, "guest_word_is_written", done, Ok(()));
+                let start = time_stamp();
+                while time_stamp().wrapping_sub(start) < A_WHILE {
+                    core::hint::spin_loop();
+                }
+            }
             return Next {
                 registers: Some(registers),
                 event: Some(Event { vector: b as u8, error_code: Some(c as u32) }),
             };
         }
-        guest::STOPS => (registers.rax, registers.rcx) = stops(thread, b, c),
+        guest::STOPS => (registers.rax, registers.rcx) = stops(thread, b, c, d),
+        guest::PROTECT => registers.rax = protect(thread, b, c == 1),
+        guest::STOP_FOR_GOOD => {
+            for _ in 0..2 {
+                let stopped = machine_does(thread, &MachineRequest::Stop { deadline: PATIENCE });
+                report::check(thread, "stop_goes_on", stopped, true);
+            }
+        }
         guest::START => {
             let started = load::start_processor(thread, b as u32, c);
             report::check(thread, "start_accepted", started, Ok(()));
@@ -125,9 +144,20 @@ fn intercept(thread: &mut Thread, on: bool) {
     report::check(thread, "intercept_changes", (stopped, changed, resumed), (true, true, true));
 }
 
+/// Changes the rights on a page. Returns 0 or the number of the status.
+fn protect(thread: &mut Thread, start: u64, read_only: bool) -> u64 {
+    let request =
+        SpaceRequest::Set { start, length: 4096, read: true, write: !read_only, execute: true };
+    match thread.call::<_, Done>(Object::GuestSpace, &request) {
+        Ok(Done) => 0,
+        Err(CallError::Status(status)) => status as u64,
+        Err(_) => u64::MAX,
+    }
+}
+
 /// Stops and resumes so often. Returns how many stops succeeded, and how often the counter at
 /// `moves` moved while all processors stood still.
-fn stops(thread: &mut Thread, count: u64, moves: u64) -> (u64, u64) {
+fn stops(thread: &mut Thread, count: u64, moves: u64, deadline: u64) -> (u64, u64) {
     let window = GuestWindow::new(system_info());
     let look = || {
         let mut bytes = [0; 8];
@@ -136,7 +166,7 @@ fn stops(thread: &mut Thread, count: u64, moves: u64) -> (u64, u64) {
     };
     let (mut done, mut moved) = (0, 0);
     for _ in 0..count {
-        if machine_does(thread, &MachineRequest::Stop { deadline: PATIENCE }) {
+        if machine_does(thread, &MachineRequest::Stop { deadline }) {
             let before = look();
             for _ in 0..100 {
                 core::hint::spin_loop();

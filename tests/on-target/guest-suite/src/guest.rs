@@ -115,7 +115,8 @@ fn tables(thread: &mut Thread) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn write(thread: &mut Thread, gpa: u64, data: &[u8]) -> Result<(), &'static str> {
+/// Writes to the guest's memory.
+pub fn write(thread: &mut Thread, gpa: u64, data: &[u8]) -> Result<(), &'static str> {
     match thread.call(Object::GuestMemory, &GuestMemoryRequest::Write { gpa, data }) {
         Ok(GuestMemoryReply::Done) => Ok(()),
         _ => Err("write"),

@@ -1,6 +1,7 @@
 //! The local APIC by memory-mapped registers.
 
 const BASE: u64 = 0xfee0_0000;
+const ID: u64 = 0x20;
 const EOI: u64 = 0xb0;
 const SPURIOUS: u64 = 0xf0;
 const ICR_LOW: u64 = 0x300;
@@ -28,6 +29,16 @@ pub fn one_shot(vector: u8, ticks: u32) {
 /// Ends an interrupt.
 pub fn end_of_interrupt() {
     write(EOI, 0);
+}
+
+/// The id of this processor's APIC.
+pub fn id() -> u32 {
+    unsafe { ((BASE + ID) as *const u32).read_volatile() >> 24 }
+}
+
+/// Gives this processor's APIC another id: nothing that is sent to the old one arrives.
+pub fn set_id(id: u32) {
+    write(ID, id << 24);
 }
 
 /// Sends an NMI to a processor.

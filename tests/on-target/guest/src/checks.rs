@@ -7,12 +7,25 @@ use crate::start::{hypercall, started};
 use crate::{apic, interrupts};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lucos_test_protocol::guest;
 
 /// Counted by the other processors all the time, so that the suite sees whether they stand still.
 #[unsafe(no_mangle)]
 static MOVES: AtomicU64 = AtomicU64::new(0);
+
+/// What the processor that came second shall do: one of the constants below. It puts `NOTHING` here when that
+/// is done.
+static ORDER: AtomicU64 = AtomicU64::new(NOTHING);
+const NOTHING: u64 = 0;
+/// An APIC id that no processor has.
+const NOBODY: u32 = 0x20;
+/// Send the first processor an NMI.
+const SEND_NMI: u64 = 1;
+/// Hide from kicks.
+const HIDE: u64 = 2;
+/// Be where kicks go.
+const SHOW: u64 = 3;
 
 /// All checks, by the first processor. `hidden` is the start of LUCOS's region.
 pub fn run(hidden: u64) -> ! {
@@ -31,10 +44,38 @@ pub fn run(hidden: u64) -> ! {
 }
 
 /// Every other processor.
-pub fn run_other() -> ! {
+pub fn run_other(number: u64) -> ! {
     interrupts::load();
+    apic::enable();
     loop {
         MOVES.fetch_add(1, Ordering::SeqCst);
+        if number == 1 {
+            obey();
+        }
+    }
+}
+
+/// APIC id of the processor that obeys.
+static ID: AtomicU32 = AtomicU32::new(0);
+
+fn obey() {
+    match ORDER.load(Ordering::SeqCst) {
+        SEND_NMI => apic::send_nmi(0),
+        HIDE => {
+            ID.store(apic::id(), Ordering::SeqCst);
+            apic::set_id(NOBODY);
+        }
+        SHOW => apic::set_id(ID.load(Ordering::SeqCst)),
+        _ => return,
+    }
+    ORDER.store(NOTHING, Ordering::SeqCst);
+}
+
+/// Has that processor do something, and waits until it is done.
+fn order(order: u64) {
+    ORDER.store(order, Ordering::SeqCst);
+    while ORDER.load(Ordering::SeqCst) != NOTHING {
+        core::hint::spin_loop();
     }
 }
 
@@ -143,7 +184,7 @@ fn others() {
     check(14, started(), all);
     // None of the kicks may reach the guest, and every NMI of the guest must.
     let before = NMI_COUNT.load(Ordering::SeqCst);
-    let (done, moved) = hypercall(guest::STOPS, STOPS, &raw const MOVES as u64, 0);
+    let (done, moved) = stops(STOPS, PATIENCE);
     check(15, done, STOPS);
     check(16, moved, 0);
     let mut arrived = 0;
@@ -157,6 +198,59 @@ fn others() {
     }
     let came = NMI_COUNT.load(Ordering::SeqCst) - before;
     check(17, came, arrived);
+    if all > 1 {
+        nmi_behind_an_exception();
+        endless_stop();
+        lost_kick();
+    }
+}
+
+/// An NMI that comes while an exception waits for delivery needs no further exit to arrive.
+fn nmi_behind_an_exception() {
+    let before = NMI_COUNT.load(Ordering::SeqCst);
+    hypercall(guest::EXCEPTION, 13, 0x60, &raw const ORDER as u64);
+    wait_for_nmis(before + 1);
+    check(18, NMI_COUNT.load(Ordering::SeqCst) - before, 1);
+}
+
+fn endless_stop() {
+    hypercall(guest::STOP_FOR_GOOD, 0, 0, 0);
+    let before = MOVES.load(Ordering::SeqCst);
+    for _ in 0..50_000_000_u64 {
+        if MOVES.load(Ordering::SeqCst) != before {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    check(19, u64::from(MOVES.load(Ordering::SeqCst) != before), 1);
+}
+
+/// While a processor gets no kicks, what needs them is late. Afterwards all is well.
+fn lost_kick() {
+    const SOON: u64 = 300_000_000;
+    let nmis = NMI_COUNT.load(Ordering::SeqCst);
+    let page = &raw const PROTECTED as u64;
+    order(HIDE);
+    check(20, stops(1, SOON).0, 0);
+    check(21, hypercall(guest::PROTECT, page, 1, 0).0, guest::LATE);
+    check(22, hypercall(guest::PROTECT, page, 0, 0).0, 0);
+    order(SHOW);
+    let (done, moved) = stops(100, PATIENCE);
+    check(23, done, 100);
+    check(24, moved, 0);
+    check(25, hypercall(guest::PROTECT, page, 1, 0).0, 0);
+    check(26, NMI_COUNT.load(Ordering::SeqCst), nmis);
+}
+
+#[repr(align(4096))]
+struct Page(#[expect(dead_code, reason = "only its place matters")] [u8; 4096]);
+static PROTECTED: Page = Page([0; 4096]);
+
+/// Far more than any emulator needs to stop.
+const PATIENCE: u64 = 5_000_000_000;
+
+fn stops(count: u64, deadline: u64) -> (u64, u64) {
+    hypercall(guest::STOPS, count, &raw const MOVES as u64, deadline)
 }
 
 fn run_start_address() -> u64 {

@@ -32,7 +32,7 @@ global_asm!(
 );
 
 extern "C" fn main(number: u64, hidden: u64) -> ! {
-    if number == 0 { checks::run(hidden) } else { checks::run_other() }
+    if number == 0 { checks::run(hidden) } else { checks::run_other(number) }
 }
 
 /// How many processors have started.

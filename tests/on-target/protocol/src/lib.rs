@@ -14,6 +14,8 @@ pub enum Request {
     Commit(Crime),
     /// Go round a loop so many times, then count.
     Work(u32),
+    /// The same, with a lock held that all threads of the assist share.
+    LockedWork(u32),
 }
 
 /// Something that ends a task.
@@ -31,6 +33,8 @@ pub enum Crime {
     Overflow,
     /// Panic.
     Panic,
+    /// Panic with the assist's lock held.
+    LockedPanic,
 }
 
 /// An instruction that a task must not execute.
@@ -79,20 +83,29 @@ pub mod guest {
     pub const EXITS: u64 = 3;
     /// Asks for the invalid-opcode intercept to be on (RBX = 1) or off (0).
     pub const INTERCEPT: u64 = 4;
-    /// Asks for an exception with vector RBX and error code RCX.
+    /// Asks for an exception with vector RBX and error code RCX. RDX = 0, or the address of a word
+    /// that is set to 1 a while before.
     pub const EXCEPTION: u64 = 5;
-    /// Asks for a number of stops and resumes; RBX = how many. RAX = how many succeeded, RCX = how
-    /// often another processor moved while it was stopped.
+    /// Asks for a number of stops and resumes; RBX = how many, RCX = where another processor counts,
+    /// RDX = time-stamp ticks that each may take. RAX = how many succeeded, RCX = how often the other
+    /// processor moved while it was stopped.
     pub const STOPS: u64 = 6;
     /// Asks for processor RBX to be started at RCX.
     pub const START: u64 = 7;
+    /// Asks for the page at RBX to be read-only (RCX = 1) or writable (0). RAX = 0, or the number of
+    /// the status.
+    pub const PROTECT: u64 = 8;
+    /// `CallStatus::Late`.
+    pub const LATE: u64 = 9;
+    /// Asks for two stops and no resume.
+    pub const STOP_FOR_GOOD: u64 = 10;
 
     /// First address of LUCOS's region is in RSI at start, number of processors in RDI is not
     /// possible (only RSI is set), so it lies here, below the guest's image.
     pub const PARAMETERS: u64 = 0x01ff_0000;
 
     /// Names of the checks.
-    pub const NAMES: [&str; 18] = [
+    pub const NAMES: [&str; 27] = [
         "cpuid_does_not_leave",
         "cpuid_is_the_machines",
         "msr_read_by_task",
@@ -111,6 +124,15 @@ pub mod guest {
         "stops_succeed",
         "stopped_processors_stand_still",
         "nmis_survive_stops",
+        "nmi_behind_an_exception_arrives",
+        "stop_ends_when_its_processor_runs",
+        "stop_without_kicks_is_late",
+        "protection_without_kicks_is_late",
+        "rights_are_given_back_without_kicks",
+        "lost_kick_is_sent_again",
+        "stopped_after_a_lost_kick",
+        "protection_after_a_lost_kick",
+        "kicks_stay_away_from_the_guest",
     ];
     /// Vector of the guest's timer.
     pub const TIMER: u8 = 0x40;

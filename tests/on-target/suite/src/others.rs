@@ -17,15 +17,27 @@ static OTHERWISE: AtomicU64 = AtomicU64::new(0);
 
 /// Rounds of a call's loop: long enough that a restart often meets a processor inside.
 const ROUNDS: u32 = 200_000;
-const RESTARTS: u32 = 100;
+/// Rounds with the assist's lock held: so few that a restart often meets a processor on its way in,
+/// which then waits for a lock that nobody will release.
+const LOCKED_ROUNDS: u32 = 100;
+/// Calls with the lock between two without.
+const LOCKED_CALLS: u32 = 50;
+/// Every second one happens with the lock held.
+const RESTARTS: u32 = 300;
 
 /// What every processor but the first does, for ever.
 pub fn work(suite: &mut Suite) -> ! {
     while !BEGIN.load(Ordering::SeqCst) {
         core::hint::spin_loop();
     }
+    let mut call = 0_u32;
     loop {
-        let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &Request::Work(ROUNDS));
+        call = call.wrapping_add(1);
+        let request = match call % LOCKED_CALLS {
+            0 => Request::Work(ROUNDS),
+            _ => Request::LockedWork(LOCKED_ROUNDS),
+        };
+        let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &request);
         let counter = match result {
             Ok(_) => &ANSWERED,
             Err(CallError::Status(CallStatus::Restarted)) => &RESTARTED,
@@ -42,9 +54,9 @@ pub fn run(suite: &mut Suite) {
     }
     BEGIN.store(true, Ordering::SeqCst);
     let mut own = 0;
-    for _ in 0..RESTARTS {
-        let result: Result<Counted, CallError> =
-            suite.thread.call(ASSIST, &Request::Commit(Crime::Panic));
+    for restart in 0..RESTARTS {
+        let crime = if restart % 2 == 0 { Crime::Panic } else { Crime::LockedPanic };
+        let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &Request::Commit(crime));
         // The call of another processor may have started the task anew in between; it is ended
         // for the same reason all the same.
         own += u32::from(result == Err(CallError::Status(CallStatus::Restarted)));
