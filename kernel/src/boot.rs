@@ -6,8 +6,9 @@ use crate::arch::{apic, control, cpuid, processors, vcpu};
 use crate::chain::Processor;
 use crate::fatal::{Fatal, die};
 use crate::memory::{PAGE, frames, guest_ram, heap, kernel_space};
+use crate::object::guest_space;
 use crate::options::Options;
-use crate::{guest_space, output, system};
+use crate::{object, system};
 use alloc::boxed::Box;
 use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, RECORD_MAX};
 use lucos_abi::message;
@@ -23,7 +24,7 @@ pub fn start(record: u64) -> ! {
 fn prepare(record: u64) -> Result<Processor, Fatal> {
     let record = read_record(record).ok_or(Fatal::BadBootRecord)?;
     let options = Options::parse(&record.options);
-    output::start(options.unwrap_or_default());
+    object::log::start(options.unwrap_or_default());
     options?;
     log::info!("LUCOS {} starts", env!("CARGO_PKG_VERSION"));
     control::enable_protections()?;
@@ -45,7 +46,7 @@ fn prepare(record: u64) -> Result<Processor, Fatal> {
     processors::let_in(record.gate, other)?;
     let (count, (free, all)) = (record.apic_ids.len(), frames::available());
     log::info!("{count} processors, {} of {all} pages of LUCOS's region used", all - free);
-    output::release_serial();
+    object::log::release_serial();
     system::processor(first, descriptors)
 }
 

@@ -13,7 +13,6 @@ use crate::fatal::{Fatal, die};
 use crate::memory::direct::SharedPages;
 use crate::object::{self, Buffer};
 use crate::task::{Inside, Task};
-use crate::{machine, output};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -212,7 +211,7 @@ impl Processor {
                 served
             }
             Object::Machine => object::machine::serve(me, rights, bytes, reply),
-            Object::GuestSpace => object::space::serve(me, rights, bytes, reply),
+            Object::GuestSpace => object::guest_space::serve(me, rights, bytes, reply),
             Object::GuestMemory => object::guest_memory::serve(rights, bytes, reply),
             Object::Journal | Object::Task(_) => Err(CallStatus::BadMessage),
         }
@@ -307,7 +306,7 @@ impl Processor {
         if task.restart(self.shared.number, thread.generation) {
             log::error!("task {} is restarted: {fault:x?}", task.name);
             self.shared.counts.add(Counter::Restarts);
-            machine::record_fault(FaultRecord {
+            object::machine::record_fault(FaultRecord {
                 task: index as u8,
                 cpu: self.shared.number,
                 fault,
@@ -347,7 +346,7 @@ impl Processor {
         if let Some(bytes) = self.request.get_mut(..length) {
             let _ = thread.message.read(bytes);
             for part in bytes.utf8_chunks() {
-                output::task_line(&task.name, part.valid());
+                object::log::task_line(&task.name, part.valid());
             }
         }
     }

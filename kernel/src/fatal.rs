@@ -1,6 +1,7 @@
 //! The end: LUCOS cannot go on.
 
-use crate::{arch, output};
+use crate::arch;
+use crate::object::log;
 use thiserror::Error;
 
 /// Why LUCOS cannot start or go on.
@@ -52,8 +53,8 @@ pub enum Fatal {
 
 /// Says why, and stops all processors for good; in an emulator with an exit port, ends it.
 pub fn die(why: Fatal) -> ! {
-    output::fault_line(format_args!("{why}"));
-    arch::end_machine(output::exit_port(), EXIT_FAULT)
+    log::fault_line(format_args!("{why}"));
+    arch::end_machine(log::exit_port(), EXIT_FAULT)
 }
 
 /// Status written to the exit port when LUCOS itself fails.
@@ -62,6 +63,6 @@ pub const EXIT_FAULT: u8 = 0x13;
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    output::fault_line(format_args!("{info}"));
-    arch::end_machine(output::exit_port(), EXIT_FAULT)
+    log::fault_line(format_args!("{info}"));
+    arch::end_machine(log::exit_port(), EXIT_FAULT)
 }

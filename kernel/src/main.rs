@@ -27,13 +27,10 @@ mod boot;
 mod chain;
 mod cpuid_table;
 mod fatal;
-mod guest_space;
-mod machine;
 #[allow(unsafe_code)]
 mod memory;
 mod object;
 mod options;
-mod output;
 mod stop;
 mod system;
 mod task;

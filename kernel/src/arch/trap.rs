@@ -249,10 +249,10 @@ unsafe extern "C" {
 extern "C" fn trap_in_kernel_rust(vector: u64, error: u64, rip: u64) -> ! {
     // SAFETY: reading CR2 has no effect.
     let address = unsafe { x86::controlregs::cr2() };
-    crate::output::fault_line(format_args!(
+    crate::object::log::fault_line(format_args!(
         "trap {vector} in the kernel at {rip:#x}, error {error:#x}, address {address:#x}"
     ));
-    super::end_machine(crate::output::exit_port(), fatal::EXIT_FAULT)
+    super::end_machine(crate::object::log::exit_port(), fatal::EXIT_FAULT)
 }
 
 /// Runs a task's thread until it traps.

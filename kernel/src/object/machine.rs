@@ -1,12 +1,45 @@
 //! All processors.
 
-use super::{Buffer, need, reply, request};
+use super::{Buffer, log, need, reply, request};
 use crate::arch::vcpu::{self, counts};
 use crate::arch::{self, nmi, processor};
-use crate::{cpuid_table, machine, output, stop};
+use crate::{cpuid_table, stop};
+use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
-use lucos_abi::object::{FlatStart, MachineReply, MachineRequest};
+use lucos_abi::object::{FaultRecord, FlatStart, Intercept, MachineReply, MachineRequest};
+use spin::Mutex;
+
+static INTERCEPTS: AtomicU32 = AtomicU32::new(0);
+static LAST_FAULT: Mutex<Option<FaultRecord>> = Mutex::new(None);
+
+/// Remembers a task's fault.
+pub fn record_fault(record: FaultRecord) {
+    *LAST_FAULT.lock() = Some(record);
+}
+
+/// Vector of the exception behind an intercept class.
+const fn vector(class: Intercept) -> u32 {
+    match class {
+        Intercept::InvalidOpcode => 6,
+        Intercept::Debug => 1,
+    }
+}
+
+/// Switches a class of exits on or off.
+fn intercept(class: Intercept, on: bool) {
+    let bit = 1 << vector(class);
+    if on {
+        INTERCEPTS.fetch_or(bit, Ordering::SeqCst);
+    } else {
+        INTERCEPTS.fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+/// The exceptions to intercept, one bit each.
+pub fn intercepted_exceptions() -> u32 {
+    INTERCEPTS.load(Ordering::SeqCst)
+}
 
 /// Serves a request that comes from processor `me`.
 pub fn serve(
@@ -28,13 +61,13 @@ pub fn serve(
             return reply(&MachineReply::Counters { counts }, buffer);
         }
         MachineRequest::LastFault => {
-            return reply(&MachineReply::Fault(machine::last_fault()), buffer);
+            return reply(&MachineReply::Fault(*LAST_FAULT.lock()), buffer);
         }
         MachineRequest::Resume => stop::resume(me)?,
         MachineRequest::Start { cpu, state } => start(cpu, state)?,
         MachineRequest::Intercept { class, on } => {
             held(me)?;
-            machine::intercept(class, on);
+            intercept(class, on);
         }
         MachineRequest::InterceptPort { port } => {
             vcpu::intercept_port(port).ok_or(CallStatus::Refused)?;
@@ -45,7 +78,7 @@ pub fn serve(
         MachineRequest::ForwardKicks { on } => forward_kicks(me, on)?,
         MachineRequest::Reset => arch::reset(),
         MachineRequest::Exit { status } => {
-            let port = output::exit_port().ok_or(CallStatus::Refused)?;
+            let port = log::exit_port().ok_or(CallStatus::Refused)?;
             arch::end_machine(Some(port), status);
         }
     }

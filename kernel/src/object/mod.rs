@@ -3,9 +3,9 @@
 //! Each object decodes its own requests; nothing else is done with a message before that.
 
 pub mod guest_memory;
+pub mod guest_space;
 pub mod log;
 pub mod machine;
-pub mod space;
 pub mod vcpu;
 
 use lucos_abi::call::CallStatus;

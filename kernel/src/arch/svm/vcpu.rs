@@ -6,8 +6,8 @@ use crate::arch::cpuid;
 use crate::arch::processor::PerProcessor;
 use crate::arch::vcpu::{Backend, ExitCounts, Exited};
 use crate::fatal::{Fatal, die};
-use crate::guest_space;
 use crate::memory::direct::Pages;
+use crate::object::guest_space;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_svm::{

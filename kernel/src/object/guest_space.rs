@@ -3,6 +3,7 @@
 //! Guest-physical addresses are host-physical ones. The pages of LUCOS's region are the exception:
 //! all of them show one page of ones, read-only.
 
+use super::{Buffer, need, reply, request};
 use crate::arch::nmi::kick_while;
 use crate::arch::processor::PerProcessor;
 use crate::arch::vcpu;
@@ -12,6 +13,8 @@ use crate::memory::kernel_space::largest_page;
 use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::boot::MemoryRange;
 use lucos_abi::call::CallStatus;
+use lucos_abi::manifest;
+use lucos_abi::object::{Done, SpaceRequest};
 use lucos_paging::{Mapping, PageTable, Rights};
 use spin::{Mutex, Once};
 
@@ -61,13 +64,27 @@ pub fn generation() -> u32 {
     GENERATION.load(Ordering::SeqCst)
 }
 
+/// Serves a request that comes from processor `me`.
+pub fn serve(
+    me: u32,
+    rights: manifest::Rights,
+    message: &[u8],
+    buffer: &mut Buffer,
+) -> Result<usize, CallStatus> {
+    let SpaceRequest::Set { start, length, read, write, execute } = request(message)?;
+    need(rights, manifest::Rights::WRITE)?;
+    let rights = Rights { read, write, execute, ..Rights::NONE };
+    set(me, start, length, rights)?;
+    reply(&Done, buffer)
+}
+
 /// Gives the guest `rights` on a range, each page onto itself.
 ///
 /// # Errors
 /// `Refused` for a range that is not page aligned or not possible, or when the region is full; a
 /// part of the range may have the new rights then. `Late` when a processor may still use rights that
 /// were taken away.
-pub fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatus> {
+fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatus> {
     let space = SPACE.get().ok_or(CallStatus::Refused)?;
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
     let mut tables = space.tables.lock();
