@@ -1,0 +1,27 @@
+//! The guest space: the nested page table that all vCPUs share.
+
+use serde::{Deserialize, Serialize};
+
+/// Requests to the guest space (nested page table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpaceRequest {
+    /// Gives the guest these rights on a range of its physical addresses, each page onto itself.
+    /// Pages of LUCOS are never given: they show the hidden page instead. Needs `WRITE`.
+    ///
+    /// When rights are taken away, the reply comes after every processor has forgotten the old. The
+    /// status is `Late` when one does not in time: the rights are the new ones, but it may still use
+    /// the old. When a part of the range cannot be changed, the status is `Refused`, and other parts
+    /// may have changed.
+    Set {
+        /// First address, page aligned.
+        start: u64,
+        /// Bytes, a multiple of the page size.
+        length: u64,
+        /// Reads allowed; without it nothing is.
+        read: bool,
+        /// Writes allowed.
+        write: bool,
+        /// Instruction fetches allowed.
+        execute: bool,
+    },
+}
