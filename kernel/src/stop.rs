@@ -68,10 +68,10 @@ pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
 /// Lets everybody go on.
 ///
 /// # Errors
-/// `Refused` when the caller holds no stop.
+/// `WrongState` when the caller holds no stop.
 pub fn resume(me: u32) -> Result<(), CallStatus> {
     if !is_held_by(me) {
-        return Err(CallStatus::Refused);
+        return Err(CallStatus::WrongState);
     }
     processor::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
     OWNER.store(NOBODY, Ordering::SeqCst);

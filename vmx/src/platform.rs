@@ -40,7 +40,12 @@ impl fmt::Display for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Status(CallStatus::Refused) => Self::Refused,
+            CallError::Status(
+                CallStatus::Refused
+                | CallStatus::NotThere
+                | CallStatus::WrongState
+                | CallStatus::Full,
+            ) => Self::Refused,
             CallError::Status(CallStatus::Restarted) => Self::Restarted,
             _ => Self::Protocol,
         }

@@ -41,7 +41,7 @@ pub enum CallStatus {
     Cycle = 5,
     /// The called task was restarted while it worked on this request; its state is new.
     Restarted = 6,
-    /// The request is well formed, but names something that is not allowed or not there.
+    /// A value in the request is not allowed.
     Refused = 7,
     /// Somebody else uses the object; ask again later.
     Busy = 8,
@@ -49,12 +49,18 @@ pub enum CallStatus {
     Late = 9,
     /// The number in `rax` is no system call.
     NoSuchCall = 10,
+    /// The request names something that this machine does not have: a processor, guest RAM, a port.
+    NotThere = 11,
+    /// The request is not for this moment: it needs a stop that is not held, or may be made once.
+    WrongState = 12,
+    /// LUCOS's region has no room for what the request needs.
+    Full = 13,
 }
 
 impl CallStatus {
     /// The status that the kernel wrote as `value`; `None` for a number it never writes.
     pub fn from_value(value: u64) -> Option<Self> {
-        const ALL: [CallStatus; 11] = [
+        const ALL: [CallStatus; 14] = [
             CallStatus::Done,
             CallStatus::NoCapability,
             CallStatus::MissingRight,
@@ -66,6 +72,9 @@ impl CallStatus {
             CallStatus::Busy,
             CallStatus::Late,
             CallStatus::NoSuchCall,
+            CallStatus::NotThere,
+            CallStatus::WrongState,
+            CallStatus::Full,
         ];
         ALL.into_iter().find(|status| *status as u64 == value)
     }

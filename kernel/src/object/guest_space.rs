@@ -15,7 +15,7 @@ use lucos_abi::boot::MemoryRange;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest;
 use lucos_abi::object::{Done, SpaceRequest};
-use lucos_paging::{Mapping, PageTable, Rights};
+use lucos_paging::{MapError, Mapping, PageTable, Rights};
 use spin::{Mutex, Once};
 
 /// Frames that giving the guest more leaves to taking rights away: a guest that touches one far
@@ -81,11 +81,11 @@ pub fn serve(
 /// Gives the guest `rights` on a range, each page onto itself.
 ///
 /// # Errors
-/// `Refused` for a range that is not page aligned or not possible, or when the region is full; a
-/// part of the range may have the new rights then. `Late` when a processor may still use rights that
-/// were taken away.
+/// `Refused` for a range that is not page aligned or not possible, `Full` when there is no room for
+/// page tables; a part of the range may have the new rights then. `Late` when a processor may still
+/// use rights that were taken away.
 fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatus> {
-    let space = SPACE.get().ok_or(CallStatus::Refused)?;
+    let space = SPACE.get().ok_or(CallStatus::WrongState)?;
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
     let mut tables = space.tables.lock();
     let (first, beyond) = (start.max(space.hidden.start), end.min(space.hidden.end()));
@@ -103,6 +103,7 @@ fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatu
         };
         match change {
             Ok(change) => flush |= change.flush,
+            Err(MapError::OutOfFrames) => result = Err(CallStatus::Full),
             Err(_) => result = Err(CallStatus::Refused),
         }
     }

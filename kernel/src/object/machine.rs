@@ -70,15 +70,15 @@ pub fn serve(
             intercept(class, on);
         }
         MachineRequest::InterceptPort { port } => {
-            vcpu::intercept_port(port).ok_or(CallStatus::Refused)?;
+            vcpu::intercept_port(port).ok_or(CallStatus::WrongState)?;
         }
         MachineRequest::SetCpuid { rules } => {
-            cpuid_table::set(rules).ok_or(CallStatus::Refused)?;
+            cpuid_table::set(rules).ok_or(CallStatus::WrongState)?;
         }
         MachineRequest::ForwardKicks { on } => forward_kicks(me, on)?,
         MachineRequest::Reset => arch::reset(),
         MachineRequest::Exit { status } => {
-            let port = log::exit_port().ok_or(CallStatus::Refused)?;
+            let port = log::exit_port().ok_or(CallStatus::NotThere)?;
             arch::end_machine(Some(port), status);
         }
     }
@@ -105,28 +105,28 @@ fn held(me: u32) -> Result<(), CallStatus> {
     if stop::is_held_by(me) || processor::all().len() == 1 {
         Ok(())
     } else {
-        Err(CallStatus::Refused)
+        Err(CallStatus::WrongState)
     }
 }
 
 /// The caller's vCPU is one whose interrupt table can take NMIs.
 fn forward_kicks(me: u32, on: bool) -> Result<(), CallStatus> {
     let block = processor::get(me).and_then(|processor| *processor.snapshot.lock());
-    let table = block.ok_or(CallStatus::Refused)?.idt_base;
+    let table = block.ok_or(CallStatus::WrongState)?.idt_base;
     nmi::forward_kicks(on.then_some(table));
     Ok(())
 }
 
 fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus> {
     held(me)?;
-    let processor = processor::get(cpu).ok_or(CallStatus::Refused)?;
+    let processor = processor::get(cpu).ok_or(CallStatus::NotThere)?;
     let snapshot = processor.snapshot.lock().map(|block| block.to_bytes());
     let registers: &[u8] = snapshot.as_ref().map_or(&[], |bytes| bytes);
     reply(&MachineReply::Registers { registers }, buffer)
 }
 
 fn start(cpu: u32, state: FlatStart) -> Result<(), CallStatus> {
-    let processor = processor::get(cpu).ok_or(CallStatus::Refused)?;
+    let processor = processor::get(cpu).ok_or(CallStatus::NotThere)?;
     *processor.start.lock() = Some(state);
     nmi::kick(processor);
     Ok(())

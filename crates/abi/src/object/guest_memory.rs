@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// what the window shows needs no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuestMemoryRequest<'a> {
-    /// Writes bytes. Refused when any of them is LUCOS's, or not in the address space. Needs `WRITE`.
+    /// Writes bytes. `NotThere` when any of them is LUCOS's, or not in the address space. Needs
+    /// `WRITE`.
     Write {
         /// Guest-physical address.
         gpa: u64,
@@ -14,7 +15,7 @@ pub enum GuestMemoryRequest<'a> {
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
     },
-    /// Copies RAM as if through a buffer. Refused like writing, and where RAM was added while the
+    /// Copies RAM as if through a buffer. `NotThere` like writing, and where RAM was added while the
     /// machine runs. Needs `WRITE`.
     Copy {
         /// Guest-physical address of the source.
@@ -24,7 +25,7 @@ pub enum GuestMemoryRequest<'a> {
         /// Length in bytes.
         length: u64,
     },
-    /// Reads bytes, for what the window does not show. Refused like writing. Needs `READ`.
+    /// Reads bytes, for what the window does not show. `NotThere` like writing. Needs `READ`.
     Read {
         /// Guest-physical address.
         gpa: u64,

@@ -10,8 +10,8 @@ pub enum SpaceRequest {
     ///
     /// When rights are taken away, the reply comes after every processor has forgotten the old. The
     /// status is `Late` when one does not in time: the rights are the new ones, but it may still use
-    /// the old. When a part of the range cannot be changed, the status is `Refused`, and other parts
-    /// may have changed.
+    /// the old. When a part of the range cannot be changed, the status is `Refused`, or `Full`
+    /// when there is no room for page tables, and other parts may have changed.
     Set {
         /// First address, page aligned.
         start: u64,

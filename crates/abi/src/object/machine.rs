@@ -67,20 +67,21 @@ pub enum MachineRequest {
         state: FlatStart,
     },
     /// Switches a class of exits on or off, on all vCPUs. Needs `STOP`, and all other vCPUs
-    /// stopped when there are any.
+    /// stopped when there are any, or it is `WrongState`.
     Intercept {
         /// Which.
         class: Intercept,
         /// On or off.
         on: bool,
     },
-    /// Makes every access of the guest to a port an exit, for good. Needs `START`.
+    /// Makes every access of the guest to a port an exit, for good; `WrongState` before there is a
+    /// vCPU. Needs `START`.
     InterceptPort {
         /// The port.
         port: u16,
     },
-    /// Sets the rules by which the kernel answers CPUID where that leaves the guest, once. Needs
-    /// `START`.
+    /// Sets the rules by which the kernel answers CPUID where that leaves the guest, once; then
+    /// it is `WrongState`. Needs `START`.
     SetCpuid {
         /// The rules.
         rules: Vec<CpuidRule, MAX_CPUID_RULES>,
@@ -98,7 +99,7 @@ pub enum MachineRequest {
     /// Resets the machine. Needs `RESET`.
     Reset,
     /// Ends the emulator with this status, where LUCOS was started with an exit port; otherwise
-    /// refused. Needs `RESET`.
+    /// `NotThere`. Needs `RESET`.
     Exit {
         /// Value written to the port.
         status: u8,

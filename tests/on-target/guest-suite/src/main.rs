@@ -11,6 +11,7 @@ mod answer;
 mod guest;
 mod memory;
 mod report;
+mod statuses;
 
 use lucos_runtime::{StartInfo, Thread};
 
@@ -19,6 +20,7 @@ lucos_runtime::entry!(run);
 fn run(mut thread: Thread, start: StartInfo) -> ! {
     if start.cpu == 0 {
         memory::check_map(&mut thread);
+        statuses::check(&mut thread);
         if let Err(why) = guest::start(&mut thread) {
             thread.give_up(format_args!("the guest does not start: {why}"));
         }
