@@ -2,7 +2,7 @@
 //!
 //! The processor only says that something is wrong, and emulators check less than hardware.
 
-use crate::assists::{Assists, NESTED_PAGING, V_NMI_ENABLE};
+use crate::assists::{Assists, NESTED_PAGING};
 use crate::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
 use crate::state::{
     CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG,
@@ -64,8 +64,6 @@ pub enum VmcbProblem {
     BadPat,
     /// The VMCB uses an assist that the processor does not have.
     MissingAssist,
-    /// Virtual NMIs without an NMI intercept.
-    VirtualNmiWithoutIntercept,
 }
 
 const HIGH: u64 = !0 << 32;
@@ -82,7 +80,7 @@ const MSR_MAP_SIZE: u64 = 2 * 4096;
 /// # Errors
 /// The first problem, in the order of the manual.
 pub fn check_vmcb(vmcb: &Vmcb, host: &HostFacts) -> Result<(), VmcbProblem> {
-    let registers = register_problems(vmcb.save(), host.physical_bits);
+    let registers = register_problems(&vmcb.save, host.physical_bits);
     let control = control_problems(vmcb, host);
     let mut found = registers.into_iter().chain(control);
     match found.find(|(is_so, _)| *is_so) {
@@ -112,17 +110,13 @@ fn register_problems(save: &Save, physical_bits: u8) -> [(bool, P); 12] {
     ]
 }
 
-fn control_problems(vmcb: &Vmcb, host: &HostFacts) -> [(bool, P); 9] {
-    let control = vmcb.control();
+fn control_problems(vmcb: &Vmcb, host: &HostFacts) -> [(bool, P); 8] {
+    let control = &vmcb.control;
     let end = 1 << host.physical_bits.min(63);
     let has = |assist| host.assists.contains(assist);
     let root = control.nested_root;
     let nested = control.nested_control & NESTED_PAGING != 0 && has(Assists::NESTED_PAGING);
-    let virtual_nmi = control.virtual_interrupts & V_NMI_ENABLE != 0;
-    let missing = (virtual_nmi && !has(Assists::VIRTUAL_NMI))
-        || (control.last_branch_control & 1 != 0 && !has(Assists::LAST_BRANCH))
-        || (control.tlb_control > 1 && !has(Assists::FLUSH_BY_ASID))
-        || (!vmcb.clean().is_empty() && !has(Assists::CLEAN_BITS));
+    let missing = control.last_branch_control & 1 != 0 && !has(Assists::LAST_BRANCH);
     let lets_through = |intercept| !vmcb.intercepts().contains(intercept);
     [
         (lets_through(Intercepts::VMRUN), P::VmrunNotIntercepted),
@@ -133,7 +127,6 @@ fn control_problems(vmcb: &Vmcb, host: &HostFacts) -> [(bool, P); 9] {
         (!nested, P::NoNestedPaging),
         (!root.is_multiple_of(4096) || root >= end, P::NestedRoot),
         (missing, P::MissingAssist),
-        (virtual_nmi && lets_through(Intercepts::NMI), P::VirtualNmiWithoutIntercept),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use lucos_abi::object::Event;
 
-use crate::vmcb::{Clean, Vmcb};
+use crate::vmcb::Vmcb;
 
 pub(crate) const VALID: u64 = 1 << 31;
 pub(crate) const HAS_ERROR_CODE: u64 = 1 << 11;
@@ -57,7 +57,7 @@ const DOUBLE: Event = Event { vector: DOUBLE_FAULT, error_code: Some(0) };
 impl Vmcb {
     /// Delivers an encoded event at the next run, in the place of any other.
     pub fn inject(&mut self, event: u64) {
-        self.control_mut(Clean::empty()).event_injection = event;
+        self.control.event_injection = event;
     }
 
     /// The event whose delivery the last exit interrupted, to be injected again, since nobody else
@@ -66,7 +66,7 @@ impl Vmcb {
     /// Software interrupts and breakpoints (INTn, INT3, INTO) are left out: their instruction runs
     /// again.
     pub fn interrupted_event(&self) -> Option<u64> {
-        let event = self.control().exit_interrupt_info;
+        let event = self.control.exit_interrupt_info;
         let repeats =
             kind(event) == SOFTWARE || kind(event) == EXCEPTION && matches!(event & 0xff, 3 | 4);
         (event & VALID != 0 && !repeats).then_some(event)

@@ -45,13 +45,13 @@ const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 3 << 29;
 impl Vmcb {
     /// The exit code.
     pub const fn exit_code(&self) -> ExitCode {
-        ExitCode(self.control().exit_code as u32)
+        ExitCode(self.control.exit_code as u32)
     }
 }
 
 /// The reason of the last exit, in words that hold for every vendor.
 pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
-    let control = vmcb.control();
+    let control = &vmcb.control;
     let (info1, info2) = (control.exit_info1, control.exit_info2);
     match vmcb.exit_code() {
         ExitCode::VMMCALL => ExitReason::Hypercall,
@@ -100,12 +100,12 @@ const fn port_access(info: u64) -> PortAccess {
 ///
 /// `next_rip` is the assist of that name. IN and OUT tell without it (APM 15.10.2).
 pub fn instruction_length(vmcb: &Vmcb, next_rip: bool) -> u8 {
-    let control = vmcb.control();
+    let control = &vmcb.control;
     let next = match vmcb.exit_code() {
         ExitCode::IO => control.exit_info2,
         _ if next_rip => control.next_rip,
         _ => return 0,
     };
-    let length = next.wrapping_sub(vmcb.save().rip);
+    let length = next.wrapping_sub(vmcb.save.rip);
     if matches!(length, 1..=15) { length as u8 } else { 0 }
 }

@@ -23,7 +23,7 @@ pub use exit::{ExitCode, exit_reason, instruction_length};
 pub use io::IoMap;
 pub use msr::{MsrMap, OutsideMap};
 pub use state::{is_refused, registers, start_flat, write_back};
-pub use vmcb::{Clean, Control, Intercepts, Save, Segment, Vmcb};
+pub use vmcb::{Control, Intercepts, Save, Segment, Vmcb};
 
 #[cfg(test)]
 mod tests;

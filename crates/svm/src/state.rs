@@ -3,7 +3,7 @@
 use lucos_abi::object::FlatStart;
 use lucos_abi::registers::{DR6_SINGLE_STEP, Registers};
 
-use crate::vmcb::{Clean, Save, Segment, Vmcb};
+use crate::vmcb::{Save, Segment, Vmcb};
 
 pub(crate) const CR0_PE: u64 = 1;
 pub(crate) const CR0_NW: u64 = 1 << 29;
@@ -40,7 +40,7 @@ const RFLAGS_USED: u64 = 0x003f_7fd5;
 pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
     let segment = |selector, attributes, limit| Segment { selector, attributes, limit, base: 0 };
     let data = segment(start.data_selector, DATA, u32::MAX);
-    *vmcb.save_mut(Clean::all()) = Save {
+    vmcb.save = Save {
         es: data,
         cs: segment(start.code_selector, CODE_64, u32::MAX),
         ss: data,
@@ -61,7 +61,7 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
         pat: PAT_RESET,
         ..Save::default()
     };
-    let control = vmcb.control_mut(Clean::empty());
+    let control = &mut vmcb.control;
     control.interrupt_shadow = 0;
     control.event_injection = 0;
     control.exit_interrupt_info = 0;
@@ -71,7 +71,7 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
 /// VMRUN would refuse what the guest has done (APM vol. 2, 15.5.1). A processor raises #GP at the
 /// instruction that does it; QEMU's TCG lets it through.
 pub const fn is_refused(vmcb: &Vmcb) -> bool {
-    let save = vmcb.save();
+    let save = &vmcb.save;
     let not_write_through = save.cr0 & (CR0_CD | CR0_NW) == CR0_NW;
     let both = LONG | DEFAULT_32;
     not_write_through || save.efer & EFER_LMA != 0 && save.cs.attributes & both == both
@@ -80,7 +80,7 @@ pub const fn is_refused(vmcb: &Vmcb) -> bool {
 /// The register block that tasks see. VMRUN leaves most general registers alone; the kernel's entry
 /// code keeps those in `general`.
 pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
-    let save = vmcb.save();
+    let save = &vmcb.save;
     let code_size = match save.cs.attributes & (LONG | DEFAULT_32) {
         attributes if attributes & LONG != 0 && save.efer & EFER_LMA != 0 => 64,
         attributes if attributes & DEFAULT_32 != 0 => 32,
@@ -99,7 +99,7 @@ pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
         dr6: save.dr6,
         cpl: save.cpl.into(),
         code_size,
-        interrupt_shadow: vmcb.control().interrupt_shadow & 1,
+        interrupt_shadow: vmcb.control.interrupt_shadow & 1,
         cs_base: save.cs.base,
         idt_base: save.idtr.base,
         ..*general
@@ -110,15 +110,14 @@ pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
 /// interrupt shadow, and a single step in DR6.
 pub fn write_back(vmcb: &mut Vmcb, general: &mut Registers, block: &Registers) {
     *general = *block;
-    // None of these is ever kept by the processor, so no group is named.
-    let save = vmcb.save_mut(Clean::empty());
+    let save = &mut vmcb.save;
     save.rax = block.rax;
     save.rsp = block.rsp;
     save.rip = block.rip;
     save.rflags = block.rflags & RFLAGS_USED | RFLAGS_RESET;
     if block.dr6 & DR6_SINGLE_STEP != 0 {
-        vmcb.save_mut(Clean::DEBUG_REGISTERS).dr6 |= DR6_SINGLE_STEP;
+        save.dr6 |= DR6_SINGLE_STEP;
     }
-    let control = vmcb.control_mut(Clean::empty());
+    let control = &mut vmcb.control;
     control.interrupt_shadow = control.interrupt_shadow & !1 | block.interrupt_shadow & 1;
 }

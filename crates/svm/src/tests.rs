@@ -3,7 +3,7 @@ use lucos_abi::registers::{Registers, SIZE};
 use proptest::prelude::*;
 
 use crate::{
-    Assists, Clean, ExitCode, HostFacts, Intercepts, MsrMap, OutsideMap, Setup, Vmcb, VmcbProblem,
+    Assists, ExitCode, HostFacts, Intercepts, MsrMap, OutsideMap, Setup, Vmcb, VmcbProblem,
     check_vmcb, combined, exception, exit_reason, instruction_length, is_refused, nmi, registers,
     start_flat, write_back,
 };
@@ -33,7 +33,7 @@ fn host(assists: Assists) -> HostFacts {
 
 /// A guest that is ready to run.
 fn ready(assists: Assists) -> (Vmcb, Registers) {
-    let mut vmcb = Vmcb::new();
+    let mut vmcb = Vmcb::default();
     let mut gprs = Registers::default();
     vmcb.configure(assists, &SETUP);
     start_flat(&mut vmcb, &mut gprs, &START);
@@ -51,7 +51,7 @@ fn a_configured_guest_may_run_with_every_assist_and_without() {
     for assists in each_assist() {
         let (mut vmcb, _) = ready(assists);
         assert_eq!(check_vmcb(&vmcb, &host(assists)), Ok(()), "{assists:?}");
-        vmcb.exited(assists);
+        vmcb.exited();
         assert_eq!(check_vmcb(&vmcb, &host(assists)), Ok(()), "{assists:?}");
     }
 }
@@ -61,8 +61,7 @@ fn assists_are_those_of_the_cpuid_leaf() {
     let tcg = Assists::from_cpuid(1);
     assert_eq!(tcg, Assists::NESTED_PAGING);
     let bochs = Assists::from_cpuid(0x44f);
-    let expected =
-        Assists::NESTED_PAGING | Assists::LAST_BRANCH | Assists::NEXT_RIP | Assists::FLUSH_BY_ASID;
+    let expected = Assists::NESTED_PAGING | Assists::LAST_BRANCH | Assists::NEXT_RIP;
     assert_eq!(bochs, expected);
     assert_eq!(Assists::from_cpuid(u32::MAX), Assists::all());
 }
@@ -71,7 +70,7 @@ fn assists_are_those_of_the_cpuid_leaf() {
 fn pass_through_intercepts() {
     let (vmcb, _) = ready(Assists::NESTED_PAGING);
     let intercepts = vmcb.intercepts();
-    assert_eq!(vmcb.control().nested_control, 1);
+    assert_eq!(vmcb.control.nested_control, 1);
     for needed in [
         Intercepts::NMI,
         Intercepts::MSR,
@@ -92,93 +91,27 @@ fn cpuid_and_invlpgb_are_as_asked_for() {
     for (cpuid, invlpgb, nested_control) in [(true, false, 1), (false, true, 0x81)] {
         vmcb.configure(Assists::NESTED_PAGING, &Setup { cpuid, invlpgb, ..SETUP });
         assert_eq!(vmcb.intercepts().contains(Intercepts::CPUID), cpuid);
-        assert_eq!(vmcb.control().nested_control, nested_control);
+        assert_eq!(vmcb.control.nested_control, nested_control);
         assert_eq!(check_vmcb(&vmcb, &host(Assists::NESTED_PAGING)), Ok(()));
     }
 }
 
 #[test]
-fn a_flush_is_of_the_guest_only_where_the_processor_can() {
-    for assists in each_assist() {
-        let (mut vmcb, _) = ready(assists);
-        vmcb.exited(assists);
-        assert_eq!(vmcb.control().tlb_control, 0, "asked once");
-        vmcb.request_flush(assists);
-        let expected = if assists.contains(Assists::FLUSH_BY_ASID) { 3 } else { 1 };
-        assert_eq!(vmcb.control().tlb_control, expected, "{assists:?}");
-    }
-}
-
-#[test]
-fn the_first_run_flushes_and_keeps_nothing() {
-    for assists in each_assist() {
-        let (vmcb, _) = ready(assists);
-        assert_ne!(vmcb.control().tlb_control, 0);
-        assert_eq!(vmcb.clean(), Clean::empty());
-    }
-}
-
-#[test]
-fn fields_are_kept_only_with_clean_bits_and_only_when_unchanged() {
-    for assists in each_assist() {
-        let (mut vmcb, mut gprs) = ready(assists);
-        vmcb.exited(assists);
-        if !assists.contains(Assists::CLEAN_BITS) {
-            assert_eq!(vmcb.clean(), Clean::empty());
-            continue;
-        }
-        let all = Clean::all();
-        assert_eq!(vmcb.clean(), all);
-        vmcb.inject(nmi());
-        vmcb.request_flush(assists);
-        let block = registers(&vmcb, &gprs);
-        write_back(&mut vmcb, &mut gprs, &block);
-        assert_eq!(vmcb.clean(), all, "none of these is ever kept");
-        vmcb.set_intercepts(Intercepts::IRET, true);
-        assert_eq!(vmcb.clean(), all - Clean::INTERCEPTS);
-        vmcb.save_mut(Clean::CR2).cr2 = 5;
-        assert_eq!(vmcb.clean(), all - Clean::INTERCEPTS - Clean::CR2);
-        vmcb.exited(assists);
-        vmcb.set_exception_intercept(6, true);
-        assert_eq!(vmcb.clean(), all - Clean::INTERCEPTS);
-        start_flat(&mut vmcb, &mut gprs, &START);
-        assert_eq!(vmcb.clean(), Clean::empty());
-    }
+fn a_flush_is_asked_for_once() {
+    let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
+    assert_eq!(vmcb.control.tlb_control, 1, "the first run flushes");
+    vmcb.exited();
+    assert_eq!(vmcb.control.tlb_control, 0);
+    vmcb.request_flush();
+    assert_eq!(vmcb.control.tlb_control, 1);
 }
 
 #[test]
 fn intercepts_switch_on_and_off() {
-    let mut vmcb = Vmcb::new();
+    let mut vmcb = Vmcb::default();
     vmcb.set_intercepts(Intercepts::VMRUN | Intercepts::IRET, true);
     vmcb.set_intercepts(Intercepts::IRET, false);
     assert_eq!(vmcb.intercepts(), Intercepts::VMRUN);
-    vmcb.set_exception_intercept(6, true);
-    vmcb.set_exception_intercept(1, true);
-    vmcb.set_exception_intercept(32, true);
-    vmcb.set_exception_intercept(255, true);
-    assert_eq!(vmcb.control().intercept_exceptions, 1 << 6 | 1 << 1);
-    vmcb.set_exception_intercept(6, false);
-    assert_eq!(vmcb.control().intercept_exceptions, 1 << 1);
-}
-
-#[test]
-fn nmis_wait_in_the_processor_where_it_can() {
-    for assists in each_assist() {
-        let (mut vmcb, _) = ready(assists);
-        assert!(!vmcb.nmi_in_progress());
-        vmcb.exited(assists);
-        vmcb.deliver_nmi(assists);
-        let control = vmcb.control();
-        if assists.contains(Assists::VIRTUAL_NMI) {
-            assert_eq!(control.event_injection, 0);
-            assert_eq!(control.virtual_interrupts, 1 << 26 | 1 << 11);
-            assert!(vmcb.nmi_in_progress());
-        } else {
-            assert_eq!(control.event_injection, 0x8000_0202);
-            assert!(!vmcb.nmi_in_progress());
-        }
-        assert_eq!(check_vmcb(&vmcb, &host(assists)), Ok(()));
-    }
 }
 
 #[test]
@@ -186,7 +119,7 @@ fn last_branch_records_are_apart_where_they_can_be() {
     for assists in each_assist() {
         let (vmcb, _) = ready(assists);
         let expected = u64::from(assists.contains(Assists::LAST_BRANCH));
-        assert_eq!(vmcb.control().last_branch_control, expected);
+        assert_eq!(vmcb.control.last_branch_control, expected);
     }
 }
 
@@ -203,9 +136,9 @@ fn an_event_is_delivered_once() {
     for assists in each_assist() {
         let (mut vmcb, _) = ready(assists);
         vmcb.inject(nmi());
-        assert_eq!(vmcb.control().event_injection, nmi());
-        vmcb.exited(assists);
-        assert_eq!(vmcb.control().event_injection, 0, "not at the next run too");
+        assert_eq!(vmcb.control.event_injection, nmi());
+        vmcb.exited();
+        assert_eq!(vmcb.control.event_injection, 0, "not at the next run too");
     }
 }
 
@@ -223,14 +156,14 @@ fn an_interrupted_event_is_delivered_again_unless_its_instruction_repeats() {
     ];
     for (event, expected) in cases {
         let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
-        vmcb.control_mut(Clean::empty()).exit_interrupt_info = event;
+        vmcb.control.exit_interrupt_info = event;
         assert_eq!(vmcb.interrupted_event(), expected, "{event:#x}");
     }
 }
 
 fn exit(code: u64, info1: u64, info2: u64) -> Vmcb {
     let (mut vmcb, _) = ready(Assists::all());
-    let control = vmcb.control_mut(Clean::empty());
+    let control = &mut vmcb.control;
     control.exit_code = code;
     control.exit_info1 = info1;
     control.exit_info2 = info2;
@@ -306,8 +239,8 @@ fn a_nested_fault_tells_what_the_guest_did() {
 fn the_length_is_known_only_with_the_assist() {
     let length = |code: u64, next: u64, info2: u64, assist: bool| {
         let mut vmcb = exit(code, 0, info2);
-        vmcb.save_mut(Clean::empty()).rip = 0xffff_ffff_ffff_fffe;
-        vmcb.control_mut(Clean::empty()).next_rip = next;
+        vmcb.save.rip = 0xffff_ffff_ffff_fffe;
+        vmcb.control.next_rip = next;
         instruction_length(&vmcb, assist)
     };
     assert_eq!(length(0x72, 0, 0, true), 2, "the address wraps");
@@ -325,35 +258,33 @@ fn the_length_is_known_only_with_the_assist() {
 #[test]
 fn every_check_finds_its_problem_and_nothing_else() {
     type Change = fn(&mut Vmcb);
-    let all = Clean::all();
-    let cases: [(Change, VmcbProblem); 28] = [
-        (|v| v.save_mut(Clean::all()).efer &= !(1 << 12), VmcbProblem::SvmeClear),
-        (|v| v.save_mut(Clean::all()).efer |= 1 << 9, VmcbProblem::EferReserved),
-        (|v| v.save_mut(Clean::all()).efer |= 1 << 63, VmcbProblem::EferReserved),
-        (|v| v.save_mut(Clean::all()).cr0 |= 1 << 29, VmcbProblem::WriteThroughWithoutDisable),
-        (|v| v.save_mut(Clean::all()).cr0 |= 1 << 32, VmcbProblem::Cr0High),
-        (|v| v.save_mut(Clean::all()).cr3 |= 1 << 40, VmcbProblem::Cr3Reserved),
-        (|v| v.save_mut(Clean::all()).cr4 |= 1 << 15, VmcbProblem::Cr4Reserved),
-        (|v| v.save_mut(Clean::all()).cr4 |= 1 << 32, VmcbProblem::Cr4Reserved),
-        (|v| v.save_mut(Clean::all()).dr6 |= 1 << 32, VmcbProblem::Dr6High),
-        (|v| v.save_mut(Clean::all()).dr7 |= 1 << 32, VmcbProblem::Dr7High),
-        (|v| v.save_mut(Clean::all()).cr4 &= !0x20, VmcbProblem::LongModeWithoutPae),
-        (|v| v.save_mut(Clean::all()).cr0 &= !1, VmcbProblem::LongModeWithoutProtection),
-        (|v| v.save_mut(Clean::all()).cs.attributes |= 1 << 10, VmcbProblem::LongAndDefault),
-        (|v| v.save_mut(Clean::all()).pat |= 2 << 24, VmcbProblem::BadPat),
-        (|v| v.save_mut(Clean::all()).pat |= 8 << 56, VmcbProblem::BadPat),
+    let cases: [(Change, VmcbProblem); 27] = [
+        (|v| v.save.efer &= !(1 << 12), VmcbProblem::SvmeClear),
+        (|v| v.save.efer |= 1 << 9, VmcbProblem::EferReserved),
+        (|v| v.save.efer |= 1 << 63, VmcbProblem::EferReserved),
+        (|v| v.save.cr0 |= 1 << 29, VmcbProblem::WriteThroughWithoutDisable),
+        (|v| v.save.cr0 |= 1 << 32, VmcbProblem::Cr0High),
+        (|v| v.save.cr3 |= 1 << 40, VmcbProblem::Cr3Reserved),
+        (|v| v.save.cr4 |= 1 << 15, VmcbProblem::Cr4Reserved),
+        (|v| v.save.cr4 |= 1 << 32, VmcbProblem::Cr4Reserved),
+        (|v| v.save.dr6 |= 1 << 32, VmcbProblem::Dr6High),
+        (|v| v.save.dr7 |= 1 << 32, VmcbProblem::Dr7High),
+        (|v| v.save.cr4 &= !0x20, VmcbProblem::LongModeWithoutPae),
+        (|v| v.save.cr0 &= !1, VmcbProblem::LongModeWithoutProtection),
+        (|v| v.save.cs.attributes |= 1 << 10, VmcbProblem::LongAndDefault),
+        (|v| v.save.pat |= 2 << 24, VmcbProblem::BadPat),
+        (|v| v.save.pat |= 8 << 56, VmcbProblem::BadPat),
         (|v| v.set_intercepts(Intercepts::VMRUN, false), VmcbProblem::VmrunNotIntercepted),
-        (|v| v.control_mut(Clean::all()).io_map = (1 << 40) - 0x2000, VmcbProblem::IoMapOutside),
-        (|v| v.control_mut(Clean::all()).msr_map = (1 << 40) - 0x1000, VmcbProblem::MsrMapOutside),
-        (|v| v.control_mut(Clean::all()).asid = 0, VmcbProblem::BadAsid),
-        (|v| v.control_mut(Clean::all()).asid = 16, VmcbProblem::BadAsid),
+        (|v| v.control.io_map = (1 << 40) - 0x2000, VmcbProblem::IoMapOutside),
+        (|v| v.control.msr_map = (1 << 40) - 0x1000, VmcbProblem::MsrMapOutside),
+        (|v| v.control.asid = 0, VmcbProblem::BadAsid),
+        (|v| v.control.asid = 16, VmcbProblem::BadAsid),
         (|v| v.inject(0x8000_0120), VmcbProblem::BadEvent),
         (|v| v.inject(0x8000_0320), VmcbProblem::BadEvent),
         (|v| v.inject(0x8000_0302), VmcbProblem::BadEvent),
-        (|v| v.control_mut(Clean::all()).nested_control = 0, VmcbProblem::NoNestedPaging),
-        (|v| v.control_mut(Clean::all()).nested_root |= 1 << 40, VmcbProblem::NestedRoot),
-        (|v| v.control_mut(Clean::all()).nested_root |= 8, VmcbProblem::NestedRoot),
-        (|v| v.set_intercepts(Intercepts::NMI, false), VmcbProblem::VirtualNmiWithoutIntercept),
+        (|v| v.control.nested_control = 0, VmcbProblem::NoNestedPaging),
+        (|v| v.control.nested_root |= 1 << 40, VmcbProblem::NestedRoot),
+        (|v| v.control.nested_root |= 8, VmcbProblem::NestedRoot),
         (|v| v.inject(0x8000_0720), VmcbProblem::BadEvent),
     ];
     for (change, expected) in cases {
@@ -365,16 +296,16 @@ fn every_check_finds_its_problem_and_nothing_else() {
     }
     // The same values where they are legal.
     let legal: [Change; 8] = [
-        |v| v.save_mut(Clean::all()).cr0 |= 3 << 29,
-        |v| v.save_mut(Clean::all()).cr3 |= 1 << 39,
-        |v| v.save_mut(Clean::all()).efer |= 1 << 11 | 1,
-        |v| v.save_mut(Clean::all()).cr4 |= 0x3f_0000 & !(1 << 19) | 1 << 12,
-        |v| v.control_mut(Clean::all()).io_map = (1 << 40) - 0x3000,
-        |v| v.control_mut(Clean::all()).asid = 15,
+        |v| v.save.cr0 |= 3 << 29,
+        |v| v.save.cr3 |= 1 << 39,
+        |v| v.save.efer |= 1 << 11 | 1,
+        |v| v.save.cr4 |= 0x3f_0000 & !(1 << 19) | 1 << 12,
+        |v| v.control.io_map = (1 << 40) - 0x3000,
+        |v| v.control.asid = 15,
         |v| v.inject(0x0000_0120),
         |v| {
             // Real mode: the rules of long mode do not hold.
-            let save = v.save_mut(Clean::all());
+            let save = &mut v.save;
             (save.efer, save.cr0, save.cr4) = (1 << 12, 0x10, 0);
             save.cs.attributes |= 1 << 10;
         },
@@ -384,22 +315,13 @@ fn every_check_finds_its_problem_and_nothing_else() {
         change(&mut vmcb);
         assert_eq!(check_vmcb(&vmcb, &host(Assists::all())), Ok(()));
     }
-    assert_eq!(all.bits(), 0x7ff);
 }
 
 #[test]
 fn an_assist_that_is_not_there_is_not_used() {
-    let used =
-        [Assists::LAST_BRANCH, Assists::FLUSH_BY_ASID, Assists::CLEAN_BITS, Assists::VIRTUAL_NMI];
-    for assist in used {
-        let (mut vmcb, _) = ready(Assists::all());
-        vmcb.exited(Assists::all());
-        vmcb.request_flush(Assists::all());
-        assert_eq!(check_vmcb(&vmcb, &host(Assists::all())), Ok(()));
-        let without = host(Assists::all() - assist);
-        let problem = check_vmcb(&vmcb, &without);
-        assert_eq!(problem, Err(VmcbProblem::MissingAssist), "{assist:?}");
-    }
+    let (vmcb, _) = ready(Assists::all());
+    let problem = check_vmcb(&vmcb, &host(Assists::all() - Assists::LAST_BRANCH));
+    assert_eq!(problem, Err(VmcbProblem::MissingAssist));
     let (vmcb, _) = ready(Assists::empty());
     assert_eq!(check_vmcb(&vmcb, &host(Assists::empty())), Err(VmcbProblem::NoNestedPaging));
 }
@@ -407,7 +329,7 @@ fn an_assist_that_is_not_there_is_not_used() {
 #[test]
 fn the_start_state_is_flat_64_bit_code() {
     let (vmcb, gprs) = ready(Assists::NESTED_PAGING);
-    let save = vmcb.save();
+    let save = &vmcb.save;
     assert_eq!(save.cs.attributes, 0xa9b);
     assert_eq!(save.cs.selector, 0x10);
     assert_eq!((save.ss.attributes, save.ss.selector), (0xc93, 0x18));
@@ -428,12 +350,12 @@ fn starting_again_leaves_nothing_of_the_last_run() {
     let block = Registers::from_bytes(&[0x5a; SIZE]).expect("a block");
     write_back(&mut vmcb, &mut gprs, &block);
     vmcb.inject(nmi());
-    let save = vmcb.save_mut(Clean::all());
+    let save = &mut vmcb.save;
     save.lstar = 7;
     save.cpl = 3;
     save.cr4 = 0xffff;
     save.idtr.base = 9;
-    let control = vmcb.control_mut(Clean::all());
+    let control = &mut vmcb.control;
     control.interrupt_shadow = 1;
     control.exit_interrupt_info = 0x8000_0041;
     start_flat(&mut vmcb, &mut gprs, &START);
@@ -445,7 +367,7 @@ fn starting_again_leaves_nothing_of_the_last_run() {
 fn code_size_follows_segment_and_mode() {
     let (mut vmcb, gprs) = ready(Assists::NESTED_PAGING);
     let mut size = |efer, attributes| {
-        let save = vmcb.save_mut(Clean::all());
+        let save = &mut vmcb.save;
         (save.efer, save.cs.attributes) = (efer, attributes);
         registers(&vmcb, &gprs).code_size
     };
@@ -519,8 +441,8 @@ proptest! {
     #[test]
     fn no_exit_confuses(code: u64, info1: u64, info2: u64, next: u64, rip: u64, assist: bool) {
         let mut vmcb = exit(code, info1, info2);
-        vmcb.save_mut(Clean::empty()).rip = rip;
-        vmcb.control_mut(Clean::empty()).next_rip = next;
+        vmcb.save.rip = rip;
+        vmcb.control.next_rip = next;
         let _ = exit_reason(&vmcb);
         prop_assert!(instruction_length(&vmcb, assist) <= 15);
     }
@@ -585,11 +507,11 @@ const VALID_INTERRUPT: u64 = 1 << 31 | 13;
 fn states_that_a_guest_must_not_make_are_seen_before_the_entry() {
     let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
     assert!(!is_refused(&vmcb));
-    let cr0 = vmcb.save().cr0;
-    vmcb.save_mut(Clean::all()).cr0 = cr0 | 1 << 29;
+    let cr0 = vmcb.save.cr0;
+    vmcb.save.cr0 = cr0 | 1 << 29;
     assert!(is_refused(&vmcb), "NW without CD");
-    vmcb.save_mut(Clean::all()).cr0 = cr0 | 3 << 29;
+    vmcb.save.cr0 = cr0 | 3 << 29;
     assert!(!is_refused(&vmcb), "NW with CD");
-    vmcb.save_mut(Clean::all()).cs.attributes |= 1 << 9 | 1 << 10;
+    vmcb.save.cs.attributes |= 1 << 9 | 1 << 10;
     assert!(is_refused(&vmcb), "L and D");
 }

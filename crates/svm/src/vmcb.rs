@@ -42,36 +42,6 @@ bitflags! {
     }
 }
 
-bitflags! {
-    /// Groups of fields that the processor may keep from the last run (APM 15.15.3).
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    #[repr(transparent)]
-    pub struct Clean: u32 {
-        /// Intercepts, TSC offset.
-        const INTERCEPTS = 1;
-        /// Addresses of the I/O and MSR maps.
-        const MAPS = 1 << 1;
-        /// ASID.
-        const ASID = 1 << 2;
-        /// Virtual interrupts and NMIs.
-        const INTERRUPTS = 1 << 3;
-        /// Nested paging, PAT.
-        const NESTED = 1 << 4;
-        /// CR0, CR3, CR4, EFER.
-        const CONTROL_REGISTERS = 1 << 5;
-        /// DR6, DR7.
-        const DEBUG_REGISTERS = 1 << 6;
-        /// GDT, IDT.
-        const TABLES = 1 << 7;
-        /// CS, DS, SS, ES, CPL.
-        const SEGMENTS = 1 << 8;
-        /// CR2.
-        const CR2 = 1 << 9;
-        /// Last-branch records.
-        const LAST_BRANCH = 1 << 10;
-    }
-}
-
 /// Bytes that LUCOS leaves zero: reserved, or of a feature that it does not use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -126,7 +96,8 @@ pub struct Control {
     pub nested_root: u64,
     /// Bit 0: last-branch records are the guest's own.
     pub last_branch_control: u64,
-    clean: Clean,
+    /// Which fields the processor may keep from the last run (APM 15.15.3): none.
+    clean: u32,
     pub(crate) reserved_c4: Reserved<4>,
     /// Address of the next instruction, where the processor tells.
     pub next_rip: u64,
@@ -222,14 +193,13 @@ pub struct Save {
 }
 
 /// A virtual machine control block. It lies in a page of its own; one for each processor.
-///
-/// Fields are changed through [`Vmcb::control_mut`] and [`Vmcb::save_mut`], whose caller names the
-/// groups it changes, so that the processor never keeps an old value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(4096))]
 pub struct Vmcb {
-    control: Control,
-    save: Save,
+    /// The control area.
+    pub control: Control,
+    /// The state save area.
+    pub save: Save,
 }
 
 // Each pin is behind a gap; what lies between two follows from the types.
@@ -250,42 +220,6 @@ const _: () = {
 };
 
 impl Vmcb {
-    /// A control block of zeros, as the manual asks for reserved fields. It cannot run yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The control area.
-    pub const fn control(&self) -> &Control {
-        &self.control
-    }
-
-    /// The state save area.
-    pub const fn save(&self) -> &Save {
-        &self.save
-    }
-
-    /// The control area, to change fields of these groups and fields that are never kept.
-    pub fn control_mut(&mut self, changed: Clean) -> &mut Control {
-        self.control.clean.remove(changed);
-        &mut self.control
-    }
-
-    /// The state save area, to change fields of these groups and fields that are never kept.
-    pub fn save_mut(&mut self, changed: Clean) -> &mut Save {
-        self.control.clean.remove(changed);
-        &mut self.save
-    }
-
-    /// What the processor may keep at the next run.
-    pub const fn clean(&self) -> Clean {
-        self.control.clean
-    }
-
-    pub(crate) fn set_clean(&mut self, clean: Clean) {
-        self.control.clean = clean;
-    }
-
     /// The instructions and events that stop the guest.
     pub fn intercepts(&self) -> Intercepts {
         let [low, high] = self.control.intercepts.map(u64::from);
@@ -297,13 +231,6 @@ impl Vmcb {
         let mut intercepts = self.intercepts();
         intercepts.set(which, on);
         let bits = intercepts.bits();
-        self.control_mut(Clean::INTERCEPTS).intercepts = [bits as u32, (bits >> 32) as u32];
-    }
-
-    /// Switches the intercept of an exception (vector 0 to 31) on or off.
-    pub fn set_exception_intercept(&mut self, vector: u8, on: bool) {
-        let bit = 1u32.checked_shl(vector.into()).unwrap_or(0);
-        let exceptions = &mut self.control_mut(Clean::INTERCEPTS).intercept_exceptions;
-        *exceptions = if on { *exceptions | bit } else { *exceptions & !bit };
+        self.control.intercepts = [bits as u32, (bits >> 32) as u32];
     }
 }

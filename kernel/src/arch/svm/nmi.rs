@@ -3,10 +3,10 @@
 //! Every NMI leaves the guest, so the processor's own rule that no second one comes before IRET
 //! holds only for LUCOS. For the guest it is kept here: after an NMI was delivered the next waits
 //! until the guest has executed IRET. The intercept of IRET tells when it is about to (APM vol. 2,
-//! 15.9); one single step takes it past. A processor with virtual NMIs does all that itself.
+//! 15.9); one single step takes it past.
 
 use crate::arch::step::{Step, Stepped};
-use lucos_svm::{Assists, Clean, Intercepts, Vmcb};
+use lucos_svm::{Intercepts, Vmcb, nmi};
 
 /// What the guest's NMIs wait for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,19 +36,14 @@ impl GuestNmi {
     /// Before an entry: delivers what can be delivered. False when one could be if no other event
     /// was to be delivered first: then the guest must leave again soon.
     #[must_use]
-    pub fn before_entry(&mut self, vmcb: &mut Vmcb, assists: Assists) -> bool {
+    pub fn before_entry(&mut self, vmcb: &mut Vmcb) -> bool {
         if !self.pending || self.masked || self.step.is_on() {
             return true;
         }
-        if assists.contains(Assists::VIRTUAL_NMI) {
-            self.pending = false;
-            vmcb.deliver_nmi(assists);
-            return true;
-        }
-        if vmcb.control().event_injection != 0 {
+        if vmcb.control.event_injection != 0 {
             return false;
         }
-        let save = vmcb.save_mut(Clean::empty());
+        let save = &mut vmcb.save;
         if self.iret == Some(save.rip) {
             self.step.begin(save.rip, &mut save.rflags);
             return true;
@@ -56,7 +51,7 @@ impl GuestNmi {
         self.pending = false;
         self.masked = true;
         self.iret = None;
-        vmcb.deliver_nmi(assists);
+        vmcb.inject(nmi());
         vmcb.set_intercepts(Intercepts::IRET, true);
         true
     }
@@ -64,13 +59,13 @@ impl GuestNmi {
     /// The guest is about to execute IRET.
     pub fn at_iret(&mut self, vmcb: &mut Vmcb) {
         self.masked = false;
-        self.iret = Some(vmcb.save().rip);
+        self.iret = Some(vmcb.save.rip);
         vmcb.set_intercepts(Intercepts::IRET, false);
     }
 
     /// The guest has left. True when it left only because the step over IRET is done.
     pub fn at_exit(&mut self, vmcb: &mut Vmcb, is_debug_exception: bool) -> bool {
-        let save = vmcb.save_mut(Clean::DEBUG_REGISTERS);
+        let save = &mut vmcb.save;
         let stepped = self.step.look(save.rip, &mut save.dr6, is_debug_exception);
         if stepped != Stepped::Not {
             self.iret = None;

@@ -11,7 +11,7 @@ use crate::object::guest_space;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_svm::{
-    Assists, Clean, ExitCode, HostFacts, Setup, Vmcb, check_vmcb, combined, exception, exit_reason,
+    Assists, ExitCode, HostFacts, Setup, Vmcb, check_vmcb, combined, exception, exit_reason,
     instruction_length, is_refused, registers, start_flat, write_back,
 };
 use x86::msr::IA32_EFER;
@@ -111,11 +111,8 @@ impl Backend for SvmVcpu {
     }
 
     fn prepare(&mut self, exceptions: u32) -> bool {
-        let wanted = exceptions | OWN_EXCEPTIONS;
-        if self.vmcb.control().intercept_exceptions != wanted {
-            self.vmcb.control_mut(Clean::INTERCEPTS).intercept_exceptions = wanted;
-        }
-        self.nmi.before_entry(self.vmcb, self.facts.assists)
+        self.vmcb.control.intercept_exceptions = exceptions | OWN_EXCEPTIONS;
+        self.nmi.before_entry(self.vmcb)
     }
 
     fn close(&mut self) {
@@ -124,7 +121,7 @@ impl Backend for SvmVcpu {
 
     fn switch(&mut self, flush: bool) {
         if flush {
-            self.vmcb.request_flush(self.facts.assists);
+            self.vmcb.request_flush();
         }
         self.check();
         // SAFETY: global interrupts are off; the VMCB is this vCPU's, its nested tables are the
@@ -135,7 +132,7 @@ impl Backend for SvmVcpu {
             world_switch::save(self.vmcb_phys);
             world_switch::load(self.own_state);
         }
-        self.vmcb.exited(self.facts.assists);
+        self.vmcb.exited();
         if let Some(event) = self.vmcb.interrupted_event() {
             self.vmcb.inject(event);
         }
@@ -147,7 +144,7 @@ impl Backend for SvmVcpu {
 
     fn look_at_exit(&mut self, counts: &ExitCounts) -> Exited {
         let refused_at = self.refused_at.take();
-        let (code, rip) = (self.vmcb.exit_code(), self.vmcb.save().rip);
+        let (code, rip) = (self.vmcb.exit_code(), self.vmcb.save.rip);
         if code != ExitCode::CPUID {
             counts.add(Counter::Exits);
         }
@@ -182,7 +179,7 @@ impl Backend for SvmVcpu {
         self.refused_at = None;
         start_flat(self.vmcb, &mut self.general, state);
         // VMRUN forgets no translations by itself when control registers change (APM vol. 2, 15.16).
-        self.vmcb.request_flush(self.facts.assists);
+        self.vmcb.request_flush();
     }
 
     fn registers(&self) -> Registers {
@@ -194,7 +191,7 @@ impl Backend for SvmVcpu {
     }
 
     fn inject(&mut self, event: Event) -> bool {
-        let event = combined(self.vmcb.control().event_injection, event);
+        let event = combined(self.vmcb.control.event_injection, event);
         if let Some(event) = event {
             self.vmcb.inject(exception(event));
         }
@@ -216,7 +213,7 @@ impl Backend for SvmVcpu {
         if value & !cpuid::efer_bits() != 0 {
             return None;
         }
-        let save = self.vmcb.save_mut(Clean::CONTROL_REGISTERS);
+        let save = &mut self.vmcb.save;
         save.efer = value & !EFER_LMA | save.efer & EFER_LMA | EFER_SVME;
         Some(())
     }
