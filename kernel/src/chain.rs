@@ -205,7 +205,7 @@ impl Processor {
             Object::Vcpu => {
                 drop(inside);
                 let served = object::vcpu::serve(&mut self.vcpu, me, rights, bytes, reply);
-                if served.is_ok() {
+                if self.vcpu.take_entered() {
                     self.root_restarts = 0;
                 }
                 served

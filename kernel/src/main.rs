@@ -12,7 +12,25 @@
 //! | `object` | what a capability names: vCPU, machine, guest space, guest memory, log |
 //! | `stop` | stopping all vCPUs |
 //!
-//! The way of a VM exit: `arch::svm::vcpu` → `object::vcpu` → `chain` → the `vmx` task.
+//! The way of a VM exit: `arch::vcpu` and its back-end → `object::vcpu` → `chain` → the `vmx` task.
+//!
+//! # Locks
+//!
+//! All of them spin. Traps of the kernel, NMIs above all, take none: they only count. Who holds one
+//! takes at most those below it; who holds `tables` or stands between "in the guest" and "out" may
+//! be waited for by every other processor.
+//!
+//! | lock | guards | held for |
+//! |---|---|---|
+//! | `guest_space` tables | the nested page table | a change, and until all have forgotten the old |
+//! | `PerProcessor::start`, `snapshot` | what another processor asks or sees | a copy |
+//! | `nmi` forwarding, `machine` last fault | a word, set once or seldom | a copy |
+//! | `memory::slot` | the page that shows guest memory of no known map | a copy |
+//! | frames, heap | LUCOS's memory | an allocation |
+//! | log | ring and ports | a line; `fault_line` goes without when it is not free |
+//!
+//! Besides there are the stop (`stop`), and restarts of a task (`task`), which have no lock but an
+//! order of their own.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![cfg_attr(not(target_os = "none"), allow(dead_code))]

@@ -121,6 +121,8 @@ pub struct Vcpu {
     init: bool,
     /// A task has said how the guest goes on after an exit. Whoever wants to know clears it.
     pub exit_was_handled: bool,
+    /// The guest was entered since somebody asked.
+    entered: bool,
 }
 
 impl Vcpu {
@@ -130,7 +132,8 @@ impl Vcpu {
     /// The extension is missing or locked, or the region is full.
     pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
         let backend = (extension()?.make)(shared)?;
-        Ok(Self { backend, shared, started: false, init: false, exit_was_handled: false })
+        let (started, init, entered, exit_was_handled) = (false, false, false, false);
+        Ok(Self { backend, shared, started, init, entered, exit_was_handled })
     }
 
     /// Runs the guest until an exit that a task must handle.
@@ -204,6 +207,7 @@ impl Vcpu {
         me.in_guest.store(true, Ordering::SeqCst);
         let enters = !self.must_not_enter();
         if enters {
+            self.entered = true;
             if !at_once {
                 // What is delivered first is delivered, and then this takes the guest out again.
                 nmi::kick(me);
@@ -217,6 +221,11 @@ impl Vcpu {
         me.in_guest.store(false, Ordering::SeqCst);
         self.backend.open();
         if enters { self.backend.look_at_exit(&me.counts) } else { Exited::Again }
+    }
+
+    /// Whether the guest was entered since the last call.
+    pub fn take_entered(&mut self) -> bool {
+        take(&mut self.entered)
     }
 
     /// Something came up that must be looked at first.
