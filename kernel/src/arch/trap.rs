@@ -158,6 +158,7 @@ global_asm!(
     "pop rax",
     "iretq",
     "3:",
+    "add rsp, 24",
     "push 0",
     "push 18",
     "trap_in_kernel:",
