@@ -4,6 +4,7 @@
 //! A report of each hypercall that an order was for goes to the log.
 
 use core::fmt;
+use core::mem::take;
 
 use lucos_abi::object::COUNTERS;
 use lucos_guest_interface::ErrorCode;
@@ -12,7 +13,7 @@ use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryRepl
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 use lucos_transaction::machine::{Difference, Place, PlaceError};
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
 use crate::kernel::Kernel;
 use crate::platform::{Facts, Platform};
@@ -23,8 +24,9 @@ type Hash = [u8; 32];
 #[derive(Debug)]
 struct State {
     order: Option<Injection>,
-    /// The hypercall that it is for is being served.
-    serving: bool,
+    /// The processor on which the hypercall that it is for is being served. What others ask for
+    /// meanwhile is not concerned.
+    serving: Option<u32>,
     steps: u64,
     fired: bool,
     stopped: bool,
@@ -37,7 +39,7 @@ struct State {
 impl State {
     const NEW: Self = Self {
         order: None,
-        serving: false,
+        serving: None,
         steps: 0,
         fired: false,
         stopped: false,
@@ -56,7 +58,7 @@ impl State {
     }
 
     fn hashes(&self) -> bool {
-        self.serving && self.step().is_some_and(|step| step.hash)
+        self.step().is_some_and(|step| step.hash)
     }
 }
 
@@ -98,7 +100,7 @@ fn end() -> ! {
 /// Counts steps, up to the one in which something is to happen.
 fn next_steps(count: usize) -> Option<Trouble> {
     let mut state = STATE.lock();
-    let step = state.step().filter(|_| state.serving)?;
+    let step = state.step().filter(|_| state.serving.is_some())?;
     let before = usize::try_from(step.number.checked_sub(state.steps)?).ok();
     let Some(before) = before.filter(|&before| before < count) else {
         state.steps += count as u64;
@@ -113,10 +115,6 @@ fn next_steps(count: usize) -> Option<Trouble> {
         Injection::VmxEnds { .. } | Injection::VmxAlwaysEnds => return None,
     };
     Some(Trouble { kind, before })
-}
-
-fn machine_step() -> Result<(), MachineError> {
-    if STATE.lock().stopped && step() { Err(MachineError::Failed) } else { Ok(()) }
 }
 
 /// Takes an order; gives the answer to its hypercall.
@@ -134,20 +132,21 @@ pub fn order(request: &LiveupdateRequest) -> Option<LiveupdateReply> {
     Some(LiveupdateReply::Results([rax, rbx, rcx, rdx]))
 }
 
-/// A request is going to be served.
-pub fn begin(request: &LiveupdateRequest) {
+/// A request is going to be served on this processor.
+pub fn begin(request: &LiveupdateRequest, processor: u32) {
     let mut state = STATE.lock();
     if let LiveupdateRequest::Hypercall { number, .. } = *request
         && state.step().is_some_and(|step| step.call == number)
     {
-        state.serving = true;
+        state.serving = Some(processor);
     }
 }
 
 /// A request was served with this reply.
 pub fn report(platform: &mut impl Platform, reply: &LiveupdateReply) {
     let mut state = STATE.lock();
-    let Some(step) = state.step().filter(|_| state.serving) else {
+    let is_served = state.serving == Some(platform.processor());
+    let Some(step) = state.step().filter(|_| is_served) else {
         return;
     };
     let State { steps, fired, before, after, .. } = *state;
@@ -180,6 +179,23 @@ impl fmt::Display for Shown {
 pub struct Faulty<'a>(pub Kernel<'a>);
 
 impl Faulty<'_> {
+    /// The order, if this processor serves the hypercall that it is for.
+    fn served(&self) -> Option<MutexGuard<'static, State>> {
+        Some(STATE.lock()).filter(|state| state.serving == Some(self.processor()))
+    }
+
+    fn is_served(&self) -> bool {
+        self.served().is_some()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.served().is_some_and(|state| state.stopped)
+    }
+
+    fn machine_step(&self) -> Result<(), MachineError> {
+        if self.is_stopped() && step() { Err(MachineError::Failed) } else { Ok(()) }
+    }
+
     fn hash(&mut self) -> Result<Hash, MachineError> {
         self.0.memory(0, &MemoryRequest::Hash, |reply| match reply {
             MemoryReply::Hash(hash) => Ok(hash),
@@ -189,13 +205,13 @@ impl Faulty<'_> {
 
     /// A step that asks `memory`.
     fn memory_step(&mut self) -> Result<(), MachineError> {
-        machine_step()?;
+        self.machine_step()?;
         self.end_memory_if_ordered()
     }
 
     /// An earlier step may have been the one at which `memory` is to end.
     fn end_memory_if_ordered(&mut self) -> Result<(), MachineError> {
-        let ends = core::mem::take(&mut STATE.lock().end_memory);
+        let ends = self.served().is_some_and(|mut state| take(&mut state.end_memory));
         if ends { self.end_memory(0) } else { Ok(()) }
     }
 
@@ -250,7 +266,7 @@ impl Platform for Faulty<'_> {
     /// Each place is a step.
     fn write_code(&mut self, space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError> {
         self.end_memory_if_ordered().map_err(|error| PlaceError { place: 0, error })?;
-        let trouble = if STATE.lock().stopped { next_steps(places.len()) } else { None };
+        let trouble = if self.is_stopped() { next_steps(places.len()) } else { None };
         let Some(Trouble { kind, before }) = trouble else {
             return self.0.write_code(space, places);
         };
@@ -271,11 +287,13 @@ impl Platform for Faulty<'_> {
     }
 
     fn stop(&mut self) -> Result<(), MachineError> {
-        if step() {
+        if self.is_served() && step() {
             return Err(MachineError::Late);
         }
         self.0.stop()?;
-        let hashes = STATE.lock().hashes();
+        let Some(hashes) = self.served().map(|state| state.hashes()) else {
+            return Ok(());
+        };
         if hashes {
             let hash = self.hash()?;
             STATE.lock().before.get_or_insert(hash);
@@ -285,12 +303,11 @@ impl Platform for Faulty<'_> {
     }
 
     fn resume(&mut self) -> Result<(), MachineError> {
-        let hashes = {
-            let mut state = STATE.lock();
+        let hashes = self.served().map(|mut state| {
             state.stopped = false;
             state.hashes()
-        };
-        if hashes {
+        });
+        if hashes == Some(true) {
             let hash = self.hash()?;
             STATE.lock().after = Some(hash);
         }
@@ -298,12 +315,12 @@ impl Platform for Faulty<'_> {
     }
 
     fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError> {
-        machine_step()?;
+        self.machine_step()?;
         self.0.instruction_pointer(processor)
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
-        machine_step()?;
+        self.machine_step()?;
         self.0.intercept(on)
     }
 

@@ -76,10 +76,11 @@ fn answer(
     request: &LiveupdateRequest,
 ) -> LiveupdateReply {
     use lucos_liveupdate::injection;
+    use lucos_liveupdate::platform::Platform;
     if let Some(reply) = injection::order(request) {
         return reply;
     }
-    injection::begin(request);
+    injection::begin(request, kernel.processor());
     let mut faulty = injection::Faulty(kernel);
     let reply = shared.answer(&mut faulty, request);
     injection::report(&mut faulty, &reply);
