@@ -108,7 +108,7 @@ fn room(scratch: &mut [u8], length: u32) -> Result<&mut [u8], MemoryError> {
 mod tests {
     use super::answer;
     use crate::fake::{self, AREA, Fake, REGION};
-    use crate::platform::{Platform, Refused};
+    use crate::platform::Platform;
     use lucos_abi::message::PAYLOAD_MAX;
     use lucos_service::{AddressSpace, FaultVerdict, MemoryError, MemoryReply, MemoryRequest};
     use proptest::prelude::*;
