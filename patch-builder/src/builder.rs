@@ -76,8 +76,8 @@ pub fn build(
     }
     let mut changes = request.origin.changes(archive, &tree, &mut progress)?;
     let pairs = loop {
-        let touched =
-            progress.stage("Touched objects", || Touched::find(&tree.pristine(), &changes))?;
+        WorkTree { tree: &tree }.restore()?;
+        let touched = Touched::find(&tree, &changes, &mut progress)?;
         match compile_both(&tree, &touched, &changes, &mut progress) {
             Err(error) => {
                 let added = request.origin.complete(archive, &tree, &error, &mut changes)?;
@@ -169,10 +169,13 @@ fn compile_both(
     }
     let mut originals =
         progress.stage("Compiling without the change", || compile::original(tree, &paths))?;
+    let generated = work.generated();
     let patched = progress.stage("Compiling with the change", || {
         work.apply(changes)?;
         let patched = compile::changed(tree, &paths);
+        let now = work.generated();
         work.restore()?;
+        check_generated(&generated, &now, changes)?;
         patched
     })?;
     Ok(patched
@@ -182,6 +185,25 @@ fn compile_both(
             Some(Pair { original, patched })
         })
         .collect())
+}
+
+/// A header that is computed of others is part of assembly too, and of nearly every object.
+fn check_generated(
+    before: &BTreeMap<&str, String>,
+    after: &BTreeMap<&str, String>,
+    changes: &[FileChange],
+) -> Result<(), Error> {
+    let Some((path, _)) = before.iter().find(|(path, text)| after.get(*path) != Some(text)) else {
+        return Ok(());
+    };
+    let files: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    Err(Error::NotPatchable {
+        file: files.join(", "),
+        why: format!(
+            "it changes {path}, which the build makes of it and with which assembly is compiled; \
+             leave this part out"
+        ),
+    })
 }
 
 /// A pair and what differs.

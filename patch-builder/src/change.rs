@@ -113,6 +113,13 @@ pub enum Error {
     },
 }
 
+/// The names of the enumeration that a declaration begins with, each with a digest of its value; `None`
+/// where it is no enumeration.
+#[must_use]
+pub fn enumerators(text: &str) -> Option<Vec<(String, u64)>> {
+    declared::enumerators(&c_tokens::tokens(text))
+}
+
 /// Checks that a path stays in the source tree.
 ///
 /// # Errors

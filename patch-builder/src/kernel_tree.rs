@@ -153,6 +153,12 @@ impl KernelTree {
         &self.work
     }
 
+    /// The folder of the kernel, for what is found out once.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
     /// The source package as it is.
     #[must_use]
     pub fn pristine(&self) -> PathBuf {

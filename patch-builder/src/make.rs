@@ -39,6 +39,13 @@ impl Make {
         self
     }
 
+    /// Sets a variable of the programs that make starts.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &Path) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Makes targets, whatever happens.
     ///
     /// # Errors

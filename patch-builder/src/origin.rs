@@ -13,8 +13,8 @@ use crate::compile;
 use crate::decisions::Said;
 use crate::error::{Error, at};
 use crate::kernel_tree::{self, KernelTree};
+use crate::naming::files_naming;
 use crate::progress::Progress;
-use crate::touched::files_naming;
 
 /// Where a change comes from.
 #[derive(Debug, Clone)]

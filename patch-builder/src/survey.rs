@@ -22,12 +22,14 @@ use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use serde::Serialize;
 
+use crate::dependants::Includes;
 use crate::digest;
 use crate::error::{Error, at};
 use crate::image;
 use crate::kernel_tree::{self, KernelTree};
 use crate::progress::Progress;
 use crate::references::Exports;
+use crate::work_tree::WorkTree;
 
 use candidates::Candidate;
 use compilation::Compilation;
@@ -105,7 +107,10 @@ pub fn run(
     let mut candidates = match store.candidates() {
         Some(candidates) => candidates,
         None => {
-            let found = progress.stage("Files that differ", || candidates::find(&tree, &newer))?;
+            WorkTree { tree: &tree }.restore()?;
+            let includes = Includes::of(&tree, progress)?;
+            let found = progress
+                .stage("Files that differ", || candidates::find(&tree, &newer, &includes))?;
             store.keep_candidates(&found)?;
             found
         }

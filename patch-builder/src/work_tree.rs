@@ -1,10 +1,18 @@
 //! Puts a change into a source tree and takes it out again.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use crate::change::FileChange;
 use crate::error::{Error, at};
 use crate::kernel_tree::KernelTree;
+
+/// Headers that make generates from what C files compute of others.
+const GENERATED: [&str; 3] = [
+    "include/generated/asm-offsets.h",
+    "include/generated/bounds.h",
+    "include/generated/rq-offsets.h",
+];
 
 /// The source tree while a change is in it.
 pub(crate) struct WorkTree<'a> {
@@ -49,9 +57,17 @@ impl WorkTree<'_> {
         fs::remove_file(&note).map_err(at(&note))
     }
 
+    /// The headers with what is computed of others, as make has made them last.
+    pub(crate) fn generated(&self) -> BTreeMap<&'static str, String> {
+        let text = |path| fs::read_to_string(self.tree.root().join(path)).ok();
+        GENERATED.into_iter().filter_map(|path| Some((path, text(path)?))).collect()
+    }
+
     /// What make generated from a changed header is newer than the header that is put back.
     fn forget_generated(&self) -> Result<(), Error> {
-        for generated in ["kernel/bounds.s", "arch/x86/kernel/asm-offsets.s"] {
+        for generated in
+            ["kernel/bounds.s", "arch/x86/kernel/asm-offsets.s", "kernel/sched/rq-offsets.s"]
+        {
             let file = self.tree.root().join(generated);
             if file.exists() {
                 fs::remove_file(&file).map_err(at(&file))?;

@@ -8,10 +8,12 @@ use std::path::Path;
 use libtest_mimic::{Failed, Trial};
 use lucos_patch_builder::manifest::{Manifest, Revision};
 use lucos_tests::equal;
-use lucos_tests::patch::{self, Explained, explain, lines_behind};
+use lucos_tests::patch::{self, Explained, explain, lines_behind, sources};
 
 const MANIFEST: (&str, &str) =
     ("tests/fixes/debian-6.1.toml", include_str!("../fixes/debian-6.1.toml"));
+const LATER: (&str, &str) =
+    ("tests/fixes/debian-6.12.toml", include_str!("../fixes/debian-6.12.toml"));
 
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
@@ -25,22 +27,25 @@ pub fn trials() -> Vec<Trial> {
             Trial::test(format!("builder::refused_{}", one.name), move || refused(&one))
         }),
     );
+    for (series, manifest) in [("debian-6.1", MANIFEST), ("debian-6.12", LATER)] {
+        let name = format!("builder::{series}::a_pasted_name_has_its_users");
+        trials.push(Trial::test(name, move || pasted(manifest)));
+    }
     trials
 }
 
-fn available() -> Result<(Manifest, bool), Failed> {
-    let (file, text) = MANIFEST;
+fn available((file, text): (&str, &str)) -> Result<(Manifest, bool), Failed> {
     patch::available(&Manifest::parse(Path::new(file), text)?)
 }
 
 fn running() -> Result<Revision, Failed> {
-    Ok(available()?.0.running)
+    Ok(available(MANIFEST)?.0.running)
 }
 
 /// The manifest, for tests of what the difference between its kernel and its source is: none when
 /// the archive has dropped one of them.
 fn pinned() -> Result<Option<Manifest>, Failed> {
-    let (manifest, is_pinned) = available()?;
+    let (manifest, is_pinned) = available(MANIFEST)?;
     if !is_pinned {
         patch::tell("the test is about what is gone, and not run");
     }
@@ -68,6 +73,35 @@ fn completed() -> Result<(), Failed> {
     let expected = BTreeSet::from(["include/linux/mm.h", "mm/mmap.c", "mm/mremap.c"]);
     equal("files", files(&built), expected)?;
     equal("functions", built.changes(), words(&["copy_vma", "move_vma"]))?;
+    equal("module", module.is_file(), true)
+}
+
+/// Nobody's source has the name of a function that `TAS_BUFFER_FNS` makes and that its macro's text
+/// has: the users call `test_clear_buffer_dirty`.
+fn pasted(manifest: (&str, &str)) -> Result<(), Failed> {
+    const HEADER: &str = "include/linux/buffer_head.h";
+    const LINE: &str = "\treturn test_and_clear_bit(BH_##bit, &(bh)->b_state);";
+    let running = available(manifest)?.0.running;
+    let folder = tempfile::tempdir()?;
+    let text = fs::read_to_string(sources(&running)?.join(HEADER))?;
+    let found = text.lines().enumerate().find(|(_, line)| line.starts_with(LINE));
+    let (at, line) = found.ok_or_else(|| format!("{HEADER} has no line {LINE:?}"))?;
+    let new = line.replace("return", "return buffer_##name(bh) &&");
+    let diff = folder.path().join("pasted.diff");
+    let at = at + 1;
+    fs::write(
+        &diff,
+        format!("--- a/{HEADER}\n+++ b/{HEADER}\n@@ -{at},1 +{at},1 @@\n-{line}\n+{new}\n"),
+    )?;
+    let module = folder.path().join("pasted.ko");
+    let built = explain(&running, &[&diff.to_string_lossy()], &module)?;
+    equal(&built.stderr, built.is_success, true)?;
+    let objects = built.objects();
+    for user in ["fs/buffer.o", "fs/jbd2/revoke.o", "fs/jbd2/transaction.o"] {
+        equal(&format!("{user} in {objects:?}"), objects.contains(user), true)?;
+    }
+    // Of those that include the header most call no such function.
+    equal("others", objects.contains("fs/ext4/super.o"), false)?;
     equal("module", module.is_file(), true)
 }
 

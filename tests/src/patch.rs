@@ -19,8 +19,9 @@ use wait_timeout::ChildExt;
 
 use crate::fixes::OwnChange;
 
-/// A build at the latest ends after this; the first one of a kernel downloads and unpacks sources.
-const LIMIT: Duration = Duration::from_secs(1800);
+/// A build at the latest ends after this; the first one of a kernel downloads and unpacks sources, and
+/// the first change of a header asks the compiler what each file includes.
+const LIMIT: Duration = Duration::from_secs(3600);
 
 /// A patch that was built.
 #[derive(Clone, Debug)]
@@ -99,6 +100,13 @@ impl Explained {
         let kept = self.explanation["kept"].as_array().map_or(&[][..], Vec::as_slice);
         let counts = kept.iter().filter(|one| one["harmless"] == false);
         counts.filter_map(|one| one["what"].as_str()).map(str::to_owned).collect()
+    }
+
+    /// The objects that were compiled.
+    #[must_use]
+    pub fn objects(&self) -> BTreeSet<String> {
+        let objects = self.explanation["objects"].as_array().map_or(&[][..], Vec::as_slice);
+        objects.iter().filter_map(|object| object["object"].as_str()).map(str::to_owned).collect()
     }
 
     /// The functions that change.

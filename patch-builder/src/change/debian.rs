@@ -107,7 +107,7 @@ pub(super) struct Located {
 impl Located {
     pub(super) fn all(file: usize, before: &str, after: &str, edits: Vec<Edit>) -> Vec<Self> {
         let (old, new) = (functions(before), functions(after));
-        let changed = difference(before, after).names;
+        let changed = difference(before, after);
         // Who may use a function is not what another function needs.
         let is_export = |item: &Item| item.text.starts_with("EXPORT_SYMBOL");
         let declared: Vec<Item> =

@@ -1,7 +1,8 @@
 //! What a header says: its declarations, with what each one names.
 //!
-//! Two versions of a header are compared declaration by declaration. So it does not matter how a
-//! change is cut into edits, and comments and spaces are no change.
+//! Two versions of a header are compared declaration by declaration, to tell which edits a cut of the
+//! distribution's source needs. So it does not matter how a change is cut into edits, and comments and
+//! spaces are no change. Which objects are compiled is for the compiler to say (`dependants`).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,43 +19,29 @@ pub struct Item {
     pub conditions: Vec<String>,
     /// What others use it by.
     pub names: BTreeSet<String>,
-    /// It is a macro or a function with its body: it spreads what it uses.
-    pub is_code: bool,
     /// Its lines, from 0.
     pub lines: Range<usize>,
 }
 
-/// What differs between two versions of a header.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Difference {
-    /// What declarations name that are new, gone or others.
-    pub names: BTreeSet<String>,
-    /// The first line, from 1, of something that differs and names nothing.
-    pub nameless: Option<usize>,
-}
-
-/// Compares two versions of a header.
+/// What declarations name that are new, gone or others in another version of a header.
 #[must_use]
-pub fn difference(before: &str, after: &str) -> Difference {
+pub fn difference(before: &str, after: &str) -> BTreeSet<String> {
     let (old, new) = (items(before), items(after));
-    let mut difference = Difference::default();
+    let mut names = BTreeSet::new();
     for (these, others) in [(&old, &new), (&new, &old)] {
         let known: BTreeSet<(&str, &[String], &BTreeSet<String>)> =
             others.iter().map(key).collect();
         for item in these.iter().filter(|item| !known.contains(&key(item))) {
-            if item.names.is_empty() {
-                difference.nameless = difference.nameless.or(Some(item.lines.start + 1));
-            }
-            difference.names.extend(item.names.iter().cloned());
+            names.extend(item.names.iter().cloned());
         }
     }
     // An event is made as its class says.
     for item in new.iter().filter(|item| item.text.starts_with("DEFINE_EVENT")) {
-        if !item.names.is_disjoint(&difference.names) {
-            difference.names.extend(item.names.iter().cloned());
+        if !item.names.is_disjoint(&names) {
+            names.extend(item.names.iter().cloned());
         }
     }
-    difference
+    names
 }
 
 fn key(item: &Item) -> (&str, &[String], &BTreeSet<String>) {
@@ -171,7 +158,7 @@ impl<'a> Reader<'a> {
                 let conditions =
                     self.conditions.iter().map(|condition| condition.text.clone()).collect();
                 let names = name.into_iter().collect();
-                self.items.push(Item { text, conditions, names, is_code: true, lines });
+                self.items.push(Item { text, conditions, names, lines });
             }
             _ => {}
         }
@@ -200,7 +187,6 @@ fn items_of(tokens: &[Token<'_>], conditions: &[String]) -> Vec<Item> {
         text,
         conditions: conditions.to_vec(),
         names,
-        is_code: outline.is_function(),
         lines: lines_of(tokens),
     };
     let Some(enumerators) = enumerators(tokens) else {
@@ -234,8 +220,7 @@ mod tests {
     fn changed(from: &str, to: &str) -> Vec<String> {
         assert!(HEADER.contains(from), "{from}");
         let found = difference(HEADER, &HEADER.replacen(from, to, 1));
-        assert_eq!(found.nameless, None);
-        found.names.into_iter().collect()
+        found.into_iter().collect()
     }
 
     #[test]
@@ -280,11 +265,5 @@ mod tests {
         ] {
             assert_eq!(changed(from, to), [""; 0], "{from}");
         }
-    }
-
-    #[test]
-    fn code_without_a_name_is_told() {
-        let found = difference(HEADER, &HEADER.replacen("enum {", "asm(\"nop\");\nenum {", 1));
-        assert_eq!(found, Difference { names: BTreeSet::new(), nameless: Some(22) });
     }
 }

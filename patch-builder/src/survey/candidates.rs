@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dependants::Includes;
 use crate::error::{Error, at};
 use crate::kbuild::Makefiles;
 use crate::kernel_tree::KernelTree;
-use crate::touched::objects_of;
 
 /// Folders of the source that are no part of a kernel.
 const OTHERS: [&str; 6] = ["Documentation", "tools", "samples", "scripts", "rust", "LICENSES"];
@@ -27,10 +27,10 @@ pub struct Candidate {
 ///
 /// # Errors
 /// When a source cannot be read or make does not start.
-pub fn find(tree: &KernelTree, newer: &Path) -> Result<Vec<Candidate>, Error> {
+pub fn find(tree: &KernelTree, newer: &Path, includes: &Includes) -> Result<Vec<Candidate>, Error> {
     let (root, pristine) = (tree.root(), tree.pristine());
-    let mut search =
-        Search { pristine: &pristine, newer, makefiles: Makefiles::new(&root), found: Vec::new() };
+    let makefiles = Makefiles::new(&root);
+    let mut search = Search { pristine: &pristine, newer, includes, makefiles, found: Vec::new() };
     for name in entries(&pristine)?.into_iter().filter(|name| !OTHERS.contains(&name.as_str())) {
         let start = if name == "arch" { String::from("arch/x86") } else { name };
         if pristine.join(&start).is_dir() {
@@ -43,6 +43,7 @@ pub fn find(tree: &KernelTree, newer: &Path) -> Result<Vec<Candidate>, Error> {
 struct Search<'a> {
     pristine: &'a Path,
     newer: &'a Path,
+    includes: &'a Includes,
     makefiles: Makefiles<'a>,
     found: Vec<Candidate>,
 }
@@ -88,7 +89,7 @@ impl Search<'_> {
 
     fn compiled(&mut self, path: &str) -> Result<BTreeSet<String>, Error> {
         let mut objects = BTreeSet::new();
-        for object in objects_of(self.pristine, path)? {
+        for object in self.includes.known(path) {
             if self.makefiles.compiles(&object)? {
                 objects.insert(object);
             }
