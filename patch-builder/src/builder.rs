@@ -31,7 +31,7 @@ use crate::references::{Exports, Resolver, Used};
 use crate::refused::Refused;
 use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
 use crate::touched::Touched;
-use crate::work_tree::WorkTree;
+use crate::work_tree::{self, WorkTree};
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -175,7 +175,7 @@ fn compile_both(
         let patched = compile::changed(tree, &paths);
         let now = work.generated();
         work.restore()?;
-        check_generated(&generated, &now, changes)?;
+        work_tree::check_generated(&generated, &now, changes)?;
         patched
     })?;
     Ok(patched
@@ -185,25 +185,6 @@ fn compile_both(
             Some(Pair { original, patched })
         })
         .collect())
-}
-
-/// A header that is computed of others is part of assembly too, and of nearly every object.
-fn check_generated(
-    before: &BTreeMap<&str, String>,
-    after: &BTreeMap<&str, String>,
-    changes: &[FileChange],
-) -> Result<(), Error> {
-    let Some((path, _)) = before.iter().find(|(path, text)| after.get(*path) != Some(text)) else {
-        return Ok(());
-    };
-    let files: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-    Err(Error::NotPatchable {
-        file: files.join(", "),
-        why: format!(
-            "it changes {path}, which the build makes of it and with which assembly is compiled; \
-             leave this part out"
-        ),
-    })
 }
 
 /// A pair and what differs.

@@ -120,6 +120,11 @@ pub fn enumerators(text: &str) -> Option<Vec<(String, u64)>> {
     declared::enumerators(&c_tokens::tokens(text))
 }
 
+/// The tokens of a source as it is written, without comments.
+pub(crate) fn raw_tokens(text: &str) -> Vec<c_tokens::Token<'_>> {
+    c_tokens::tokens(text)
+}
+
 /// Checks that a path stays in the source tree.
 ///
 /// # Errors

@@ -8,16 +8,20 @@ mod commands;
 mod included;
 mod includes;
 mod items;
+mod known;
+mod meaning;
+mod narrow;
 mod reach;
 mod side_by_side;
+mod texts;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 pub use included::Included;
 pub use includes::Includes;
-pub use reach::is_reached;
 
 use crate::change::FileChange;
 use crate::digest;
@@ -28,11 +32,8 @@ use crate::touched::check_kind;
 use crate::work_tree::WorkTree;
 
 use commands::Compilation;
-
-/// Objects whose texts are held in memory together.
-const BATCH: usize = 64;
-/// Names with the preprocessor's counter in them are others as soon as one more is counted before.
-const TEXT: &str = "-E -P -w -U__COUNTER__ -D__COUNTER__=0";
+use known::{Known, Text};
+use narrow::Narrow;
 
 /// The objects that changes of the given files reach, of those that include one of them; the tree is
 /// without a change before and after.
@@ -46,18 +47,12 @@ pub fn find(
     files: &BTreeSet<&str>,
     progress: &mut Progress,
 ) -> Result<BTreeSet<String>, Error> {
-    let candidates: Vec<String> = includes.objects_with(files).into_iter().collect();
+    let candidates = includes.objects_with(files);
     let place = kept(tree, changes, &candidates);
     if let Some(known) = fs::read(&place).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         return Ok(known);
     }
-    let found = progress.stage("Who sees the change", || {
-        let work = WorkTree { tree };
-        work.restore()?;
-        let found = Search { work: &work, root: &tree.root(), includes, changes }.of(&candidates);
-        work.restore()?;
-        found
-    })?;
+    let found = Search { tree, includes, changes, files }.of(&candidates, progress)?;
     if let Some(folder) = place.parent() {
         fs::create_dir_all(folder).map_err(at(folder))?;
     }
@@ -67,11 +62,15 @@ pub fn find(
 }
 
 /// Where the answer for a change is kept. Another version of what decides has others.
-fn kept(tree: &KernelTree, changes: &[FileChange], candidates: &[String]) -> std::path::PathBuf {
-    const DECIDES: [&str; 3] = [
+fn kept(tree: &KernelTree, changes: &[FileChange], candidates: &BTreeSet<String>) -> PathBuf {
+    const DECIDES: [&str; 7] = [
         include_str!("dependants.rs"),
         include_str!("dependants/items.rs"),
+        include_str!("dependants/known.rs"),
+        include_str!("dependants/meaning.rs"),
+        include_str!("dependants/narrow.rs"),
         include_str!("dependants/reach.rs"),
+        include_str!("dependants/texts.rs"),
     ];
     let texts = changes.iter().flat_map(|change| [change.path.clone(), change.after()]);
     let parts: Vec<String> = DECIDES
@@ -85,62 +84,96 @@ fn kept(tree: &KernelTree, changes: &[FileChange], candidates: &[String]) -> std
 }
 
 struct Search<'a> {
-    work: &'a WorkTree<'a>,
-    root: &'a Path,
+    tree: &'a KernelTree,
     includes: &'a Includes,
     changes: &'a [FileChange],
+    files: &'a BTreeSet<&'a str>,
 }
 
 impl Search<'_> {
-    fn of(&self, candidates: &[String]) -> Result<BTreeSet<String>, Error> {
-        let bar = side_by_side::bar("Preprocessed files", 2 * candidates.len());
+    fn of(
+        &self,
+        candidates: &BTreeSet<String>,
+        progress: &mut Progress,
+    ) -> Result<BTreeSet<String>, Error> {
+        let objects: Vec<(&str, &Compilation)> = candidates
+            .iter()
+            .filter_map(|object| Some((object.as_str(), self.includes.compilations.get(object)?)))
+            .collect();
+        progress.tell(&format!("{} objects include what changes", objects.len()));
+        let work = WorkTree { tree: self.tree };
+        work.restore()?;
+        let (known, before) = progress
+            .stage("What they are without the change", || texts::unchanged(self.tree, &objects))?;
+        let parts = self.changes.iter().filter(|one| self.files.contains(one.path.as_str()));
+        let narrow = Narrow::of(parts);
+        let text = |object: &str| before.get(object).and_then(Option::as_ref);
+        let may_be = |object: &str, one: &Compilation| {
+            is_assembly(one) || text(object).is_none_or(|text| narrow.may_reach(&known, text))
+        };
+        let open: Vec<(&str, &Compilation)> =
+            objects.into_iter().filter(|(object, one)| may_be(object, one)).collect();
+        progress.tell(&format!("{} of them may be reached", open.len()));
+        let known = Mutex::new(known);
+        let after = progress.stage("What they are with the change", || {
+            work.apply(self.changes)?;
+            let texts = texts::asked(&self.tree.root(), &known, &open, "Preprocessed files");
+            work.restore().map(|()| texts)
+        })?;
+        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut found = BTreeSet::new();
-        for batch in candidates.chunks(BATCH) {
-            let list: Vec<(&String, &Compilation)> = batch
-                .iter()
-                .filter_map(|object| Some((object, self.includes.compilations.get(object)?)))
-                .collect();
-            let text = |(_, one): &(&String, &Compilation)| one.print(self.root, TEXT);
-            let before = side_by_side::each(&list, &bar, text);
-            self.work.apply(self.changes)?;
-            let pairs: Vec<_> = list.iter().zip(before).collect();
-            let reached =
-                side_by_side::each(&pairs, &bar, |(one, before)| match (before, text(one)) {
-                    (Ok(before), Ok(after)) if is_assembly(one.1) => *before != after,
-                    (Ok(before), Ok(after)) => is_reached(before, &after),
-                    // What is wrong with it is for the compiler to say.
-                    _ => true,
-                });
-            self.work.restore()?;
-            for ((object, one), _) in list.iter().zip(reached).filter(|(_, reached)| *reached) {
-                self.check(one)?;
-                found.insert((*object).clone());
+        for (object, one) in open {
+            let after = after.get(object).and_then(Option::as_ref);
+            let is_reached = match (text(object), after) {
+                (Some(before), Some(after)) => reaches(&known, one, before, after),
+                // What is wrong with it is for the compiler to say.
+                _ => true,
+            };
+            if is_reached {
+                check(one, self.changes)?;
+                found.insert(object.to_owned());
             }
         }
-        bar.finish_and_clear();
         Ok(found)
     }
+}
 
-    /// Assembly of the running kernel cannot be patched.
-    fn check(&self, reached: &Compilation) -> Result<(), Error> {
-        let as_c = Path::new(&reached.source).with_extension("c");
-        if !is_assembly(reached) || check_kind(&as_c.to_string_lossy()).is_err() {
-            return Ok(());
-        }
-        let headers: Vec<&str> = self.changes.iter().map(|change| change.path.as_str()).collect();
-        Err(Error::NotPatchable {
-            file: headers.join(", "),
-            why: format!(
-                "{} is assembly and changes with it, which is not patched; leave this part out, or \
-                 change the C files instead",
-                reached.source
-            ),
-        })
+/// Assembly of the running kernel cannot be patched.
+fn check(reached: &Compilation, changes: &[FileChange]) -> Result<(), Error> {
+    let as_c = Path::new(&reached.source).with_extension("c");
+    if !is_assembly(reached) || check_kind(&as_c.to_string_lossy()).is_err() {
+        return Ok(());
     }
+    let headers: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    Err(Error::NotPatchable {
+        file: headers.join(", "),
+        why: format!(
+            "{} is assembly and changes with it, which is not patched; leave this part out, or \
+             change the C files instead",
+            reached.source
+        ),
+    })
+}
+
+fn reaches(known: &Known, one: &Compilation, before: &Text, after: &Text) -> bool {
+    let digests = |text: &Text| text.items.iter().map(|item| known.digest(*item)).collect();
+    if is_assembly(one) {
+        let (before, after): (Vec<u64>, Vec<u64>) = (digests(before), digests(after));
+        return before != after;
+    }
+    reach::differs(known, before, after)
 }
 
 fn is_assembly(compilation: &Compilation) -> bool {
     compilation.source.ends_with(".S")
+}
+
+/// Whether an object's code may differ between two texts of its source, for tests.
+#[cfg(test)]
+fn is_reached(before: &str, after: &str) -> bool {
+    let mut known = Known::default();
+    let (before, after) = (known.text(before), known.text(after));
+    reach::differs(&known, &before, &after)
 }
 
 #[cfg(test)]
@@ -164,6 +197,7 @@ mod tests {
         #define HOOKS X(open) X(close)
         #define CHECK(x) ((void)sizeof(CAT(unique_, __COUNTER__)), (x))
         static inline int first(int a) { return a; }
+        static inline int where(void) { return __LINE__; }
         static inline int second(int a) { int unique_0; return CHECK(a); }
         #endif
         #ifdef MAKE
@@ -172,17 +206,60 @@ mod tests {
         #endif
     "#;
 
-    fn reached(from: &str, to: &str, code: &str) -> bool {
+    fn change(from: &str, to: &str) -> FileChange {
+        assert!(HEADER.contains(from), "{from}");
+        let after = HEADER.replacen(from, to, 1);
+        FileChange {
+            path: "a.h".into(),
+            before: HEADER.into(),
+            edits: crate::change::between(HEADER, &after),
+        }
+    }
+
+    /// The texts of a source that includes the header, without and with a change.
+    fn texts_of(change: &FileChange, source: &str, code: &str) -> (Known, Text, Text) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        assert!(HEADER.contains(from), "{from}");
-        write("a.c", &format!("#include \"a.h\"\n{code}\n"));
-        let one = Compilation { source: "a.c".into(), flags: String::new() };
-        let text = |header: &str| {
+        write(source, &format!("#include \"a.h\"\n{code}\n"));
+        write(
+            "between.h",
+            "#include \"a.h\"\nstatic inline int through(int a) { return first(a); }",
+        );
+        let one = Compilation { source: source.into(), flags: String::new() };
+        let mut known = Known::default();
+        let mut text = |header: &str| {
             write("a.h", header);
-            one.print(folder.path(), TEXT).unwrap()
+            known.text(&one.print(folder.path(), texts::TEXT).unwrap())
         };
-        is_reached(&text(HEADER), &text(&HEADER.replacen(from, to, 1)))
+        let (before, after) = (text(HEADER), text(&change.after()));
+        (known, before, after)
+    }
+
+    fn reached(from: &str, to: &str, code: &str) -> bool {
+        let change = change(from, to);
+        let (known, before, after) = texts_of(&change, "a.c", code);
+        let is_reached = reach::differs(&known, &before, &after);
+        let narrow = Narrow::of([&change].into_iter());
+        assert!(!is_reached || narrow.may_reach(&known, &before), "{narrow:?} leaves {code:?} out");
+        is_reached
+    }
+
+    #[test]
+    fn assembly_that_changes_is_refused() {
+        let change = change("#define LIMIT 3", "#define LIMIT 4");
+        let one = |source: &str| Compilation { source: source.into(), flags: String::new() };
+        for (code, expected) in [("mov $LIMIT, %eax", true), ("nop", false)] {
+            let code = format!("#ifdef __ASSEMBLER__\n{code}\n#endif");
+            let (known, before, after) = texts_of(&change, "entry.S", &code);
+            assert_eq!(reaches(&known, &one("entry.S"), &before, &after), expected, "{code}");
+        }
+        let error = check(&one("arch/x86/entry/entry.S"), &[change.clone()]).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("arch/x86/entry/entry.S is assembly"), "{message}");
+        assert!(message.contains("a.h") && message.contains("leave this part out"), "{message}");
+        for other in ["mm/x.c", "arch/x86/entry/vdso/note.S", "arch/x86/boot/header.S"] {
+            assert!(check(&one(other), &[change.clone()]).is_ok(), "{other}");
+        }
     }
 
     #[test]
@@ -210,6 +287,39 @@ mod tests {
             ("LIMIT 3", "LIMIT 2", "#if LIMIT > 3\nint f(void) { return 1; }\n#endif", false),
             ("#a", "\"<\" #a", "const char *f(void) { return TEXT(x); }", true),
             ("#define CAT(", "#define CAT_2(", "int CAT(x, y)(void) { return 1; }", true),
+            // Through another header, through a name in a directive, behind a condition.
+            (
+                "int a) { return a; }",
+                "int a) { return a + 1; }",
+                "#include \"between.h\"\nint f(void) { return through(1); }",
+                true,
+            ),
+            (
+                "int a) { return a; }",
+                "int a) { return a + 1; }",
+                "#include \"between.h\"\nint f(void) { return 1; }",
+                false,
+            ),
+            (
+                "return LIMIT",
+                "return 1",
+                "#define SELF \"a.h\"\n#define MAKE x\n#include SELF",
+                true,
+            ),
+            (
+                "return LIMIT",
+                "return 1",
+                "#if LIMIT > 3\n#define MAKE it\n#include \"a.h\"\n#endif",
+                false,
+            ),
+            // Lines behind an edit stay what they were.
+            (
+                "#define LIMIT 3",
+                "#define LIMIT 3\n#define MORE 4\n",
+                "int f(void) { return where(); }",
+                false,
+            ),
+            ("return __LINE__", "return 1 + __LINE__", "int f(void) { return where(); }", true),
             // One more of what is counted in front of others.
             ("return a; }", "return CHECK(a); }", "int f(void) { return second(1); }", false),
             ("return a; }", "return CHECK(a); }", "int f(void) { return first(1); }", true),

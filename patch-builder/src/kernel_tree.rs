@@ -347,7 +347,7 @@ fn last_word(text: &str) -> String {
 
 /// Whoever has the lock may use the tree. Programs that are started have it too: a make that
 /// outlives this program keeps others out until it has ended.
-fn lock(path: &Path) -> Result<File, Error> {
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let file = File::create(path).map_err(at(path))?;
     fcntl_setfd(file.as_fd(), FdFlags::empty())
         .map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?;

@@ -76,3 +76,44 @@ impl WorkTree<'_> {
         Ok(())
     }
 }
+
+/// A header that is computed of others is part of assembly too, and of nearly every object.
+pub(crate) fn check_generated(
+    before: &BTreeMap<&str, String>,
+    after: &BTreeMap<&str, String>,
+    changes: &[FileChange],
+) -> Result<(), Error> {
+    let Some((path, _)) = before.iter().find(|(path, text)| after.get(*path) != Some(text)) else {
+        return Ok(());
+    };
+    let files: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    Err(Error::NotPatchable {
+        file: files.join(", "),
+        why: format!(
+            "it changes {path}, which the build makes of it and with which assembly is compiled; \
+             leave this part out"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_computed_must_stay() {
+        let change = FileChange {
+            path: "arch/x86/include/asm/ptrace.h".into(),
+            before: String::new(),
+            edits: Vec::new(),
+        };
+        let [path, other, _] = GENERATED;
+        let of = |value: &str| BTreeMap::from([(path, value.to_owned()), (other, "1".to_owned())]);
+        assert!(check_generated(&of("1"), &of("1"), &[change.clone()]).is_ok());
+        for after in [of("2"), BTreeMap::from([(other, "1".to_owned())])] {
+            let error = check_generated(&of("1"), &after, &[change.clone()]).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(path) && message.contains("ptrace.h"), "{message}");
+        }
+    }
+}

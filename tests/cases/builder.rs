@@ -151,7 +151,7 @@ struct Refused {
     named: &'static [&'static str],
 }
 
-const REFUSED: [Refused; 6] = [
+const REFUSED: [Refused; 7] = [
     Refused {
         name: "layout",
         file: "fs/eventfd.c",
@@ -179,6 +179,13 @@ const REFUSED: [Refused; 6] = [
         line: "#include <linux/linkage.h>",
         added: "#include <linux/types.h>",
         named: &["arch/x86/lib/memcpy_64.S", "assembly"],
+    },
+    Refused {
+        name: "header_of_assembly",
+        file: "arch/x86/entry/calling.h",
+        line: ".macro PUSH_AND_CLEAR_REGS",
+        added: "\tnop",
+        named: &["arch/x86/entry/calling.h", "arch/x86/entry/entry_64.S is assembly"],
     },
     Refused {
         name: "vdso",

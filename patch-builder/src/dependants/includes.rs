@@ -122,7 +122,22 @@ fn place(tree: &KernelTree) -> PathBuf {
 fn prerequisites(rule: &str) -> Vec<String> {
     let (_, list) = rule.split_once(": ").unwrap_or_default();
     let words = list.split([' ', '\n']).filter(|word| !word.is_empty() && *word != "\\");
-    words.map(|path| path.strip_prefix("./").unwrap_or(path).to_owned()).collect()
+    words.map(plain).collect()
+}
+
+/// A path without `.` and `..`: the compiler prints it as directives write it.
+pub(super) fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            ".." if parts.last().is_some_and(|last| !matches!(*last, "" | "..")) => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 #[cfg(test)]
@@ -145,7 +160,8 @@ mod tests {
             ("fs/a.c", "#define NAME <own.h>\n#include NAME\n"),
             ("fs/b.c", "#if 0\n#include <own.h>\n#endif\n#include \"part.c\"\n"),
             ("fs/part.c", "#include <other.h>\n"),
-            ("include/own.h", "#include <deep.h>\n"),
+            ("include/own.h", "#include \"sub/../deep.h\"\n"),
+            ("include/sub/none.h", ""),
             ("include/deep.h", ""),
             ("include/other.h", ""),
         ]);

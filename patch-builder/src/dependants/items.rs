@@ -1,30 +1,53 @@
 //! The preprocessor's text, cut into what stands at its top: declarations and definitions.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A declaration or a definition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item<'a> {
     /// As it stands there, directives between its lines included.
     pub(super) text: &'a str,
     /// Of its tokens, and of the directives in force that change what code means.
     pub(super) digest: u64,
+    /// The lines of files that it comes from.
+    pub(super) spans: Vec<Span<'a>>,
+}
+
+/// Lines of a file, from 1, by its path as the compiler names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span<'a> {
+    pub(super) file: &'a str,
+    pub(super) first: u32,
+    pub(super) last: u32,
+}
+
+/// A text, cut.
+#[derive(Debug, Default)]
+pub(super) struct Cut<'a> {
+    pub(super) items: Vec<Item<'a>>,
+    /// The macros that the preprocessor says were expanded or asked for (`-dU`).
+    pub(super) macros: BTreeSet<&'a str>,
 }
 
 /// Cuts a text that is C into its items.
-pub(super) fn items(text: &str) -> Vec<Item<'_>> {
-    let mut cutter =
-        Cutter { items: Vec::new(), pragmas: 0, start: 0, head: Head::default(), depth: 0 };
+pub(super) fn cut(text: &str) -> Cut<'_> {
+    let mut cutter = Cutter::default();
     let mut tokens = Tokens::new(text);
     while let Some(token) = tokens.next() {
-        cutter.token(text, token, tokens.at);
+        cutter.token(text, token, tokens.at, tokens.line);
     }
     cutter.end(text, text.len());
-    cutter.items
+    cutter.cut
 }
 
+#[derive(Default)]
 struct Cutter<'a> {
-    items: Vec<Item<'a>>,
+    cut: Cut<'a>,
+    file: &'a str,
+    /// What is added to a line of the text for one of the file; the sum wraps.
+    shift: u32,
+    spans: Vec<Span<'a>>,
     /// Digest of the directives so far that change what code means.
     pragmas: u64,
     /// Where the open item begins.
@@ -46,14 +69,15 @@ struct Head {
 }
 
 impl<'a> Cutter<'a> {
-    fn token(&mut self, text: &'a str, token: Token<'a>, end: usize) {
+    fn token(&mut self, text: &'a str, token: Token<'a>, end: usize, line: u32) {
         let word = match token {
-            Token::Directive(line) => {
-                self.directive(line);
+            Token::Directive(directive) => {
+                self.directive(directive, line);
                 return;
             }
             Token::Word(word) | Token::Literal(word) | Token::Other(word) => word,
         };
+        self.stands_at(line);
         match word {
             "(" | "[" | "{" => {
                 if self.depth == 0 {
@@ -78,14 +102,35 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    fn directive(&mut self, line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        // What warnings there are is no part of the code.
-        let is_pragma = words.first().is_some_and(|word| word.contains("pragma"));
-        if is_pragma && !words.contains(&"diagnostic") {
-            let mut hasher = DefaultHasher::new();
-            (self.pragmas, words).hash(&mut hasher);
-            self.pragmas = hasher.finish();
+    fn directive(&mut self, directive: &'a str, line: u32) {
+        let mut words = directive.trim_start_matches('#').split_whitespace();
+        match words.next() {
+            Some("define" | "undef") => {
+                let name = words.next().and_then(|word| word.split('(').next());
+                self.cut.macros.extend(name);
+            }
+            // What warnings there are is no part of the code.
+            Some("pragma") if !words.clone().any(|word| word == "diagnostic") => {
+                let mut hasher = DefaultHasher::new();
+                (self.pragmas, words.collect::<Vec<_>>()).hash(&mut hasher);
+                self.pragmas = hasher.finish();
+            }
+            Some(number) => {
+                let Ok(next) = number.parse::<u32>() else { return };
+                self.shift = next.wrapping_sub(line + 1);
+                self.file = directive.split('"').nth(1).unwrap_or_default();
+            }
+            None => {}
+        }
+    }
+
+    fn stands_at(&mut self, line: u32) {
+        let line = line.wrapping_add(self.shift);
+        match self.spans.last_mut() {
+            Some(span) if span.file == self.file && span.first <= line => {
+                span.last = span.last.max(line);
+            }
+            _ => self.spans.push(Span { file: self.file, first: line, last: line }),
         }
     }
 
@@ -94,8 +139,9 @@ impl<'a> Cutter<'a> {
         self.start = end;
         self.head = Head::default();
         self.depth = 0;
+        let spans = std::mem::take(&mut self.spans);
         if let Some(digest) = digest(text, self.pragmas) {
-            self.items.push(Item { text, digest });
+            self.cut.items.push(Item { text, digest, spans });
         }
     }
 }
@@ -152,12 +198,14 @@ pub(super) enum Token<'a> {
 pub(super) struct Tokens<'a> {
     text: &'a str,
     at: usize,
+    /// From 0.
+    line: u32,
     is_first: bool,
 }
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, is_first: true }
+        Self { text, at: 0, line: 0, is_first: true }
     }
 
     /// The text as long as the bytes are such.
@@ -194,7 +242,9 @@ impl<'a> Iterator for Tokens<'a> {
         loop {
             let space = self.while_true(|byte| byte.is_ascii_whitespace());
             let skipped = self.text.as_bytes().get(self.at..self.at + space)?;
-            self.is_first |= skipped.contains(&b'\n');
+            let lines = skipped.iter().filter(|byte| **byte == b'\n').count();
+            self.line += u32::try_from(lines).unwrap_or_default();
+            self.is_first |= lines > 0;
             self.at += space;
             let byte = *self.text.as_bytes().get(self.at)?;
             let is_first = std::mem::take(&mut self.is_first);
@@ -229,6 +279,10 @@ impl<'a> Iterator for Tokens<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn items(text: &str) -> Vec<Item<'_>> {
+        cut(text).items
+    }
 
     fn texts(text: &str) -> Vec<String> {
         items(text)
@@ -270,5 +324,20 @@ mod tests {
         let packed = digests("int a;\n#pragma pack(1)\nint b;\n");
         assert_eq!((packed[0], packed[1] == plain[1]), (plain[0], false));
         assert_eq!(digests("int\n#pragma GCC diagnostic push\na;\nint b;\n"), plain);
+    }
+
+    #[test]
+    fn an_item_knows_its_lines_and_the_text_its_macros() {
+        let text = "# 1 \"a.c\"\n# 1 \"./a.h\" 1\nint a;\n#define ONE 1\n#undef TWO\n# 7 \"./a.h\"\n\
+                    enum {\n# 1 \"b.h\" 1\nX,\nY\n# 8 \"./a.h\" 2\n};\n";
+        let cut = cut(text);
+        let spans: Vec<Vec<(&str, u32, u32)>> = cut
+            .items
+            .iter()
+            .map(|item| item.spans.iter().map(|one| (one.file, one.first, one.last)).collect())
+            .collect();
+        let second = vec![("./a.h", 7, 7), ("b.h", 1, 2), ("./a.h", 8, 8)];
+        assert_eq!(spans, [vec![("./a.h", 1, 1)], second]);
+        assert_eq!(cut.macros.into_iter().collect::<Vec<_>>(), ["ONE", "TWO"]);
     }
 }
