@@ -144,3 +144,24 @@ fn write<T: Serialize>(file: &Path, value: &T) -> Result<(), Error> {
     packed.finish().map_err(at(file))?;
     part.persist(file).map(|_| ()).map_err(|error| at(file)(error.error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_with_the_items_that_they_stand_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { place: folder.path().to_owned() };
+        let mut known = cache.known().unwrap();
+        let text = known.text("# 1 \"fs/a.c\"\nint a;\n");
+        write(&cache.items(), &known).unwrap();
+        write(&cache.of_object("fs/a.o"), &text).unwrap();
+        let read_again: Text = read(&cache.of_object("fs/a.o")).unwrap();
+        assert_eq!(read_again, text);
+        assert!(cache.known().unwrap().has(&text));
+        fs::write(cache.items(), "cut off").unwrap();
+        assert_eq!(cache.known().unwrap().len(), 0);
+        assert!(read::<Text>(&cache.of_object("fs/a.o")).is_none());
+    }
+}
