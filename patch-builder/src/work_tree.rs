@@ -109,9 +109,10 @@ mod tests {
         };
         let [path, other, _] = GENERATED;
         let of = |value: &str| BTreeMap::from([(path, value.to_owned()), (other, "1".to_owned())]);
-        assert!(check_generated(&of("1"), &of("1"), &[change.clone()]).is_ok());
+        assert!(check_generated(&of("1"), &of("1"), std::slice::from_ref(&change)).is_ok());
         for after in [of("2"), BTreeMap::from([(other, "1".to_owned())])] {
-            let error = check_generated(&of("1"), &after, &[change.clone()]).unwrap_err();
+            let error =
+                check_generated(&of("1"), &after, std::slice::from_ref(&change)).unwrap_err();
             let message = error.to_string();
             assert!(message.contains(path) && message.contains("ptrace.h"), "{message}");
         }
