@@ -11,6 +11,8 @@ const FOUR_GIB: u64 = 1 << 32;
 #[derive(Clone, Copy, Debug)]
 pub struct GuestMap<'a> {
     memory: &'a [MemoryRange],
+    /// The largest range of RAM: what is asked for lies there nearly always.
+    main: MemoryRange,
     region: MemoryRange,
     /// First address that the processor cannot form.
     end: u64,
@@ -19,7 +21,14 @@ pub struct GuestMap<'a> {
 impl<'a> GuestMap<'a> {
     /// The map that the kernel tells of.
     pub fn new(info: &'a SystemInfo) -> Self {
-        Self { memory: &info.memory, region: info.region, end: 1 << info.physical_bits.min(52) }
+        let ram = info.memory.iter().filter(|range| range.kind.is_guest_ram());
+        let none = MemoryRange { length: 0, ..info.region };
+        Self {
+            memory: &info.memory,
+            main: ram.max_by_key(|range| range.length).copied().unwrap_or(none),
+            region: info.region,
+            end: 1 << info.physical_bits.min(52),
+        }
     }
 
     /// First address that the processor cannot form.
@@ -55,6 +64,9 @@ impl<'a> GuestMap<'a> {
         let Some(end) = gpa.checked_add(length) else {
             return Some(gpa);
         };
+        if self.main.start <= gpa && end <= self.main.end() {
+            return None;
+        }
         let mut next = gpa;
         while next < end.min(FOUR_GIB) {
             match self.memory.iter().find(|range| range.start <= next && next < range.end()) {

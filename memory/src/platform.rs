@@ -65,12 +65,10 @@ pub struct Kernel<'a> {
     pub journal: Journal,
 }
 
-impl Platform for Kernel<'_> {
-    fn read(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
-        if self.window.read(gpa, to).is_ok() {
-            return Ok(());
-        }
-        // Memory that the window does not show, because it was none when the machine booted.
+impl Kernel<'_> {
+    /// Reads memory that the window does not show, because it was none when the machine booted.
+    #[cold]
+    fn read_added(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
         let mut next = gpa;
         for part in to.chunks_mut(PAYLOAD_MAX) {
             let request = GuestMemoryRequest::Read { gpa: next, length: part.len() as u32 };
@@ -83,6 +81,16 @@ impl Platform for Kernel<'_> {
             next += part.len() as u64;
         }
         Ok(())
+    }
+}
+
+impl Platform for Kernel<'_> {
+    #[inline]
+    fn read(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
+        match self.window.read(gpa, to) {
+            Ok(()) => Ok(()),
+            Err(_) => self.read_added(gpa, to),
+        }
     }
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
