@@ -20,7 +20,7 @@ pub struct Problem {
     pub figure: String,
     /// What it is.
     pub value: f64,
-    /// What it may be at most.
+    /// What it may be at most, or must be at least.
     pub limit: f64,
     /// What sets the limit.
     pub reason: Reason,
@@ -34,15 +34,18 @@ pub enum Reason {
     Target,
     /// What was recorded for this kernel and this QEMU.
     Recorded,
+    /// What is counted happens at least so often.
+    Least,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.reason {
-            Reason::Target => "the target is",
-            Reason::Recorded => "recorded, with 1 % more, is",
+            Reason::Target => "the target is at most",
+            Reason::Recorded => "recorded, with 1 % more, is at most",
+            Reason::Least => "which is wrongly counted: it is at least",
         };
-        write!(f, "{}: {:.4}, {what} at most {:.4}", self.figure, self.value, self.limit)
+        write!(f, "{}: {:.4}, {what} {:.4}", self.figure, self.value, self.limit)
     }
 }
 
@@ -60,6 +63,9 @@ pub fn judge(figures: &Figures, recorded: Option<&Figures>, cpus: u32) -> Vec<Pr
         let before = recorded.and_then(|recorded| recorded.get(name));
         let before = before.filter(|_| is_cost(name) && (cpus == 1 || !depends_on_turns(name)));
         let before = before.map(|before| (before * TOLERANCE, Reason::Recorded));
+        if let Some(limit) = least(name).filter(|least| value < *least) {
+            problems.push(Problem { figure: name.clone(), value, limit, reason: Reason::Least });
+        }
         for (limit, reason) in target.into_iter().chain(before) {
             if value > limit + DIGITS {
                 problems.push(Problem { figure: name.clone(), value, limit, reason });
@@ -79,6 +85,15 @@ fn is_cost(name: &str) -> bool {
 /// which any change of the code moves.
 fn depends_on_turns(name: &str) -> bool {
     [".instructions", ".exits", ".growth"].iter().any(|end| name.ends_with(end))
+}
+
+/// What a figure is at least: each stop is a hypercall, a stop and some messages.
+fn least(name: &str) -> Option<f64> {
+    let words: Vec<&str> = name.split('.').collect();
+    match words.as_slice() {
+        [stop, _, _, "exits" | "messages" | "stops"] if STOPS.contains(stop) => Some(1.0),
+        _ => None,
+    }
 }
 
 /// What a figure may be at most, on every machine.
@@ -139,6 +154,17 @@ mod tests {
             ("call.more", 2.0),
         ];
         assert_eq!(judge(&figures(&counts), None, 1).len(), counts.len());
+    }
+
+    #[test]
+    fn a_stop_cannot_cost_less_than_nothing() {
+        let wrong = figures(&[("apply.1.50.exits", -10.0), ("jump.2.50.messages", 0.0)]);
+        for recorded in [None, Some(&wrong)] {
+            let problems = judge(&wrong, recorded, 2);
+            assert_eq!(problems.len(), 2);
+            assert!(problems.iter().all(|problem| problem.reason == Reason::Least));
+        }
+        assert_eq!(judge(&figures(&[("apply.1.50.exits", 1.0)]), None, 1), []);
     }
 
     #[test]

@@ -95,8 +95,7 @@ fn add_call(text: &mut String) {
     add(text, "lucos rollback figures_call >/dev/null || exit 1");
 }
 
-/// The three stops of a patch. Applying gives a report of the patch too, whose own cost `show`
-/// tells.
+/// The three stops of a patch.
 fn add_stops(text: &mut String, functions: u32, threads: u32) {
     let (of, name) = (format!("{functions}.{threads}"), format!("figures_{functions}"));
     let mut ask = |what: &str, command: &str| {

@@ -4,7 +4,7 @@ use crate::output::Output;
 use crate::updates::{Change, Error, Livepatch, Measured, changes, derive, picture, table};
 
 /// What the guest prints of a row under LUCOS: three stops, each with an exit of its own, while
-/// asking costs five and a report of the patch two.
+/// asking costs five and showing the patch two.
 fn lucos(name: &str, old: &str, new: &str) -> String {
     let mut text = format!("{name}.old {old}\n{name}.lucos.load 5000\n{name}.lucos.sign {new}\n");
     let mut exits = 100;
@@ -18,7 +18,7 @@ fn lucos(name: &str, old: &str, new: &str) -> String {
     status("ask.0", 0, 7, 1);
     status("ask.1", 0, 7, 1);
     status("start", 0, 7, 1);
-    status("applied", 1 + 2, 8, 20_000);
+    status("applied", 1, 8, 20_000);
     status("settled", 1, 9, 10_000);
     status("shown", 2, 9, 10_000);
     status("rolled", 1, 10, 15_000);
