@@ -106,13 +106,20 @@ impl Task {
     /// kernel for; `None` when that thread is gone. While the value lives nobody restores the task's
     /// memory.
     pub fn go_inside(&self, generation: u32) -> Option<Inside<'_>> {
-        while self.restarting.load(Ordering::SeqCst) {
-            core::hint::spin_loop();
+        loop {
+            while self.restarting.load(Ordering::SeqCst) {
+                core::hint::spin_loop();
+            }
+            self.inside.fetch_add(1, Ordering::SeqCst);
+            let inside = Inside { task: self, generation };
+            if !inside.is_current() {
+                return None;
+            }
+            // A restart for a thread that was gone already ends no other one.
+            if !self.restarting.load(Ordering::SeqCst) {
+                return Some(inside);
+            }
         }
-        self.inside.fetch_add(1, Ordering::SeqCst);
-        let inside = Inside { task: self, generation };
-        let current = inside.is_current() && !self.restarting.load(Ordering::SeqCst);
-        current.then_some(inside)
     }
 
     /// Ends all threads of `generation` and restores the task's memory. Called by the processor on

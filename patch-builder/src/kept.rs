@@ -212,7 +212,7 @@ impl Search<'_> {
             Function::Running(object, address) => {
                 let running = self.running(object)?;
                 let mut names = running.symbols().names_at(*address);
-                let prototype = names.find_map(|name| self.kernel.prototype(name));
+                let prototype = names.find_map(|name| running.prototype(name));
                 (self.running_steps(running, *address, depth)?, prototype)
             }
         };
@@ -221,6 +221,8 @@ impl Search<'_> {
         if prototype.is_some_and(|known| !known.returns) {
             found.effect.returns.clear();
         }
+        // What is passed on the stack is not followed.
+        found.effect.keeps_rest |= prototype.is_some_and(|known| known.parameters > PARAMETERS);
         let stored = found.stored.iter().filter(|(_, label)| matches!(label, Label::Own(_)));
         self.stored.borrow_mut().extend(stored.copied());
         Some(found)
@@ -328,18 +330,7 @@ impl Search<'_> {
             Some(address) => self.effect(&Function::Running(object.to_owned(), address), depth + 1),
             None => Effect::unknown(),
         });
-        Callee::Function(name.to_owned(), self.limited(name, effect))
-    }
-
-    /// A function keeps no more than it has parameters.
-    fn limited(&self, name: &str, mut effect: Effect) -> Effect {
-        if let Some(prototype) = self.kernel.prototype(name) {
-            let count = prototype.parameters.min(PARAMETERS);
-            effect.keeps.iter_mut().skip(count).for_each(|keeps| *keeps = false);
-            effect.behind.iter_mut().skip(count).for_each(|behind| *behind = false);
-            effect.keeps_rest &= prototype.parameters > PARAMETERS;
-        }
-        effect
+        Callee::Function(name.to_owned(), limited(self.running(object), name, effect))
     }
 
     /// The instructions of a function that runs.
@@ -382,13 +373,13 @@ impl Search<'_> {
         }
         let known = names.iter().find_map(|name| Some((*name, known::effect(name)?)));
         if let Some((name, effect)) = known {
-            return Callee::Function(name.to_owned(), self.limited(name, effect));
+            return Callee::Function(name.to_owned(), limited(Some(running), name, effect));
         }
         match names.first() {
             Some(name) => {
                 let function = Function::Running(running.name().to_owned(), address);
                 let effect = self.effect(&function, depth + 1);
-                Callee::Function((*name).to_owned(), self.limited(name, effect))
+                Callee::Function((*name).to_owned(), limited(Some(running), name, effect))
             }
             // What a module takes from elsewhere.
             None => match running.import_at(address) {
@@ -397,6 +388,17 @@ impl Search<'_> {
             },
         }
     }
+}
+
+/// A function keeps no more than it has parameters, as far as the object that it runs in says.
+fn limited(running: Option<&dyn Running>, name: &str, mut effect: Effect) -> Effect {
+    if let Some(prototype) = running.and_then(|running| running.prototype(name)) {
+        let count = prototype.parameters.min(PARAMETERS);
+        effect.keeps.iter_mut().skip(count).for_each(|keeps| *keeps = false);
+        effect.behind.iter_mut().skip(count).for_each(|behind| *behind = false);
+        effect.keeps_rest &= prototype.parameters > PARAMETERS;
+    }
+    effect
 }
 
 /// What is no function, whatever it looks like.

@@ -1,6 +1,6 @@
-//! What a task may ask the processor itself. CPUID is not among it: a guest can make it a fault
-//! outside ring 0 (AMD: HWCR.CpuidUserDis; Intel: MISC_FEATURES_ENABLES). The system info has what
-//! tasks need to know.
+//! What a task may ask the processor itself. CPUID is not among it: a processor can be set to fault
+//! it outside ring 0 (AMD: HWCR.CpuidUserDis, which is kept from the guest; Intel:
+//! MISC_FEATURES_ENABLES). The system info has what tasks need to know.
 
 use core::arch::x86_64::_rdtsc;
 

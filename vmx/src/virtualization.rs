@@ -1,4 +1,4 @@
-//! Instructions of the virtualization extension, which the guest's CPUID does not have.
+//! Instructions of the virtualization extension, which is switched off for the guest.
 
 use crate::exit::Outcome;
 

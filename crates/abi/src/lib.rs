@@ -10,7 +10,7 @@
 //! | [`call`] | task ↔ kernel: the three system calls and their status |
 //! | [`object`] | task → kernel objects: vCPU, machine, guest space, guest memory, log |
 //! | [`registers`] | the register block of a vCPU, one byte block inside messages |
-//! | [`cpuid`] | task → kernel: what the guest's CPUID says |
+//! | [`cpuid`] | task → kernel: what the guest's CPUID says where it leaves the guest |
 //! | [`layout`] | the address space of a task |
 
 #![cfg_attr(not(test), no_std)]

@@ -63,7 +63,8 @@ bitflags! {
     impl Rights: u16 {
         /// Read: the log, counters, the guest memory window.
         const READ = 1;
-        /// Write: the log, guest memory, the guest space, EFER.
+        /// Write: the log, guest memory, the guest space; registers and ports of the guest's that leave
+        /// it.
         const WRITE = 2;
         /// Call the task.
         const CALL = 4;
@@ -71,7 +72,8 @@ bitflags! {
         const RUN = 8;
         /// Stop and resume all vCPUs.
         const STOP = 16;
-        /// Start vCPUs and define what CPUID says.
+        /// Start vCPUs, name ports that leave the guest, and set the rules for CPUID where that leaves
+        /// it.
         const START = 32;
         /// Reset or end the machine.
         const RESET = 64;

@@ -87,7 +87,7 @@ pub const ASSIST_NEXT_RIP: u32 = 1 << 0;
 pub const ASSIST_FLUSH_BY_ASID: u32 = 1 << 1;
 /// [`SystemStatus::assists`]: the machine decodes instructions for exits.
 pub const ASSIST_DECODE: u32 = 1 << 2;
-/// [`SystemStatus::assists`]: VMCB clean bits are used.
+/// [`SystemStatus::assists`]: the machine has VMCB clean bits.
 pub const ASSIST_CLEAN_BITS: u32 = 1 << 3;
 /// [`SystemStatus::assists`]: virtual NMIs.
 pub const ASSIST_VIRTUAL_NMI: u32 = 1 << 4;

@@ -54,7 +54,8 @@ pub fn has_svm() -> bool {
     checked(0x8000_0001).ecx & (1 << 2) != 0
 }
 
-/// EDX of the SVM feature leaf (APM vol. 2, 15.30.1 and CPUID Fn8000_000A).
+/// The SVM feature leaf: the number of address space ids in EBX, features in EDX (APM vol. 3, CPUID
+/// Fn8000_000A).
 pub fn svm_features() -> CpuidResult {
     checked(0x8000_000a)
 }

@@ -79,14 +79,14 @@ pub enum Exited {
 pub trait Backend {
     /// The processor would not enter the state that the guest has made.
     fn is_refused(&self) -> bool;
-    /// Prepares the next entry, which is to intercept these exceptions (one bit each) besides the
-    /// back-end's own. False when something of the guest's waits for an entry that comes soon after.
-    fn prepare(&mut self, exceptions: u32) -> bool;
+    /// Prepares the next entry. False when something of the guest's waits for an entry that comes
+    /// soon after.
+    fn prepare(&mut self) -> bool;
     /// From here to the guest no NMI goes unnoticed.
     fn close(&mut self);
     /// Enters the guest, with its old translations forgotten when `flush`, and comes back with the
-    /// state saved.
-    fn switch(&mut self, flush: bool);
+    /// state saved. These exceptions (one bit each) leave the guest, besides the back-end's own.
+    fn switch(&mut self, flush: bool, exceptions: u32);
     /// The processor is LUCOS's again, and NMIs come to it.
     fn open(&mut self);
     /// Looks at the last exit.
@@ -202,7 +202,7 @@ impl Vcpu {
             return Exited::Reason(ExitReason::InvalidState);
         }
         let me = self.shared;
-        let at_once = self.backend.prepare(machine::intercepted_exceptions());
+        let at_once = self.backend.prepare();
         self.backend.close();
         me.in_guest.store(true, Ordering::SeqCst);
         let enters = !self.must_not_enter();
@@ -215,7 +215,9 @@ impl Vcpu {
             if me.entered.load(Ordering::Relaxed) == 0 {
                 me.entered.store(ticks(), Ordering::Relaxed);
             }
-            self.backend.switch(self.translations_are_old());
+            // What a stop changed is seen here: a stop that is not over was seen above, and one that
+            // begins now kicks.
+            self.backend.switch(self.translations_are_old(), machine::intercepted_exceptions());
             *me.snapshot.lock() = Some(self.backend.registers());
         }
         me.in_guest.store(false, Ordering::SeqCst);

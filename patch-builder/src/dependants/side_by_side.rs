@@ -1,5 +1,6 @@
 //! Does the same with many things, on all processors, with a bar that shows how far it is.
 
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
 
@@ -24,7 +25,10 @@ pub(super) fn each<T: Sync, R: Send>(
             done
         };
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     });
     results.sort_by_key(|(number, _)| *number);
     results.into_iter().map(|(_, result)| result).collect()

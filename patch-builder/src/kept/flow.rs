@@ -15,6 +15,9 @@ use super::state::{CHANGED, Effect, Label, Labels, PASSED, RSP, State, number};
 /// Most rounds through the instructions of one function.
 const MOST_STEPS: usize = 200_000;
 
+/// Most arguments on the stack that are looked at.
+const STACK_PASSED: i64 = 6;
+
 /// How an address leaves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
@@ -252,14 +255,11 @@ impl Flow<'_> {
             }
         }
         if effect.keeps_rest {
-            let mut place = state.depth;
-            while let Some(labels) = place.and_then(|place| state.slots.get(&place)).cloned() {
-                if labels.is_empty() {
-                    break;
-                }
-                self.leave(&labels, &way);
-                place = place.map(|place| place + 8);
-            }
+            let on_stack = match state.depth {
+                Some(depth) => state.slots_from(depth, STACK_PASSED),
+                None => state.frame(),
+            };
+            self.leave(&on_stack, &way);
         }
         if effect.copies
             && let [to, from, ..] = passed.as_slice()

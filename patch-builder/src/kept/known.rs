@@ -117,7 +117,10 @@ const KEEP_NOTHING: &[&str] = &[
     "__static_key_*",
     // Names of modules and algorithms that are looked for.
     "__request_module",
-    "request_firmware*",
+    "request_firmware",
+    "request_firmware_direct",
+    "request_firmware_into_buf",
+    "request_partial_firmware_into_buf",
     "crypto_alloc_*",
     "crypto_has_*",
     "filp_open",
@@ -166,7 +169,6 @@ const KEEP_SOME: &[(&str, &[usize])] = &[
     ("dev_set_name", &[0]),
     ("kobject_set_name", &[0]),
     ("alloc_workqueue", &[]),
-    ("kmemdup", &[]),
     ("kmemdup_nul", &[]),
 ];
 

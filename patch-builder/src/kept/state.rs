@@ -57,6 +57,8 @@ impl Effect {
             (self.keeps.get_mut(parameter), self.behind.get_mut(parameter))
         {
             (*keeps, *behind) = (true, true);
+        } else {
+            self.keeps_rest = true;
         }
     }
 }
@@ -93,6 +95,14 @@ impl State {
     pub(super) fn frame(&self) -> Labels {
         let mut all = self.somewhere.clone();
         all.extend(self.slots.values().flatten());
+        all.remove(&Label::Frame);
+        all
+    }
+
+    /// What is in so many places of the stack from `depth` on.
+    pub(super) fn slots_from(&self, depth: i64, count: i64) -> Labels {
+        let mut all: Labels =
+            self.slots.range(depth..depth + 8 * count).flat_map(|(_, own)| own).copied().collect();
         all.remove(&Label::Frame);
         all
     }

@@ -72,14 +72,16 @@ pub(super) fn sleep_control(fadt: &[u8], types: Option<[u8; 2]>) -> SleepControl
     control
 }
 
-/// The port of a register; `Some(None)` when it is there but is none, `None` when it is absent.
+/// The port of a register; `Some(None)` when it is there but is none, or the table names two, `None`
+/// when it is absent.
 fn register(fadt: &[u8], short: Option<usize>, long: usize) -> Option<Option<u16>> {
+    let short = short.and_then(|short| u32_at(fadt, short)).filter(|&address| address != 0);
     if let Some(address) = u64_at(fadt, long + 4).filter(|&address| address != 0) {
         let is_port = fadt.get(long) == Some(&SYSTEM_IO);
-        return Some(u16::try_from(address).ok().filter(|_| is_port));
+        let is_only = short.is_none_or(|short| u64::from(short) == address);
+        return Some(u16::try_from(address).ok().filter(|_| is_port && is_only));
     }
-    let address = u32_at(fadt, short?).filter(|&address| address != 0)?;
-    Some(u16::try_from(address).ok())
+    Some(u16::try_from(short?).ok())
 }
 
 /// AML of `Name (_S5_, Package ...)`.
@@ -209,12 +211,14 @@ mod tests {
             old.registers[..],
             [SleepRegister { port: 0x605, off: 5 }, SleepRegister { port: 0x705, off: 7 }]
         );
-        let new = control([0x604, 0], [(1, 0x804), (1, 0), (1, 0x900)]);
+        let new = control([0x804, 0], [(1, 0x804), (1, 0), (1, 0x900)]);
         assert_eq!(
             new.registers[..],
             [SleepRegister { port: 0x805, off: 5 }, SleepRegister { port: 0x900, off: 5 }]
         );
         assert!(!new.is_open);
+        let two = control([0x604, 0], [(1, 0x804), (1, 0), (1, 0)]);
+        assert!(two.registers.is_empty() && two.is_open);
         let memory = control([0, 0], [(1, 0), (1, 0), (0, 0xfed0_0000)]);
         assert!(memory.registers.is_empty() && memory.is_open);
         let unknown = sleep_control(&fadt([0x604, 0], [(1, 0); 3]), None);

@@ -110,8 +110,7 @@ impl Backend for SvmVcpu {
         is_refused(self.vmcb)
     }
 
-    fn prepare(&mut self, exceptions: u32) -> bool {
-        self.vmcb.control.intercept_exceptions = exceptions | OWN_EXCEPTIONS;
+    fn prepare(&mut self) -> bool {
         self.nmi.before_entry(self.vmcb)
     }
 
@@ -119,7 +118,8 @@ impl Backend for SvmVcpu {
         world_switch::close();
     }
 
-    fn switch(&mut self, flush: bool) {
+    fn switch(&mut self, flush: bool, exceptions: u32) {
+        self.vmcb.control.intercept_exceptions = exceptions | OWN_EXCEPTIONS;
         if flush {
             self.vmcb.request_flush();
         }
