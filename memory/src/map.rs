@@ -1,6 +1,7 @@
 //! What lies at a guest-physical address.
 
 use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
+use lucos_service::MemoryError;
 
 use crate::PAGE;
 
@@ -54,6 +55,14 @@ impl<'a> GuestMap<'a> {
     /// Whether the page with this address belongs to LUCOS.
     pub fn is_hidden(&self, gpa: u64) -> bool {
         self.region.start <= gpa && gpa < self.region.end()
+    }
+
+    /// Checks that the guest can use all of `length` bytes from `gpa` on as memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotRam`] with the first address that it cannot use.
+    pub fn check(&self, gpa: u64, length: u64) -> Result<(), MemoryError> {
+        self.first_foreign(gpa, length).map_or(Ok(()), |gpa| Err(MemoryError::NotRam { gpa }))
     }
 
     /// The first of `length` bytes from `gpa` on that the guest cannot use as memory; `None` when it

@@ -59,12 +59,12 @@ fn try_answer<'a>(
         }
         MemoryRequest::ReadPhysical { gpa, length } => {
             let data = room(scratch, length)?;
-            check_is_memory(map, gpa, length.into())?;
+            map.check(gpa, length.into())?;
             access::read_physical(platform, gpa, data)?;
             MemoryReply::Bytes { data }
         }
         MemoryRequest::WritePhysical { gpa, data } => {
-            check_is_memory(map, gpa, data.len() as u64)?;
+            map.check(gpa, data.len() as u64)?;
             access::write_physical(platform, gpa, data)?;
             MemoryReply::Done
         }
@@ -93,13 +93,9 @@ fn copy(
     to: u64,
     length: u64,
 ) -> Result<(), MemoryError> {
-    check_is_memory(map, from, length)?;
-    check_is_memory(map, to, length)?;
+    map.check(from, length)?;
+    map.check(to, length)?;
     platform.copy(from, to, length).map_err(|Refused| MemoryError::NotRam { gpa: to })
-}
-
-fn check_is_memory(map: &GuestMap<'_>, gpa: u64, length: u64) -> Result<(), MemoryError> {
-    map.first_foreign(gpa, length).map_or(Ok(()), |gpa| Err(MemoryError::NotRam { gpa }))
 }
 
 /// The part of `scratch` for `length` bytes.

@@ -51,9 +51,7 @@ pub fn guard(
     on: bool,
 ) -> Result<(), MemoryError> {
     let page = page_of(gpa);
-    if let Some(gpa) = map.first_foreign(page, PAGE) {
-        return Err(MemoryError::NotRam { gpa });
-    }
+    map.check(page, PAGE)?;
     // The list names a page whenever its rights are less than all: the note comes before the
     // change, and goes after it.
     if on {

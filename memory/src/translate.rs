@@ -81,9 +81,7 @@ pub fn pieces(
             return Err(MemoryError::ReadOnly { address: next });
         }
         let length = left.min((PAGE - next % PAGE) as usize);
-        if let Some(gpa) = map.first_foreign(page.gpa, length as u64) {
-            return Err(MemoryError::NotRam { gpa });
-        }
+        map.check(page.gpa, length as u64)?;
         let piece = Piece { gpa: page.gpa, length };
         pieces.push(piece).map_err(|_| MemoryError::TooLong)?;
         next += length as u64;

@@ -27,7 +27,9 @@
 //! come while an NMI is handled.
 //!
 //! A second NMI cannot come before the entry's IRET (Intel SDM vol. 3, 6.7.1; APM vol. 2, 8.2.3), so
-//! one stack is enough, and one word for the place where ring 3 was left.
+//! one stack is enough, and one word for the place where ring 3 was left. One case is open: #SX, #MC
+//! or #DB in the entry itself ends by an IRET too, after which an NMI would overwrite the frame on
+//! that stack (see limits.md).
 //!
 //! # A kick that does not arrive
 //!
