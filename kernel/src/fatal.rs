@@ -46,9 +46,6 @@ pub enum Fatal {
     /// The task that runs the vCPUs fails again and again.
     #[error("the first task fails again and again")]
     RootTaskFails,
-    /// The processor refuses a VMCB.
-    #[error("the processor refuses the guest's state")]
-    BadVmcb,
 }
 
 /// Says why, and stops all processors for good; in an emulator with an exit port, ends it.

@@ -30,6 +30,11 @@ impl Mode {
     pub fn profile(&self) -> &'static str {
         if self.debug { "image-debug" } else { "image" }
     }
+
+    /// The cargo feature with which the kernel is built.
+    fn kernel_feature(&self) -> Option<&'static str> {
+        self.debug.then_some("vmcb-check")
+    }
 }
 
 /// Options of `build`.
@@ -142,6 +147,7 @@ pub fn build_system(
     let toolchain = toolchain::prepare(workspace, consent)?;
     let compile_task =
         |package: &str| compile(workspace, &toolchain, mode, package, mode.task_feature.as_deref());
+    let kernel = compile(workspace, &toolchain, mode, "lucos-kernel", mode.kernel_feature())?;
     let compile = |package: &str| compile(workspace, &toolchain, mode, package, None);
     let tasks = table
         .tasks
@@ -151,7 +157,7 @@ pub fn build_system(
         .collect::<Result<_>>()?;
     Ok(Images {
         boot: compile("lucos-boot")?,
-        kernel: compile("lucos-kernel")?,
+        kernel,
         tasks,
         system: table,
         guest: guest.as_deref().map(compile).transpose()?,

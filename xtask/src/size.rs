@@ -111,7 +111,7 @@ pub fn run(workspace: &Workspace, args: &SizeArgs) -> Result<ExitCode> {
 
 type Key = (String, String);
 
-/// What is linked into an image: its package and everything below it that is no macro and no
+/// What is linked into a released image: its package and everything below it that is no macro and no
 /// build script.
 fn dependencies(workspace: &Workspace, package: &str) -> Result<Vec<Key>> {
     let output = workspace

@@ -17,8 +17,9 @@ bitflags! {
     }
 }
 
-/// Bits of [`crate::Control::nested_control`] (APM appendix B, offset 0x90).
-pub(crate) const NESTED_PAGING: u64 = 1;
+/// Nested paging, in [`crate::Control::nested_control`] (APM appendix B, offset 0x90).
+pub const NESTED_PAGING: u64 = 1;
+/// INVLPGB and TLBSYNC, there too.
 const INVLPGB: u64 = 1 << 7;
 
 /// TLB_CONTROL: flush everything (APM 15.16.1).

@@ -4,17 +4,23 @@ use lucos_abi::object::Event;
 
 use crate::vmcb::Vmcb;
 
-pub(crate) const VALID: u64 = 1 << 31;
-pub(crate) const HAS_ERROR_CODE: u64 = 1 << 11;
-pub(crate) const INTERRUPT: u64 = 0;
-pub(crate) const NMI: u64 = 2;
-pub(crate) const EXCEPTION: u64 = 3;
-pub(crate) const SOFTWARE: u64 = 4;
+/// There is an event.
+pub const VALID: u64 = 1 << 31;
+/// The exception pushes an error code, which is in the upper half.
+const HAS_ERROR_CODE: u64 = 1 << 11;
+/// Type of external interrupts.
+pub const INTERRUPT: u64 = 0;
+/// Type of NMIs.
+pub const NMI: u64 = 2;
+/// Type of exceptions.
+pub const EXCEPTION: u64 = 3;
+/// Type of software interrupts (INTn).
+pub const SOFTWARE: u64 = 4;
 
 const NMI_VECTOR: u64 = 2;
 
 /// Type of an encoded event.
-pub(crate) const fn kind(event: u64) -> u64 {
+pub const fn kind(event: u64) -> u64 {
     event >> 8 & 7
 }
 

@@ -1,4 +1,4 @@
-//! The AMD-V control block: layout, optional assists, consistency checks, exits.
+//! The AMD-V control block: layout, optional assists, exits.
 //!
 //! Pure data: the kernel executes the instructions. Section numbers are those of the AMD64
 //! Architecture Programmer's Manual, volume 2 (APM). Every assist of the processor is optional;
@@ -8,21 +8,21 @@
 #![forbid(unsafe_code)]
 
 mod assists;
-mod check;
-mod event;
+pub mod event;
 mod exit;
 mod io;
 mod msr;
 mod state;
 mod vmcb;
 
-pub use assists::{Assists, Setup};
-pub use check::{HostFacts, VmcbProblem, check_vmcb};
-pub use event::{combined, exception, nmi};
+pub use assists::{Assists, NESTED_PAGING, Setup};
 pub use exit::{ExitCode, exit_reason, instruction_length};
 pub use io::IoMap;
 pub use msr::{MsrMap, OutsideMap};
-pub use state::{is_refused, registers, start_flat, write_back};
+pub use state::{
+    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG,
+    is_refused, registers, start_flat, write_back,
+};
 pub use vmcb::{Control, Intercepts, Save, Segment, Vmcb};
 
 #[cfg(test)]

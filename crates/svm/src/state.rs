@@ -5,18 +5,28 @@ use lucos_abi::registers::{DR6_SINGLE_STEP, Registers};
 
 use crate::vmcb::{Save, Segment, Vmcb};
 
-pub(crate) const CR0_PE: u64 = 1;
-pub(crate) const CR0_NW: u64 = 1 << 29;
-pub(crate) const CR0_CD: u64 = 1 << 30;
-pub(crate) const CR0_PG: u64 = 1 << 31;
-pub(crate) const CR4_PAE: u64 = 1 << 5;
-pub(crate) const EFER_LME: u64 = 1 << 8;
-pub(crate) const EFER_LMA: u64 = 1 << 10;
+/// Protected mode.
+pub const CR0_PE: u64 = 1;
+/// Caches write through no longer. Not without [`CR0_CD`].
+pub const CR0_NW: u64 = 1 << 29;
+/// Caches take nothing in.
+pub const CR0_CD: u64 = 1 << 30;
+/// Paging.
+pub const CR0_PG: u64 = 1 << 31;
+/// Page-table entries of 64 bits.
+pub const CR4_PAE: u64 = 1 << 5;
+/// Long mode, once there is paging.
+pub const EFER_LME: u64 = 1 << 8;
+/// Long mode.
+pub const EFER_LMA: u64 = 1 << 10;
+/// Pages can forbid execution.
 const EFER_NXE: u64 = 1 << 11;
-pub(crate) const EFER_SVME: u64 = 1 << 12;
-/// Attribute bits of a code segment.
-pub(crate) const LONG: u16 = 1 << 9;
-pub(crate) const DEFAULT_32: u16 = 1 << 10;
+/// AMD-V. Set in every VMCB.
+pub const EFER_SVME: u64 = 1 << 12;
+/// Attribute of a code segment: 64-bit code.
+pub const LONG: u16 = 1 << 9;
+/// Attribute of a code segment: 32-bit code, or with [`LONG`] nothing that exists.
+pub const DEFAULT_32: u16 = 1 << 10;
 
 /// ET, NE, WP and MP beside paging and protection: what the boot protocols of Linux expect.
 const CR0_START: u64 = CR0_PG | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | CR0_PE;

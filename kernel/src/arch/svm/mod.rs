@@ -12,11 +12,10 @@ use alloc::boxed::Box;
 use core::ops::RangeInclusive;
 use lucos_abi::boot;
 use lucos_paging::Format;
-use lucos_svm::{Assists, IoMap, MsrMap};
+use lucos_svm::{Assists, EFER_SVME, IoMap, MsrMap};
 use spin::Once;
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
-const EFER_SVME: u64 = 1 << 12;
 const VM_CR: u32 = 0xc001_0114;
 const VM_CR_SVMDIS: u64 = 1 << 4;
 /// INIT becomes an exception (APM vol. 2, 15.30.1).

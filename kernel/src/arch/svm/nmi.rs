@@ -6,7 +6,8 @@
 //! 15.9); one single step takes it past.
 
 use crate::arch::step::{Step, Stepped};
-use lucos_svm::{Intercepts, Vmcb, nmi};
+use lucos_svm::event::nmi;
+use lucos_svm::{Intercepts, Vmcb};
 
 /// What the guest's NMIs wait for.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,22 +5,20 @@ use super::{assists, enable, maps, world_switch};
 use crate::arch::cpuid;
 use crate::arch::processor::PerProcessor;
 use crate::arch::vcpu::{Backend, ExitCounts, Exited};
-use crate::fatal::{Fatal, die};
+use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
 use crate::object::guest_space;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
+use lucos_svm::event::{combined, exception};
 use lucos_svm::{
-    Assists, ExitCode, HostFacts, Setup, Vmcb, check_vmcb, combined, exception, exit_reason,
-    instruction_length, is_refused, registers, start_flat, write_back,
+    Assists, EFER_LMA, EFER_SVME, ExitCode, Setup, Vmcb, exit_reason, instruction_length,
+    is_refused, registers, start_flat, write_back,
 };
 use x86::msr::IA32_EFER;
 
 /// Every vCPU has its processor to itself, so one address space id serves all.
 const ASID: u32 = 1;
-
-const EFER_LMA: u64 = 1 << 10;
-const EFER_SVME: u64 = 1 << 12;
 
 /// How often to look for an NMI that an exit announced, before going on without.
 const NMI_PATIENCE: u32 = 100_000;
@@ -34,7 +32,7 @@ pub struct SvmVcpu {
     own_state: u64,
     /// The general registers that VMRUN leaves alone; the rest of the block is not used.
     general: Registers,
-    facts: HostFacts,
+    assists: Assists,
     nmi: GuestNmi,
     /// Where the last exit said that the guest's state is invalid.
     refused_at: Option<u64>,
@@ -51,11 +49,7 @@ impl SvmVcpu {
         let vmcb_phys = page.phys();
         // SAFETY: a VMCB is integers, and the page is its size.
         let vmcb = unsafe { page.leak_as::<Vmcb>() };
-        let facts = HostFacts {
-            assists: assists(),
-            asids: cpuid::svm_features().ebx,
-            physical_bits: cpuid::physical_bits(),
-        };
+        let assists = assists();
         let maps = maps()?;
         let setup = Setup {
             asid: ASID,
@@ -65,32 +59,34 @@ impl SvmVcpu {
             cpuid: cpuid::has_hypervisor_interface(),
             invlpgb: cpuid::has_invlpgb(),
         };
-        vmcb.configure(facts.assists, &setup);
+        vmcb.configure(assists, &setup);
         Ok(Self {
             shared,
             vmcb,
             vmcb_phys,
             own_state,
             general: Registers::default(),
-            facts,
+            assists,
             nmi: GuestNmi::default(),
             refused_at: None,
         })
     }
 
-    /// With debug assertions: everything that the manual asks of a VMCB.
+    /// Everything that the manual asks of a VMCB.
+    #[cfg(feature = "vmcb-check")]
     fn check(&self) {
-        if cfg!(debug_assertions)
-            && let Err(problem) = check_vmcb(self.vmcb, &self.facts)
-        {
-            log::error!("VMCB: {problem:?}");
-            die(Fatal::BadVmcb);
-        }
+        use lucos_svm_check::{HostFacts, check_vmcb};
+        let host = HostFacts {
+            assists: self.assists,
+            asids: cpuid::svm_features().ebx,
+            physical_bits: cpuid::physical_bits(),
+        };
+        assert_eq!(check_vmcb(self.vmcb, &host), Ok(()), "the VMCB");
     }
 
     /// The processor saves the address of the next instruction.
     fn has_next_rip(&self) -> bool {
-        self.facts.assists.contains(Assists::NEXT_RIP)
+        self.assists.contains(Assists::NEXT_RIP)
     }
 
     /// The exit says that an NMI waits. It is taken soon after global interrupts are on, though not
@@ -123,6 +119,7 @@ impl Backend for SvmVcpu {
         if flush {
             self.vmcb.request_flush();
         }
+        #[cfg(feature = "vmcb-check")]
         self.check();
         // SAFETY: global interrupts are off; the VMCB is this vCPU's, its nested tables are the
         // guest space's, and in the end LUCOS's own state comes back.

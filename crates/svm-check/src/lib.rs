@@ -1,13 +1,18 @@
-//! What the processor refuses, checked before it does (APM 15.5.1, 15.20, 15.21.10, 15.25.4).
+//! What an AMD-V processor refuses, checked before it does (AMD64 Architecture Programmer's Manual,
+//! volume 2, 15.5.1, 15.20, 15.21.10, 15.25.4).
 //!
-//! The processor only says that something is wrong, and emulators check less than hardware.
+//! The processor only says that something is wrong, and emulators check less than hardware. The
+//! kernel links this in debug images only.
 
-use crate::assists::{Assists, NESTED_PAGING};
-use crate::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
-use crate::state::{
-    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG,
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+use lucos_svm::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
+use lucos_svm::{
+    Assists, CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME,
+    Intercepts, LONG, NESTED_PAGING, Save, Vmcb,
 };
-use crate::vmcb::{Intercepts, Save, Vmcb};
+
 use VmcbProblem as P;
 
 /// What the processor can do.
@@ -138,3 +143,6 @@ fn is_bad_event(event: u64) -> bool {
     };
     event & VALID != 0 && !sound
 }
+
+#[cfg(test)]
+mod tests;
