@@ -3,7 +3,9 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU16, Ordering};
 
-use lucos_boot::handover::port_option;
+use lucos_abi::boot::Options;
+use lucos_boot::error::BootError;
+use lucos_boot::options;
 use x86::io::{inb, outb};
 
 /// QEMU's and Bochs's debug console; a read returns the port's own number where it exists.
@@ -19,11 +21,15 @@ const FAULT_STATUS: u8 = 0x13;
 static DEBUG: AtomicU16 = AtomicU16::new(0);
 static EXIT: AtomicU16 = AtomicU16::new(0);
 
-/// Takes the ports from the command line.
-pub fn configure(options: &str) {
-    let port = |key| port_option(options, key).unwrap_or(0);
-    DEBUG.store(port("debugcon"), Ordering::Relaxed);
-    EXIT.store(port("exit"), Ordering::Relaxed);
+/// Reads the command line, and takes the ports from it.
+///
+/// # Errors
+/// What is wrong with the line; the ports hold nevertheless.
+pub fn configure(line: &str) -> Result<Options, BootError> {
+    let (options, result) = options::parse(line);
+    DEBUG.store(options.debugcon.unwrap_or(0), Ordering::Relaxed);
+    EXIT.store(options.exit.unwrap_or(0), Ordering::Relaxed);
+    result.map(|()| options)
 }
 
 /// Says what is wrong, ends the emulator if there is a way, and stops.

@@ -35,6 +35,12 @@ pub enum BootError {
     /// The command line is too long or no text.
     #[error("the command line is too long or no text")]
     BadOptions,
+    /// A word on the command line has no meaning.
+    #[error("unknown word on the LUCOS command line")]
+    UnknownOption,
+    /// A port on the command line is no number.
+    #[error("a port on the LUCOS command line is no number")]
+    BadPort,
     /// There must be exactly one module, the bundle.
     #[error("{0} modules (-initrd or module2) where one bundle is expected")]
     ModuleCount(usize),

@@ -25,8 +25,6 @@ pub struct Handover<'a> {
     pub memory: MemoryMap,
     /// The ACPI root pointer.
     pub rsdp: RootPointer<'a>,
-    /// LUCOS's command line.
-    pub options: &'a str,
     /// The one module.
     pub bundle: MemoryRange,
     /// The framebuffer, when there is one.
@@ -68,30 +66,4 @@ pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Result<u32, BootError> {
 fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], BootError> {
     let field = bytes.get(offset..).and_then(<[u8]>::first_chunk);
     field.copied().ok_or(BootError::BadBootInformation("it ends too early"))
-}
-
-/// Value of a `key=port` word of the command line, decimal or with `0x`.
-pub fn port_option(options: &str, key: &str) -> Option<u16> {
-    let mut pairs = options.split_ascii_whitespace().filter_map(|word| word.split_once('='));
-    let (_, value) = pairs.find(|(name, _)| *name == key)?;
-    match value.strip_prefix("0x") {
-        Some(digits) => u16::from_str_radix(digits, 16).ok(),
-        None => value.parse().ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::port_option;
-
-    #[test]
-    fn ports_are_read_from_the_command_line() {
-        let options = "debugcon=0xe9 exit=244 serial=0x3f8x other";
-        assert_eq!(port_option(options, "debugcon"), Some(0xe9));
-        assert_eq!(port_option(options, "exit"), Some(0xf4));
-        assert_eq!(port_option(options, "serial"), None);
-        assert_eq!(port_option(options, "other"), None);
-        assert_eq!(port_option("", "exit"), None);
-        assert_eq!(port_option("exit=0x10000", "exit"), None);
-    }
 }

@@ -13,5 +13,6 @@ pub mod handover;
 pub mod kernel_file;
 pub mod memory_map;
 pub mod multiboot;
+pub mod options;
 pub mod placement;
 pub mod pvh;

@@ -10,10 +10,9 @@ use core::mem::MaybeUninit;
 use core::num::NonZeroU64;
 use core::slice;
 
-use heapless::String;
 use hermit_entry::boot_info::{BootInfo, HardwareInfo, PlatformInfo, RawBootInfo};
 use hermit_entry::elf::KernelObject;
-use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, RECORD_MAX};
+use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, Options, RECORD_MAX};
 use lucos_abi::message;
 use lucos_boot::error::BootError;
 use lucos_boot::handover::{Handover, RootPointer, in_use};
@@ -52,25 +51,25 @@ pub extern "C" fn start(magic: u32, info: u32) -> ! {
 
 fn boot(magic: u32, info: u64) -> Result<Infallible, BootError> {
     let loader;
-    let handover = match magic {
+    let (options, handover) = match magic {
         pvh::MAGIC => {
-            console::configure(pvh::options(info, &physical)?);
-            pvh::read(info, &physical)?
+            let options = console::configure(pvh::options(info, &physical)?)?;
+            (options, pvh::read(info, &physical)?)
         }
         multiboot2::MAGIC => {
             // SAFETY: the loader says with its magic number that its information lies there, in
             // memory that nobody writes any more.
             loader = unsafe { BootInformation::load(info as *const BootInformationHeader) }
                 .map_err(|_| BootError::BadBootInformation("Multiboot2 tags"))?;
-            console::configure(multiboot::options(&loader)?);
-            multiboot::read(&loader)?
+            let options = console::configure(multiboot::options(&loader)?)?;
+            (options, multiboot::read(&loader)?)
         }
         other => return Err(BootError::UnknownProtocol(other)),
     };
-    load(&handover)
+    load(options, &handover)
 }
 
-fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
+fn load(options: Options, handover: &Handover<'_>) -> Result<Infallible, BootError> {
     let bytes = physical(handover.bundle.start, handover.bundle.length)
         .ok_or(BootError::OutOfReach(handover.bundle.start))?;
     let bundle = bundle::open(bytes, handover.bundle.start)?;
@@ -110,7 +109,7 @@ fn load(handover: &Handover<'_>) -> Result<Infallible, BootError> {
         rsdp: keep_root_pointer(handover.rsdp, nvs, nvs_memory)?,
         gate: processors::start_others(&apic_ids, &handover.memory)?,
         apic_ids,
-        options: String::try_from(handover.options).map_err(|_| BootError::BadOptions)?,
+        options,
         modules: bundle.modules,
         framebuffer: handover.framebuffer,
         efi: handover.efi,

@@ -42,7 +42,6 @@ pub fn read<'a>(info: &'a BootInformation<'a>) -> Result<Handover<'a>, BootError
     Ok(Handover {
         memory: memory_map::normalize(ranges)?,
         rsdp: RootPointer::Copy(root_pointer(info)?),
-        options: options(info)?,
         bundle,
         framebuffer: framebuffer(info),
         efi: efi(info)?,
@@ -130,7 +129,6 @@ mod tests {
     fn grubs_information_is_read() {
         check(grub(), |handover| {
             let handover = handover.unwrap();
-            assert_eq!(handover.options, "exit=0xf4");
             assert_eq!(handover.bundle, in_use(0x20_0000, 0x10_0000));
             assert!(handover.taken.contains(&handover.bundle));
             assert_eq!(handover.taken.len(), 2);

@@ -74,7 +74,6 @@ pub fn read<'a>(info: u64, physical: Physical<'_, 'a>) -> Result<Handover<'a>, B
     Ok(Handover {
         memory: memory_map::normalize(ranges)?,
         rsdp: RootPointer::At(rsdp),
-        options,
         bundle,
         framebuffer: None,
         efi: None,
@@ -97,7 +96,7 @@ mod tests {
     use lucos_abi::boot::MemoryKind;
     use proptest::prelude::*;
 
-    use super::{MAGIC, read};
+    use super::{MAGIC, options, read};
     use crate::error::BootError;
     use crate::handover::{Handover, RootPointer, in_use};
 
@@ -118,12 +117,17 @@ mod tests {
             self.put(at, &value.to_le_bytes());
         }
 
+        fn physical(&self, start: u64, length: u64) -> Option<&[u8]> {
+            let end = usize::try_from(start.checked_add(length)?).ok()?;
+            self.0.get(usize::try_from(start).ok()?..end)
+        }
+
+        fn options(&self) -> Result<&str, BootError> {
+            options(INFO, &|start, length| self.physical(start, length))
+        }
+
         fn read(&self) -> Result<Handover<'_>, BootError> {
-            let physical = |start: u64, length: u64| {
-                let end = usize::try_from(start.checked_add(length)?).ok()?;
-                self.0.get(usize::try_from(start).ok()?..end)
-            };
-            read(INFO, &physical)
+            read(INFO, &|start, length| self.physical(start, length))
         }
     }
 
@@ -157,7 +161,7 @@ mod tests {
     fn qemus_information_is_read() {
         let memory = qemu();
         let handover = memory.read().unwrap();
-        assert_eq!(handover.options, "debugcon=0xe9");
+        assert_eq!(memory.options(), Ok("debugcon=0xe9"));
         assert_eq!(handover.rsdp, RootPointer::At(0xf_5230));
         assert_eq!(handover.bundle, in_use(0xf00_0000, 0x2_8000));
         assert_eq!(handover.memory.len(), 3);
@@ -188,7 +192,8 @@ mod tests {
         }
         let mut without_line = qemu();
         without_line.u64(INFO + 24, 0);
-        assert_eq!(without_line.read().unwrap().options, "");
+        assert_eq!(without_line.options(), Ok(""));
+        assert!(without_line.read().is_ok());
     }
 
     proptest! {

@@ -7,7 +7,6 @@ use crate::chain::Processor;
 use crate::fatal::{Fatal, die};
 use crate::memory::{PAGE, frames, guest_ram, heap, kernel_space};
 use crate::object::guest_space;
-use crate::options::Options;
 use crate::{object, system};
 use alloc::boxed::Box;
 use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, RECORD_MAX};
@@ -23,9 +22,7 @@ pub fn start(record: u64) -> ! {
 
 fn prepare(record: u64) -> Result<Processor, Fatal> {
     let record = read_record(record).ok_or(Fatal::BadBootRecord)?;
-    let options = Options::parse(&record.options);
-    object::log::start(options.unwrap_or_default());
-    options?;
+    object::log::start(record.options);
     log::info!("LUCOS {} starts", env!("CARGO_PKG_VERSION"));
     control::enable_protections()?;
     frames::start(record.region, record.kernel.end().next_multiple_of(PAGE));

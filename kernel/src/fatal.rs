@@ -10,12 +10,6 @@ pub enum Fatal {
     /// The boot stub's record is missing or not readable.
     #[error("the boot record is missing or unreadable")]
     BadBootRecord,
-    /// A word on LUCOS's command line has no meaning.
-    #[error("unknown word on the LUCOS command line")]
-    UnknownOption,
-    /// A port on LUCOS's command line is no number.
-    #[error("a port on the LUCOS command line is no number")]
-    BadPort,
     /// No frame of LUCOS's region is free any more.
     #[error("LUCOS's memory region is full")]
     OutOfMemory,

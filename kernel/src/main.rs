@@ -48,7 +48,6 @@ mod fatal;
 #[allow(unsafe_code)]
 mod memory;
 mod object;
-mod options;
 mod stop;
 mod system;
 mod task;

@@ -10,10 +10,8 @@ pub const MAX_CPUS: usize = 64;
 pub const MAX_RANGES: usize = 64;
 /// Most modules in a bundle.
 pub const MAX_MODULES: usize = 12;
-/// Longest command line of LUCOS in bytes.
-pub const MAX_OPTIONS: usize = 512;
 /// Version of [`BootRecord`]; stub and kernel must agree.
-pub const BOOT_RECORD_VERSION: u32 = 2;
+pub const BOOT_RECORD_VERSION: u32 = 3;
 /// Longest encoded [`BootRecord`] or [`SystemInfo`] in bytes.
 pub const RECORD_MAX: usize = 4096;
 
@@ -70,6 +68,17 @@ impl MemoryRange {
     pub const fn end(&self) -> u64 {
         self.start.saturating_add(self.length)
     }
+}
+
+/// What the operator asks for on LUCOS's command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// `debugcon=PORT`: every log line goes to this port, byte by byte (QEMU's debug console).
+    pub debugcon: Option<u16>,
+    /// `serial=PORT`: log to a 16550 UART there until the guest starts.
+    pub serial: Option<u16>,
+    /// `exit=PORT`: writing a status to this port ends the emulator (QEMU's isa-debug-exit).
+    pub exit: Option<u16>,
 }
 
 /// A part of the bundle, in guest RAM.
@@ -135,8 +144,8 @@ pub struct BootRecord {
     pub apic_ids: Vec<u32, MAX_CPUS>,
     /// Physical address of the [`Gate`], in RAM that is the guest's as soon as it runs.
     pub gate: u64,
-    /// LUCOS's own command line.
-    pub options: String<MAX_OPTIONS>,
+    /// What LUCOS's own command line says.
+    pub options: Options,
     /// The bundle's parts.
     pub modules: Vec<Module, MAX_MODULES>,
     /// The framebuffer, when there is one.

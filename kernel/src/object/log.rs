@@ -2,8 +2,8 @@
 
 use super::{Buffer, need, reply, request};
 use crate::arch::port;
-use crate::options::Options;
 use core::fmt::{self, Write};
+use lucos_abi::boot::Options;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
 use lucos_abi::message::PAYLOAD_MAX;
