@@ -1,14 +1,48 @@
-//! Checks of the kernel's ELF file.
+//! The kernel's ELF file: checks, and its segments.
 //!
 //! The loader crate stops the machine with a panic on a file that is cut off, so this looks first.
 //! What is inconsistent inside a complete file is left to it: `image-builder` refuses such kernels.
 
 use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_DYN, PT_NOTE};
+use elf::abi::{EM_X86_64, ET_DYN, PF_W, PF_X, PT_LOAD, PT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
+use heapless::Vec;
+use lucos_abi::boot::{Content, MAX_SEGMENTS, MemoryRange, Segment};
 
 use crate::error::BootError;
+
+const PAGE: u64 = 4096;
+
+/// The segments of a kernel that [`check`] has found complete, when it is loaded to `image`. Whole
+/// pages.
+///
+/// # Errors
+/// [`BootError::BadKernel`] with what is wrong.
+pub fn segments(file: &[u8], image: MemoryRange) -> Result<Vec<Segment, MAX_SEGMENTS>, BootError> {
+    let bad = BootError::BadKernel;
+    let parsed = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(|_| bad("no ELF file"))?;
+    let loaded = parsed.segments().into_iter().flatten();
+    let mut segments = Vec::new();
+    for segment in loaded.filter(|segment| segment.p_type == PT_LOAD) {
+        let content = match (segment.p_flags & PF_W != 0, segment.p_flags & PF_X != 0) {
+            (false, false) => Content::Constants,
+            (false, true) => Content::Code,
+            (true, false) => Content::Data,
+            (true, true) => return Err(bad("a part of it is both written and executed")),
+        };
+        let outside = bad("a part of it is outside of the image");
+        let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or(outside)?;
+        if end > image.length {
+            return Err(outside);
+        }
+        let start = image.start + segment.p_vaddr / PAGE * PAGE;
+        let end = image.start + end.next_multiple_of(PAGE);
+        let segment = Segment { start, end, content };
+        segments.push(segment).map_err(|_| bad("it has too many parts"))?;
+    }
+    Ok(segments)
+}
 
 /// Checks that `file` is a position-independent ELF file for this processor, and complete.
 ///
@@ -38,8 +72,10 @@ pub fn check(file: &[u8]) -> Result<(), BootError> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, segments};
     use crate::error::BootError;
+    use crate::handover::in_use;
+    use lucos_abi::boot::{Content, Segment};
 
     /// An ELF file with a note, two loadable segments and an empty section, aligned in memory.
     struct File([u64; 64]);
@@ -122,6 +158,37 @@ mod tests {
             let mut file = File::good();
             change(&mut file);
             assert_eq!(file.check(512), Err(BootError::BadKernel(expected)));
+        }
+    }
+
+    #[test]
+    fn segments_are_whole_pages_with_the_rights_of_the_file() {
+        let image = in_use(0x70_0000, 0x3000);
+        for (flags, content) in
+            [(4, Content::Constants), (5, Content::Code), (6, Content::Data), (2, Content::Data)]
+        {
+            let mut file = File::good();
+            file.put(SECOND + 4, &[flags]);
+            let first = Segment { start: 0x70_0000, end: 0x70_1000, content: Content::Constants };
+            let second = Segment { start: 0x70_1000, end: 0x70_3000, content };
+            assert_eq!(segments(&file.bytes(), image).unwrap(), [first, second]);
+        }
+    }
+
+    #[test]
+    fn segments_that_cannot_be_mapped_are_refused() {
+        let refused = |flags, place| {
+            let mut file = File::good();
+            file.segment(SECOND, 1, place);
+            file.put(SECOND + 4, &[flags]);
+            segments(&file.bytes(), in_use(0x70_0000, 0x3000)).unwrap_err()
+        };
+        let good = [0x180, 0x1000, 0x80, 0x2000];
+        let both = BootError::BadKernel("a part of it is both written and executed");
+        assert_eq!(refused(7, good), both);
+        let outside = BootError::BadKernel("a part of it is outside of the image");
+        for (start, length) in [(0x1000, 0x2001), (0x3000, 1), (u64::MAX, 1), (2, u64::MAX)] {
+            assert_eq!(refused(4, [0x180, start, 0x80, length]), outside);
         }
     }
 

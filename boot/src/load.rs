@@ -100,11 +100,13 @@ fn load(options: Options, handover: &Handover<'_>) -> Result<Infallible, BootErr
     let (_, behind) = rest.split_at_mut((record_offset - size) as usize);
     let loaded = object.load_kernel(image, DIRECT + region.start);
 
+    let kernel = MemoryRange { length: size, ..region };
     let record = BootRecord {
         version: BOOT_RECORD_VERSION,
         memory: memory_map::complete(&handover.memory, &place)?,
         region,
-        kernel: MemoryRange { length: size, ..region },
+        kernel,
+        segments: kernel_file::segments(bundle.kernel, kernel)?,
         nvs,
         rsdp: keep_root_pointer(handover.rsdp, nvs, nvs_memory)?,
         gate: processors::start_others(&apic_ids, &handover.memory)?,

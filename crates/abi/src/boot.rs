@@ -12,6 +12,8 @@ pub const MAX_RANGES: usize = 64;
 pub const MAX_MODULES: usize = 12;
 /// Version of [`BootRecord`]; stub and kernel must agree.
 pub const BOOT_RECORD_VERSION: u32 = 3;
+/// Most segments of the kernel image.
+pub const MAX_SEGMENTS: usize = 8;
 /// Longest encoded [`BootRecord`] or [`SystemInfo`] in bytes.
 pub const RECORD_MAX: usize = 4096;
 
@@ -81,6 +83,28 @@ pub struct Options {
     pub exit: Option<u16>,
 }
 
+/// What a segment of the kernel image holds, and with it what may be done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Constants: they are read.
+    Constants,
+    /// Code: it is executed.
+    Code,
+    /// Data: they are written.
+    Data,
+}
+
+/// A segment of the kernel image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Physical address of its first page.
+    pub start: u64,
+    /// Physical address of the first page behind it.
+    pub end: u64,
+    /// What it holds.
+    pub content: Content,
+}
+
 /// A part of the bundle, in guest RAM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
@@ -136,6 +160,8 @@ pub struct BootRecord {
     pub region: MemoryRange,
     /// The part of the region that the kernel image takes.
     pub kernel: MemoryRange,
+    /// Its segments, each with rights of its own. What lies between them is not mapped.
+    pub segments: Vec<Segment, MAX_SEGMENTS>,
     /// Memory that the guest sees as ACPI NVS, next to the region.
     pub nvs: MemoryRange,
     /// Physical address of the ACPI root pointer.
