@@ -27,8 +27,12 @@ use lucos_paging::Rights as PageRights;
 /// Restarts of the first task without one entry to the guest between, after which LUCOS gives up.
 const ROOT_RESTARTS: u32 = 8;
 
+/// Most bytes of what a task that gives up may say.
+const LAST_WORDS: u64 = 256;
+
 /// A task's thread on this processor.
 struct Thread {
+    task: &'static Task,
     context: Box<Context>,
     message: SharedPages,
     stack_top: u64,
@@ -49,12 +53,34 @@ enum State {
     Waiting,
 }
 
+/// The threads of a processor: one of each task, by its number.
+struct Threads(Vec<Thread>);
+
+impl Threads {
+    /// The thread of a task. Numbers come from the system table, in which a capability to a task
+    /// that there is not is refused, so anything else is LUCOS's own fault.
+    fn of(&mut self, number: usize) -> &mut Thread {
+        match self.0.get_mut(number) {
+            Some(thread) => thread,
+            None => die(Fatal::NoSuchTask),
+        }
+    }
+
+    /// Copies so many bytes from one thread's message page to another's; `None` when that is more
+    /// than a page.
+    fn pass_message(&mut self, from: usize, to: usize, length: usize) -> Option<()> {
+        match self.0.get_disjoint_mut([from, to]) {
+            Ok([from, to]) => to.message.copy_from(&from.message, length),
+            Err(_) => die(Fatal::NoSuchTask),
+        }
+    }
+}
+
 /// Everything of a processor that only it touches.
 pub struct Processor {
     shared: &'static PerProcessor,
     descriptors: &'static mut Descriptors,
-    tasks: &'static [Task],
-    threads: Vec<Thread>,
+    threads: Threads,
     chain: heapless::Vec<usize, MAX_TASKS>,
     vcpu: Vcpu,
     request: Box<Buffer>,
@@ -80,17 +106,12 @@ impl Processor {
         shared: &'static PerProcessor,
         descriptors: &'static mut Descriptors,
         tasks: &'static [Task],
-        stack_pages: &[u16],
     ) -> Result<Self, Fatal> {
-        let threads = tasks
-            .iter()
-            .zip(stack_pages)
-            .map(|(task, pages)| Thread::new(task, shared.number, *pages))
-            .collect::<Result<_, _>>()?;
+        let threads = tasks.iter().map(|task| Thread::new(task, shared.number));
+        let threads = Threads(threads.collect::<Result<_, _>>()?);
         Ok(Self {
             shared,
             descriptors,
-            tasks,
             threads,
             chain: heapless::Vec::new(),
             vcpu: Vcpu::new(shared)?,
@@ -116,9 +137,8 @@ impl Processor {
             self.begin(0, 0);
             return;
         };
-        let (Some(task), Some(thread)) = (self.tasks.get(last), self.threads.get_mut(last)) else {
-            return;
-        };
+        let thread = self.threads.of(last);
+        let task = thread.task;
         let Some(inside) = task.go_inside(thread.generation) else {
             self.unwind();
             return;
@@ -144,9 +164,7 @@ impl Processor {
             return;
         }
         self.shared.counts.add(Counter::Messages);
-        let Some(thread) = self.threads.get_mut(caller) else {
-            return;
-        };
+        let thread = self.threads.of(caller);
         let (number, first, second) = (thread.context.rax, thread.context.rdi, thread.context.rsi);
         match number {
             call::CALL => self.call(caller, inside, first, second),
@@ -165,9 +183,7 @@ impl Processor {
 
     fn call(&mut self, caller: usize, inside: Inside<'static>, slot: u64, length: u64) {
         let result = self.dispatch(caller, inside, slot, length);
-        let Some(thread) = self.threads.get_mut(caller) else {
-            return;
-        };
+        let thread = self.threads.of(caller);
         match result {
             Ok(Some(length)) => {
                 let reply = self.reply.get(..length).unwrap_or(&[]);
@@ -188,8 +204,8 @@ impl Processor {
         length: u64,
     ) -> Result<Option<usize>, CallStatus> {
         let length = usize::try_from(length).map_err(|_| CallStatus::TooLong)?;
-        let task = self.tasks.get(caller).ok_or(CallStatus::NoCapability)?;
-        let (object, rights) = task.capabilities.get(slot)?;
+        let thread = self.threads.of(caller);
+        let (object, rights) = thread.task.capabilities.get(slot)?;
         if let Object::Task(callee) = object {
             if !rights.contains(Rights::CALL) {
                 return Err(CallStatus::MissingRight);
@@ -197,11 +213,10 @@ impl Processor {
             return self.call_task(caller, callee.into(), length).map(|()| None);
         }
         let bytes = self.request.get_mut(..length).ok_or(CallStatus::TooLong)?;
-        let thread = self.threads.get(caller).ok_or(CallStatus::NoCapability)?;
         thread.message.read(bytes).ok_or(CallStatus::TooLong)?;
         let (me, reply) = (self.shared.number, &mut *self.reply);
         match object {
-            Object::Log => object::log::serve(&task.name, rights, bytes, reply),
+            Object::Log => object::log::serve(&thread.task.name, rights, bytes, reply),
             Object::Vcpu => {
                 drop(inside);
                 let served = object::vcpu::serve(&mut self.vcpu, me, rights, bytes, reply);
@@ -226,7 +241,7 @@ impl Processor {
             return Err(CallStatus::Cycle);
         }
         self.begin(callee, length);
-        if self.state(callee) == State::Running {
+        if self.threads.of(callee).state == State::Running {
             self.deliver(caller, callee, length);
         }
         Ok(())
@@ -235,17 +250,14 @@ impl Processor {
     /// Puts a task's thread at the end of the chain. A fresh thread first runs its start code; the
     /// request waits until it asks for one.
     fn begin(&mut self, index: usize, length: usize) {
-        let (Some(task), Some(thread)) = (self.tasks.get(index), self.threads.get_mut(index))
-        else {
-            return;
-        };
-        let current = task.generation.load(Ordering::SeqCst);
+        let thread = self.threads.of(index);
+        let current = thread.task.generation.load(Ordering::SeqCst);
         if thread.state == State::Waiting && thread.generation == current {
             thread.state = State::Running;
         } else {
             let failures =
                 if index == 0 && !self.vcpu.exit_was_handled { self.failed.count } else { 0 };
-            thread.start(task, self.shared.number, current, failures);
+            thread.start(self.shared.number, current, failures);
             thread.state = State::Starting(length);
         }
         // The chain has room for every task, and no task is in it twice.
@@ -254,18 +266,12 @@ impl Processor {
 
     /// Copies the request of `caller` to `callee`.
     fn deliver(&mut self, caller: usize, callee: usize, length: usize) {
-        let Some(bytes) = self.request.get_mut(..length) else {
-            return;
-        };
-        if let Some(thread) = self.threads.get(caller) {
-            let _ = thread.message.read(bytes);
-        }
-        if let Some(thread) = self.threads.get_mut(callee) {
-            let _ = thread.message.write(0, bytes);
-            thread.context.rax = caller as u64;
-            thread.context.rdx = length as u64;
-            thread.state = State::Running;
-        }
+        // Its length was checked when the call began.
+        let _ = self.threads.pass_message(caller, callee, length);
+        let thread = self.threads.of(callee);
+        thread.context.rax = caller as u64;
+        thread.context.rdx = length as u64;
+        thread.state = State::Running;
     }
 
     fn reply_and_wait(&mut self, callee: usize, length: u64) {
@@ -274,34 +280,23 @@ impl Processor {
             self.fault(callee, TaskFault::Protocol);
             return;
         };
-        if let State::Starting(length) = self.state(callee) {
+        if let State::Starting(length) = self.threads.of(callee).state {
             self.deliver(caller, callee, length);
             return;
         }
-        let (Some(bytes), Some(thread)) =
-            (self.request.get_mut(..length), self.threads.get_mut(callee))
-        else {
+        if self.threads.pass_message(callee, caller, length).is_none() {
             self.fault(callee, TaskFault::Protocol);
             return;
-        };
-        let _ = thread.message.read(bytes);
-        thread.state = State::Waiting;
-        self.chain.pop();
-        if let Some(thread) = self.threads.get_mut(caller) {
-            let _ = thread.message.write(0, bytes);
-            thread.answer(CallStatus::Done, length);
         }
-    }
-
-    fn state(&self, index: usize) -> State {
-        self.threads.get(index).map_or(State::Fresh, |thread| thread.state)
+        self.threads.of(callee).state = State::Waiting;
+        self.chain.pop();
+        self.threads.of(caller).answer(CallStatus::Done, length);
     }
 
     /// Ends a task that did something it must not, and restarts it.
     fn fault(&mut self, index: usize, fault: TaskFault) {
-        let (Some(task), Some(thread)) = (self.tasks.get(index), self.threads.get(index)) else {
-            return;
-        };
+        let thread = self.threads.of(index);
+        let task = thread.task;
         // A thread that another processor's restart ended faults too; that is not its fault.
         if task.restart(self.shared.number, thread.generation) {
             log::error!("task {} is restarted: {fault:x?}", task.name);
@@ -324,12 +319,11 @@ impl Processor {
 
     /// Takes the last thread out of the chain; whoever called it learns that it was restarted.
     fn unwind(&mut self) {
-        let Some(gone) = self.chain.pop() else { return };
-        if let Some(thread) = self.threads.get_mut(gone) {
-            thread.state = State::Fresh;
+        if let Some(gone) = self.chain.pop() {
+            self.threads.of(gone).state = State::Fresh;
         }
-        if let Some(thread) = self.chain.last().and_then(|last| self.threads.get_mut(*last)) {
-            thread.answer(CallStatus::Restarted, 0);
+        if let Some(&caller) = self.chain.last() {
+            self.threads.of(caller).answer(CallStatus::Restarted, 0);
             return;
         }
         self.root_restarts += 1;
@@ -339,34 +333,32 @@ impl Processor {
     }
 
     fn log_last_words(&mut self, index: usize, length: u64) {
-        let length = usize::try_from(length).unwrap_or(0).min(256);
-        let (Some(task), Some(thread)) = (self.tasks.get(index), self.threads.get(index)) else {
-            return;
-        };
-        if let Some(bytes) = self.request.get_mut(..length) {
-            let _ = thread.message.read(bytes);
-            for part in bytes.utf8_chunks() {
-                object::log::task_line(&task.name, part.valid());
-            }
+        let thread = self.threads.of(index);
+        let (words, _) = self.request.split_at_mut(length.min(LAST_WORDS) as usize);
+        let _ = thread.message.read(words);
+        for part in words.utf8_chunks() {
+            object::log::task_line(&thread.task.name, part.valid());
         }
     }
 }
 
 impl Thread {
-    fn new(task: &Task, cpu: u32, stack_pages: u16) -> Result<Self, Fatal> {
+    fn new(task: &'static Task, cpu: u32) -> Result<Self, Fatal> {
         let stride = u64::from(cpu) * layout::PER_CPU_STRIDE;
         let message = SharedPages::allocate(1).ok_or(Fatal::OutOfMemory)?;
-        let stack = SharedPages::allocate(stack_pages.into()).ok_or(Fatal::OutOfMemory)?;
+        let stack = SharedPages::allocate(task.stack_pages.into()).ok_or(Fatal::OutOfMemory)?;
         let stack_top = layout::STACK + stride + layout::PER_CPU_STRIDE;
         let message_at = layout::MESSAGE + stride;
         for (virt, pages) in [(message_at, &message), (stack_top - stack.length(), &stack)] {
             task.space.map(virt, pages.phys(), pages.length(), PageRights::READ_WRITE)?;
         }
-        Ok(Self { context: Box::default(), message, stack_top, state: State::Fresh, generation: 0 })
+        let (context, state) = (Box::default(), State::Fresh);
+        Ok(Self { task, context, message, stack_top, state, generation: 0 })
     }
 
     /// Makes the thread start from the beginning.
-    fn start(&mut self, task: &Task, cpu: u32, generation: u32, failures: u32) {
+    fn start(&mut self, cpu: u32, generation: u32, failures: u32) {
+        let task = self.task;
         let (heap, journal) = (task.heap_length(), task.journal_length());
         let info = StartInfo { cpu, generation, failures, heap, journal };
         let mut bytes = [0; 64];

@@ -37,6 +37,9 @@ pub enum Fatal {
     /// A processor did not start.
     #[error("the processor with APIC id {0} does not start")]
     ProcessorDead(u32),
+    /// A call names a task that there is not, though the system table was checked.
+    #[error("a call to a task that there is not")]
+    NoSuchTask,
     /// The task that runs the vCPUs fails again and again.
     #[error("the first task fails again and again")]
     RootTaskFails,

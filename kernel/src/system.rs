@@ -16,12 +16,7 @@ use lucos_abi::message;
 use lucos_capability::{CapabilityTable, check_system};
 use spin::Once;
 
-struct System {
-    tasks: Vec<Task>,
-    stack_pages: Vec<u16>,
-}
-
-static SYSTEM: Once<System> = Once::new();
+static TASKS: Once<Vec<Task>> = Once::new();
 
 /// Loads everything that the system table names.
 ///
@@ -40,8 +35,7 @@ pub fn start(record: &BootRecord, info: &SystemInfo) -> Result<(), Fatal> {
     for entry in &table.tasks {
         tasks.push(load(record, entry, &surroundings)?);
     }
-    let stack_pages = table.tasks.iter().map(|entry| entry.stack_pages).collect();
-    SYSTEM.call_once(|| System { tasks, stack_pages });
+    TASKS.call_once(|| tasks);
     Ok(())
 }
 
@@ -53,8 +47,7 @@ pub fn processor(
     shared: &'static PerProcessor,
     descriptors: &'static mut Descriptors,
 ) -> Result<Processor, Fatal> {
-    let system = SYSTEM.get().ok_or(Fatal::BadSystemTable)?;
-    Processor::new(shared, descriptors, &system.tasks, &system.stack_pages)
+    Processor::new(shared, descriptors, TASKS.get().ok_or(Fatal::BadSystemTable)?)
 }
 
 fn load(

@@ -24,6 +24,8 @@ pub struct Task {
     pub space: TaskSpace,
     /// First instruction of a thread.
     pub entry: u64,
+    /// Pages of a thread's stack.
+    pub stack_pages: u16,
     /// How often it was restarted. Threads of an older generation are gone.
     pub generation: AtomicU32,
     /// Processors that run it in ring 3 at this moment.
@@ -79,6 +81,7 @@ impl Task {
             capabilities,
             space,
             entry: entry.image.entry,
+            stack_pages: entry.stack_pages,
             generation: AtomicU32::new(0),
             inside: AtomicU32::new(0),
             restarting: AtomicBool::new(false),

@@ -111,6 +111,16 @@ impl SharedPages {
         Some(())
     }
 
+    /// Copies bytes from the start of other pages to the start of these; `None` when they do not fit.
+    pub fn copy_from(&self, from: &Self, length: usize) -> Option<()> {
+        if length > self.length.min(from.length) {
+            return None;
+        }
+        // SAFETY: both are mapped RAM of LUCOS that no Rust object occupies.
+        unsafe { copy_ram(from.phys, self.phys, length) };
+        Some(())
+    }
+
     /// Zeroes all.
     pub fn clear(&self) {
         // SAFETY: as for `write`.
