@@ -10,8 +10,7 @@ use lucos_service::{LogBudget, QUARTER_HOUR};
 
 use crate::platform::Platform;
 use crate::{
-    caches, exception, hypercall, init, invalid_opcode, msr, nested_fault, ports, shutdown,
-    virtualization,
+    caches, hypercall, init, invalid_opcode, msr, nested_fault, ports, shutdown, virtualization,
 };
 
 /// Vector of an invalid opcode.
@@ -82,7 +81,7 @@ pub fn note(platform: &mut impl Platform, text: fmt::Arguments<'_>) {
 /// but raises an exception, if it is one that can.
 pub fn give_up(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
     let outcome = match exit.reason {
-        ExitReason::Hypercall | ExitReason::Exception { vector: INVALID_OPCODE, .. } => {
+        ExitReason::Hypercall | ExitReason::Exception(Event { vector: INVALID_OPCODE, .. }) => {
             Outcome::INVALID_OPCODE
         }
         ExitReason::ReadMsr
@@ -115,10 +114,11 @@ fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> O
         ExitReason::Virtualization => virtualization::handle(),
         ExitReason::Port(access) => ports::handle(platform, exit, access),
         ExitReason::InvalidateCaches => caches::handle(platform, exit),
-        ExitReason::Exception { vector: INVALID_OPCODE, .. } => {
+        ExitReason::Exception(Event { vector: INVALID_OPCODE, .. }) => {
             invalid_opcode::handle(platform, exit)
         }
-        ExitReason::Exception { vector, error_code } => exception::handle(vector, error_code),
+        // One that was asked for by no task, and so is the guest's own.
+        ExitReason::Exception(event) => Outcome::Fault(event),
         ExitReason::NestedFault { gpa, access } => {
             nested_fault::handle(platform, machine, exit, gpa, access)
         }
@@ -135,7 +135,7 @@ fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> O
 mod tests {
     use super::{Exit, Outcome, give_up, handle};
     use crate::fake::{self, Fake};
-    use lucos_abi::object::ExitReason;
+    use lucos_abi::object::{Event, ExitReason};
     use lucos_abi::registers::Registers;
     use lucos_service::LiveupdateReply;
 
@@ -151,8 +151,23 @@ mod tests {
             (ExitReason::ReadMsr, with(0, 0x4000_004c)),
             (ExitReason::WriteMsr, with(0xd01, 0xc000_0080)),
             (ExitReason::InvalidateCaches, with(0, 0)),
-            (ExitReason::Exception { vector: 6, error_code: 0 }, with(0, 0)),
+            (ExitReason::Exception(Event { vector: 6, error_code: None }), with(0, 0)),
         ]
+    }
+
+    #[test]
+    fn an_exception_that_no_task_asked_for_is_the_guests() {
+        let info = fake::info();
+        for error_code in [None, Some(7)] {
+            let event = Event { vector: 17, error_code };
+            let exit = Exit {
+                reason: ExitReason::Exception(event),
+                instruction_length: 0,
+                registers: fake::kernel_registers(),
+            };
+            let outcome = handle(&mut Fake::new(), &fake::machine(&info), &exit);
+            assert_eq!(outcome, Outcome::Fault(event));
+        }
     }
 
     #[test]

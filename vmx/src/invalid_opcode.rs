@@ -30,13 +30,13 @@ mod tests {
     use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
     use crate::platform::Failure;
-    use lucos_abi::object::ExitReason;
+    use lucos_abi::object::{Event, ExitReason};
     use lucos_abi::registers::Registers;
     use lucos_service::LiveupdateReply;
 
     fn opcode(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit {
-            reason: ExitReason::Exception { vector: 6, error_code: 0 },
+            reason: ExitReason::Exception(Event { vector: 6, error_code: None }),
             instruction_length: 0,
             registers,
         };

@@ -6,7 +6,6 @@
 //! | module | exits |
 //! |---|---|
 //! | [`caches`] | INVD |
-//! | [`exception`] | exceptions other than invalid opcodes |
 //! | [`hypercall`] | VMCALL and VMMCALL |
 //! | [`init`] | INIT |
 //! | [`invalid_opcode`] | invalid opcodes, redirected functions among them |
@@ -27,7 +26,6 @@ extern crate alloc;
 
 pub mod caches;
 pub mod cpuid;
-pub mod exception;
 pub mod exit;
 pub mod guest;
 pub mod hypercall;

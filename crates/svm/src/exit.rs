@@ -1,6 +1,6 @@
 //! Why the guest stopped (APM appendix C).
 
-use lucos_abi::object::{Access, ExitReason, PortAccess};
+use lucos_abi::object::{Access, Event, ExitReason, PortAccess};
 
 use crate::vmcb::Vmcb;
 
@@ -39,7 +39,7 @@ impl ExitCode {
     pub const INVALID: Self = Self(u32::MAX);
 }
 
-/// Exceptions that push an error code.
+/// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX (APM 8.2).
 const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 3 << 29;
 
 impl Vmcb {
@@ -67,10 +67,8 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
         ExitCode(code @ 0x40..=0x5f) => {
             let vector = code - ExitCode::EXCEPTION.0;
             let has_code = WITH_ERROR_CODE >> vector & 1 != 0;
-            ExitReason::Exception {
-                vector: vector as u8,
-                error_code: if has_code { info1 as u32 } else { 0 },
-            }
+            let error_code = has_code.then_some(info1 as u32);
+            ExitReason::Exception(Event { vector: vector as u8, error_code })
         }
         ExitCode::NESTED_FAULT => ExitReason::NestedFault {
             gpa: info2,

@@ -173,8 +173,8 @@ fn exits_have_the_same_names_for_every_vendor() {
         (0x5e, 0, ExitReason::Init),
         (u64::MAX, 0, ExitReason::InvalidState),
         (0xffff_ffff, 0, ExitReason::InvalidState),
-        (0x46, 9, ExitReason::Exception { vector: 6, error_code: 0 }),
-        (0x4e, 9, ExitReason::Exception { vector: 14, error_code: 9 }),
+        (0x46, 9, ExitReason::Exception(Event { vector: 6, error_code: None })),
+        (0x4e, 9, ExitReason::Exception(Event { vector: 14, error_code: Some(9) })),
         (0x61, 7, ExitReason::Other { code: 0x61, info1: 7, info2: 0x1234_5678 }),
     ];
     for (code, info1, expected) in cases {
@@ -192,7 +192,7 @@ fn exactly_the_manuals_exceptions_have_an_error_code() {
     let with: Vec<u64> = (0..32)
         .filter(|vector| {
             let reason = exit_reason(&exit(0x40 + vector, 0x77, 0));
-            matches!(reason, ExitReason::Exception { error_code: 0x77, .. })
+            matches!(reason, ExitReason::Exception(Event { error_code: Some(0x77), .. }))
         })
         .collect();
     assert_eq!(with, [8, 10, 11, 12, 13, 14, 17, 21, 29]);

@@ -335,12 +335,12 @@ const fn counter(reason: ExitReason) -> Counter {
         ExitReason::ReadMsr => Counter::ReadMsr,
         ExitReason::WriteMsr => Counter::WriteMsr,
         ExitReason::Virtualization => Counter::Virtualization,
-        ExitReason::Exception { vector: 6, .. } => Counter::InvalidOpcode,
-        ExitReason::Exception { vector: 1, .. } => Counter::Debug,
+        ExitReason::Exception(Event { vector: 6, .. }) => Counter::InvalidOpcode,
+        ExitReason::Exception(Event { vector: 1, .. }) => Counter::Debug,
         ExitReason::NestedFault { .. } => Counter::NestedFault,
         ExitReason::Shutdown => Counter::Shutdown,
         ExitReason::Init => Counter::Init,
-        ExitReason::Exception { .. }
+        ExitReason::Exception(_)
         | ExitReason::InvalidateCaches
         | ExitReason::Port(_)
         | ExitReason::InvalidState

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An event that is delivered to the guest at the next entry.
+/// An exception: one of the guest's, or one to be delivered to it at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Vector 0 to 31.
@@ -96,12 +96,7 @@ pub enum ExitReason {
     Port(PortAccess),
     /// An exception that was asked for with [`super::Intercept`], or that always leaves the guest
     /// (AMD-V: #DB, #AC); also the #GP of a state that the processor refuses.
-    Exception {
-        /// Its vector.
-        vector: u8,
-        /// Its error code, 0 for vectors without one.
-        error_code: u32,
-    },
+    Exception(Event),
     /// An access that the guest space does not allow.
     NestedFault {
         /// The guest-physical address.

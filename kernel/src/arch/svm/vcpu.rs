@@ -217,7 +217,8 @@ impl Backend for SvmVcpu {
 }
 
 /// What a processor raises where an emulator gives up.
-const GENERAL_PROTECTION: ExitReason = ExitReason::Exception { vector: 13, error_code: 0 };
+const GENERAL_PROTECTION: ExitReason =
+    ExitReason::Exception(Event { vector: 13, error_code: Some(0) });
 
 /// Debug exceptions leave with this code.
 const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);

@@ -61,7 +61,7 @@ fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> 
             registers.rdx = 0x1234_5678;
             go_on(registers)
         }
-        ExitReason::Exception { vector: 6, .. } => {
+        ExitReason::Exception(Event { vector: 6, .. }) => {
             registers.rip += 2;
             registers.rax = 0x0606;
             go_on(registers)
