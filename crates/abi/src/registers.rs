@@ -157,15 +157,6 @@ impl Registers {
         }
         steps
     }
-
-    /// A general register by its number in instruction encodings (0 = RAX, 4 = RSP, 15 = R15).
-    pub fn general(&self, number: u8) -> Option<u64> {
-        let order = [
-            self.rax, self.rcx, self.rdx, self.rbx, self.rsp, self.rbp, self.rsi, self.rdi,
-            self.r8, self.r9, self.r10, self.r11, self.r12, self.r13, self.r14, self.r15,
-        ];
-        order.get(usize::from(number)).copied()
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,7 @@ use core::ops::RangeInclusive;
 /// that the processor reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C, align(4096))]
-pub struct MsrMap([u8; 8192]);
-
-/// The register has no bits in the map: every access to it stops the guest anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutsideMap(pub u32);
+pub struct MsrMap(pub(crate) [u8; 8192]);
 
 /// Registers of a range, and the byte of the map in which their bits begin.
 const RANGES: [(RangeInclusive<u32>, usize); 3] =
@@ -61,33 +57,14 @@ impl MsrMap {
         let _ = self.set(APIC_BASE, false, true);
     }
 
-    /// A map that lets every access through.
-    pub const fn new() -> Self {
-        Self([0; 8192])
-    }
-
-    /// The bytes that the processor reads.
-    pub const fn bytes(&self) -> &[u8; 8192] {
-        &self.0
-    }
-
-    /// Says whether reads and writes of `msr` stop the guest.
-    ///
-    /// # Errors
-    /// [`OutsideMap`] for a register that the map does not cover; the map is unchanged.
-    pub fn set(&mut self, msr: u32, read: bool, write: bool) -> Result<(), OutsideMap> {
-        let (range, start) =
-            RANGES.iter().find(|(range, _)| range.contains(&msr)).ok_or(OutsideMap(msr))?;
+    /// Says whether reads and writes of `msr` stop the guest; `None` for a register that the map does
+    /// not cover, every access to which stops it.
+    pub(crate) fn set(&mut self, msr: u32, read: bool, write: bool) -> Option<()> {
+        let (range, start) = RANGES.iter().find(|(range, _)| range.contains(&msr))?;
         let number = (msr - range.start()) as usize;
-        let byte = self.0.get_mut(start + number / 4).ok_or(OutsideMap(msr))?;
+        let byte = self.0.get_mut(start + number / 4)?;
         let shift = number % 4 * 2;
         *byte = *byte & !(3 << shift) | (u8::from(read) | u8::from(write) << 1) << shift;
-        Ok(())
-    }
-}
-
-impl Default for MsrMap {
-    fn default() -> Self {
-        Self::new()
+        Some(())
     }
 }

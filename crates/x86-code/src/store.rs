@@ -109,7 +109,7 @@ fn general(register: Register, registers: &Registers) -> Option<u64> {
         if register < first || register > last {
             return None;
         }
-        registers.general(number_of_first + (register as u8 - first as u8))
+        value_of(registers, number_of_first + (register as u8 - first as u8))
     };
     if let Some(value) = value(Register::AH, Register::BH, 0) {
         return Some(value >> 8 & 0xff);
@@ -125,6 +125,16 @@ fn general(register: Register, registers: &Registers) -> Option<u64> {
         return Some(value & 0xffff_ffff);
     }
     value(Register::RAX, Register::R15, 0)
+}
+
+/// The value of a general register by its number in instruction encodings (0 = RAX, 4 = RSP, 15 = R15).
+fn value_of(registers: &Registers, number: u8) -> Option<u64> {
+    let r = registers;
+    let order = [
+        r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12,
+        r.r13, r.r14, r.r15,
+    ];
+    order.get(usize::from(number)).copied()
 }
 
 #[cfg(test)]

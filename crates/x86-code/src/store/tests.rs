@@ -1,4 +1,4 @@
-use super::{Store, StoreError, decode_store};
+use super::{Store, StoreError, decode_store, value_of};
 use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
 use lucos_abi::registers::Registers;
 use proptest::prelude::*;
@@ -128,12 +128,12 @@ proptest! {
         let bytes = encoder.take_buffer();
         let store = decode_store(&bytes, &registers).unwrap();
         let mask = u64::MAX >> (64 - 8 * u32::from(width));
-        let address = registers.general(base).unwrap()
-            .wrapping_add(registers.general(index).unwrap().wrapping_mul(u64::from(scale)))
+        let address = value_of(&registers, base).unwrap()
+            .wrapping_add(value_of(&registers, index).unwrap().wrapping_mul(u64::from(scale)))
             .wrapping_add_signed(i64::from(displacement));
         prop_assert_eq!(store, Store {
             width,
-            value: registers.general(source).unwrap() & mask,
+            value: value_of(&registers, source).unwrap() & mask,
             address,
             length: length as u8,
         });
