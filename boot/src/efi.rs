@@ -1,9 +1,9 @@
 //! UEFI's memory map (UEFI specification 2.10, 7.2.3).
 
 use lucos_abi::boot::{MemoryKind, MemoryRange};
+use lucos_abi::layout::PAGE;
 
 const CONVENTIONAL: u64 = 7;
-const PAGE: u64 = 4096;
 /// Bytes of the fields of a descriptor; it may be longer.
 const FIELDS: usize = 40;
 

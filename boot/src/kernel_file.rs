@@ -9,10 +9,9 @@ use elf::endian::LittleEndian;
 use elf::file::Class;
 use heapless::Vec;
 use lucos_abi::boot::{Content, MAX_SEGMENTS, MemoryRange, Segment};
+use lucos_abi::layout::PAGE;
 
 use crate::error::BootError;
-
-const PAGE: u64 = 4096;
 
 /// The segments of a kernel that [`check`] has found complete, when it is loaded to `image`. Whole
 /// pages.

@@ -13,6 +13,7 @@ use core::slice;
 use hermit_entry::boot_info::{BootInfo, HardwareInfo, PlatformInfo, RawBootInfo};
 use hermit_entry::elf::KernelObject;
 use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, Options, RECORD_MAX};
+use lucos_abi::layout::{DIRECT, PAGE};
 use lucos_abi::message;
 use lucos_boot::error::BootError;
 use lucos_boot::handover::{Handover, RootPointer, in_use};
@@ -21,11 +22,8 @@ use multiboot2::{BootInformation, BootInformationHeader};
 
 use crate::{console, entry, firmware, processors};
 
-/// Where the first 4 GiB of physical memory are mapped for the kernel.
-const DIRECT: u64 = 0xffff_8000_0000_0000;
 /// The stub's page tables end here.
 pub const REACH: u64 = 1 << 32;
-const PAGE: u64 = 4096;
 /// Bytes at the end of the NVS area for the ACPI root pointer.
 const ROOT_POINTER_MAX: usize = 64;
 /// Offset of the loader's information from the boot record, and bytes for both.

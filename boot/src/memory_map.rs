@@ -4,13 +4,13 @@
 
 use heapless::Vec;
 use lucos_abi::boot::{MAX_RANGES, MemoryKind, MemoryRange};
+use lucos_abi::layout::PAGE;
 
 use crate::error::BootError;
 use crate::placement::Placement;
 
 /// Most ranges that a firmware may report.
 const MAX_REPORTED: usize = 4 * MAX_RANGES;
-const PAGE: u64 = 4096;
 
 /// A memory map.
 pub type MemoryMap = Vec<MemoryRange, MAX_RANGES>;
@@ -101,9 +101,10 @@ pub fn complete(reported: &MemoryMap, place: &Placement) -> Result<MemoryMap, Bo
 #[cfg(test)]
 mod tests {
     use lucos_abi::boot::{MAX_RANGES, MemoryKind, MemoryRange};
+    use lucos_abi::layout::PAGE;
     use proptest::prelude::*;
 
-    use super::{PAGE, complete, normalize};
+    use super::{complete, normalize};
     use crate::error::BootError;
     use crate::placement::{choose, region_length};
 

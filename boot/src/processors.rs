@@ -12,6 +12,7 @@ use core::slice;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use lucos_abi::boot::{Gate, MemoryKind, MemoryRange};
+use lucos_abi::layout::PAGE;
 use lucos_boot::error::BootError;
 use x86::msr::{IA32_APIC_BASE, IA32_X2APIC_ICR, rdmsr, wrmsr};
 
@@ -63,7 +64,6 @@ static STARTING: AtomicU32 = AtomicU32::new(0);
 static WAITING: AtomicU32 = AtomicU32::new(0);
 static GATE: Gate = Gate::new();
 
-const PAGE: u64 = 4096;
 const INIT: u32 = 5 << 8 | 1 << 14;
 const START_UP: u32 = 6 << 8 | 1 << 14;
 /// APIC ids up to here can be named through the registers in memory.

@@ -2,7 +2,7 @@
 //!
 //! The kernel maps the pages as they are, and finds in the system table how many there are of each.
 
-use lucos_abi::layout::{IMAGE, IMAGE_PAGE};
+use lucos_abi::layout::{IMAGE, PAGE};
 use lucos_abi::manifest::TaskImage;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
@@ -49,14 +49,14 @@ pub fn of_elf(file: &[u8]) -> Result<(TaskImage, Vec<u8>), Error> {
             (true, true) => return Err(Error::Segment(start)),
         };
         let behind = IMAGE + bytes.len() as u64;
-        if kind < last || start < behind || start - behind >= IMAGE_PAGE {
+        if kind < last || start < behind || start - behind >= PAGE {
             return Err(Error::Segment(start));
         }
         last = kind;
         let content = segment.data(endian, file).map_err(|()| Error::NoElf)?;
         let end = start.checked_add(length).filter(|_| content.len() as u64 <= length);
-        let end = end.ok_or(Error::NoElf)?.next_multiple_of(IMAGE_PAGE);
-        let count = u16::try_from((end - behind) / IMAGE_PAGE).map_err(|_| Error::TooLarge)?;
+        let end = end.ok_or(Error::NoElf)?.next_multiple_of(PAGE);
+        let count = u16::try_from((end - behind) / PAGE).map_err(|_| Error::TooLarge)?;
         pages[kind] = pages[kind].checked_add(count).ok_or(Error::TooLarge)?;
         bytes.resize((start - IMAGE) as usize, 0);
         bytes.extend(content);

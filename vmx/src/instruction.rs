@@ -1,6 +1,6 @@
 //! The instruction at which the guest stopped.
 
-use lucos_abi::registers::Registers;
+use lucos_abi::registers::{EFER_LMA, Registers};
 use lucos_service::AddressSpace;
 use lucos_x86_code::LONGEST_INSTRUCTION;
 use lucos_x86_code::length::instruction_length;
@@ -10,11 +10,10 @@ use crate::platform::Platform;
 
 const CR0_PAGING: u64 = 1 << 31;
 const CR4_FIVE_LEVELS: u64 = 1 << 12;
-const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
 
 /// The page tables that the vCPU uses; `None` while it uses none, or 32-bit ones.
 pub fn address_space(registers: &Registers) -> Option<AddressSpace> {
-    if registers.efer & EFER_LONG_MODE_ACTIVE == 0 {
+    if registers.efer & EFER_LMA == 0 {
         return None;
     }
     Some(AddressSpace { root: registers.cr3, five_levels: registers.cr4 & CR4_FIVE_LEVELS != 0 })

@@ -4,7 +4,7 @@
 //! says what may be read and written, and a refusal is the fault that a missing register raises.
 
 use lucos_abi::boot::SystemInfo;
-use lucos_abi::registers::Registers;
+use lucos_abi::registers::{EFER_LMA, EFER_LME, Registers};
 use lucos_guest_interface::detection;
 
 use crate::exit::{Exit, Machine, Outcome};
@@ -25,8 +25,6 @@ const VM_HSAVE_PA: u32 = 0xc001_0117;
 /// VT-x is locked, and off.
 const FEATURE_CONTROL_LOCKED: u64 = 1;
 
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
 const CR0_PAGING: u64 = 1 << 31;
 
 /// The guest takes a general protection fault.
@@ -107,10 +105,9 @@ mod tests {
     use crate::fake::{self, Fake};
     use crate::platform::Failure;
     use lucos_abi::object::ExitReason;
-    use lucos_abi::registers::Registers;
+    use lucos_abi::registers::{EFER_NXE, Registers};
 
     const EFER_SCE: u64 = 1;
-    const EFER_NXE: u64 = 1 << 11;
     const SVME: u64 = 1 << 12;
 
     fn exit(number: u64, value: u64) -> Exit {

@@ -1,5 +1,6 @@
 //! Accesses that the guest space does not allow.
 
+use lucos_abi::layout::PAGE;
 use lucos_abi::object::Access;
 use lucos_service::FaultVerdict;
 use lucos_x86_code::store::decode_store;
@@ -9,8 +10,6 @@ use crate::instruction::{Code, step};
 use crate::mailbox;
 use crate::platform::{Failure, Platform};
 use crate::shutdown;
-
-const PAGE: u64 = 4096;
 
 /// Handles an exit.
 pub fn handle(

@@ -1,14 +1,18 @@
-//! The address space of a task: where the kernel puts what a task may touch.
+//! Address spaces: the direct map of the kernel, and where it puts what a task may touch.
 //!
 //! Everything else below [`TASK_END`] is unmapped, everything above belongs to the kernel.
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// Boot stub and kernel see physical address `p` at `DIRECT + p`.
+pub const DIRECT: u64 = 0xffff_8000_0000_0000;
 
 /// First address that no task may have.
 pub const TASK_END: u64 = 0x0000_8000_0000_0000;
 
 /// Task images are linked from here on.
 pub const IMAGE: u64 = 0x0040_0000;
-/// Bytes of a page of an image.
-pub const IMAGE_PAGE: u64 = 4096;
 /// Task images end before this address.
 pub const IMAGE_END: u64 = 0x4000_0000;
 
@@ -27,7 +31,7 @@ pub const JOURNAL: u64 = 0x40_0000_0000;
 /// One read-only page with the postcard of [`crate::boot::SystemInfo`].
 pub const SYSTEM_INFO: u64 = 0x50_0000_0000;
 /// Bytes mapped at [`SYSTEM_INFO`].
-pub const SYSTEM_INFO_SIZE: usize = 4096;
+pub const SYSTEM_INFO_SIZE: usize = PAGE as usize;
 
 /// Guest memory, read-only: guest-physical address `g` is at `GUEST_WINDOW + g`.
 pub const GUEST_WINDOW: u64 = 0x2000_0000_0000;

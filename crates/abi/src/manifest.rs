@@ -4,7 +4,7 @@
 //! before any task starts. A capability's slot follows from its object, so kernel and tasks cannot
 //! disagree about slots.
 
-use crate::layout::{IMAGE, IMAGE_PAGE};
+use crate::layout::{IMAGE, PAGE};
 use bitflags::bitflags;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ pub struct TaskImage {
 impl TaskImage {
     /// Address of the first page of constants, code and data, and of the first page behind.
     pub fn borders(&self) -> [u64; 4] {
-        let behind = |start: u64, pages: u16| start + u64::from(pages) * IMAGE_PAGE;
+        let behind = |start: u64, pages: u16| start + u64::from(pages) * PAGE;
         let code = behind(IMAGE, self.constants);
         let data = behind(code, self.code);
         [IMAGE, code, data, behind(data, self.data)]

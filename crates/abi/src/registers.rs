@@ -8,6 +8,13 @@ pub const COUNT: usize = 29;
 /// Bytes of an encoded block.
 pub const SIZE: usize = COUNT * 8;
 
+/// EFER.LME: long mode, once there is paging.
+pub const EFER_LME: u64 = 1 << 8;
+/// EFER.LMA: long mode.
+pub const EFER_LMA: u64 = 1 << 10;
+/// EFER.NXE: pages can forbid execution.
+pub const EFER_NXE: u64 = 1 << 11;
+
 /// RFLAGS.TF: a debug exception after the next instruction.
 const RFLAGS_TRAP: u64 = 1 << 8;
 /// RFLAGS.RF: no breakpoint at the next instruction.

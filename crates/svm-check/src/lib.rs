@@ -7,10 +7,11 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+use lucos_abi::registers::{EFER_LMA, EFER_LME, EFER_NXE};
 use lucos_svm::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
 use lucos_svm::{
-    Assists, CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME,
-    Intercepts, LONG, NESTED_PAGING, Save, Vmcb,
+    Assists, CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_SVME, Intercepts, LONG,
+    NESTED_PAGING, Save, Vmcb,
 };
 
 use VmcbProblem as P;
@@ -75,7 +76,7 @@ const HIGH: u64 = !0 << 32;
 /// VME to OSXMMEXCPT, UMIP, LA57, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP, PKE, CET (APM 3.1.3).
 const CR4_USED: u64 = 0x7ff | 1 << 11 | 1 << 12 | 0x7 << 16 | 0xf << 20;
 /// SCE, LME, LMA, NXE, SVME, LMSLE, FFXSR, TCE, MCOMMIT, INTWB, UAIE, AIBRSE (APM 3.1.7).
-const EFER_USED: u64 = 1 | EFER_LME | EFER_LMA | 1 << 11 | 0xf << 12 | 3 << 17 | 3 << 20;
+const EFER_USED: u64 = 1 | EFER_LME | EFER_LMA | EFER_NXE | 0xf << 12 | 3 << 17 | 3 << 20;
 /// Bytes of the maps.
 const IO_MAP_SIZE: u64 = 3 * 4096;
 const MSR_MAP_SIZE: u64 = 2 * 4096;

@@ -20,8 +20,8 @@ pub use exit::{ExitCode, exit_reason, instruction_length};
 pub use io::IoMap;
 pub use msr::MsrMap;
 pub use state::{
-    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_LMA, EFER_LME, EFER_SVME, LONG,
-    is_refused, registers, start_flat, write_back,
+    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_SVME, LONG, is_refused, registers,
+    start_flat, write_back,
 };
 pub use vmcb::{Control, Intercepts, Save, Segment, Vmcb};
 

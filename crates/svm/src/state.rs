@@ -1,7 +1,7 @@
 //! The guest's registers: start state, and the block that tasks see.
 
 use lucos_abi::object::FlatStart;
-use lucos_abi::registers::{DR6_SINGLE_STEP, Registers};
+use lucos_abi::registers::{DR6_SINGLE_STEP, EFER_LMA, EFER_LME, EFER_NXE, Registers};
 
 use crate::vmcb::{Save, Segment, Vmcb};
 
@@ -15,12 +15,6 @@ pub const CR0_CD: u64 = 1 << 30;
 pub const CR0_PG: u64 = 1 << 31;
 /// Page-table entries of 64 bits.
 pub const CR4_PAE: u64 = 1 << 5;
-/// Long mode, once there is paging.
-pub const EFER_LME: u64 = 1 << 8;
-/// Long mode.
-pub const EFER_LMA: u64 = 1 << 10;
-/// Pages can forbid execution.
-const EFER_NXE: u64 = 1 << 11;
 /// AMD-V. Set in every VMCB.
 pub const EFER_SVME: u64 = 1 << 12;
 /// Attribute of a code segment: 64-bit code.

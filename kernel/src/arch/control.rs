@@ -2,11 +2,9 @@
 
 use super::cpuid;
 use crate::fatal::Fatal;
+use lucos_abi::registers::EFER_NXE;
 use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr3_write, cr4, cr4_write};
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
-
-/// EFER.NXE: pages can forbid execution.
-const EFER_NXE: u64 = 1 << 11;
 
 /// Sets up this processor's control registers: write protection in ring 0, no-execute, SMEP and
 /// SMAP, no floating point (the FPU holds the guest's state and is never touched here).

@@ -1,6 +1,7 @@
 //! What the processor says of itself.
 
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
+use lucos_abi::registers::{EFER_LMA, EFER_LME, EFER_NXE};
 
 /// CPUID of `leaf` and `subleaf`; zeros for a leaf beyond the processor's range.
 pub fn read(leaf: u32, subleaf: u32) -> CpuidResult {
@@ -78,8 +79,8 @@ pub fn efer_bits() -> u64 {
     let bits = [
         // SCE, LME and LMA, NXE, FFXSR, TCE
         (features.edx, 11, 1),
-        (features.edx, 29, 1 << 8 | 1 << 10),
-        (features.edx, 20, 1 << 11),
+        (features.edx, 29, EFER_LME | EFER_LMA),
+        (features.edx, 20, EFER_NXE),
         (features.edx, 25, 1 << 14),
         (features.ecx, 17, 1 << 15),
         // MCOMMIT, INTWB

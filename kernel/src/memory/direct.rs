@@ -7,10 +7,8 @@ use super::{PAGE, frames, kernel_space};
 use crate::fatal::Fatal;
 use core::ptr::{copy, copy_nonoverlapping, write_bytes};
 use core::sync::atomic::{AtomicU64, Ordering};
+use lucos_abi::layout::DIRECT;
 use lucos_paging::{ENTRIES, TableMemory};
-
-/// Start of the direct map.
-pub const DIRECT: u64 = 0xffff_8000_0000_0000;
 
 /// Pages of LUCOS's own memory, owned by whoever holds this. Never given back.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The frames of LUCOS's region: a border up to which they were taken, and those that came back.
 
 use super::PAGE;
-use super::direct::DIRECT;
 use lucos_abi::boot::MemoryRange;
+use lucos_abi::layout::DIRECT;
 use spin::Mutex;
 
 struct Frames {

@@ -1,10 +1,11 @@
 //! The kernel's address space: the direct map with the kernel image in it, write or execute.
 
 use super::PAGE;
-use super::direct::{DIRECT, Tables, read_mapped};
+use super::direct::{Tables, read_mapped};
 use crate::arch::{control, cpuid};
 use crate::fatal::Fatal;
 use lucos_abi::boot::{BootRecord, Content};
+use lucos_abi::layout::DIRECT;
 use lucos_paging::{Format, Mapping, PageSize, PageTable, Rights};
 use spin::Once;
 

@@ -1,8 +1,9 @@
 //! The address space of a task.
 
-use super::direct::{DIRECT, Pages, Tables};
+use super::direct::{Pages, Tables};
 use super::{PAGE, kernel_space};
 use crate::fatal::Fatal;
+use lucos_abi::layout::DIRECT;
 use lucos_paging::{ENTRIES, Format, Mapping, PageTable, Rights, TableMemory};
 
 /// A task's page table. The upper half is the kernel's, shared.

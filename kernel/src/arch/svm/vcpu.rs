@@ -9,11 +9,11 @@ use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
 use crate::object::guest_space;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart};
-use lucos_abi::registers::Registers;
+use lucos_abi::registers::{EFER_LMA, Registers};
 use lucos_svm::event::{combined, exception};
 use lucos_svm::{
-    Assists, EFER_LMA, EFER_SVME, ExitCode, Setup, Vmcb, exit_reason, instruction_length,
-    is_refused, registers, start_flat, write_back,
+    Assists, EFER_SVME, ExitCode, Setup, Vmcb, exit_reason, instruction_length, is_refused,
+    registers, start_flat, write_back,
 };
 use x86::msr::IA32_EFER;
 
