@@ -22,135 +22,111 @@ const RFLAGS_RESUME: u64 = 1 << 16;
 /// DR6.BS: the debug exception is that of a single step.
 pub const DR6_SINGLE_STEP: u64 = 1 << 14;
 
-/// The registers of a vCPU that a task sees.
-///
-/// `Run` writes back the general registers, `rip`, `rflags` and `interrupt_shadow`, and sets
-/// [`DR6_SINGLE_STEP`] when it is set; a changed value in any other field is ignored. Control
-/// registers and EFER are the guest's own view (EFER without the virtualization bit).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Registers {
-    /// RAX
-    pub rax: u64,
-    /// RBX
-    pub rbx: u64,
-    /// RCX
-    pub rcx: u64,
-    /// RDX
-    pub rdx: u64,
-    /// RSI
-    pub rsi: u64,
-    /// RDI
-    pub rdi: u64,
-    /// RBP
-    pub rbp: u64,
-    /// RSP
-    pub rsp: u64,
-    /// R8
-    pub r8: u64,
-    /// R9
-    pub r9: u64,
-    /// R10
-    pub r10: u64,
-    /// R11
-    pub r11: u64,
-    /// R12
-    pub r12: u64,
-    /// R13
-    pub r13: u64,
-    /// R14
-    pub r14: u64,
-    /// R15
-    pub r15: u64,
-    /// RIP
-    pub rip: u64,
-    /// RFLAGS
-    pub rflags: u64,
-    /// CR0
-    pub cr0: u64,
-    /// CR2
-    pub cr2: u64,
-    /// CR3
-    pub cr3: u64,
-    /// CR4
-    pub cr4: u64,
-    /// EFER as the guest sees it
-    pub efer: u64,
-    /// DR6
-    pub dr6: u64,
-    /// Current privilege level, 0 to 3
-    pub cpl: u64,
-    /// 64, 32 or 16: the size of code that runs
-    pub code_size: u64,
-    /// 1 while interrupts are held off for one instruction (after STI or MOV SS)
-    pub interrupt_shadow: u64,
-    /// Base of the code segment
-    pub cs_base: u64,
-    /// Base of the interrupt table
-    pub idt_base: u64,
+/// Defines the block, and how its registers follow one another, from one list of them.
+macro_rules! block {
+    ($(#[$about:meta])* pub struct $block:ident {
+        $($(#[$doc:meta])* pub $register:ident: u64,)*
+    }) => {
+        $(#[$about])*
+        pub struct $block {
+            $($(#[$doc])* pub $register: u64,)*
+        }
+
+        impl $block {
+            const fn as_array(&self) -> [u64; COUNT] {
+                [$(self.$register),*]
+            }
+
+            const fn from_array([$($register),*]: [u64; COUNT]) -> Self {
+                Self { $($register),* }
+            }
+        }
+    };
+}
+
+block! {
+    /// The registers of a vCPU that a task sees.
+    ///
+    /// `Run` writes back the general registers, `rip`, `rflags` and `interrupt_shadow`, and sets
+    /// [`DR6_SINGLE_STEP`] when it is set; a changed value in any other field is ignored. Control
+    /// registers and EFER are the guest's own view (EFER without the virtualization bit).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[repr(C)]
+    pub struct Registers {
+        /// RAX
+        pub rax: u64,
+        /// RBX
+        pub rbx: u64,
+        /// RCX
+        pub rcx: u64,
+        /// RDX
+        pub rdx: u64,
+        /// RSI
+        pub rsi: u64,
+        /// RDI
+        pub rdi: u64,
+        /// RBP
+        pub rbp: u64,
+        /// RSP
+        pub rsp: u64,
+        /// R8
+        pub r8: u64,
+        /// R9
+        pub r9: u64,
+        /// R10
+        pub r10: u64,
+        /// R11
+        pub r11: u64,
+        /// R12
+        pub r12: u64,
+        /// R13
+        pub r13: u64,
+        /// R14
+        pub r14: u64,
+        /// R15
+        pub r15: u64,
+        /// RIP
+        pub rip: u64,
+        /// RFLAGS
+        pub rflags: u64,
+        /// CR0
+        pub cr0: u64,
+        /// CR2
+        pub cr2: u64,
+        /// CR3
+        pub cr3: u64,
+        /// CR4
+        pub cr4: u64,
+        /// EFER as the guest sees it
+        pub efer: u64,
+        /// DR6
+        pub dr6: u64,
+        /// Current privilege level, 0 to 3
+        pub cpl: u64,
+        /// 64, 32 or 16: the size of code that runs
+        pub code_size: u64,
+        /// 1 while interrupts are held off for one instruction (after STI or MOV SS)
+        pub interrupt_shadow: u64,
+        /// Base of the code segment
+        pub cs_base: u64,
+        /// Base of the interrupt table
+        pub idt_base: u64,
+    }
 }
 
 impl Registers {
     /// The block as bytes, little endian, in field order.
     pub fn to_bytes(&self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
-        for (slot, value) in bytes.chunks_exact_mut(8).zip(self.as_array()) {
-            slot.copy_from_slice(&value.to_le_bytes());
-        }
+        bytes.copy_from_slice(self.as_array().map(u64::to_le_bytes).as_flattened());
         bytes
     }
 
     /// The block that `bytes` hold; `None` when they are not exactly [`SIZE`] bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != SIZE {
-            return None;
-        }
-        let mut registers = Self::default();
-        for (field, slot) in registers.fields_mut().into_iter().zip(bytes.chunks_exact(8)) {
-            let mut value = [0; 8];
-            value.copy_from_slice(slot);
-            *field = u64::from_le_bytes(value);
-        }
-        Some(registers)
-    }
-
-    fn as_array(&self) -> [u64; COUNT] {
-        let mut copy = *self;
-        copy.fields_mut().map(|field| *field)
-    }
-
-    fn fields_mut(&mut self) -> [&mut u64; COUNT] {
-        [
-            &mut self.rax,
-            &mut self.rbx,
-            &mut self.rcx,
-            &mut self.rdx,
-            &mut self.rsi,
-            &mut self.rdi,
-            &mut self.rbp,
-            &mut self.rsp,
-            &mut self.r8,
-            &mut self.r9,
-            &mut self.r10,
-            &mut self.r11,
-            &mut self.r12,
-            &mut self.r13,
-            &mut self.r14,
-            &mut self.r15,
-            &mut self.rip,
-            &mut self.rflags,
-            &mut self.cr0,
-            &mut self.cr2,
-            &mut self.cr3,
-            &mut self.cr4,
-            &mut self.efer,
-            &mut self.dr6,
-            &mut self.cpl,
-            &mut self.code_size,
-            &mut self.interrupt_shadow,
-            &mut self.cs_base,
-            &mut self.idt_base,
-        ]
+        let (values, rest) = bytes.as_chunks();
+        let values = <[_; COUNT]>::try_from(values).ok().filter(|_| rest.is_empty())?;
+        Some(Self::from_array(values.map(u64::from_le_bytes)))
     }
 
     /// What an instruction leaves that was carried out for the guest, beside `rip` and its results
