@@ -43,7 +43,7 @@ pub use lucos_abi::manifest::Object;
 pub use processor::time_stamp;
 pub use service::{Scratch, Service};
 pub use system::system_info;
-pub use thread::{CallError, Thread};
+pub use thread::{CallError, Thread, call_status};
 pub use window::{GuestWindow, WindowError};
 
 /// Makes the function `$main`, a `fn(Thread, StartInfo) -> !`, the start of every thread of this

@@ -39,6 +39,27 @@ impl fmt::Display for CallError {
     }
 }
 
+/// The status that the kernel wrote as `value`; `None` for a number it never writes.
+pub fn call_status(value: u64) -> Option<CallStatus> {
+    const ALL: [CallStatus; 14] = [
+        CallStatus::Done,
+        CallStatus::NoCapability,
+        CallStatus::MissingRight,
+        CallStatus::BadMessage,
+        CallStatus::TooLong,
+        CallStatus::Cycle,
+        CallStatus::Restarted,
+        CallStatus::Refused,
+        CallStatus::Busy,
+        CallStatus::Late,
+        CallStatus::NoSuchCall,
+        CallStatus::NotThere,
+        CallStatus::WrongState,
+        CallStatus::Full,
+    ];
+    ALL.into_iter().find(|status| *status as u64 == value)
+}
+
 /// The thread that runs: the right to use this processor's message page.
 ///
 /// There is exactly one value of this type on each thread.
@@ -82,7 +103,7 @@ impl Thread {
     {
         let length = encode(request, self.page()).map_err(|_| CallError::TooLong)?;
         let returned = system_call(CALL, object.slot(), length as u64);
-        match CallStatus::from_value(returned.rax) {
+        match call_status(returned.rax) {
             Some(CallStatus::Done) => {}
             Some(status) => return Err(CallError::Status(status)),
             None => return Err(CallError::UnknownStatus(returned.rax)),

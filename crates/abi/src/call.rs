@@ -56,26 +56,3 @@ pub enum CallStatus {
     /// LUCOS's region has no room for what the request needs.
     Full = 13,
 }
-
-impl CallStatus {
-    /// The status that the kernel wrote as `value`; `None` for a number it never writes.
-    pub fn from_value(value: u64) -> Option<Self> {
-        const ALL: [CallStatus; 14] = [
-            CallStatus::Done,
-            CallStatus::NoCapability,
-            CallStatus::MissingRight,
-            CallStatus::BadMessage,
-            CallStatus::TooLong,
-            CallStatus::Cycle,
-            CallStatus::Restarted,
-            CallStatus::Refused,
-            CallStatus::Busy,
-            CallStatus::Late,
-            CallStatus::NoSuchCall,
-            CallStatus::NotThere,
-            CallStatus::WrongState,
-            CallStatus::Full,
-        ];
-        ALL.into_iter().find(|status| *status as u64 == value)
-    }
-}

@@ -8,6 +8,7 @@ use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::{MESSAGE_SIZE, encode};
 use lucos_abi::object::{LogRequest, MachineRequest, SpaceRequest};
+use lucos_runtime::call_status;
 use serde::Serialize;
 
 /// Runs the tests of this module.
@@ -26,7 +27,7 @@ fn send<T: Serialize>(suite: &mut Suite, slot: u64, request: &T) -> Option<CallS
 
 fn send_bytes(suite: &mut Suite, slot: u64, bytes: &[u8]) -> Option<CallStatus> {
     let (status, _) = suite.thread.call_bytes(slot, bytes, bytes.len() as u64);
-    CallStatus::from_value(status)
+    call_status(status)
 }
 
 fn capabilities(suite: &mut Suite) {
@@ -72,7 +73,7 @@ fn malformed(suite: &mut Suite) {
     {
         for (object, suffix) in [(Object::Machine, "kernel"), (ASSIST, "task")] {
             let (status, _) = suite.thread.call_bytes(object.slot(), &[], length);
-            let found = (suffix, CallStatus::from_value(status));
+            let found = (suffix, call_status(status));
             suite.check(name, found, (suffix, Some(CallStatus::TooLong)));
         }
     }
@@ -80,7 +81,7 @@ fn malformed(suite: &mut Suite) {
 
 fn numbers(suite: &mut Suite) {
     for (name, number) in [("call_number_3", 3), ("call_number_wild", u64::MAX)] {
-        let found = CallStatus::from_value(suite.thread.call_number(number));
+        let found = call_status(suite.thread.call_number(number));
         suite.check(name, found, Some(CallStatus::NoSuchCall));
     }
 }
