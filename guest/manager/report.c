@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the manager and LUCOS know, as JSON. */
+#include <linux/cpumask.h>
 #include <linux/kernel.h>
+#include <linux/smp.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -22,6 +24,7 @@ static union {
 	struct lucos_function_status function;
 	struct lucos_jump_status jumps;
 	struct lucos_exit_counters exits;
+	struct lucos_processor_list processors;
 	char log[LOG_PIECE];
 } buffer;
 
@@ -162,6 +165,36 @@ static void add_exits(struct lucos_reply *reply,
 	lucos_reply(reply, "}");
 }
 
+static bool is_processor_of_lucos(unsigned int cpu)
+{
+	u32 i, count = min_t(u32, buffer.processors.count, LUCOS_MAX_PROCESSORS);
+
+	for (i = 0; i < count; i++)
+		if (buffer.processors.apic_ids[i] == cpu_physical_id(cpu))
+			return true;
+	return false;
+}
+
+/* Processors that this kernel knows and LUCOS does not have. */
+static void add_outside(struct lucos_reply *reply,
+			struct lucos_failure *failure)
+{
+	const char *separator = "";
+	unsigned int cpu;
+
+	lucos_reply(reply, ", \"outside\": [");
+	if (read_record(LUCOS_QUERY_PROCESSORS, 0, sizeof(buffer.processors),
+			failure)) {
+		for_each_present_cpu(cpu) {
+			if (is_processor_of_lucos(cpu))
+				continue;
+			lucos_reply(reply, "%s%u", separator, cpu);
+			separator = ", ";
+		}
+	}
+	lucos_reply(reply, "]");
+}
+
 bool lucos_report_status(struct lucos_reply *reply,
 			 struct lucos_failure *failure)
 {
@@ -195,6 +228,7 @@ bool lucos_report_status(struct lucos_reply *reply,
 		add_number(reply, "messages", status->messages);
 		add_number(reply, "hidden_writes", status->hidden_writes);
 		add_exits(reply, failure);
+		add_outside(reply, failure);
 		lucos_reply(reply, "}\n");
 	}
 	mutex_unlock(&lucos_patches_lock);

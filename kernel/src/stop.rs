@@ -78,9 +78,14 @@ pub fn resume(me: u32) -> Result<(), CallStatus> {
     Ok(())
 }
 
-/// Ticks from the begin of the last stop until the last processor entered the guest again.
+/// Ticks from the begin of the last stop until the last processor entered the guest again; 0 when
+/// there was none.
 pub fn last_ticks() -> u64 {
+    let begin = BEGIN.load(Ordering::Relaxed);
+    if begin == 0 {
+        return 0;
+    }
     let entered =
         processor::all().iter().map(|processor| processor.entered.load(Ordering::Relaxed));
-    entered.max().unwrap_or(0).saturating_sub(BEGIN.load(Ordering::Relaxed))
+    entered.max().unwrap_or(0).saturating_sub(begin)
 }

@@ -92,7 +92,7 @@ impl<P: Platform> Machine for Guest<'_, P> {
     fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError> {
         let caller = self.platform.processor();
         let mut pointers = Vec::new();
-        for processor in (0..self.platform.facts().processors).filter(|&other| other != caller) {
+        for processor in (0..self.platform.facts().processors()).filter(|&other| other != caller) {
             pointers.extend(self.platform.instruction_pointer(processor)?);
         }
         Ok(pointers)

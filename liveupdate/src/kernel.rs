@@ -39,13 +39,13 @@ pub struct Kernel<'a> {
 }
 
 /// The facts, from the kernel's description of the machine.
-pub fn facts(info: &SystemInfo) -> Facts {
+pub fn facts(info: &'static SystemInfo) -> Facts {
     let (extension, assists) = match info.extension {
         boot::Extension::Svm { features } => (Extension::Svm, svm_assists(features)),
         boot::Extension::Vtx => (Extension::Vmx, 0),
     };
     Facts {
-        processors: info.apic_ids.len() as u32,
+        apic_ids: &info.apic_ids,
         region: info.region,
         extension: extension.number(),
         containment: if info.contains_init { CONTAINS_INIT } else { 0 },

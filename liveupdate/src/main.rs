@@ -34,7 +34,7 @@ fn run(mut thread: Thread, start: StartInfo) -> ! {
     let store = pages;
     #[cfg(feature = "fault-injection")]
     let store = lucos_liveupdate::injection::FaultyStore(pages);
-    let (processors, redirections) = (facts.processors, pages.redirections());
+    let (processors, redirections) = (facts.processors(), pages.redirections());
     let shared = SHARED.call_once(|| Liveupdate::new(store, processors, redirections));
     if start.cpu == 0
         && let Some(error) = shared.journal_error()

@@ -9,8 +9,8 @@ use lucos_transaction::machine::{Difference, Place, PlaceError};
 /// What does not change while LUCOS runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Number of processors.
-    pub processors: u32,
+    /// Local APIC ids by processor number.
+    pub apic_ids: &'static [u32],
     /// The memory that LUCOS keeps for itself.
     pub region: MemoryRange,
     /// The virtualization extension, a number of [`lucos_guest_interface::status::Extension`].
@@ -19,6 +19,15 @@ pub struct Facts {
     pub assists: u32,
     /// `CONTAINS_*` bits of it.
     pub containment: u32,
+}
+
+impl Facts {
+    /// Number of processors.
+    #[must_use]
+    pub const fn processors(&self) -> u32 {
+        // At most `MAX_CPUS`.
+        self.apic_ids.len() as u32
+    }
 }
 
 /// The effects of the task, on the processor that serves a call.

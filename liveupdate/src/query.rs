@@ -2,13 +2,15 @@
 
 use alloc::vec::Vec;
 
+use lucos_abi::boot::MAX_CPUS;
 use lucos_abi::object::Counter;
 use lucos_guest_interface::call::{ALL_PROCESSORS, MAX_BUFFER_LENGTH, NO_ITEM, QueryKind};
 use lucos_guest_interface::descriptor::JUMP_SIZE;
 use lucos_guest_interface::name::{self, NAME_SIZE};
 use lucos_guest_interface::status::{
-    EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, JumpStatus, PatchState as Shown,
-    PatchStatus, STATUS_VERSION, SiteState as Place, SystemStatus, WindowReason,
+    EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, JumpStatus, MAX_PROCESSORS,
+    PatchState as Shown, PatchStatus, ProcessorList, STATUS_VERSION, SiteState as Place,
+    SystemStatus, WindowReason,
 };
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::Presence;
@@ -41,6 +43,7 @@ pub fn query<S: Store, P: Platform>(
         QueryKind::Function => function(service, engine, guest, selector)?,
         QueryKind::ExitCounters => counters(service, guest, selector)?,
         QueryKind::Jumps => jumps(engine, selector)?,
+        QueryKind::Processors => processors(guest.platform().facts().apic_ids, selector)?,
     };
     if length < record.len() as u64 {
         return Err(Fault::new(ErrorCode::Length, record.len() as u64));
@@ -82,7 +85,7 @@ fn system<S: Store, P: Platform>(
         extension: facts.extension,
         assists: facts.assists,
         containment: facts.containment,
-        vcpus: facts.processors,
+        vcpus: facts.processors(),
         registered: u32::from(head.presence == Presence::Manager),
         patches: number(engine.patches().len()),
         applied: number(applied().count()),
@@ -231,7 +234,7 @@ fn counters<S: Store, P: Platform>(
     let facts = guest.platform().facts();
     if selector != ALL_PROCESSORS.into() {
         // The kernel counts for each processor, but gives the sum.
-        let code = match selector < facts.processors.into() {
+        let code = match selector < facts.processors().into() {
             true => ErrorCode::Unsupported,
             false => ErrorCode::Argument,
         };
@@ -270,6 +273,23 @@ fn counters<S: Store, P: Platform>(
     };
     Ok(record.to_bytes().to_vec())
 }
+
+fn processors(apic_ids: &[u32], selector: u64) -> Result<Vec<u8>, Fault> {
+    if selector != 0 {
+        return Err(Fault::new(ErrorCode::Argument, selector));
+    }
+    let mut list = ProcessorList {
+        version: STATUS_VERSION,
+        count: number(apic_ids.len()),
+        ..ProcessorList::default()
+    };
+    for (place, apic_id) in list.apic_ids.iter_mut().zip(apic_ids) {
+        *place = *apic_id;
+    }
+    Ok(list.to_bytes().to_vec())
+}
+
+const _: () = assert!(MAX_CPUS == MAX_PROCESSORS);
 
 const fn is_applied(patch: &Patch) -> bool {
     matches!(patch.state, PatchState::Applied)

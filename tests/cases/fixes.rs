@@ -112,8 +112,7 @@ impl Set {
                 .version(&fixes.running.kernel)
                 .timeout(900)
                 // A device with ordinary interrupts, for a fix of their handler.
-                .argument("--qemu-arg=-device")
-                .argument("--qemu-arg=virtio-rng-pci,vectors=0"),
+                .qemu(["-device", "virtio-rng-pci,vectors=0"]),
             &guest_program("fixes", folder.path())?,
         );
         let mut built = BTreeMap::new();

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 mod attacks;
 mod bad_input;
 mod boot;
@@ -52,6 +53,7 @@ fn main() {
         filters.is_empty() || filters.iter().any(|(_, filter)| is_it(filter))
     };
     let trials: Vec<Trial> = [
+        added::trials(),
         attacks::trials(),
         on_target::trials(),
         mappings::trials(),

@@ -124,9 +124,8 @@ fn guest(series: &str) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let stub = folder.path().join("boot");
     stub_with_map(&stub, &nvs_at_the_end())?;
-    let run = Run::lucos().guest(series).argument("--qemu-arg=-m").argument("--qemu-arg=512");
-    run.argument("--qemu-arg=-kernel")
-        .argument(format!("--qemu-arg={}", stub.display()))
+    let run = Run::lucos().guest(series).qemu(["-m", "512"]);
+    run.qemu(["-kernel".as_ref(), stub.as_os_str()])
         .keep(folder)
         .exec("grep -c 'ACPI Non-volatile Storage' /proc/iomem; lucos status >/dev/null; echo $?")
         .and_then(|end| end.success())

@@ -1,7 +1,7 @@
 //! One `cargo xtask run` without a person.
 
 use std::any::Any;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -110,6 +110,16 @@ impl Run {
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
+    }
+
+    /// Adds arguments of QEMU.
+    #[must_use]
+    pub fn qemu<T: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = T>) -> Self {
+        arguments.into_iter().fold(self, |run, argument| {
+            let mut joined = OsString::from("--qemu-arg=");
+            joined.push(argument);
+            run.argument(joined)
+        })
     }
 
     /// Chooses the guest's series, `debian-6.1` (as without this) or `debian-6.12`: its kernel is

@@ -94,6 +94,7 @@ listing! {
         Function = 2, "FUNCTION", "a FunctionStatus, selector is list position << 32 | function index";
         ExitCounters = 3, "EXIT_COUNTERS", "an ExitCounters, selector is a vCPU number or ALL_PROCESSORS";
         Jumps = 4, "JUMPS", "a JumpStatus, selector is a patch number";
+        Processors = 5, "PROCESSORS", "a ProcessorList, selector 0";
     }
 }
 

@@ -43,6 +43,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_MAX_KEPT", patch_module::MAX_KEPT as u64),
     ("LUCOS_STATUS_VERSION", status::STATUS_VERSION as u64),
     ("LUCOS_EXIT_COUNTERS", status::EXIT_COUNTERS as u64),
+    ("LUCOS_MAX_PROCESSORS", status::MAX_PROCESSORS as u64),
     ("LUCOS_CONTAINS_INIT", status::CONTAINS_INIT as u64),
     ("LUCOS_CONTAINS_DMA", status::CONTAINS_DMA as u64),
     ("LUCOS_ASSIST_NEXT_RIP", status::ASSIST_NEXT_RIP as u64),

@@ -76,6 +76,9 @@ listing! {
     }
 }
 
+/// Most processors that LUCOS uses.
+pub const MAX_PROCESSORS: usize = 64;
+
 /// [`SystemStatus::containment`]: INIT that the guest sends to its own processors is intercepted.
 pub const CONTAINS_INIT: u32 = 1 << 0;
 /// [`SystemStatus::containment`]: devices cannot write to LUCOS (an IOMMU confines them).
@@ -243,3 +246,18 @@ record! {
 }
 
 const _: () = assert!(ExitClass::ALL.len() <= EXIT_COUNTERS);
+
+record! {
+    /// The processors that LUCOS has. One that the guest's kernel knows and that is not here was
+    /// added while the machine runs: LUCOS never had it.
+    pub struct ProcessorList = "lucos_processor_list", 264 bytes {
+        /// [`STATUS_VERSION`].
+        pub version: u32,
+        /// Number of processors.
+        pub count: u32,
+        /// Their local APIC ids, by vCPU number; zero behind the last one.
+        pub apic_ids: [u32; 64],
+    }
+}
+
+const _: () = assert!(MAX_PROCESSORS == 64);

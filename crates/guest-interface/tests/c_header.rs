@@ -21,7 +21,7 @@ use lucos_guest_interface::patch_module::{
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::status::{
     ExitClass, ExitCounters, Extension, FunctionStatus, JumpStatus, PatchState, PatchStatus,
-    SiteState, SystemStatus, WindowReason,
+    ProcessorList, SiteState, SystemStatus, WindowReason,
 };
 
 /// A record: C name, size, fields.
@@ -62,6 +62,7 @@ fn records() -> Vec<Record> {
         FunctionStatus,
         JumpStatus,
         ExitCounters,
+        ProcessorList,
         PatchRecord,
         PatchFunctionRecord,
         PatchExpectedRecord,

@@ -66,6 +66,7 @@
 #define LUCOS_FUNCTION_NO_JUMP 0x4U
 
 /* lucos_system_status.containment */
+#define LUCOS_MAX_PROCESSORS 64
 #define LUCOS_CONTAINS_INIT 0x1U
 #define LUCOS_CONTAINS_DMA 0x2U
 
@@ -106,7 +107,8 @@
 	X(PATCH, 1, "a PatchStatus, selector is the position in the list") \
 	X(FUNCTION, 2, "a FunctionStatus, selector is list position << 32 | function index") \
 	X(EXIT_COUNTERS, 3, "an ExitCounters, selector is a vCPU number or ALL_PROCESSORS") \
-	X(JUMPS, 4, "a JumpStatus, selector is a patch number")
+	X(JUMPS, 4, "a JumpStatus, selector is a patch number") \
+	X(PROCESSORS, 5, "a ProcessorList, selector 0")
 
 /* Why a hypercall or a command to the update manager failed; 160 and above come from the manager. LUCOS_ERROR_NAME */
 #define LUCOS_ERRORS(X) \
@@ -460,6 +462,17 @@ struct lucos_exit_counters {
 	__u64 counters[LUCOS_EXIT_COUNTERS];
 };
 _Static_assert(sizeof(struct lucos_exit_counters) == 208, "lucos_exit_counters");
+
+/*
+ * The processors that LUCOS has. One that the guest's kernel knows and that is
+ * not here was added while the machine runs: LUCOS never had it.
+ */
+struct lucos_processor_list {
+	__u32 version;
+	__u32 count;
+	__u32 apic_ids[LUCOS_MAX_PROCESSORS];
+};
+_Static_assert(sizeof(struct lucos_processor_list) == 264, "lucos_processor_list");
 
 /*
  * What a patch module says about itself, in its .lucos.* sections.

@@ -89,6 +89,9 @@ pub fn status(reply: &Value) -> String {
     line(&mut out, "extension", &text(reply, "extension"));
     line(&mut out, "assists", &bits(number(reply, "assists"), ASSISTS));
     line(&mut out, "processors", &number(reply, "vcpus").to_string());
+    for cpu in reply["outside"].as_array().into_iter().flatten() {
+        line(&mut out, "outside", &format!("processor {cpu} was added later and is not LUCOS's"));
+    }
     let patches = format!(
         "{} applied, {} remembered of at most {}",
         number(reply, "applied"),
@@ -271,6 +274,7 @@ mod tests {
     fn the_status_says_what_is_contained() {
         let reply = json!({
             "release": "0.1.0", "containment": 1, "assists": 3, "exits": { "CPUID": 12 },
+            "outside": [2, 5],
         });
         let text = status(&reply);
         for part in [
@@ -278,9 +282,12 @@ mod tests {
             "DMA           not contained",
             "next RIP, flush by ASID",
             "12 CPUID",
+            "outside       processor 2 was added later and is not LUCOS's\n",
+            "outside       processor 5 ",
         ] {
             assert!(text.contains(part), "{text}");
         }
+        assert!(!status(&json!({ "outside": [] })).contains("outside"));
     }
 
     #[test]

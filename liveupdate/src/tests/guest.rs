@@ -146,7 +146,7 @@ impl Guest {
 impl Platform for Guest {
     fn facts(&self) -> Facts {
         Facts {
-            processors: 2,
+            apic_ids: &[0, 6],
             region: MemoryRange {
                 start: 0x3f80_0000,
                 length: 0x80_0000,

@@ -4,8 +4,8 @@ use super::guest::{DATA, EARLIER, MODULE, NONCE, System, TEXT, record, start_of}
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{ALL_PROCESSORS, Call, NO_ITEM, QueryKind, function_selector};
 use lucos_guest_interface::status::{
-    ExitClass, ExitCounters, FunctionStatus, JumpStatus, PatchState, PatchStatus, SiteState,
-    SystemStatus, WindowReason,
+    ExitClass, ExitCounters, FunctionStatus, JumpStatus, PatchState, PatchStatus, ProcessorList,
+    SiteState, SystemStatus, WindowReason,
 };
 
 const BUFFER: u64 = DATA + 0x8ff0;
@@ -118,13 +118,22 @@ fn exits_are_shown_by_class() {
 }
 
 #[test]
+fn the_processors_are_named_by_their_apic_ids() {
+    let mut system = System::new();
+    let bytes = query(&mut system, QueryKind::Processors, 0, ProcessorList::SIZE);
+    let list = ProcessorList::read(&bytes).unwrap();
+    assert_eq!((list.count, &list.apic_ids[..3]), (2, &[0, 6, 0][..]));
+}
+
+#[test]
 fn wrong_queries_are_refused() {
     let mut system = System::new();
     let size = SystemStatus::SIZE as u64;
     let mut refused = |arguments, error| {
         assert_eq!(system.call(Call::Query, arguments), Err(error), "{arguments:x?}");
     };
-    refused([5, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 5));
+    refused([6, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 6));
+    refused([5, 1, BUFFER, 4096], (ErrorCode::Argument, NO_ITEM, 1));
     refused([4, 1, BUFFER, size], (ErrorCode::UnknownPatch, NO_ITEM, 1));
     refused([1 << 32, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1 << 32));
     refused([0, 1, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1));
