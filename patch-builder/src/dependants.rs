@@ -5,9 +5,11 @@
 //! in its code (`reach`). What was found of a change is kept, beside what each object includes.
 
 mod commands;
+mod elements;
 mod included;
 mod includes;
 mod items;
+mod kept;
 mod known;
 mod meaning;
 mod narrow;
@@ -16,7 +18,6 @@ mod side_by_side;
 mod texts;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,7 +26,7 @@ pub use includes::Includes;
 
 use crate::change::FileChange;
 use crate::digest;
-use crate::error::{Error, at};
+use crate::error::Error;
 use crate::kernel_tree::KernelTree;
 use crate::progress::Progress;
 use crate::touched::check_kind;
@@ -48,39 +49,21 @@ pub fn find(
     progress: &mut Progress,
 ) -> Result<BTreeSet<String>, Error> {
     let candidates = includes.objects_with(files);
-    let place = kept(tree, changes, &candidates);
-    if let Some(known) = fs::read(&place).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+    let place = place(tree, changes, &candidates);
+    if let Some(known) = kept::read(&place) {
         return Ok(known);
     }
     let found = Search { tree, includes, changes, files }.of(&candidates, progress)?;
-    if let Some(folder) = place.parent() {
-        fs::create_dir_all(folder).map_err(at(folder))?;
-    }
-    let text = serde_json::to_vec(&found).map_err(|error| at(&place)(error.into()))?;
-    fs::write(&place, text).map_err(at(&place))?;
+    kept::write(&place, &found)?;
     Ok(found)
 }
 
-/// Where the answer for a change is kept. Another version of what decides has others.
-fn kept(tree: &KernelTree, changes: &[FileChange], candidates: &BTreeSet<String>) -> PathBuf {
-    const DECIDES: [&str; 7] = [
-        include_str!("dependants.rs"),
-        include_str!("dependants/items.rs"),
-        include_str!("dependants/known.rs"),
-        include_str!("dependants/meaning.rs"),
-        include_str!("dependants/narrow.rs"),
-        include_str!("dependants/reach.rs"),
-        include_str!("dependants/texts.rs"),
-    ];
+/// Where the answer for a change is kept.
+fn place(tree: &KernelTree, changes: &[FileChange], candidates: &BTreeSet<String>) -> PathBuf {
     let texts = changes.iter().flat_map(|change| [change.path.clone(), change.after()]);
-    let parts: Vec<String> = DECIDES
-        .iter()
-        .map(|text| (*text).to_owned())
-        .chain(texts)
-        .chain(candidates.iter().cloned())
-        .collect();
+    let parts: Vec<String> = texts.chain(candidates.iter().cloned()).collect();
     let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
-    tree.place().join("dependants").join(format!("{}.json", digest::of(&parts)))
+    kept::place(tree).join("objects").join(digest::of(&parts))
 }
 
 struct Search<'a> {
@@ -117,7 +100,9 @@ impl Search<'_> {
         let known = Mutex::new(known);
         let after = progress.stage("What they are with the change", || {
             work.apply(self.changes)?;
-            let texts = texts::asked(&self.tree.root(), &known, &open, "Preprocessed files");
+            let bar = side_by_side::bar("Preprocessed files", open.len());
+            let texts = texts::asked(&self.tree.root(), &known, &open, &bar);
+            bar.finish_and_clear();
             work.restore().map(|()| texts)
         })?;
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -172,12 +157,14 @@ fn is_assembly(compilation: &Compilation) -> bool {
 #[cfg(test)]
 fn is_reached(before: &str, after: &str) -> bool {
     let mut known = Known::default();
-    let (before, after) = (known.text(before), known.text(after));
+    let (before, after) = (known.text(&items::cut(before)), known.text(&items::cut(after)));
     reach::differs(&known, &before, &after)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A header of the kernel's style, as the preprocessor meets them.
@@ -229,7 +216,7 @@ mod tests {
         let mut known = Known::default();
         let mut text = |header: &str| {
             write("a.h", header);
-            known.text(&one.print(folder.path(), texts::TEXT).unwrap())
+            known.text(&items::cut(&one.print(folder.path(), texts::TEXT).unwrap()))
         };
         let (before, after) = (text(HEADER), text(&change.after()));
         (known, before, after)

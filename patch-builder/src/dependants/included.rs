@@ -5,12 +5,11 @@
 //! asked.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::digest;
-use crate::error::{Error, at};
+use super::kept;
+use crate::error::Error;
 use crate::kernel_tree::KernelTree;
 
 /// The last parts of the paths, such as `rt.c`.
@@ -25,17 +24,13 @@ impl Included {
     /// # Errors
     /// When the source cannot be read.
     pub fn of(tree: &KernelTree) -> Result<Self, Error> {
-        let way = digest::of(&[include_bytes!("included.rs")]);
-        let place = tree.place().join(format!("included-{way}"));
-        let text = match fs::read_to_string(&place) {
-            Ok(text) => text,
-            Err(_) => {
-                let text = directives(&tree.pristine())?;
-                fs::write(&place, &text).map_err(at(&place))?;
-                text
-            }
-        };
-        Ok(Self { names: names(&text) })
+        let place = kept::place(tree).join("included");
+        if let Some(names) = kept::read(&place) {
+            return Ok(Self { names });
+        }
+        let names = names(&directives(&tree.pristine())?);
+        kept::write(&place, &names)?;
+        Ok(Self { names })
     }
 
     /// Whether a file may be part of another one: headers always.
@@ -65,6 +60,8 @@ fn names(directives: &str) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,21 +1,23 @@
 //! Which files each object of a kernel is made of, as the compiler says.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::commands::{self, Compilation, Compilations};
-use super::side_by_side;
+use super::{kept, side_by_side};
 use crate::compile;
-use crate::digest;
-use crate::error::{Error, at};
+use crate::error::Error;
 use crate::kernel_tree::KernelTree;
 use crate::progress::Progress;
 
+/// After how many objects what they include is written into the cache: a build that ends early loses
+/// no more.
+const AT_ONCE: usize = 400;
+
 /// The objects of a kernel, how they are compiled, and the files that they include.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Includes {
     pub(super) compilations: Compilations,
     /// All files that any object includes.
@@ -32,56 +34,73 @@ impl Includes {
     /// # Errors
     /// When make or the compiler fail.
     pub fn of(tree: &KernelTree, progress: &mut Progress) -> Result<Self, Error> {
-        let place = place(tree);
-        if let Some(known) =
-            fs::read(&place).ok().and_then(|text| serde_json::from_slice(&text).ok())
-        {
-            return Ok(known);
+        let place = kept::place(tree).join("includes");
+        let mut includes: Self = kept::read(&place).unwrap_or_default();
+        if includes.compilations.is_empty() {
+            includes.compilations =
+                progress.stage("How each file is compiled", || commands::record(tree))?;
         }
-        let compilations =
-            progress.stage("How each file is compiled", || commands::record(tree))?;
-        let found =
-            progress.stage("What each file includes", || Self::find(&tree.root(), compilations))?;
-        let folder = place.parent().unwrap_or(Path::new("."));
-        let part = tempfile::NamedTempFile::new_in(folder).map_err(at(folder))?;
-        let text = serde_json::to_vec(&found).map_err(|error| at(&place)(error.into()))?;
-        fs::write(part.path(), text).map_err(at(part.path()))?;
-        part.persist(&place).map_err(|error| at(&place)(error.error))?;
-        Ok(found)
+        if includes.open().is_empty() {
+            return Ok(includes);
+        }
+        progress.stage("What each file includes", || {
+            includes.ask(&tree.root(), |so_far| kept::write(&place, so_far))
+        })?;
+        Ok(includes)
     }
 
-    fn find(root: &Path, compilations: Compilations) -> Result<Self, Error> {
-        let list: Vec<(&String, &Compilation)> = compilations.iter().collect();
-        let bar = side_by_side::bar("Included files", list.len());
-        let lists = side_by_side::each(&list, &bar, |(_, one)| one.print(root, "-M"));
-        bar.finish_and_clear();
-        let mut numbers: HashMap<String, u32> = HashMap::new();
-        let mut files = Vec::new();
-        let mut of_object = BTreeMap::new();
-        let mut unknown = BTreeSet::new();
-        for ((object, _), rule) in list.into_iter().zip(lists) {
-            let object = object.clone();
-            let rule = match rule {
-                Ok(rule) => rule,
-                Err(message) if compile::is_about_source(&message) => {
-                    unknown.insert(object);
-                    continue;
-                }
-                Err(message) => {
-                    return Err(Error::Compile { object, with: "without the change", message });
-                }
-            };
-            let mut own = Vec::new();
-            for file in prerequisites(&rule) {
-                let next = u32::try_from(files.len()).unwrap_or(u32::MAX);
-                own.push(*numbers.entry(file).or_insert_with_key(|file| {
-                    files.push(file.clone());
-                    next
-                }));
+    /// The objects that nobody has asked about.
+    fn open(&self) -> Vec<(String, Compilation)> {
+        let is_open = |object: &String| {
+            !self.of_object.contains_key(object) && !self.unknown.contains(object)
+        };
+        let open = self.compilations.iter().filter(|(object, _)| is_open(object));
+        open.map(|(object, one)| (object.clone(), one.clone())).collect()
+    }
+
+    /// Asks the compiler about these, and has what is found so far kept now and then.
+    fn ask(&mut self, root: &Path, keep: impl Fn(&Self) -> Result<(), Error>) -> Result<(), Error> {
+        let open = self.open();
+        let bar = side_by_side::bar("Included files", open.len());
+        let mut numbers: HashMap<String, u32> = self.files.iter().cloned().zip(0..).collect();
+        for some in open.chunks(AT_ONCE) {
+            let rules = side_by_side::each(some, &bar, |(_, one)| one.print(root, "-M"));
+            for ((object, _), rule) in some.iter().zip(rules) {
+                self.add(object, rule, &mut numbers)?;
             }
-            of_object.insert(object, own);
+            keep(self)?;
         }
-        Ok(Self { compilations, files, of_object, unknown })
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        object: &str,
+        rule: Result<String, String>,
+        numbers: &mut HashMap<String, u32>,
+    ) -> Result<(), Error> {
+        let rule = match rule {
+            Ok(rule) => rule,
+            Err(message) if compile::is_about_source(&message) => {
+                self.unknown.insert(object.to_owned());
+                return Ok(());
+            }
+            Err(message) => {
+                let object = object.to_owned();
+                return Err(Error::Compile { object, with: "without the change", message });
+            }
+        };
+        let mut own = Vec::new();
+        for file in prerequisites(&rule) {
+            let next = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+            own.push(*numbers.entry(file).or_insert_with_key(|file| {
+                self.files.push(file.clone());
+                next
+            }));
+        }
+        self.of_object.insert(object.to_owned(), own);
+        Ok(())
     }
 
     /// The objects that a file is known to be part of.
@@ -113,11 +132,6 @@ impl Includes {
     }
 }
 
-fn place(tree: &KernelTree) -> PathBuf {
-    let way = digest::of(&[include_bytes!("record.mk"), include_bytes!("includes.rs")]);
-    tree.place().join(format!("includes-{way}.json"))
-}
-
 /// The files in a rule of make, without its target.
 fn prerequisites(rule: &str) -> Vec<String> {
     let (_, list) = rule.split_once(": ").unwrap_or_default();
@@ -142,7 +156,15 @@ pub(super) fn plain(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::fs;
+
     use super::*;
+
+    fn found(root: &Path, compilations: Compilations) -> Result<Includes, Error> {
+        let mut includes = Includes { compilations, ..Includes::default() };
+        includes.ask(root, |_| Ok(())).map(|()| includes)
+    }
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -169,8 +191,7 @@ mod tests {
             let one = Compilation { source: format!("fs/{name}.c"), flags: "-I./include".into() };
             (format!("fs/{name}.o"), one)
         };
-        let includes =
-            Includes::find(folder.path(), ["a", "b"].map(one).into_iter().collect()).unwrap();
+        let includes = found(folder.path(), ["a", "b"].map(one).into_iter().collect()).unwrap();
         let with = |file: &str| {
             let found = includes.objects_with(&BTreeSet::from([file]));
             found.into_iter().collect::<Vec<_>>().join(" ")
@@ -188,11 +209,29 @@ mod tests {
     fn an_object_of_which_nobody_can_tell_may_have_any_file() {
         let folder = tree(&[("a.c", "#include <none.h>\n")]);
         let one = |source: &str| Compilation { source: source.into(), flags: String::new() };
-        let find = |source| Includes::find(folder.path(), [("a.o".to_owned(), one(source))].into());
+        let find = |source| found(folder.path(), [("a.o".to_owned(), one(source))].into());
         let objects = find("a.c").unwrap().objects_with(&BTreeSet::from(["any.h"]));
         assert_eq!(objects.into_iter().collect::<Vec<_>>(), ["a.o"]);
         // The compiler itself does not work.
         let error = find("none.c").unwrap_err();
         assert!(error.to_string().contains("a.o"), "{error}");
+    }
+
+    #[test]
+    fn what_was_found_is_not_asked_for_again() {
+        let folder = tree(&[("a.c", "#include \"a.h\"\n"), ("a.h", ""), ("b.c", "")]);
+        let one = |source: &str| Compilation { source: source.into(), flags: String::new() };
+        let mut includes = found(folder.path(), [("a.o".to_owned(), one("a.c"))].into()).unwrap();
+        fs::remove_file(folder.path().join("a.c")).unwrap();
+        includes.compilations.insert("b.o".into(), one("b.c"));
+        let kept = Cell::new(0);
+        let keep = |so_far: &Includes| {
+            kept.set(so_far.of_object.len());
+            Ok(())
+        };
+        includes.ask(folder.path(), keep).unwrap();
+        assert_eq!(kept.get(), 2);
+        assert!(includes.open().is_empty());
+        assert_eq!(includes.known("a.h"), BTreeSet::from(["a.o".to_owned()]));
     }
 }

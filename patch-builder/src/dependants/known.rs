@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::includes::plain;
-use super::items::{Item, cut};
+use super::items::{Cut, Item};
 use super::meaning::{Meaning, definitions, uses};
 
 /// All items that were seen. Numbers stand for them and for words.
@@ -98,8 +98,7 @@ impl Known {
     }
 
     /// Takes in a text of the preprocessor's.
-    pub(super) fn text(&mut self, text: &str) -> Text {
-        let cut = cut(text);
+    pub(super) fn text(&mut self, cut: &Cut<'_>) -> Text {
         let items = cut.items.iter().map(|item| self.item(item)).collect();
         let macros = cut.macros.iter().map(|name| self.word(name)).collect();
         Text { items, macros }
@@ -151,6 +150,7 @@ fn next(length: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::items::cut;
     use super::*;
 
     #[test]
@@ -158,11 +158,11 @@ mod tests {
         let text =
             "# 1 \"./a/../a.h\" 1\n#define M 1\nenum e { ONE = M };\nint f(void) { return ONE; }\n";
         let mut known = Known::default();
-        let numbers = known.text(text);
+        let numbers = known.text(&cut(text));
         let kept = postcard::to_allocvec(&known).unwrap();
         let mut read: Known = postcard::from_bytes(&kept).unwrap();
         read.index();
-        assert_eq!(read.text(text), numbers);
+        assert_eq!(read.text(&cut(text)), numbers);
         assert_eq!(read.len(), known.len());
         let file = read.number("a.h").unwrap();
         let from = |lines| -> Vec<bool> {

@@ -1,23 +1,29 @@
 //! Where a change of an included file can show at all.
 //!
-//! Of two kinds of change the text without it says which objects may be reached. A macro whose text
-//! changes shows only where it is expanded or asked for, and the preprocessor names these macros. What
-//! changes between the braces of a function or a type stays there: what uses it does so by the names
-//! that it has without the change. All else may show anywhere, and both texts are compared.
+//! Of many changes the text without it says which objects may be reached. A macro whose text changes
+//! shows only where it is expanded or asked for, and the preprocessor names these macros. What stands on
+//! changed lines is used by the names that it has without the change, and a new function or type by its
+//! own. All else may show anywhere (a new macro: a condition may ask for it, and the preprocessor names
+//! only those that are defined), and both texts are compared.
 
 use std::collections::HashSet;
 
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use super::elements::{Element, Placed, elements};
 use super::known::{Kind, Known, Text};
 use super::reach::is_used;
-use crate::change::{FileChange, raw_tokens};
+use crate::change::FileChange;
 
 /// A part of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    /// Between the braces of what stands on these lines, from 1, without the change.
-    Braces { file: String, lines: (u32, u32) },
+    /// What stands on these lines, from 1, without the change.
+    Lines { file: String, lines: (u32, u32) },
     /// The text of a macro.
     Macro(String),
+    /// A function or a type that is declared newly or in another way.
+    Declared(String),
 }
 
 /// The parts of a change when all are of the known kinds.
@@ -43,7 +49,14 @@ impl Narrow {
                         return true;
                     }
                 }
-                Part::Braces { file, lines } => {
+                Part::Declared(name) => {
+                    let Some(name) = known.number(name) else { continue };
+                    if text.macros.contains(&name) {
+                        return true;
+                    }
+                    names.insert(name);
+                }
+                Part::Lines { file, lines } => {
                     let Some(file) = known.number(file) else { continue };
                     let here = text.items.iter().filter(|item| known.is_from(**item, file, *lines));
                     for item in here {
@@ -60,108 +73,59 @@ impl Narrow {
     }
 }
 
-/// A directive, or what stands between others up to a `;` or the end of braces.
-#[derive(Debug, PartialEq, Eq)]
-struct Element<'a> {
-    tokens: Vec<&'a str>,
-    is_directive: bool,
-    /// A directive stands in it.
-    is_cut: bool,
-    /// A directive that defines a macro with parameters.
-    is_call: bool,
-}
-
-/// An element with its lines, from 1.
-type Placed<'a> = (Element<'a>, (u32, u32));
-
 fn parts(path: &str, before: &str, after: &str) -> Option<Vec<Part>> {
     let (old, new) = (elements(before), elements(after));
-    if old.len() != new.len() {
-        return None;
-    }
-    let pairs = old.iter().zip(&new).filter(|(old, new)| old.0 != new.0);
-    pairs.map(|(old, new)| part(path, old, new)).collect()
-}
-
-fn part(path: &str, (old, lines): &Placed<'_>, (new, _): &Placed<'_>) -> Option<Part> {
-    if old.is_cut || new.is_cut || old.is_directive != new.is_directive {
-        return None;
-    }
-    if !old.is_directive {
-        return (head(old)? == head(new)?)
-            .then(|| Part::Braces { file: path.to_owned(), lines: *lines });
-    }
-    let (name, parameters) = macro_head(old)?;
-    (macro_head(new)? == (name, parameters) && old.is_call == new.is_call)
-        .then(|| Part::Macro(name.to_owned()))
-}
-
-/// What stands before braces that end the element.
-fn head<'e, 'a>(element: &'e Element<'a>) -> Option<&'e [&'a str]> {
-    let open = element.tokens.iter().position(|token| *token == "{")?;
-    let head = element.tokens.get(..open)?;
-    let count = |bracket: &str| head.iter().filter(|token| **token == bracket).count();
-    let is_outside = count("(") == count(")") && count("[") == count("]");
-    (is_outside && open > 0 && element.tokens.last() == Some(&"}")).then_some(head)
-}
-
-/// A macro's name and its parameters.
-fn macro_head<'e, 'a>(element: &'e Element<'a>) -> Option<(&'a str, &'e [&'a str])> {
-    let ["#", "define", name, rest @ ..] = element.tokens.as_slice() else { return None };
-    let end = rest.iter().position(|token| *token == ")").filter(|_| element.is_call);
-    Some((name, end.and_then(|end| rest.get(..end)).unwrap_or_default()))
-}
-
-fn elements(text: &str) -> Vec<Placed<'_>> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut found: Vec<Placed<'_>> = Vec::new();
-    let mut open: Option<Placed<'_>> = None;
-    let mut in_directive = false;
-    let mut depth = 0_usize;
-    for token in raw_tokens(text) {
-        let line = u32::try_from(token.line).map_or(u32::MAX, |line| line.saturating_add(1));
-        in_directive = token.is_first && token.text == "#" || in_directive && !token.is_first;
-        if in_directive {
-            if token.is_first {
-                if let Some((open, _)) = &mut open {
-                    open.is_cut = true;
-                }
-                found.push((Element { is_directive: true, ..Element::new() }, (line, line)));
-            }
-            if let Some((directive, lines_of)) = found.last_mut() {
-                directive.tokens.push(token.text);
-                lines_of.1 = line;
-                if let ["#", "define", name] = directive.tokens.as_slice() {
-                    let source = lines.get(token.line).copied().unwrap_or_default();
-                    directive.is_call = source.contains(&format!("{name}("));
-                }
+    let (these, those): (Vec<&Element<'_>>, Vec<&Element<'_>>) =
+        (old.iter().map(|one| &one.0).collect(), new.iter().map(|one| &one.0).collect());
+    let mut found = Vec::new();
+    for op in capture_diff_slices(Algorithm::Myers, &these, &those) {
+        if matches!(op, DiffOp::Equal { .. }) {
+            continue;
+        }
+        let (gone, come) = (old.get(op.old_range())?, new.get(op.new_range())?);
+        if gone.len() == come.len() {
+            for (old, new) in gone.iter().zip(come) {
+                found.extend(changed(path, old, new)?);
             }
             continue;
         }
-        let (element, place) = open.get_or_insert_with(|| (Element::new(), (line, line)));
-        element.tokens.push(token.text);
-        place.1 = line;
-        match token.text {
-            "(" | "[" | "{" => depth += 1,
-            ")" | "]" | "}" => depth = depth.saturating_sub(1),
-            _ => {}
+        for old in gone {
+            found.push(removed(path, old)?);
         }
-        if depth == 0 && matches!(token.text, ";" | "}") {
-            found.extend(open.take());
+        for (new, _) in come.iter().filter(|one| !one.0.is_empty()) {
+            found.push(added(new)?);
         }
     }
-    found.extend(open);
-    found
+    Some(found)
 }
 
-impl Element<'_> {
-    fn new() -> Self {
-        Self { tokens: Vec::new(), is_directive: false, is_cut: false, is_call: false }
+fn changed(path: &str, old: &Placed<'_>, (new, _): &Placed<'_>) -> Option<Vec<Part>> {
+    let is_in_braces = old.0.head().is_some_and(|head| new.head() == Some(head));
+    if is_in_braces && old.0.is_whole() && new.is_whole() {
+        return Some(vec![removed(path, old)?]);
     }
+    match (old.0.definition(), new.definition()) {
+        (Some(macro_), Some(other)) if macro_ == other => {
+            Some(vec![Part::Macro(macro_.0.to_owned())])
+        }
+        _ => Some(vec![removed(path, old)?, added(new)?]),
+    }
+}
+
+fn removed(path: &str, (old, lines): &Placed<'_>) -> Option<Part> {
+    if old.is_directive() {
+        return old.definition().map(|(name, ..)| Part::Macro(name.to_owned()));
+    }
+    old.is_whole().then(|| Part::Lines { file: path.to_owned(), lines: *lines })
+}
+
+fn added(new: &Element<'_>) -> Option<Part> {
+    new.declared().map(|name| Part::Declared(name.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::items::cut;
     use super::*;
 
     const HEADER: &str = "#define ONE 1 /* first */\n#define TWO(x) \\\n\t(x + 2)\n\
@@ -176,8 +140,8 @@ mod tests {
         parts("a.h", HEADER, &HEADER.replacen(from, to, 1))
     }
 
-    fn braces(first: u32, last: u32) -> Option<Vec<Part>> {
-        Some(vec![Part::Braces { file: "a.h".into(), lines: (first, last) }])
+    fn lines(first: u32, last: u32) -> Option<Vec<Part>> {
+        Some(vec![Part::Lines { file: "a.h".into(), lines: (first, last) }])
     }
 
     #[test]
@@ -185,16 +149,36 @@ mod tests {
         assert_eq!(changed("first", "other words\n */\n/*"), Some(Vec::new()));
         assert_eq!(changed("ONE 1", "ONE 2"), Some(vec![Part::Macro("ONE".into())]));
         assert_eq!(changed("x + 2", "x +\\\n 3"), Some(vec![Part::Macro("TWO".into())]));
-        assert_eq!(changed("int b;", "int b;\n\tstruct c { int d; } e;"), braces(4, 6));
-        assert_eq!(changed("return 2;\n}\nint g", "a++;\n\treturn 2;\n}\nint g"), braces(7, 13));
+        assert_eq!(changed("int b;", "int b;\n\tstruct c { int d; } e;"), lines(4, 6));
+        assert_eq!(changed("return 2;\n}\nint g", "a++;\n\treturn 2;\n}\nint g"), lines(7, 13));
+    }
+
+    #[test]
+    fn what_is_declared_newly_or_in_another_way_is_told() {
+        let declared = |name: &str| Part::Declared(name.into());
+        let lines = |first, last| Part::Lines { file: "a.h".into(), lines: (first, last) };
+        let fresh = Some(vec![declared("fresh")]);
+        assert_eq!(changed("int g", "int fresh(void);\nint g"), fresh);
+        assert_eq!(changed("int g", "struct fresh { int a; };\nint g"), fresh);
+        assert_eq!(
+            changed("int g(int a)", "int g(long a)"),
+            Some(vec![lines(14, 14), declared("g")])
+        );
+        assert_eq!(
+            changed("int f(int a)", "long f(int a)"),
+            Some(vec![lines(7, 13), declared("f")])
+        );
+        assert_eq!(changed("int g(int a);\n", ""), Some(vec![lines(14, 14)]));
+        assert_eq!(changed("#define ONE 1", ""), Some(vec![Part::Macro("ONE".into())]));
     }
 
     #[test]
     fn all_else_may_show_anywhere() {
         for (from, to) in [
-            ("int g(int a)", "int g(long a)"),
-            ("int g", "int fresh(void);\nint g"),
-            ("int f(int a)", "long f(int a)"),
+            ("int g(int a);", "int g(int a) { return 1; }"),
+            ("int g", "int fresh;\nint g"),
+            ("int g", "MAKE(fresh);\nint g"),
+            ("int g", "#define NEW 1\nint g"),
             ("ONE 1", "OTHER 1"),
             ("ONE 1", "ONE(x) 1"),
             ("TWO(x)", "TWO(y)"),
@@ -219,7 +203,7 @@ mod tests {
                           static inline int g(void) { return 2; }\n#define ONE 1\n";
             let found = parts("a.h", header, &header.replacen(from, to, 1));
             let mut known = Known::default();
-            let text = known.text(&format!("{text}{code}"));
+            let text = known.text(&cut(&format!("{text}{code}")));
             Narrow(found).may_reach(&known, &text)
         };
         assert!(may("return 1", "return 3", "int x(void) { return f(); }"));
@@ -230,6 +214,11 @@ mod tests {
             "static int y(void) { return f(); } int (*x)(void) = y;"
         ));
         assert!(!may("return 1", "return 3", "static int y(void) { return f(); }"));
+        let new = "int fresh(void);\n#define ONE";
+        assert!(may("#define ONE", new, "int x(void) { int fresh = 1; return fresh; }"));
+        assert!(!may("#define ONE", new, "int x(void) { return f(); }"));
+        assert!(may("int g(void)", "long g(void)", "int x(void) { return g(); }"));
+        assert!(!may("int g(void)", "long g(void)", "int x(void) { return f(); }"));
         assert!(may("ONE 1", "ONE 2", ""));
         assert!(!may("TWO 2", "TWO 3", "int x(void) { return f(); }"));
         assert!(may("TWO 2", "TWO 3\n#define NEW", ""));

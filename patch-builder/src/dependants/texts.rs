@@ -1,28 +1,26 @@
 //! The preprocessor's texts of a kernel's objects without a change, each asked for once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use indicatif::ProgressBar;
 
 use super::commands::Compilation;
+use super::items::cut;
+use super::kept::{self, read, write};
 use super::known::{Known, Text};
 use super::side_by_side;
-use crate::digest;
 use crate::error::{Error, at};
 use crate::kernel_tree::{KernelTree, lock};
 
 /// Names with the preprocessor's counter in them are others as soon as one more is counted before.
 /// `-dU` names the macros that a text depends on.
 pub(super) const TEXT: &str = "-E -dU -w -U__COUNTER__ -D__COUNTER__=0";
+
+/// After how many objects the texts are written into the cache: a build that ends early loses no more.
+const AT_ONCE: usize = 200;
 
 /// The texts of some objects, by object; none where the compiler finds something wrong.
 pub(super) type Texts<'a> = BTreeMap<&'a str, Option<Text>>;
@@ -38,35 +36,11 @@ pub(super) fn unchanged<'a>(
     tree: &KernelTree,
     objects: &Objects<'a>,
 ) -> Result<(Known, Texts<'a>), Error> {
-    let cache = Cache { place: place(tree) };
+    let cache = Cache { place: kept::place(tree).join("texts") };
     fs::create_dir_all(&cache.place).map_err(at(&cache.place))?;
     // Builds in another tree of the kernel keep theirs here too.
     let _lock = lock(&cache.place.join("lock"))?;
-    let known = cache.known()?;
-    let mut texts: Texts<'a> = objects
-        .iter()
-        .filter_map(|(object, _)| {
-            let text: Text = read(&cache.of_object(object))?;
-            known.has(&text).then_some((*object, Some(text)))
-        })
-        .collect();
-    let missing: Vec<(&str, &Compilation)> =
-        objects.iter().filter(|(object, _)| !texts.contains_key(object)).copied().collect();
-    if missing.is_empty() {
-        return Ok((known, texts));
-    }
-    let length = known.len();
-    let known = Mutex::new(known);
-    let new = asked(&tree.root(), &known, &missing, "Preprocessed files");
-    let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if known.len() > length {
-        write(&cache.items(), &known)?;
-    }
-    for (object, text) in &new {
-        text.as_ref().map_or(Ok(()), |text| write(&cache.of_object(object), text))?;
-    }
-    texts.extend(new);
-    Ok((known, texts))
+    cache.texts(&tree.root(), objects)
 }
 
 /// The texts of objects in a tree as it is now.
@@ -74,29 +48,14 @@ pub(super) fn asked<'a>(
     root: &Path,
     known: &Mutex<Known>,
     objects: &Objects<'a>,
-    what: &'static str,
+    bar: &ProgressBar,
 ) -> Texts<'a> {
-    let bar = side_by_side::bar(what, objects.len());
-    let texts = side_by_side::each(objects, &bar, |(_, one)| {
+    let texts = side_by_side::each(objects, bar, |(_, one)| {
         let text = one.print(root, TEXT).ok()?;
-        Some(known.lock().unwrap_or_else(PoisonError::into_inner).text(&text))
+        let cut = cut(&text);
+        Some(known.lock().unwrap_or_else(PoisonError::into_inner).text(&cut))
     });
-    bar.finish_and_clear();
     objects.iter().map(|(object, _)| *object).zip(texts).collect()
-}
-
-/// Another version of what makes the texts has others, and another way to make digests too.
-fn place(tree: &KernelTree) -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    TEXT.hash(&mut hasher);
-    let way = digest::of(&[
-        include_bytes!("texts.rs"),
-        include_bytes!("known.rs"),
-        include_bytes!("items.rs"),
-        include_bytes!("meaning.rs"),
-        &hasher.finish().to_le_bytes(),
-    ]);
-    tree.place().join(format!("texts-{way}"))
 }
 
 struct Cache {
@@ -110,6 +69,37 @@ impl Cache {
 
     fn of_object(&self, object: &str) -> PathBuf {
         self.place.join("objects").join(object)
+    }
+
+    fn texts<'a>(&self, root: &Path, objects: &Objects<'a>) -> Result<(Known, Texts<'a>), Error> {
+        let known = self.known()?;
+        let mut texts: Texts<'a> = objects
+            .iter()
+            .filter_map(|(object, _)| {
+                let text: Text = read(&self.of_object(object))?;
+                known.has(&text).then_some((*object, Some(text)))
+            })
+            .collect();
+        let missing: Vec<(&str, &Compilation)> =
+            objects.iter().filter(|(object, _)| !texts.contains_key(object)).copied().collect();
+        let bar = side_by_side::bar("Preprocessed files", missing.len());
+        let mut length = known.len();
+        let known = Mutex::new(known);
+        for some in missing.chunks(AT_ONCE) {
+            let new = asked(root, &known, some, &bar);
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() > length {
+                // Before the numbers that stand for them.
+                write(&self.items(), &*known)?;
+                length = known.len();
+            }
+            for (object, text) in &new {
+                text.as_ref().map_or(Ok(()), |text| write(&self.of_object(object), text))?;
+            }
+            texts.extend(new);
+        }
+        bar.finish_and_clear();
+        Ok((known.into_inner().unwrap_or_else(PoisonError::into_inner), texts))
     }
 
     /// Numbers mean nothing without the items: then all goes.
@@ -126,25 +116,6 @@ impl Cache {
     }
 }
 
-fn read<T: DeserializeOwned>(file: &Path) -> Option<T> {
-    let mut bytes = Vec::new();
-    GzDecoder::new(File::open(file).ok()?).read_to_end(&mut bytes).ok()?;
-    postcard::from_bytes(&bytes).ok()
-}
-
-/// Nobody sees half of a file.
-fn write<T: Serialize>(file: &Path, value: &T) -> Result<(), Error> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(at(folder))?;
-    let bytes = postcard::to_allocvec(value)
-        .map_err(|error| at(file)(std::io::Error::other(error.to_string())))?;
-    let part = tempfile::NamedTempFile::new_in(folder).map_err(at(folder))?;
-    let mut packed = GzEncoder::new(part.as_file(), Compression::fast());
-    packed.write_all(&bytes).map_err(at(file))?;
-    packed.finish().map_err(at(file))?;
-    part.persist(file).map(|_| ()).map_err(|error| at(file)(error.error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache { place: folder.path().to_owned() };
         let mut known = cache.known().unwrap();
-        let text = known.text("# 1 \"fs/a.c\"\nint a;\n");
+        let text = known.text(&cut("# 1 \"fs/a.c\"\nint a;\n"));
         write(&cache.items(), &known).unwrap();
         write(&cache.of_object("fs/a.o"), &text).unwrap();
         let read_again: Text = read(&cache.of_object("fs/a.o")).unwrap();
@@ -163,5 +134,24 @@ mod tests {
         fs::write(cache.items(), "cut off").unwrap();
         assert_eq!(cache.known().unwrap().len(), 0);
         assert!(read::<Text>(&cache.of_object("fs/a.o")).is_none());
+    }
+
+    #[test]
+    fn a_text_is_asked_for_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let cache = Cache { place: root.join("cache") };
+        let one = |source: &str| Compilation { source: source.into(), flags: String::new() };
+        fs::write(root.join("a.c"), "int a;\n").unwrap();
+        fs::write(root.join("b.c"), "int b;\n").unwrap();
+        let (a, b, none) = (one("a.c"), one("b.c"), one("none.c"));
+        let (_, first) = cache.texts(root, &[("a.o", &a), ("none.o", &none)]).unwrap();
+        fs::remove_file(root.join("a.c")).unwrap();
+        let all = [("a.o", &a), ("b.o", &b), ("none.o", &none)];
+        let (known, texts) = cache.texts(root, &all).unwrap();
+        assert_eq!(texts["a.o"], first["a.o"]);
+        assert_eq!(texts["none.o"], None);
+        let same = texts["a.o"].as_ref().zip(texts["b.o"].as_ref()).unwrap();
+        assert!(same.0 != same.1 && known.has(same.0) && known.has(same.1));
     }
 }
