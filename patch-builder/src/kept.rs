@@ -30,6 +30,8 @@ use things::{Place, Reference, Thing, Things};
 const DEEPEST: usize = 5;
 /// Most bytes of a function that is followed.
 const LARGEST: u64 = 8 << 10;
+/// Most rounds through the instructions of one function.
+const MOST_ROUNDS: usize = 200_000;
 /// What `lucos.select.OBJECT.N.NAME` begins with.
 const SELECT: &str = "lucos.select.";
 
@@ -95,6 +97,16 @@ pub(crate) fn find(
     kernel: &dyn Running,
     modules: &BTreeMap<String, ModuleImage>,
 ) -> Result<Vec<Kept>, String> {
+    find_within(MOST_ROUNDS, payloads, redirected, kernel, modules)
+}
+
+fn find_within(
+    rounds: usize,
+    payloads: &[Vec<u8>],
+    redirected: &BTreeSet<&str>,
+    kernel: &dyn Running,
+    modules: &BTreeMap<String, ModuleImage>,
+) -> Result<Vec<Kept>, String> {
     let things = Things::read(payloads)?;
     let numbers = things.all().map(|thing| thing.place).zip(0..).collect();
     let search = Search {
@@ -103,6 +115,7 @@ pub(crate) fn find(
         redirected: things.symbols(redirected),
         kernel,
         modules,
+        rounds,
         effects: RefCell::default(),
         stored: RefCell::default(),
     };
@@ -124,6 +137,8 @@ struct Search<'a> {
     redirected: BTreeSet<Place>,
     kernel: &'a dyn Running,
     modules: &'a BTreeMap<String, ModuleImage>,
+    /// Most rounds through the instructions of one function.
+    rounds: usize,
     /// What functions do, as far as that is known. One that is being followed does all there is.
     effects: RefCell<BTreeMap<Function, Effect>>,
     /// What new code stores in data of the patch.
@@ -149,6 +164,10 @@ impl Search<'_> {
             self.effects.borrow_mut().clear();
             for function in self.things.functions().filter(|one| !is_part(one)) {
                 let Some(found) = self.follow(&Function::New(function.place), 0) else {
+                    for number in self.used_by(function) {
+                        let ways = leaves.entry(number).or_default();
+                        ways.insert((Way::NotFollowed, function.name.clone()));
+                    }
                     continue;
                 };
                 for (label, way) in found.leaves {
@@ -178,6 +197,27 @@ impl Search<'_> {
             Some(Kept { what, kind, how: how.collect(), harmless: false })
         });
         kept.collect()
+    }
+
+    /// What of the patch a function refers to or gets from another one, and what that leads to.
+    fn used_by(&self, function: &Thing) -> BTreeSet<usize> {
+        let mut open = Labels::new();
+        for step in self.new_steps(function.place, 0).unwrap_or_default() {
+            open.extend(step.constant);
+            open.extend(step.memory);
+            if let Some(Callee::Function(_, effect)) = step.callee {
+                open.extend(effect.returns);
+            }
+        }
+        let mut used = BTreeSet::new();
+        while let Some(label) = open.pop_first() {
+            if let Label::Own(number) = label
+                && used.insert(number)
+            {
+                open.extend(self.held_by(number));
+            }
+        }
+        used
     }
 
     fn label(&self, place: Place) -> Option<Label> {
@@ -217,7 +257,7 @@ impl Search<'_> {
             }
         };
         let parameters = prototype.map_or(PARAMETERS, |known| known.parameters.min(PARAMETERS));
-        let mut found = flow::follow(&steps, parameters, self)?;
+        let mut found = flow::follow(&steps, parameters, self.rounds, self)?;
         if prototype.is_some_and(|known| !known.returns) {
             found.effect.returns.clear();
         }
@@ -462,5 +502,6 @@ fn described(way: &Way, function: &str) -> String {
         Way::Stored => format!("stored by {function}"),
         Way::Passed(callee) => format!("passed to {callee} by {function}"),
         Way::Returned => format!("returned by {function}"),
+        Way::NotFollowed => format!("used by {function}, which is too long to be followed"),
     }
 }

@@ -83,6 +83,77 @@ const NAME: Change<'_> = &[(
 \t\t}",
 )];
 
+/// Texts are taken out of tables: one that is written down, and one that the compiler makes.
+const TABLE: Change<'_> = &[
+    (
+        INCLUDES,
+        "static const char *const lucos_words[] = { \"first of a table\", \"second of a table\" };",
+    ),
+    (
+        WRITTEN,
+        "\t\tif (!strncmp(tmp, \"table\", 5)) {
+\t\t\tnet->sctp.sctp_hmac_alg = (char *)lucos_words[tmp[5] & 1];
+\t\t\tchanged = true;
+\t\t}
+\t\tif (!strncmp(tmp, \"case\", 4)) {
+\t\t\tchar *word;
+\t\t\tswitch (tmp[4]) {
+\t\t\tcase '1': word = \"case one\"; break;
+\t\t\tcase '2': word = \"case two\"; break;
+\t\t\tcase '3': word = \"case three\"; break;
+\t\t\tcase '4': word = \"case four\"; break;
+\t\t\tcase '5': word = \"case five\"; break;
+\t\t\tdefault: word = \"any case\"; break;
+\t\t\t}
+\t\t\tnet->sctp.sctp_hmac_alg = word;
+\t\t\tchanged = true;
+\t\t}",
+    ),
+];
+
+/// A variable of the patch is stored, and a tracepoint gets a text: what listens may keep it.
+const STATIC: Change<'_> = &[
+    (
+        INCLUDES,
+        "#include <trace/events/rcu.h>
+static char lucos_buffer[32] = \"a variable\";",
+    ),
+    (
+        WRITTEN,
+        "\t\tif (!strncmp(tmp, \"static\", 6)) {
+\t\t\tlucos_buffer[0] = 'A';
+\t\t\tnet->sctp.sctp_hmac_alg = lucos_buffer;
+\t\t\ttrace_rcu_utilization(\"a text for an event\");
+\t\t\tchanged = true;
+\t\t}",
+    ),
+];
+
+/// A function of the patch that is called once, later. The work is not the patch's.
+const WORK: Change<'_> = &[
+    (
+        INCLUDES,
+        "#include <linux/slab.h>
+#include <linux/workqueue.h>
+static void lucos_later(struct work_struct *work)
+{
+\tpr_info(\"later\\n\");
+\tkfree(to_delayed_work(work));
+}",
+    ),
+    (
+        WRITTEN,
+        "\t\tif (!strncmp(tmp, \"work\", 4)) {
+\t\t\tstruct delayed_work *work = kzalloc(sizeof(*work), GFP_KERNEL);
+\t\t\tif (!work)
+\t\t\t\treturn -ENOMEM;
+\t\t\tINIT_DELAYED_WORK(work, lucos_later);
+\t\t\tschedule_delayed_work(work, 10 * HZ);
+\t\t\tchanged = true;
+\t\t}",
+    ),
+];
+
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     MANIFESTS.iter().flat_map(|(file, text)| of_series(file, text)).collect()
@@ -134,6 +205,24 @@ fn of_series(file: &'static str, text: &'static str) -> Vec<Trial> {
         .check("the_functions_name_is_kept", |results| {
             equal("state", results.text("name.state")?, "kept\n")?;
             equal("text", results.text("name.restored")?, "proc_sctp_do_hmac_alg\n")
+        })
+        .check("what_is_taken_out_of_a_table_is_kept", |results| {
+            equal("table", results.text("table.written")?, "second of a table\n")?;
+            equal("state", results.text("table.state")?, "kept\n")?;
+            equal("text", results.text("table.restored")?, "case three\n")
+        })
+        .check("a_variable_and_what_an_event_gets_are_kept", |results| {
+            let shown = results.json("static.show")?;
+            let kept = shown["kept"].as_array().map_or(&[][..], Vec::as_slice);
+            let what: BTreeSet<&str> = kept.iter().filter_map(|one| one["what"].as_str()).collect();
+            equal("kept", what, BTreeSet::from(["\"a text for an event\"", "lucos_buffer"]))?;
+            equal("state", results.text("static.state")?, "kept\n")?;
+            equal("text", results.text("static.restored")?, "A variable\n")
+        })
+        .check("a_function_that_is_called_later_is_kept", |results| {
+            equal("too early", results.text("work.early")?, "0\n")?;
+            equal("state", results.text("work.state")?, "kept\n")?;
+            equal("calls", results.text("work.calls")?, "1\n")
         })
         .check("the_kernel_is_content", |results| {
             equal("kernel's log", results.text("kernel")?, "")
@@ -194,6 +283,28 @@ fn steps() -> Script {
         .step("name.state", "state name")
         .lines("rmmod zsmalloc; insmod /zsmalloc.ko")
         .step("name.restored", "cat $K")
+        .step("table.apply", &apply("table"))
+        .step("table.written", "echo table1 >$K; cat $K")
+        .lines("echo case3 >$K")
+        .step("table.rollback", &back("table"))
+        .step("table.state", "state table")
+        .lines("rmmod zsmalloc; insmod /zsmalloc.ko")
+        .step("table.restored", "cat $K")
+        .step("static.apply", &apply("static"))
+        .step("static.show", "lucos --json show static")
+        .lines("echo static >$K")
+        .step("static.rollback", &back("static"))
+        .step("static.state", "state static")
+        .lines("rmmod zsmalloc; insmod /zsmalloc.ko")
+        .step("static.restored", "cat $K")
+        .step("work.apply", &apply("work"))
+        .lines("echo work >$K")
+        .step("work.rollback", &back("work"))
+        .step("work.state", "state work")
+        .step("work.early", "dmesg | grep -c 'later$'; true")
+        .lines("rmmod zsmalloc; insmod /zsmalloc.ko")
+        .lines("for i in $(seq 300); do dmesg | grep -q 'later$' && break; sleep 0.1; done")
+        .step("work.calls", "dmesg | grep -c 'later$'; true")
         .step("kernel", &format!("{COMPLAINTS}; true"))
 }
 
@@ -207,12 +318,20 @@ fn machine(file: &str, text: &str) -> Result<Run, Failed> {
         run = run.argument("--add").argument(patch::module(&running, module, folder.path())?);
     }
     let own = "\"a text of the patch\"";
-    let expected: [(&str, Change<'_>, &[&str], &[&str]); 5] = [
+    let expected: [(&str, Change<'_>, &[&str], &[&str]); 8] = [
         ("check", CHECK, &[], &[]),
         ("text", TEXT, &[], &[own]),
         ("harmless", TEXT, &["--harmless", "a text of the patch"], &[]),
         ("call", CALL, &[], &["lucos_block"]),
         ("name", NAME, &[], &["\"proc_sctp_do_hmac_alg\""]),
+        (
+            "table",
+            TABLE,
+            &[],
+            &["\"first of a table\"", "\"second of a table\"", "\"case one\"", "\"any case\""],
+        ),
+        ("static", STATIC, &[], &["lucos_buffer", "\"a text for an event\""]),
+        ("work", WORK, &[], &["lucos_later"]),
     ];
     for (name, change, arguments, kept) in expected {
         let module = folder.path().join(format!("{name}.ko"));

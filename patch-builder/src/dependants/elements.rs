@@ -136,7 +136,7 @@ impl<'a> Element<'a> {
                 && *word != "typedef"
         };
         let types: BTreeSet<&str> = words.copied().collect();
-        if types.is_empty() || !head.iter().all(|word| is_plain(&word)) {
+        if types.is_empty() || !head.iter().all(is_plain) {
             return None;
         }
         let behind = behind_brackets(self.tokens.get(open..)?)?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
 
-use super::{Kept, declared, find};
+use super::{Kept, declared, find_within};
 use crate::image::{Prototype, Symbol, Symbols};
 use crate::run_pre::Running;
 
@@ -111,10 +111,15 @@ fn kernel(folder: &Path) -> Program {
 
 /// What is kept of a patch whose function is `lucos_new_f`.
 fn kept(source: &str) -> Vec<Kept> {
+    kept_within(super::MOST_ROUNDS, source)
+}
+
+fn kept_within(rounds: usize, source: &str) -> Vec<Kept> {
     let folder = tempfile::tempdir().unwrap();
     let kernel = kernel(folder.path());
     let payload = compile(folder.path(), "payload", &format!("{DECLARED}{source}"));
-    find(&[payload], &BTreeSet::from(["lucos_new_f"]), &kernel, &BTreeMap::new()).unwrap()
+    let redirected = BTreeSet::from(["lucos_new_f"]);
+    find_within(rounds, &[payload], &redirected, &kernel, &BTreeMap::new()).unwrap()
 }
 
 fn names(source: &str) -> Vec<String> {
@@ -239,4 +244,36 @@ fn the_author_may_say_what_does_no_harm() {
     assert_eq!(harmless(&["all"]), Ok(vec![true, true]));
     let error = harmless(&["c"]).unwrap_err();
     assert!(error.contains("--harmless c") && error.contains("\"a\", \"b\""), "{error}");
+}
+
+/// What nobody could look into may do anything.
+#[test]
+fn what_a_function_uses_that_is_too_long_may_be_kept() {
+    let source = "static const char *const words[] = { \"one\", \"two\" }; static int count;
+        static void callback(void) { nothing(); }
+        noinline static int other(void) { return look(\"elsewhere\"); }
+        int lucos_new_f(int x) {
+            _printk(\"%s\", words[x & 1]); count++; return x ? look((void *)callback) : other(); }";
+    assert_eq!(names(source), [""; 0]);
+    let mut found: Vec<String> = Vec::new();
+    for one in kept_within(8, source) {
+        assert_eq!(one.how, ["used by f, which is too long to be followed"], "{}", one.what);
+        found.push(one.what);
+    }
+    found.sort();
+    assert_eq!(found, ["\"%s\"", "\"one\"", "\"two\"", "callback", "count", "words"]);
+    // It keeps nothing of what it does not use.
+    assert_eq!(kept_within(1, "void lucos_new_f(void) { nothing(); nothing(); }").len(), 0);
+}
+
+/// Who calls it does not know what it does with what it is given.
+#[test]
+fn what_is_passed_to_a_function_that_is_too_long_may_be_kept() {
+    let source = "noinline static int inner(const char *text, int x) {
+            look(text); look(text); look(text + x); return look(text + 2); }
+        int lucos_new_f(int x) { return inner(\"passed\", x); }";
+    assert_eq!(names(source), [""; 0]);
+    let found = kept_within(7, source);
+    assert_eq!(found.iter().map(|one| one.what.as_str()).collect::<Vec<_>>(), ["\"passed\""]);
+    assert_eq!(found[0].how, ["passed to inner by f"]);
 }
