@@ -41,7 +41,8 @@ const NEEDS: [Need; 11] = [
     Need { file: "/usr/include/openssl/ssl.h", package: "libssl-dev" },
 ];
 
-/// A prepared source tree. Nobody else builds in it while this exists.
+/// A prepared source tree, without a change when it is opened. Nobody else builds in it while this
+/// exists.
 pub struct KernelTree {
     /// The kernel's packages.
     pub kernel: Kernel,
@@ -90,6 +91,7 @@ impl Found {
         if !tree.marker().exists() {
             tree.prepare(archive, progress)?;
         }
+        WorkTree { tree: &tree }.restore()?;
         Ok(tree)
     }
 }
@@ -128,10 +130,11 @@ impl KernelTree {
         let copy = work.join("tree");
         if copy.exists() {
             let Found { kernel, version, place } = found;
-            return Ok(Self { kernel, version, place, work, _lock: lock });
+            let tree = Self { kernel, version, place, work, _lock: lock };
+            WorkTree { tree: &tree }.restore()?;
+            return Ok(tree);
         }
         let tree = found.open(archive, progress)?;
-        WorkTree { tree: &tree }.restore()?;
         let part = work.join("part");
         if part.exists() {
             fs::remove_dir_all(&part).map_err(at(&part))?;

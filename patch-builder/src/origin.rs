@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lucos_debian_archive::archive::Archive;
 
@@ -71,14 +71,7 @@ impl Origin {
             Self::Diff(path) => {
                 let text = fs::read_to_string(path).map_err(at(path))?;
                 let diffs = change::parse(&text)?;
-                change::fit_all(&diffs, |path| {
-                    let file = pristine.join(path);
-                    match fs::read_to_string(&file) {
-                        Ok(text) => Ok(Some(text)),
-                        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                        Err(error) => Err(at(&file)(error)),
-                    }
-                })
+                change::fit_all(&diffs, |path| source_text(&pristine, &tree.root(), path))
             }
             Self::Debian { version, files, functions } => {
                 let newer = kernel_tree::newer_source(archive, version, progress)?;
@@ -120,5 +113,43 @@ impl Origin {
         let texts = paths.iter().map(|path| TwoTexts::read(&tree.pristine(), &newer, path));
         let texts: Vec<TwoTexts> = texts.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         Ok(change::completion::complete(changes, &texts, &names))
+    }
+}
+
+/// A file of a source, none if it is to be a new one. What the build makes is no file of the source.
+fn source_text(pristine: &Path, root: &Path, path: &str) -> Result<Option<String>, Error> {
+    let file = pristine.join(path);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(&file)(error)),
+        Err(_) if root.join(path).exists() => Err(Error::NotPatchable {
+            file: path.to_owned(),
+            why: String::from(
+                "the build makes it of the kernel's configuration and of other files; leave this \
+                 part out, and change the C files that use it",
+            ),
+        }),
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_build_makes_is_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pristine, root) = (folder.path().join("pristine"), folder.path().join("tree"));
+        for (place, file) in [(&pristine, "a.h"), (&root, "a.h"), (&root, "autoconf.h")] {
+            fs::create_dir_all(place).unwrap();
+            fs::write(place.join(file), "#define A\n").unwrap();
+        }
+        let text = |path| source_text(&pristine, &root, path);
+        assert_eq!(text("a.h").unwrap().as_deref(), Some("#define A\n"));
+        assert_eq!(text("new.h").unwrap(), None);
+        let message = text("autoconf.h").unwrap_err().to_string();
+        assert!(message.contains("autoconf.h") && message.contains("the build makes"), "{message}");
+        assert!(text("..").is_err());
     }
 }

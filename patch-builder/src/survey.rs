@@ -29,7 +29,6 @@ use crate::image;
 use crate::kernel_tree::{self, KernelTree};
 use crate::progress::Progress;
 use crate::references::Exports;
-use crate::work_tree::WorkTree;
 
 use candidates::Candidate;
 use compilation::Compilation;
@@ -107,7 +106,6 @@ pub fn run(
     let mut candidates = match store.candidates() {
         Some(candidates) => candidates,
         None => {
-            WorkTree { tree: &tree }.restore()?;
             let includes = Includes::of(&tree, progress)?;
             let found = progress
                 .stage("Files that differ", || candidates::find(&tree, &newer, &includes))?;

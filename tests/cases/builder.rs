@@ -1,6 +1,8 @@
 //! Builds of patches for a real kernel that end before a guest has them: refusals, changes without
 //! effect, and what the builder finds by itself. No machine is started.
 
+mod seen;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -23,12 +25,14 @@ pub fn trials() -> Vec<Trial> {
             .with_ignored_flag(true),
         Trial::test("builder::cve", cve),
         Trial::test("builder::no_effect", no_effect),
+        Trial::test("builder::refused_generated", generated),
     ];
     trials.extend(
         REFUSED.map(|one| {
             Trial::test(format!("builder::refused_{}", one.name), move || refused(&one))
         }),
     );
+    trials.extend(seen::trials(running));
     for (series, manifest) in [("debian-6.1", MANIFEST), ("debian-6.12", LATER)] {
         let name = format!("builder::{series}::a_pasted_name_has_its_users");
         // Which files each object includes is asked for once for a kernel.
@@ -135,6 +139,25 @@ fn build(file: &str, line: &str, added: &str) -> Result<(Explained, bool), Faile
     let module = folder.path().join("change.ko");
     let built = explain(&running, &[&diff.to_string_lossy()], &module)?;
     Ok((built, module.exists()))
+}
+
+/// What the build makes of the configuration is no file of the source.
+fn generated() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let (diff, module) = (folder.path().join("hz.diff"), folder.path().join("hz.ko"));
+    for (from, hunk) in [
+        ("a/include/generated/autoconf.h", "@@ -1,1 +1,1 @@\n-#define CONFIG_HZ 250\n"),
+        ("/dev/null", "@@ -0,0 +1,1 @@\n"),
+    ] {
+        let head = format!("--- {from}\n+++ b/include/generated/autoconf.h\n");
+        fs::write(&diff, format!("{head}{hunk}+#define CONFIG_HZ 300\n"))?;
+        let built = explain(&running()?, &[&diff.to_string_lossy()], &module)?;
+        equal("success", built.is_success, false)?;
+        let error = text(&built);
+        let is_named = error.contains("autoconf.h") && error.contains("the build makes it");
+        equal(error, is_named, true)?;
+    }
+    Ok(())
 }
 
 fn no_effect() -> Result<(), Failed> {
