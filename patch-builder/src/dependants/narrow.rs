@@ -13,7 +13,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use super::elements::{Element, Placed, elements};
 use super::known::{Kind, Known, Text};
 use super::reach::is_used;
-use crate::change::FileChange;
+use crate::change::{FileChange, replaced};
 
 /// A part of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +26,19 @@ enum Part {
     Declared(String),
 }
 
-/// The parts of a change when all are of the known kinds.
+/// The parts of a file's change when all are of the known kinds.
 #[derive(Debug)]
 pub(super) struct Narrow(Option<Vec<Part>>);
 
 impl Narrow {
-    /// Of changes of included files.
-    pub(super) fn of<'a>(changes: impl Iterator<Item = &'a FileChange>) -> Self {
-        let parts: Option<Vec<Vec<Part>>> =
-            changes.map(|change| parts(&change.path, &change.before, &change.after())).collect();
-        Self(parts.map(|parts| parts.concat()))
+    /// Of the change of an included file.
+    pub(super) fn of(change: &FileChange) -> Self {
+        // Without the directives that only keep the numbers of lines.
+        let after = replaced(&change.before, &change.edits);
+        Self(parts(&change.path, &change.before, &after))
     }
 
-    /// Whether an object may be reached, by its text without the change.
+    /// Whether an object that includes the file may be reached, by its text without the change.
     pub(super) fn may_reach(&self, known: &Known, text: &Text) -> bool {
         let Some(parts) = &self.0 else { return true };
         let mut names = HashSet::new();
@@ -151,6 +151,15 @@ mod tests {
         assert_eq!(changed("x + 2", "x +\\\n 3"), Some(vec![Part::Macro("TWO".into())]));
         assert_eq!(changed("int b;", "int b;\n\tstruct c { int d; } e;"), lines(4, 6));
         assert_eq!(changed("return 2;\n}\nint g", "a++;\n\treturn 2;\n}\nint g"), lines(7, 13));
+    }
+
+    #[test]
+    fn more_lines_are_no_other_change() {
+        let after = HEADER.replacen("return 2;\n}\nint g", "a++;\n\treturn 2;\n}\nint g", 1);
+        let edits = crate::change::between(HEADER, &after);
+        let change = FileChange { path: "a.h".into(), before: HEADER.into(), edits };
+        assert!(change.after().contains("#line"));
+        assert_eq!(Narrow::of(&change).0, lines(7, 13));
     }
 
     #[test]
