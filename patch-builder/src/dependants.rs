@@ -4,12 +4,12 @@
 //! change: what macros make, paste and count is in it. An object is compiled when what differs can be
 //! in its code (`reach`). What was found of a change is kept, beside what each object includes.
 
+mod cached;
 mod commands;
 mod elements;
 mod included;
 mod includes;
 mod items;
-mod kept;
 mod known;
 mod meaning;
 mod narrow;
@@ -50,11 +50,11 @@ pub fn find(
 ) -> Result<BTreeSet<String>, Error> {
     let candidates = includes.objects_with(files);
     let place = place(tree, changes, &candidates);
-    if let Some(known) = kept::read(&place) {
+    if let Some(known) = cached::read(&place) {
         return Ok(known);
     }
     let found = Search { tree, includes, changes, files }.of(&candidates, progress)?;
-    kept::write(&place, &found)?;
+    cached::write(&place, &found)?;
     Ok(found)
 }
 
@@ -63,7 +63,7 @@ fn place(tree: &KernelTree, changes: &[FileChange], candidates: &BTreeSet<String
     let texts = changes.iter().flat_map(|change| [change.path.clone(), change.after()]);
     let parts: Vec<String> = texts.chain(candidates.iter().cloned()).collect();
     let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
-    kept::place(tree).join("objects").join(digest::of(&parts))
+    cached::place(tree).join("objects").join(digest::of(&parts))
 }
 
 struct Search<'a> {

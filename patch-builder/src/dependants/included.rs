@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use super::kept;
+use super::cached;
 use crate::error::Error;
 use crate::kernel_tree::KernelTree;
 
@@ -24,12 +24,12 @@ impl Included {
     /// # Errors
     /// When the source cannot be read.
     pub fn of(tree: &KernelTree) -> Result<Self, Error> {
-        let place = kept::place(tree).join("included");
-        if let Some(names) = kept::read(&place) {
+        let place = cached::place(tree).join("included");
+        if let Some(names) = cached::read(&place) {
             return Ok(Self { names });
         }
         let names = names(&directives(&tree.pristine())?);
-        kept::write(&place, &names)?;
+        cached::write(&place, &names)?;
         Ok(Self { names })
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::commands::{self, Compilation, Compilations};
-use super::{kept, side_by_side};
+use super::{cached, side_by_side};
 use crate::compile;
 use crate::error::Error;
 use crate::kernel_tree::KernelTree;
@@ -34,8 +34,8 @@ impl Includes {
     /// # Errors
     /// When make or the compiler fail.
     pub fn of(tree: &KernelTree, progress: &mut Progress) -> Result<Self, Error> {
-        let place = kept::place(tree).join("includes");
-        let mut includes: Self = kept::read(&place).unwrap_or_default();
+        let place = cached::place(tree).join("includes");
+        let mut includes: Self = cached::read(&place).unwrap_or_default();
         if includes.compilations.is_empty() {
             includes.compilations =
                 progress.stage("How each file is compiled", || commands::record(tree))?;
@@ -44,7 +44,7 @@ impl Includes {
             return Ok(includes);
         }
         progress.stage("What each file includes", || {
-            includes.ask(&tree.root(), |so_far| kept::write(&place, so_far))
+            includes.ask(&tree.root(), |so_far| cached::write(&place, so_far))
         })?;
         Ok(includes)
     }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 
+use super::cached::{self, read, write};
 use super::commands::Compilation;
 use super::items::cut;
-use super::kept::{self, read, write};
 use super::known::{Known, Text};
 use super::side_by_side;
 use crate::error::{Error, at};
@@ -36,7 +36,7 @@ pub(super) fn unchanged<'a>(
     tree: &KernelTree,
     objects: &Objects<'a>,
 ) -> Result<(Known, Texts<'a>), Error> {
-    let cache = Cache { place: kept::place(tree).join("texts") };
+    let cache = Cache { place: cached::place(tree).join("texts") };
     fs::create_dir_all(&cache.place).map_err(at(&cache.place))?;
     // Builds in another tree of the kernel keep theirs here too.
     let _lock = lock(&cache.place.join("lock"))?;
