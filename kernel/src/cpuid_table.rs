@@ -22,5 +22,5 @@ pub fn set(rules: Vec<CpuidRule, MAX_CPUID_RULES>) -> Option<()> {
 pub fn answer(leaf: u32, subleaf: u32, cr4: u64) -> [u32; 4] {
     let rules = RULES.get().map_or(&[][..], Vec::as_slice);
     let CpuidResult { eax, ebx, ecx, edx } = cpuid::read(leaf, subleaf);
-    guest_answer(rules, leaf, cr4, [eax, ebx, ecx, edx])
+    guest_answer(rules, [leaf, subleaf], cr4, [eax, ebx, ecx, edx])
 }

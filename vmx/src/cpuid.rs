@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn extensions_and_hypervisors_below_are_hidden() {
         let rules = rules();
-        let ask = |leaf| guest_answer(&rules, leaf, !0, [u32::MAX; 4]);
+        let ask = |leaf| guest_answer(&rules, [leaf, 0], !0, [u32::MAX; 4]);
         assert_eq!(ask(1), [!0, !0, !(1 << 5), !0], "VMX alone");
         assert_eq!(ask(0x8000_0001), [!0, !0, !(1 << 2 | 1 << 12), !0], "SVM and SKINIT");
         for leaf in [0x4000_0000, 0x4000_0100, 0x4000_ffff, 0x8000_000a, 0x8000_001f] {
