@@ -1,7 +1,7 @@
 //! The bundle: one tar archive with everything that LUCOS consists of.
 
 use heapless::{String, Vec};
-use lucos_abi::boot::{MAX_MODULES, Module};
+use lucos_system_info::{MAX_MODULES, Module};
 use tar_no_std::TarArchiveRef;
 
 use crate::error::BootError;
@@ -13,6 +13,29 @@ pub struct Bundle<'a> {
     pub kernel: &'a [u8],
     /// All other members.
     pub modules: Vec<Module, MAX_MODULES>,
+    /// The archive, and its physical address.
+    bytes: &'a [u8],
+    address: u64,
+}
+
+impl<'a> Bundle<'a> {
+    /// What the member with this name holds.
+    pub fn member(&self, name: &str) -> Option<&'a [u8]> {
+        let module = self.modules.iter().find(|module| module.name == name)?;
+        let start = (module.start - self.address) as usize;
+        self.bytes.get(start..start + module.length as usize)
+    }
+
+    /// The image of a task.
+    pub fn task(&self, name: &str) -> Option<&'a [u8]> {
+        let is_image = |module: &&Module| module.name.strip_prefix("tasks/") == Some(name);
+        self.modules.iter().find(is_image).and_then(|module| self.member(&module.name))
+    }
+
+    /// The members that are for the guest.
+    pub fn for_guest(&self) -> Vec<Module, MAX_MODULES> {
+        self.modules.iter().filter(|module| module.name.starts_with("guest/")).cloned().collect()
+    }
 }
 
 /// Opens the bundle that lies at physical address `address`.
@@ -43,11 +66,11 @@ pub fn open(bytes: &[u8], address: u64) -> Result<Bundle<'_>, BootError> {
         modules.push(module).map_err(|_| BootError::BadMember)?;
     }
     let kernel = kernel.ok_or(BootError::NoKernel)?;
-    Ok(Bundle { kernel, modules })
+    Ok(Bundle { kernel, modules, bytes, address })
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tar_no_std::CorruptDataError;
 
     use super::open;
@@ -56,7 +79,7 @@ mod tests {
     const BLOCK: usize = 512;
 
     /// A tar archive, written by hand so that it can be broken.
-    fn archive(members: &[Member<'_>]) -> Vec<u8> {
+    pub(crate) fn archive(members: &[Member<'_>]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, content) in members {
             let mut header = [0; BLOCK];
@@ -77,7 +100,7 @@ mod tests {
         bytes
     }
 
-    type Member<'a> = (&'a str, &'a [u8]);
+    pub(crate) type Member<'a> = (&'a str, &'a [u8]);
 
     const KERNEL: Member<'_> = ("kernel", b"an ELF file");
 
@@ -93,6 +116,10 @@ mod tests {
             .collect();
         let expected = [("tasks/vmx", 0x700_0200, 600), ("guest/cmdline", 0x700_0c00, 0)];
         assert_eq!(found, expected);
+        assert_eq!(bundle.member("tasks/vmx"), Some(&[1; 600][..]));
+        assert_eq!(bundle.member("guest/cmdline"), Some(&b""[..]));
+        assert_eq!((bundle.member("kernel"), bundle.member("tasks")), (None, None));
+        assert_eq!(bundle.for_guest(), bundle.modules[1..]);
     }
 
     #[test]

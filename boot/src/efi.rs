@@ -1,7 +1,7 @@
 //! UEFI's memory map (UEFI specification 2.10, 7.2.3).
 
-use lucos_abi::boot::{MemoryKind, MemoryRange};
 use lucos_abi::layout::PAGE;
+use lucos_system_info::{MemoryKind, MemoryRange};
 
 const CONVENTIONAL: u64 = 7;
 /// Bytes of the fields of a descriptor; it may be longer.

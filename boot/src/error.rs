@@ -1,9 +1,12 @@
 //! Why the machine does not start.
 
+use heapless::String;
+use lucos_abi::manifest::NAME_MAX;
+use lucos_system_check::ManifestError;
 use thiserror::Error;
 
 /// What is wrong, and with what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BootError {
     /// The boot loader's magic number is that of no known protocol.
     #[error("started by neither PVH nor Multiboot2 (magic {0:#x})")]
@@ -60,12 +63,24 @@ pub enum BootError {
     /// The kernel is no ELF file that can be loaded.
     #[error("the bundle's `kernel` cannot be loaded: {0}")]
     BadKernel(&'static str),
+    /// The bundle has no system table, or one that cannot be read.
+    #[error("the bundle's `system` is missing or unreadable")]
+    NoSystemTable,
+    /// The system table asks for something that is not allowed.
+    #[error("the system table is not allowed: {0}")]
+    SystemTable(ManifestError),
+    /// The bundle has no image of a task, or one that is not as long as the system table says.
+    #[error("the bundle's `tasks/{0}` is missing, or not as long as the system table says")]
+    TaskImage(String<NAME_MAX>),
     /// No part of the RAM is free for LUCOS.
     #[error("no free memory for LUCOS below 4 GiB")]
     NoRoom,
     /// The kernel does not fit in LUCOS's region.
     #[error("the kernel needs {0:#x} bytes")]
     KernelTooLarge(u64),
+    /// What the bundle holds does not fit in LUCOS's region.
+    #[error("the tasks do not fit in LUCOS's region")]
+    RegionFull,
     /// The stub used more of its stack than it may.
     #[error("the boot stub's stack is too small for this machine")]
     StackTooSmall,

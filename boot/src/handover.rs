@@ -1,7 +1,7 @@
 //! What both boot protocols hand over, in one form.
 
 use heapless::Vec;
-use lucos_abi::boot::{Efi, Framebuffer, MemoryKind, MemoryRange};
+use lucos_system_info::{Efi, Framebuffer, MemoryKind, MemoryRange};
 
 use crate::error::BootError;
 use crate::memory_map::MemoryMap;

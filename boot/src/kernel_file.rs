@@ -8,39 +8,46 @@ use elf::abi::{EM_X86_64, ET_DYN, PF_W, PF_X, PT_LOAD, PT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use heapless::Vec;
-use lucos_abi::boot::{Content, MAX_SEGMENTS, MemoryRange, Segment};
-use lucos_abi::layout::PAGE;
+use lucos_abi::layout::{DIRECT, PAGE};
+use lucos_paging::{Mapping, Rights};
+use lucos_system_info::MemoryRange;
 
 use crate::error::BootError;
 
-/// The segments of a kernel that [`check`] has found complete, when it is loaded to `image`. Whole
-/// pages.
+/// Most segments of a kernel.
+const MAX_SEGMENTS: usize = 8;
+
+/// How the segments of a kernel that [`check`] has found complete are mapped, in whole pages, when it
+/// is loaded to `image`.
 ///
 /// # Errors
 /// [`BootError::BadKernel`] with what is wrong.
-pub fn segments(file: &[u8], image: MemoryRange) -> Result<Vec<Segment, MAX_SEGMENTS>, BootError> {
+pub fn segments(file: &[u8], image: MemoryRange) -> Result<Vec<Mapping, MAX_SEGMENTS>, BootError> {
     let bad = BootError::BadKernel;
     let parsed = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(|_| bad("no ELF file"))?;
     let loaded = parsed.segments().into_iter().flatten();
     let mut segments = Vec::new();
+    let mut starts_in_code = false;
     for segment in loaded.filter(|segment| segment.p_type == PT_LOAD) {
-        let content = match (segment.p_flags & PF_W != 0, segment.p_flags & PF_X != 0) {
-            (false, false) => Content::Constants,
-            (false, true) => Content::Code,
-            (true, false) => Content::Data,
+        let rights = match (segment.p_flags & PF_W != 0, segment.p_flags & PF_X != 0) {
+            (false, false) => Rights::READ,
+            (false, true) => Rights::READ_EXECUTE,
+            (true, false) => Rights::READ_WRITE,
             (true, true) => return Err(bad("a part of it is both written and executed")),
         };
-        let outside = bad("a part of it is outside of the image");
-        let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or(outside)?;
+        let outside = || bad("a part of it is outside of the image");
+        let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or_else(outside)?;
         if end > image.length {
-            return Err(outside);
+            return Err(outside());
         }
-        let start = image.start + segment.p_vaddr / PAGE * PAGE;
-        let end = image.start + end.next_multiple_of(PAGE);
-        let segment = Segment { start, end, content };
-        segments.push(segment).map_err(|_| bad("it has too many parts"))?;
+        let holds_entry = (segment.p_vaddr..end).contains(&parsed.ehdr.e_entry);
+        starts_in_code |= rights.execute && holds_entry;
+        let phys = image.start + segment.p_vaddr / PAGE * PAGE;
+        let length = image.start + end.next_multiple_of(PAGE) - phys;
+        let mapping = Mapping { virt: DIRECT + phys, phys, length, rights };
+        segments.push(mapping).map_err(|_| bad("it has too many parts"))?;
     }
-    Ok(segments)
+    starts_in_code.then_some(segments).ok_or_else(|| bad("its entry point is not in its code"))
 }
 
 /// Checks that `file` is a position-independent ELF file for this processor, and complete.
@@ -57,13 +64,13 @@ pub fn check(file: &[u8]) -> Result<(), BootError> {
     if header.class != Class::ELF64 || header.e_machine != EM_X86_64 || header.e_type != ET_DYN {
         return Err(bad("it is not position-independent code for x86-64"));
     }
-    let cut = bad("it is cut off");
+    let cut = |_| bad("it is cut off");
     for section in parsed.section_headers().into_iter().flatten() {
-        parsed.section_data(&section).map_err(|_| cut)?;
+        parsed.section_data(&section).map_err(cut)?;
     }
     let mut has_note = false;
     for segment in parsed.segments().into_iter().flatten() {
-        let data = parsed.segment_data(&segment).map_err(|_| cut)?;
+        let data = parsed.segment_data(&segment).map_err(cut)?;
         has_note |= segment.p_type == PT_NOTE && !data.is_empty();
     }
     has_note.then_some(()).ok_or(bad("it has no note"))
@@ -74,7 +81,8 @@ mod tests {
     use super::{check, segments};
     use crate::error::BootError;
     use crate::handover::in_use;
-    use lucos_abi::boot::{Content, Segment};
+    use lucos_abi::layout::DIRECT;
+    use lucos_paging::{Mapping, Rights};
 
     /// An ELF file with a note, two loadable segments and an empty section, aligned in memory.
     struct File([u64; 64]);
@@ -160,17 +168,44 @@ mod tests {
         }
     }
 
+    /// A kernel whose code is its second segment, which holds the entry point.
+    fn with_code() -> File {
+        let mut file = File::good();
+        file.put(SECOND + 4, &[5]);
+        file
+    }
+
     #[test]
     fn segments_are_whole_pages_with_the_rights_of_the_file() {
         let image = in_use(0x70_0000, 0x3000);
-        for (flags, content) in
-            [(4, Content::Constants), (5, Content::Code), (6, Content::Data), (2, Content::Data)]
-        {
-            let mut file = File::good();
-            file.put(SECOND + 4, &[flags]);
-            let first = Segment { start: 0x70_0000, end: 0x70_1000, content: Content::Constants };
-            let second = Segment { start: 0x70_1000, end: 0x70_3000, content };
-            assert_eq!(segments(&file.bytes(), image).unwrap(), [first, second]);
+        let mapping = |phys, length, rights| Mapping { virt: DIRECT + phys, phys, length, rights };
+        let code = mapping(0x70_1000, 0x2000, Rights::READ_EXECUTE);
+        for (flags, rights) in [
+            (4, Rights::READ),
+            (5, Rights::READ_EXECUTE),
+            (6, Rights::READ_WRITE),
+            (2, Rights::READ_WRITE),
+        ] {
+            let mut file = with_code();
+            file.put(FIRST + 4, &[flags]);
+            let first = mapping(0x70_0000, 0x1000, rights);
+            assert_eq!(segments(&file.bytes(), image).unwrap(), [first, code]);
+        }
+    }
+
+    #[test]
+    fn a_kernel_starts_in_its_code() {
+        let starting_at = |entry: u64| {
+            let mut file = with_code();
+            file.put(24, &entry.to_le_bytes());
+            segments(&file.bytes(), in_use(0x70_0000, 0x3000)).err()
+        };
+        for entry in [0x1000, 0x2fff] {
+            assert_eq!(starting_at(entry), None);
+        }
+        let outside = BootError::BadKernel("its entry point is not in its code");
+        for entry in [0, 0x180, 0xfff, 0x3000, 1 << 47, u64::MAX] {
+            assert_eq!(starting_at(entry), Some(outside.clone()), "{entry:#x}");
         }
     }
 

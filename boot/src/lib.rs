@@ -16,3 +16,4 @@ pub mod multiboot;
 pub mod options;
 pub mod placement;
 pub mod pvh;
+pub mod region;

@@ -1,38 +1,39 @@
 //! From the boot information to the kernel's entry point.
 //!
-//! Layout of LUCOS's region when the kernel starts: the kernel image from the first byte on, the
-//! boot record on the next page boundary, [`RAW_OFFSET`] bytes behind that the loader's own
-//! information, and the stack at the very end.
+//! Where things lie in LUCOS's region is in `lucos_boot::region`.
 
 use core::arch::asm;
 use core::convert::Infallible;
 use core::mem::MaybeUninit;
 use core::num::NonZeroU64;
+use core::ptr::write_bytes;
 use core::slice;
 
 use hermit_entry::boot_info::{BootInfo, HardwareInfo, PlatformInfo, RawBootInfo};
 use hermit_entry::elf::KernelObject;
-use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, MemoryRange, Options, RECORD_MAX};
+use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord, Options, RECORD_MAX, Span};
 use lucos_abi::layout::{DIRECT, PAGE};
 use lucos_abi::message;
 use lucos_boot::error::BootError;
 use lucos_boot::handover::{Handover, RootPointer, in_use};
+use lucos_boot::region::{RECORD_AREA, Region, STACK};
 use lucos_boot::{bundle, efi, kernel_file, memory_map, multiboot, placement, pvh};
+use lucos_system_info::{MemoryRange, SystemInfo};
 use multiboot2::{BootInformation, BootInformationHeader};
+use serde::Serialize;
 
-use crate::{console, entry, firmware, processors};
+use crate::{console, entry, facts, firmware, processors};
 
 /// The stub's page tables end here.
 pub const REACH: u64 = 1 << 32;
 /// Bytes at the end of the NVS area for the ACPI root pointer.
 const ROOT_POINTER_MAX: usize = 64;
-/// Offset of the loader's information from the boot record, and bytes for both.
+/// Offset of the loader's information in the area of the boot record.
 const RAW_OFFSET: u64 = 0x1800;
-const RECORD_AREA: u64 = 0x2000;
-/// Bytes for the stack on which the kernel starts.
-const STACK: u64 = 64 * 1024;
+/// What lies behind the record: its area, the guard page, the stack.
+const END: u64 = RECORD_AREA + PAGE + STACK;
 
-const _: () = assert!(PAGE + RECORD_AREA + STACK < placement::region_length(1));
+const _: () = assert!(PAGE + END < placement::region_length(1));
 const _: () = assert!(RECORD_MAX as u64 + 4 <= RAW_OFFSET);
 const _: () = assert!(size_of::<RawBootInfo>() as u64 <= RECORD_AREA - RAW_OFFSET);
 
@@ -74,51 +75,70 @@ fn load(options: Options, handover: &Handover<'_>) -> Result<Infallible, BootErr
     kernel_file::check(bundle.kernel)?;
     let object = KernelObject::parse(bundle.kernel)
         .map_err(|_| BootError::BadKernel("it has no hermit entry version"))?;
-    let size = object.mem_size() as u64;
     let mut taken = handover.taken.clone();
     taken.push(stub()).map_err(|_| BootError::BadMemoryMap)?;
     let rsdp = match handover.rsdp {
         RootPointer::At(address) => address,
         RootPointer::Copy(copy) => copy.as_ptr() as u64,
     };
-    let apic_ids = firmware::processors(rsdp, processors::own_apic_id())?;
+    let apic_ids = firmware::processors(rsdp, facts::own_apic_id())?;
     let length = placement::region_length(apic_ids.len());
     let place = placement::choose(&handover.memory, conventional(handover), &taken, length);
     let place = place.ok_or(BootError::NoRoom)?;
-    let (region, nvs) = (place.region, place.nvs);
-    if size > region.length - PAGE - RECORD_AREA - STACK {
-        return Err(BootError::KernelTooLarge(size));
+    let kernel = MemoryRange { length: object.mem_size() as u64, ..place.region };
+    let behind = kernel.end().next_multiple_of(PAGE);
+    let record_at = place.region.end() - END;
+    if behind > record_at {
+        return Err(BootError::KernelTooLarge(kernel.length));
     }
-    let record_offset = size.next_multiple_of(PAGE);
 
-    // SAFETY: region and NVS area are free RAM below 4 GiB, overlap nothing else that is in use,
-    // and these are the only references to them.
-    let (memory, nvs_memory) = unsafe { (writable(region), writable(nvs)) };
-    let (image, rest) = memory.split_at_mut(size as usize);
-    let (_, behind) = rest.split_at_mut((record_offset - size) as usize);
-    let loaded = object.load_kernel(image, DIRECT + region.start);
+    // SAFETY: region and NVS area are free RAM below 4 GiB and overlap nothing else that is in use;
+    // these are the only references to their parts.
+    let (image, rest, record_area, nvs) = unsafe {
+        let nvs = zeroed(place.nvs.start, place.nvs.end());
+        let rest = zeroed(behind, record_at);
+        (uninit(kernel.start, behind), rest, zeroed(record_at, record_at + RECORD_AREA), nvs)
+    };
+    let (image, _) = image.split_at_mut(kernel.length as usize);
+    let loaded = object.load_kernel(image, DIRECT + kernel.start);
 
-    let kernel = MemoryRange { length: size, ..region };
-    let record = BootRecord {
-        version: BOOT_RECORD_VERSION,
+    let info = SystemInfo {
         memory: memory_map::complete(&handover.memory, &place)?,
-        region,
-        kernel,
-        segments: kernel_file::segments(bundle.kernel, kernel)?,
-        nvs,
-        rsdp: keep_root_pointer(handover.rsdp, nvs, nvs_memory)?,
-        gate: processors::start_others(&apic_ids, &handover.memory)?,
+        region: place.region,
+        nvs: place.nvs,
+        rsdp: keep_root_pointer(handover.rsdp, place.nvs, nvs)?,
+        modules: bundle.for_guest(),
         apic_ids,
-        options,
-        modules: bundle.modules,
+        physical_bits: facts::physical_bits(),
+        extension: facts::extension(),
         framebuffer: handover.framebuffer,
         efi: handover.efi,
     };
-    write_record(&record, behind)?;
+    let mut region = Region::new(rest, behind);
+    let mut page = [0; PAGE as usize];
+    write(&info, &mut page)?;
+    let system_info = region.put(&page)?;
+    let tasks = region.put_tasks(&bundle)?;
+    let root = region.build_tables(&kernel_file::segments(bundle.kernel, kernel)?)?;
+    let record = BootRecord {
+        version: BOOT_RECORD_VERSION,
+        region: Span { start: place.region.start, end: place.region.end() },
+        free: region.unused(),
+        root,
+        readable: memory_map::readable(&info.memory),
+        gate: processors::start_others(&info.apic_ids, &handover.memory)?,
+        apic_ids: info.apic_ids,
+        options,
+        physical_bits: info.physical_bits,
+        hypervisor_below: facts::has_hypervisor_interface(),
+        system_info,
+        tasks,
+    };
+    let (record_bytes, _) = record_area.split_at_mut(RAW_OFFSET as usize);
+    write(&record, record_bytes)?;
     if !entry::stack_suffices() {
         return Err(BootError::StackTooSmall);
     }
-    let record_at = region.start + record_offset;
     let information = RawBootInfo::from(BootInfo {
         hardware_info: HardwareInfo {
             phys_addr_range: 0..REACH,
@@ -132,11 +152,11 @@ fn load(options: Options, handover: &Handover<'_>) -> Result<Infallible, BootErr
         },
     });
     let raw = (DIRECT + record_at + RAW_OFFSET) as *mut RawBootInfo;
-    // SAFETY: `raw` is in the region, behind the record and aligned; the region ends with room for
-    // a stack; the entry point is that of the image just loaded.
+    // SAFETY: `raw` is in the area of the record, behind it and aligned; the region ends with room
+    // for a stack; the entry point is that of the image just loaded.
     unsafe {
         raw.write(information);
-        enter(raw, loaded.entry_point, DIRECT + region.end())
+        enter(raw, loaded.entry_point, DIRECT + place.region.end())
     }
 }
 
@@ -173,7 +193,7 @@ unsafe fn enter(raw: *const RawBootInfo, entry: u64, stack: u64) -> ! {
 fn keep_root_pointer(
     rsdp: RootPointer<'_>,
     nvs: MemoryRange,
-    memory: &mut [MaybeUninit<u8>],
+    memory: &mut [u8],
 ) -> Result<u64, BootError> {
     let copy = match rsdp {
         RootPointer::At(address) => return Ok(address),
@@ -181,20 +201,16 @@ fn keep_root_pointer(
     };
     let (_, end) = memory.split_last_chunk_mut::<ROOT_POINTER_MAX>().ok_or(BootError::NoRoom)?;
     for (place, byte) in end.iter_mut().zip(copy) {
-        place.write(*byte);
+        *place = *byte;
     }
     Ok(nvs.end() - ROOT_POINTER_MAX as u64)
 }
 
-/// Writes the record with its length before it.
-fn write_record(record: &BootRecord, to: &mut [MaybeUninit<u8>]) -> Result<(), BootError> {
-    let mut buffer = [0; RECORD_MAX];
-    let length = message::encode(record, &mut buffer).map_err(|_| BootError::RecordTooLong)?;
-    let head = (length as u32).to_le_bytes();
-    let bytes = head.iter().chain(buffer.iter().take(length));
-    for (place, byte) in to.iter_mut().zip(bytes) {
-        place.write(*byte);
-    }
+/// Writes a value as postcard, with its length before it.
+fn write(value: &impl Serialize, to: &mut [u8]) -> Result<(), BootError> {
+    let (head, rest) = to.split_first_chunk_mut().ok_or(BootError::RecordTooLong)?;
+    let length = message::encode(value, rest).map_err(|_| BootError::RecordTooLong)?;
+    *head = (length as u32).to_le_bytes();
     Ok(())
 }
 
@@ -219,9 +235,22 @@ fn physical(start: u64, length: u64) -> Option<&'static [u8]> {
 /// Memory of LUCOS, where the kernel will see it.
 ///
 /// # Safety
-/// The range is free RAM in reach of the stub's tables, and there is no other reference to it.
-unsafe fn writable(range: MemoryRange) -> &'static mut [MaybeUninit<u8>] {
-    let start = (DIRECT + range.start) as *mut MaybeUninit<u8>;
+/// It is free RAM in reach of the stub's tables, and there is no other reference to it.
+unsafe fn uninit(start: u64, end: u64) -> &'static mut [MaybeUninit<u8>] {
+    let place = (DIRECT + start) as *mut MaybeUninit<u8>;
     // SAFETY: as the caller promises.
-    unsafe { slice::from_raw_parts_mut(start, range.length as usize) }
+    unsafe { slice::from_raw_parts_mut(place, (end - start) as usize) }
+}
+
+/// The same, cleared.
+///
+/// # Safety
+/// As for [`uninit`].
+unsafe fn zeroed(start: u64, end: u64) -> &'static mut [u8] {
+    let (place, length) = ((DIRECT + start) as *mut u8, (end - start) as usize);
+    // SAFETY: as the caller promises; the bytes are written before there is a reference to them.
+    unsafe {
+        write_bytes(place, 0, length);
+        slice::from_raw_parts_mut(place, length)
+    }
 }

@@ -4,6 +4,7 @@
 //! | module | concern |
 //! |---|---|
 //! | `entry` | headers, first instructions, page tables |
+//! | `facts` | what the processor says of itself |
 //! | `firmware` | which processors there are |
 //! | `processors` | starting the others |
 //! | `load` | from the boot information to the kernel's entry point |
@@ -17,6 +18,7 @@
 
 mod console;
 mod entry;
+mod facts;
 mod firmware;
 mod load;
 mod processors;

@@ -3,8 +3,9 @@
 //! It is made once, here, in whole pages; everybody after the stub goes by the kinds in it.
 
 use heapless::Vec;
-use lucos_abi::boot::{MAX_RANGES, MemoryKind, MemoryRange};
+use lucos_abi::boot::{MAX_RANGES, Span};
 use lucos_abi::layout::PAGE;
+use lucos_system_info::{MemoryKind, MemoryRange};
 
 use crate::error::BootError;
 use crate::placement::Placement;
@@ -98,10 +99,17 @@ pub fn complete(reported: &MemoryMap, place: &Placement) -> Result<MemoryMap, Bo
     Ok(map)
 }
 
+/// What tasks with the guest-memory window may read of it.
+pub fn readable(map: &MemoryMap) -> Vec<Span, MAX_RANGES> {
+    let readable = map.iter().filter(|range| range.kind.is_readable());
+    readable.map(|range| Span { start: range.start, end: range.end() }).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use lucos_abi::boot::{MAX_RANGES, MemoryKind, MemoryRange};
+    use lucos_abi::boot::MAX_RANGES;
     use lucos_abi::layout::PAGE;
+    use lucos_system_info::{MemoryKind, MemoryRange};
     use proptest::prelude::*;
 
     use super::{complete, normalize};

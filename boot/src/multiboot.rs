@@ -1,7 +1,7 @@
 //! The Multiboot2 boot protocol, which GRUB uses.
 
 use heapless::Vec;
-use lucos_abi::boot::{Efi, Framebuffer, MemoryRange};
+use lucos_system_info::{Efi, Framebuffer, MemoryRange};
 use multiboot2::{BootInformation, FramebufferField, FramebufferType, MaybeDynSized};
 
 use crate::error::BootError;
@@ -92,7 +92,7 @@ fn efi(info: &BootInformation<'_>) -> Result<Option<Efi>, BootError> {
 
 #[cfg(test)]
 mod tests {
-    use lucos_abi::boot::{Efi, Framebuffer, MemoryKind};
+    use lucos_system_info::{Efi, Framebuffer, MemoryKind};
     use multiboot2::{
         BootInformation, Builder, CommandLineTag, EFIMemoryMapTag, EFISdt64Tag, FramebufferField,
         FramebufferTag, FramebufferType, MaybeDynSized, MemoryArea, MemoryAreaType, MemoryMapTag,

@@ -1,6 +1,6 @@
 //! Where LUCOS goes.
 
-use lucos_abi::boot::{MemoryKind, MemoryRange};
+use lucos_system_info::{MemoryKind, MemoryRange};
 
 /// Bytes of the region for LUCOS itself, and for each processor: its threads' stacks and messages,
 /// its own, its vCPU, and their page tables.
@@ -77,7 +77,7 @@ const fn place(start: u64, length: u64, kind: MemoryKind) -> MemoryRange {
 
 #[cfg(test)]
 mod tests {
-    use lucos_abi::boot::MemoryRange;
+    use lucos_system_info::MemoryRange;
     use proptest::prelude::*;
 
     use super::{NVS_LENGTH, Placement, REGION_ALIGN, region_length};

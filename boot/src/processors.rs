@@ -5,15 +5,16 @@
 //! one, so one page suffices. It gets its bytes back: what lies there may be somebody's.
 
 use core::arch::global_asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
+use core::arch::x86_64::_rdtsc;
 use core::mem::offset_of;
 use core::ptr::copy_nonoverlapping;
 use core::slice;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use lucos_abi::boot::{Gate, MemoryKind, MemoryRange};
+use lucos_abi::boot::Gate;
 use lucos_abi::layout::PAGE;
 use lucos_boot::error::BootError;
+use lucos_system_info::{MemoryKind, MemoryRange};
 use x86::msr::{IA32_APIC_BASE, IA32_X2APIC_ICR, rdmsr, wrmsr};
 
 use crate::load::REACH;
@@ -62,21 +63,13 @@ unsafe extern "C" {
 /// Number of the processor that starts, and of the last one that has come.
 static STARTING: AtomicU32 = AtomicU32::new(0);
 static WAITING: AtomicU32 = AtomicU32::new(0);
-static GATE: Gate = Gate::new();
+static GATE: Gate =
+    Gate { stack: AtomicU64::new(0), entry: AtomicU64::new(0), next: AtomicU32::new(0) };
 
 const INIT: u32 = 5 << 8 | 1 << 14;
 const START_UP: u32 = 6 << 8 | 1 << 14;
 /// APIC ids up to here can be named through the registers in memory.
 const OLD_APIC_ID_MAX: u32 = 254;
-
-/// This processor's local APIC id, the 32-bit one where there is one.
-pub fn own_apic_id() -> u32 {
-    let extended = (__cpuid(0).eax >= 0xb).then(|| __cpuid_count(0xb, 0));
-    match extended.filter(|leaf| leaf.ebx != 0) {
-        Some(leaf) => leaf.edx,
-        None => __cpuid(1).ebx >> 24,
-    }
-}
 
 /// Starts all processors of `apic_ids` but the first, which runs this. Returns the physical address
 /// of the [`Gate`] at which they wait.

@@ -1,7 +1,7 @@
 //! The PVH boot protocol, which QEMU uses for `-kernel` (Xen's public header `hvm/start_info.h`).
 
 use heapless::Vec;
-use lucos_abi::boot::MemoryRange;
+use lucos_system_info::MemoryRange;
 
 use crate::error::BootError;
 use crate::handover::{Handover, Physical, RootPointer, in_use, kind, u32_at, u64_at};
@@ -93,7 +93,7 @@ fn text<'a>(physical: Physical<'_, 'a>, address: u64) -> Result<&'a str, BootErr
 
 #[cfg(test)]
 mod tests {
-    use lucos_abi::boot::MemoryKind;
+    use lucos_system_info::MemoryKind;
     use proptest::prelude::*;
 
     use super::{MAGIC, options, read};

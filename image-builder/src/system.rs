@@ -103,7 +103,7 @@ impl From<RightName> for Rights {
 /// A system as its file describes it.
 #[derive(Clone, Debug)]
 pub struct System {
-    /// What the kernel reads.
+    /// What boot stub and kernel read.
     pub table: SystemTable,
     /// The cargo package of each task, in the table's order: `lucos-<name>` unless the file says
     /// something else.
@@ -112,10 +112,10 @@ pub struct System {
     pub guest: Option<String>,
 }
 
-/// Reads a `system.toml`, and checks it as the kernel will.
+/// Reads a `system.toml`, and checks it as the boot stub will.
 ///
 /// # Errors
-/// When something in it is unknown, too large, or would be refused by the kernel.
+/// When something in it is unknown, too large, or would be refused by it.
 pub fn parse(text: &str) -> Result<System, Error> {
     let file: File = toml::from_str(text)?;
     let mut table = SystemTable { tasks: heapless::Vec::new() };
@@ -132,20 +132,21 @@ pub fn parse(text: &str) -> Result<System, Error> {
     Ok(System { table, packages, guest: file.guest })
 }
 
-/// Checks a table as the kernel will.
+/// Checks a table as the boot stub will.
 ///
 /// # Errors
-/// When the kernel would refuse it.
+/// When it would be refused.
 pub fn check(table: &SystemTable) -> Result<(), Error> {
-    lucos_capability::check_system(table).map_err(|error| {
-        let task = if error.task.is_empty() { "" } else { " in task " };
+    lucos_system_check::check_system(table).map_err(|error| {
+        let task = error.task.and_then(|position| table.tasks.get(position));
+        let task = task.map(|task| format!(" in task {}", task.name)).unwrap_or_default();
         let capability = error.entry.map(|object| format!(", capability {object:?}"));
         let capability = capability.unwrap_or_default();
-        Error::Refused(format!("{:?}{task}{}{capability}", error.problem, error.task))
+        Error::Refused(format!("{:?}{task}{capability}", error.problem))
     })
 }
 
-/// The table as the kernel reads it.
+/// The table as the boot stub reads it.
 ///
 /// # Errors
 /// Never for a table from [`parse`].

@@ -12,16 +12,17 @@ use crate::arch::vcpu::Vcpu;
 use crate::fatal::{Fatal, die};
 use crate::memory::direct::SharedPages;
 use crate::object::{self, Buffer};
-use crate::task::{Inside, Task};
+use crate::task::{self, Inside, Task};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::Ordering;
 use lucos_abi::boot::StartInfo;
 use lucos_abi::call::{self, CallStatus};
 use lucos_abi::layout;
 use lucos_abi::manifest::{MAX_TASKS, Object, Rights};
 use lucos_abi::message::{self, MESSAGE_SIZE};
-use lucos_abi::object::{Counter, FaultRecord, TaskFault};
+use lucos_abi::object::Counter;
 use lucos_paging::Rights as PageRights;
 
 /// Restarts of the first task without one entry to the guest between, after which LUCOS gives up.
@@ -105,9 +106,8 @@ impl Processor {
     pub fn new(
         shared: &'static PerProcessor,
         descriptors: &'static mut Descriptors,
-        tasks: &'static [Task],
     ) -> Result<Self, Fatal> {
-        let threads = tasks.iter().map(|task| Thread::new(task, shared.number));
+        let threads = task::all().iter().map(|task| Thread::new(task, shared.number));
         let threads = Threads(threads.collect::<Result<_, _>>()?);
         Ok(Self {
             shared,
@@ -151,7 +151,12 @@ impl Processor {
             Trap::Exception { vector, error, address } => {
                 let rip = thread.context.rip;
                 drop(inside);
-                self.fault(last, exception(vector, error, address, rip));
+                self.fault(
+                    last,
+                    format_args!(
+                        "exception {vector:#x} at {rip:#x}, error {error:#x}, address {address:#x}"
+                    ),
+                );
             }
         }
     }
@@ -175,7 +180,7 @@ impl Processor {
             call::FAULT => {
                 self.log_last_words(caller, second);
                 drop(inside);
-                self.fault(caller, TaskFault::GaveUp);
+                self.fault(caller, format_args!("it gave up"));
             }
             _ => thread.answer(CallStatus::NoSuchCall, 0),
         }
@@ -187,7 +192,7 @@ impl Processor {
         match result {
             Ok(Some(length)) => {
                 let reply = self.reply.get(..length).unwrap_or(&[]);
-                let _ = thread.message.write(0, reply);
+                let _ = thread.message.write(reply);
                 thread.answer(CallStatus::Done, length);
             }
             Ok(None) => {}
@@ -277,7 +282,7 @@ impl Processor {
     fn reply_and_wait(&mut self, callee: usize, length: u64) {
         let caller = self.chain.iter().rev().nth(1).copied();
         let (Some(caller), Ok(length)) = (caller, usize::try_from(length)) else {
-            self.fault(callee, TaskFault::Protocol);
+            self.fault(callee, format_args!("a reply to nobody, or too long"));
             return;
         };
         if let State::Starting(length) = self.threads.of(callee).state {
@@ -285,7 +290,7 @@ impl Processor {
             return;
         }
         if self.threads.pass_message(callee, caller, length).is_none() {
-            self.fault(callee, TaskFault::Protocol);
+            self.fault(callee, format_args!("a reply to nobody, or too long"));
             return;
         }
         self.threads.of(callee).state = State::Waiting;
@@ -294,18 +299,13 @@ impl Processor {
     }
 
     /// Ends a task that did something it must not, and restarts it.
-    fn fault(&mut self, index: usize, fault: TaskFault) {
+    fn fault(&mut self, index: usize, why: fmt::Arguments<'_>) {
         let thread = self.threads.of(index);
         let task = thread.task;
         // A thread that another processor's restart ended faults too; that is not its fault.
         if task.restart(self.shared.number, thread.generation) {
-            log::error!("task {} is restarted: {fault:x?}", task.name);
+            object::log::line(format_args!("task {} is restarted: {why}", task.name));
             self.shared.counts.add(Counter::Restarts);
-            object::machine::record_fault(FaultRecord {
-                task: index as u8,
-                cpu: self.shared.number,
-                fault,
-            });
             if index == 0 {
                 let rip = self.vcpu.registers().rip;
                 let handled = core::mem::take(&mut self.vcpu.exit_was_handled);
@@ -359,11 +359,11 @@ impl Thread {
     /// Makes the thread start from the beginning.
     fn start(&mut self, cpu: u32, generation: u32, failures: u32) {
         let task = self.task;
-        let (heap, journal) = (task.heap_length(), task.journal_length());
+        let (heap, journal) = (task.heap_length(), task.journal_length);
         let info = StartInfo { cpu, generation, failures, heap, journal };
         let mut bytes = [0; 64];
         let length = message::encode(&info, &mut bytes).unwrap_or(0);
-        let _ = self.message.write(0, bytes.get(..length).unwrap_or(&[]));
+        let _ = self.message.write(bytes.get(..length).unwrap_or(&[]));
         let message_at = layout::MESSAGE + u64::from(cpu) * layout::PER_CPU_STRIDE;
         *self.context = Context::starting_at(task.entry, self.stack_top, message_at, length as u64);
         self.generation = generation;
@@ -374,13 +374,4 @@ impl Thread {
         self.context.rax = status as u64;
         self.context.rdx = length as u64;
     }
-}
-
-/// What a processor exception says of the task.
-fn exception(vector: u8, error: u64, address: u64, rip: u64) -> TaskFault {
-    const PAGE_FAULT: u8 = 14;
-    if vector != PAGE_FAULT {
-        return TaskFault::Exception { vector, rip };
-    }
-    TaskFault::Memory { address, rip, write: error & 1 << 1 != 0, execute: error & 1 << 4 != 0 }
 }

@@ -13,18 +13,6 @@ pub enum Fatal {
     /// No frame of LUCOS's region is free any more.
     #[error("LUCOS's memory region is full")]
     OutOfMemory,
-    /// The bundle lacks a part.
-    #[error("the bundle has no '{0}'")]
-    MissingModule(&'static str),
-    /// The system table is not readable.
-    #[error("the system table is unreadable")]
-    BadSystemTable,
-    /// The system table asks for something that is not allowed.
-    #[error("the system table is not allowed")]
-    SystemTableRefused,
-    /// A task's image is not as long as the system table says.
-    #[error("a task image is not what the system table says")]
-    BadTaskImage,
     /// The processor has no virtualization extension that LUCOS can use.
     #[error("this processor offers no virtualization extension that LUCOS can use")]
     NoExtension,

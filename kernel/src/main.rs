@@ -24,8 +24,9 @@
 //! |---|---|---|
 //! | `guest_space` tables | the nested page table | a change, and until all have forgotten the old |
 //! | `PerProcessor::start`, `snapshot` | what another processor asks or sees | a copy |
-//! | `nmi` forwarding, `machine` last fault | a word, set once or seldom | a copy |
-//! | `memory::slot` | the page that shows guest memory of no known map | a copy |
+//! | `nmi` forwarding | a word, set seldom | a copy |
+//! | `memory::slot` | the page that shows guest memory | a copy of a page |
+//! | `memory::kernel_space` | the kernel's tables | a change |
 //! | frames, heap | LUCOS's memory | an allocation |
 //! | log | ring and ports | a line; `fault_line` goes without when it is not free |
 //!
@@ -49,7 +50,6 @@ mod fatal;
 mod memory;
 mod object;
 mod stop;
-mod system;
 mod task;
 
 hermit_entry::define_entry_version!();

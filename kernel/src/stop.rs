@@ -10,26 +10,13 @@
 //! resumes. Nobody else can, so the stop also ends when its processor goes on with the guest.
 
 use crate::arch::nmi::kick_while;
-use crate::arch::processor;
-use crate::arch::time::{Timer, ticks};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::call::CallStatus;
 
 const NOBODY: u32 = u32::MAX;
 
 /// Number of the processor that holds the stop.
 static OWNER: AtomicU32 = AtomicU32::new(NOBODY);
-/// When the last stop began.
-static BEGIN: AtomicU64 = AtomicU64::new(0);
-
-/// What a stop took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// Processors that had to be kicked.
-    pub kicked: u32,
-    /// Time-stamp ticks until all stood still.
-    pub ticks: u64,
-}
 
 /// The processor must not enter the guest now.
 pub fn holds(number: u32) -> bool {
@@ -47,22 +34,18 @@ pub fn is_held_by(number: u32) -> bool {
 /// # Errors
 /// `Busy` when another holds a stop, `Late` when a processor did not leave the guest in time; then
 /// everything runs on.
-pub fn stop(me: u32, deadline: u64) -> Result<Stopped, CallStatus> {
+pub fn stop(me: u32, deadline: u64) -> Result<(), CallStatus> {
     if is_held_by(me) {
-        return Ok(Stopped { kicked: 0, ticks: 0 });
+        return Ok(());
     }
     OWNER
         .compare_exchange(NOBODY, me, Ordering::SeqCst, Ordering::SeqCst)
         .map_err(|_| CallStatus::Busy)?;
-    let timer = Timer::start();
-    BEGIN.store(ticks(), Ordering::Relaxed);
-    match kick_while(me, deadline, |other| other.in_guest.load(Ordering::SeqCst)) {
-        Some(kicked) => Ok(Stopped { kicked, ticks: timer.passed() }),
-        None => {
-            OWNER.store(NOBODY, Ordering::SeqCst);
-            Err(CallStatus::Late)
-        }
-    }
+    let all = kick_while(me, deadline, |other| other.in_guest.load(Ordering::SeqCst));
+    all.ok_or_else(|| {
+        OWNER.store(NOBODY, Ordering::SeqCst);
+        CallStatus::Late
+    })
 }
 
 /// Lets everybody go on.
@@ -73,19 +56,6 @@ pub fn resume(me: u32) -> Result<(), CallStatus> {
     if !is_held_by(me) {
         return Err(CallStatus::WrongState);
     }
-    processor::all().iter().for_each(|processor| processor.entered.store(0, Ordering::Relaxed));
     OWNER.store(NOBODY, Ordering::SeqCst);
     Ok(())
-}
-
-/// Ticks from the begin of the last stop until the last processor entered the guest again; 0 when
-/// there was none.
-pub fn last_ticks() -> u64 {
-    let begin = BEGIN.load(Ordering::Relaxed);
-    if begin == 0 {
-        return 0;
-    }
-    let entered =
-        processor::all().iter().map(|processor| processor.entered.load(Ordering::Relaxed));
-    entered.max().unwrap_or(0).saturating_sub(begin)
 }

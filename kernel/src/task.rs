@@ -4,14 +4,17 @@ use crate::arch::nmi;
 use crate::arch::processor::PerProcessor;
 use crate::fatal::Fatal;
 use crate::memory::PAGE;
-use crate::memory::direct::{Pages, SharedPages};
+use crate::memory::direct::SharedPages;
 use crate::memory::task_space::TaskSpace;
+use crate::object::log;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use lucos_abi::boot::MemoryRange;
+use lucos_abi::boot::{BootRecord, LoadedTask, Span};
 use lucos_abi::layout;
-use lucos_abi::manifest::{Object, Rights as CapabilityRights, TaskEntry};
+use lucos_abi::manifest::{Object, Rights as CapabilityRights};
 use lucos_capability::CapabilityTable;
 use lucos_paging::Rights;
+use spin::Once;
 
 /// A task. Its threads belong to the processors (see `chain`).
 #[derive(Debug)]
@@ -32,49 +35,53 @@ pub struct Task {
     inside: AtomicU32,
     /// Somebody is restoring its memory.
     restarting: AtomicBool,
-    /// The image. Constants and code are mapped from here, data starts as it is here.
-    image: Pages,
-    /// Offset of the data in the image.
-    data_at: usize,
-    data: Option<SharedPages>,
-    heap: Option<SharedPages>,
-    journal_length: u64,
+    /// The data as it is at first, in the image that the boot stub has loaded.
+    first_data: SharedPages,
+    data: SharedPages,
+    heap: SharedPages,
+    /// Bytes of retained memory.
+    pub journal_length: u64,
 }
 
-/// What every task sees besides its own memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
-    /// Physical address of the page with the system information.
-    pub system_info: u64,
-    /// The memory map.
-    pub memory: &'a [MemoryRange],
+static TASKS: Once<Vec<Task>> = Once::new();
+
+/// Makes all tasks.
+///
+/// # Errors
+/// The region is full.
+pub fn start(record: &BootRecord) -> Result<(), Fatal> {
+    let tasks = record.tasks.iter().map(|loaded| Task::new(loaded, record));
+    let tasks = tasks.collect::<Result<_, _>>()?;
+    TASKS.call_once(|| tasks);
+    Ok(())
+}
+
+/// All tasks, in the order of the system table.
+pub fn all() -> &'static [Task] {
+    TASKS.get().map_or(&[], Vec::as_slice)
 }
 
 impl Task {
-    /// Makes a task from its checked entry in the system table and its image.
-    ///
-    /// # Errors
-    /// The image is not as long as the table says, or the region is full.
-    pub fn new(
-        entry: &TaskEntry,
-        capabilities: CapabilityTable,
-        image: Pages,
-        surroundings: &Surroundings<'_>,
-    ) -> Result<Self, Fatal> {
+    fn new(LoadedTask { entry, image }: &LoadedTask, record: &BootRecord) -> Result<Self, Fatal> {
+        let capabilities = CapabilityTable::new(entry);
         let space = TaskSpace::new()?;
         let [constants, code, data_start, end] = entry.image.borders();
-        if image.bytes().len() as u64 != end - constants {
-            return Err(Fatal::BadTaskImage);
-        }
-        space.map(constants, image.phys(), code - constants, Rights::READ)?;
-        let code_at = image.phys() + (code - constants);
-        space.map(code, code_at, data_start - code, Rights::READ_EXECUTE)?;
+        let loaded_at = |virt| image + (virt - constants);
+        space.map(constants, *image, code - constants, Rights::READ)?;
+        space.map(code, loaded_at(code), data_start - code, Rights::READ_EXECUTE)?;
         let data = map_area(&space, data_start, entry.image.data)?;
         let heap = map_area(&space, layout::HEAP, entry.heap_pages)?;
-        let journal = map_area(&space, layout::JOURNAL, entry.journal_pages)?;
-        space.map(layout::SYSTEM_INFO, surroundings.system_info, PAGE, Rights::READ)?;
-        if reads_guest_memory(entry) {
-            map_window(&space, surroundings.memory)?;
+        let journal_length = map_area(&space, layout::JOURNAL, entry.journal_pages)?.length();
+        space.map(layout::SYSTEM_INFO, record.system_info, PAGE, Rights::READ)?;
+        let reads = |object: Object| {
+            let held = capabilities.get(object.slot());
+            held.is_ok_and(|(_, rights)| rights.contains(CapabilityRights::READ))
+        };
+        if reads(Object::GuestMemory) {
+            map_window(&space, &record.readable)?;
+        }
+        if reads(Object::Log) {
+            space.map(layout::LOG, log::ring_phys(), layout::LOG_SIZE, Rights::READ)?;
         }
         let task = Self {
             name: entry.name.clone(),
@@ -85,11 +92,10 @@ impl Task {
             generation: AtomicU32::new(0),
             inside: AtomicU32::new(0),
             restarting: AtomicBool::new(false),
-            image,
-            data_at: (data_start - constants) as usize,
+            first_data: SharedPages::loaded(loaded_at(data_start), end - data_start),
             data,
             heap,
-            journal_length: journal.map_or(0, |pages| pages.length()),
+            journal_length,
         };
         task.restore();
         Ok(task)
@@ -97,12 +103,7 @@ impl Task {
 
     /// Bytes of heap.
     pub fn heap_length(&self) -> u64 {
-        self.heap.as_ref().map_or(0, SharedPages::length)
-    }
-
-    /// Bytes of retained memory.
-    pub fn journal_length(&self) -> u64 {
-        self.journal_length
+        self.heap.length()
     }
 
     /// This processor is about to run a thread of `generation` in ring 3, and to do what it asks the
@@ -148,12 +149,9 @@ impl Task {
     }
 
     fn restore(&self) {
-        if let Some(data) = &self.data {
-            let _ = data.write(0, self.image.bytes().get(self.data_at..).unwrap_or(&[]));
-        }
-        if let Some(heap) = &self.heap {
-            heap.clear();
-        }
+        // They are of the same length.
+        let _ = self.data.copy_from(&self.first_data, self.data.length() as usize);
+        self.heap.clear();
     }
 }
 
@@ -177,29 +175,19 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// Maps `count` fresh pages, or nothing when `count` is 0.
-fn map_area(space: &TaskSpace, virt: u64, count: u16) -> Result<Option<SharedPages>, Fatal> {
-    if count == 0 {
-        return Ok(None);
-    }
+/// Maps `count` fresh pages.
+fn map_area(space: &TaskSpace, virt: u64, count: u16) -> Result<SharedPages, Fatal> {
     let pages = SharedPages::allocate(count.into()).ok_or(Fatal::OutOfMemory)?;
     space.map(virt, pages.phys(), pages.length(), Rights::READ_WRITE)?;
-    Ok(Some(pages))
-}
-
-fn reads_guest_memory(entry: &TaskEntry) -> bool {
-    entry.capabilities.iter().any(|capability| {
-        capability.object == Object::GuestMemory
-            && capability.rights.contains(CapabilityRights::READ)
-    })
+    Ok(pages)
 }
 
 /// Maps what may be read of the guest's memory, read-only.
-fn map_window(space: &TaskSpace, memory: &[MemoryRange]) -> Result<(), Fatal> {
-    for range in memory.iter().filter(|range| range.kind.is_readable()) {
-        let end = range.end().min(layout::GUEST_WINDOW_SIZE);
-        if let Some(length) = end.checked_sub(range.start) {
-            space.map(layout::GUEST_WINDOW + range.start, range.start, length, Rights::READ)?;
+fn map_window(space: &TaskSpace, readable: &[Span]) -> Result<(), Fatal> {
+    for Span { start, end } in readable {
+        let end = *end.min(&layout::GUEST_WINDOW_SIZE);
+        if let Some(length) = end.checked_sub(*start) {
+            space.map(layout::GUEST_WINDOW + start, *start, length, Rights::READ)?;
         }
     }
     Ok(())

@@ -24,6 +24,7 @@ pub struct Guest<'a, P> {
     /// Stops so far.
     stops: u64,
     longest: u64,
+    last: u64,
 }
 
 /// Stops of one call.
@@ -31,14 +32,16 @@ pub struct Guest<'a, P> {
 pub struct Stops {
     /// How many.
     pub count: u64,
-    /// The longest, in time-stamp ticks.
+    /// The longest, in time-stamp ticks from the request to stop until the guest was resumed.
     pub longest: u64,
+    /// The last one, in the same ticks; 0 when there was none.
+    pub last: u64,
 }
 
 impl<'a, P: Platform> Guest<'a, P> {
     /// The machine for a call from `space`.
     pub fn new(platform: &'a mut P, space: AddressSpace, redirects: &'a RwLock<Redirects>) -> Self {
-        Self { platform, space, redirects, stopping: 0, stops: 0, longest: 0 }
+        Self { platform, space, redirects, stopping: 0, stops: 0, longest: 0, last: 0 }
     }
 
     /// The platform.
@@ -58,7 +61,7 @@ impl<'a, P: Platform> Guest<'a, P> {
 
     /// The stops so far.
     pub const fn stops(&self) -> Stops {
-        Stops { count: self.stops, longest: self.longest }
+        Stops { count: self.stops, longest: self.longest, last: self.last }
     }
 }
 
@@ -86,6 +89,7 @@ impl<P: Platform> Machine for Guest<'_, P> {
         let resumed = self.platform.resume();
         let ticks = self.platform.time().saturating_sub(self.stopping);
         self.longest = self.longest.max(ticks);
+        self.last = ticks;
         resumed
     }
 

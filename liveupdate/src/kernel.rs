@@ -1,18 +1,18 @@
 //! The platform of the real task: messages to the kernel and to `memory`.
 
-use lucos_abi::boot::{self, SystemInfo};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::object::{COUNTERS, Intercept, LogReply, LogRequest, MachineReply, MachineRequest};
+use lucos_abi::object::{COUNTERS, MachineReply, MachineRequest};
 use lucos_abi::registers::Registers;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, CONTAINS_INIT, Extension,
 };
-use lucos_runtime::{CallError, Journal, Thread, time_stamp};
+use lucos_runtime::{CallError, Journal, Thread, read_log, time_stamp};
 use lucos_service::places::{self, Payload};
 use lucos_service::{AddressSpace, MEMORY, MemoryError, MemoryReply, MemoryRequest};
+use lucos_system_info::SystemInfo;
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 use lucos_transaction::machine::{Difference, Place, PlaceError};
@@ -40,15 +40,17 @@ pub struct Kernel<'a> {
 
 /// The facts, from the kernel's description of the machine.
 pub fn facts(info: &'static SystemInfo) -> Facts {
-    let (extension, assists) = match info.extension {
-        boot::Extension::Svm { features } => (Extension::Svm, svm_assists(features)),
-        boot::Extension::Vtx => (Extension::Vmx, 0),
+    let (extension, assists, contains_init) = match info.extension {
+        lucos_system_info::Extension::Svm { features, contains_init } => {
+            (Extension::Svm, svm_assists(features), contains_init)
+        }
+        lucos_system_info::Extension::Vtx => (Extension::Vmx, 0, false),
     };
     Facts {
         apic_ids: &info.apic_ids,
         region: info.region,
         extension: extension.number(),
-        containment: if info.contains_init { CONTAINS_INIT } else { 0 },
+        containment: if contains_init { CONTAINS_INIT } else { 0 },
         assists,
     }
 }
@@ -230,11 +232,7 @@ impl Platform for Kernel<'_> {
     }
 
     fn stop(&mut self) -> Result<(), MachineError> {
-        let deadline = STOP_DEADLINE;
-        match self.machine(&MachineRequest::Stop { deadline })? {
-            MachineReply::Stopped { .. } => Ok(()),
-            _ => Err(MachineError::Failed),
-        }
+        self.done(&MachineRequest::Stop { deadline: STOP_DEADLINE })
     }
 
     fn resume(&mut self) -> Result<(), MachineError> {
@@ -252,7 +250,7 @@ impl Platform for Kernel<'_> {
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
-        self.done(&MachineRequest::Intercept { class: Intercept::InvalidOpcode, on })
+        self.done(&MachineRequest::InterceptInvalidOpcode { on })
     }
 
     fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
@@ -277,15 +275,8 @@ impl Platform for Kernel<'_> {
         })
     }
 
-    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
-        let request = LogRequest::Read { offset, length: bytes.len().min(PAYLOAD_MAX) as u32 };
-        let reply = self.thread.call(Object::Log, &request);
-        let LogReply::Text { offset, bytes: text } = reply.map_err(machine_error)? else {
-            return Err(MachineError::Failed);
-        };
-        let place = bytes.get_mut(..text.len()).ok_or(MachineError::Failed)?;
-        place.copy_from_slice(text);
-        Ok((offset, text.len()))
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> (u64, usize) {
+        read_log(offset, bytes)
     }
 
     fn log(&mut self, line: core::fmt::Arguments<'_>) {

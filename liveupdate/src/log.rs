@@ -1,7 +1,7 @@
 //! LOG.
 
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_guest_interface::call::{MAX_BUFFER_LENGTH, NO_ITEM};
+use lucos_guest_interface::call::MAX_BUFFER_LENGTH;
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_service::AddressSpace;
 
@@ -28,8 +28,7 @@ pub fn log<P: Platform>(
     let mut next = offset;
     while copied < room {
         let wanted = part.get_mut(..PAYLOAD_MAX.min(room - copied)).unwrap_or_default();
-        let (start, count) =
-            platform.read_log(next, wanted).map_err(|error| error.fault(NO_ITEM))?;
+        let (start, count) = platform.read_log(next, wanted);
         let moved_on = first.is_some() && start != next;
         let bytes = wanted.get(..count).unwrap_or_default();
         if moved_on || bytes.is_empty() {

@@ -1,8 +1,8 @@
 //! What the task needs of the kernel and of the task `memory`.
 
-use lucos_abi::boot::MemoryRange;
 use lucos_abi::object::COUNTERS;
 use lucos_service::AddressSpace;
+use lucos_system_info::MemoryRange;
 use lucos_transaction::MachineError;
 use lucos_transaction::machine::{Difference, Place, PlaceError};
 
@@ -125,13 +125,9 @@ pub trait Platform {
     /// [`MachineError::Failed`]
     fn hidden_accesses(&mut self) -> Result<u64, MachineError>;
 
-    /// Reads from the log's stream, from `offset` on or from the oldest byte that is left; at most
-    /// [`lucos_abi::message::PAYLOAD_MAX`] bytes. Returns the offset of the first byte and how many
-    /// there are.
-    ///
-    /// # Errors
-    /// [`MachineError::Failed`]
-    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError>;
+    /// Reads from the log's stream, from `offset` on or from the oldest byte that is left. Returns the
+    /// offset of the first byte and how many there are.
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> (u64, usize);
 
     /// Writes a line to the log.
     fn log(&mut self, line: core::fmt::Arguments<'_>);

@@ -67,9 +67,8 @@ fn system<S: Store, P: Platform>(
     }
     let platform = guest.platform();
     let facts = platform.facts();
-    let mut log_end = |offset| platform.read_log(offset, &mut []).map(|(offset, _)| offset);
+    let [log_start, log_end] = [0, u64::MAX].map(|offset| platform.read_log(offset, &mut []).0);
     let failed = |error: MachineError| error.fault(NO_ITEM);
-    let (log_start, log_end) = (log_end(0).map_err(failed)?, log_end(u64::MAX).map_err(failed)?);
     let hidden_writes = platform.hidden_accesses().map_err(failed)?;
     let counts = platform.counters().map_err(failed)?;
     let count = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
@@ -106,7 +105,7 @@ fn system<S: Store, P: Platform>(
         },
         release: release(),
         messages: count(Counter::Messages),
-        last_stop: count(Counter::LastStop),
+        last_stop: stops.last,
         ..SystemStatus::default()
     };
     Ok(status.to_bytes().to_vec())

@@ -35,6 +35,7 @@ pub struct Liveupdate<S> {
     /// Stops since the task started.
     stops: AtomicU64,
     longest_stop: AtomicU64,
+    last_stop: AtomicU64,
     /// Redirections in the task's earlier lives.
     earlier_redirections: u64,
 }
@@ -59,6 +60,7 @@ impl<S: Store> Liveupdate<S> {
             going_down: AtomicBool::new(false),
             stops: AtomicU64::new(0),
             longest_stop: AtomicU64::new(0),
+            last_stop: AtomicU64::new(0),
             earlier_redirections,
         };
         if let Ok(engine) = &*service.engine.lock() {
@@ -163,6 +165,9 @@ impl<S: Store> Liveupdate<S> {
     fn count(&self, stops: Stops) {
         self.stops.fetch_add(stops.count, Ordering::Relaxed);
         self.longest_stop.fetch_max(stops.longest, Ordering::Relaxed);
+        if stops.count > 0 {
+            self.last_stop.store(stops.last, Ordering::Relaxed);
+        }
     }
 
     /// All stops since the task started.
@@ -170,6 +175,7 @@ impl<S: Store> Liveupdate<S> {
         Stops {
             count: self.stops.load(Ordering::Relaxed),
             longest: self.longest_stop.load(Ordering::Relaxed),
+            last: self.last_stop.load(Ordering::Relaxed),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
 use lucos_service::AddressSpace;
+use lucos_system_info::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
 use crate::map::GuestMap;
 use crate::platform::{Platform, Refused, Rights};
@@ -41,9 +41,7 @@ pub(crate) fn info() -> SystemInfo {
         modules: [].into_iter().collect(),
         apic_ids: [0].into_iter().collect(),
         physical_bits: 40,
-        extension: Extension::Svm { features: 0 },
-        efer_bits: 0,
-        contains_init: false,
+        extension: Extension::Svm { features: 0, contains_init: false },
         framebuffer: None,
         efi: None,
     }

@@ -31,7 +31,7 @@ mod tests {
     use super::of_guest;
     use crate::fake::{self, AREA, Fake};
     use crate::platform::Platform;
-    use lucos_abi::boot::{MemoryKind, MemoryRange};
+    use lucos_system_info::{MemoryKind, MemoryRange};
     use sha2::{Digest, Sha256};
 
     #[test]

@@ -1,7 +1,7 @@
 //! What lies at a guest-physical address.
 
-use lucos_abi::boot::{MemoryKind, MemoryRange, SystemInfo};
 use lucos_service::MemoryError;
+use lucos_system_info::{MemoryKind, MemoryRange, SystemInfo};
 
 use crate::PAGE;
 

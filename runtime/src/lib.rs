@@ -24,6 +24,7 @@
 #![cfg_attr(any(target_os = "none", not(test)), no_std)]
 
 mod journal;
+mod log;
 mod processor;
 mod service;
 mod system;
@@ -37,6 +38,7 @@ mod heap;
 mod start;
 
 pub use journal::{Journal, JournalError};
+pub use log::read_log;
 pub use lucos_abi::boot::StartInfo;
 pub use lucos_abi::call::CallStatus;
 pub use lucos_abi::manifest::Object;

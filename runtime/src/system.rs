@@ -1,19 +1,19 @@
-//! What the kernel tells every task about the machine.
+//! What the boot stub tells every task about the machine.
 
-use lucos_abi::boot::SystemInfo;
+use lucos_system_info::SystemInfo;
 use spin::Once;
 
 /// The machine. The same value for all threads; the first call reads it.
 ///
 /// # Panics
-/// When the kernel's page does not hold it, which faults the task: nothing works without it.
+/// When the page does not hold it, which faults the task: nothing works without it.
 // Not inlined: the stack that decoding takes is not needed again.
 #[inline(never)]
 pub fn system_info() -> &'static SystemInfo {
     static INFO: Once<SystemInfo> = Once::new();
     INFO.call_once(|| match read() {
         Some(info) => info,
-        None => panic!("the kernel's system information is not readable"),
+        None => panic!("the system information is not readable"),
     })
 }
 
@@ -41,7 +41,7 @@ fn decode(page: &[u8]) -> Option<SystemInfo> {
 #[cfg(test)]
 mod tests {
     use super::decode;
-    use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
+    use lucos_system_info::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
     fn info() -> SystemInfo {
         let range = MemoryRange { start: 0x1000, length: 0x1000, kind: MemoryKind::Reserved };
@@ -53,9 +53,7 @@ mod tests {
             modules: heapless_vec(),
             apic_ids: [0].into_iter().collect(),
             physical_bits: 40,
-            extension: Extension::Svm { features: 0 },
-            efer_bits: 0,
-            contains_init: false,
+            extension: Extension::Svm { features: 0, contains_init: false },
             framebuffer: None,
             efi: None,
         }

@@ -142,7 +142,7 @@ impl Thread {
         let _ = fmt::write(&mut line, text);
         let request = LogRequest::Write { text: line.as_str() };
         // Nobody could be told that the log does not work.
-        let _ = self.call::<_, lucos_abi::object::LogReply>(Object::Log, &request);
+        let _ = self.call::<_, lucos_abi::object::Done>(Object::Log, &request);
     }
 
     /// Gives up: the kernel logs `reason` and restarts the task.

@@ -1,8 +1,9 @@
 //! Reading guest memory through the window that the kernel maps into some tasks.
 
 use heapless::Vec;
-use lucos_abi::boot::{MAX_RANGES, SystemInfo};
+use lucos_abi::boot::MAX_RANGES;
 use lucos_abi::layout::GUEST_WINDOW_SIZE;
+use lucos_system_info::SystemInfo;
 
 /// Why bytes cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,7 @@ fn copy(_gpa: u64, to: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::{GuestWindow, WindowError};
-    use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
+    use lucos_system_info::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
     fn range(start: u64, end: u64, kind: MemoryKind) -> MemoryRange {
         MemoryRange { start, length: end - start, kind }
@@ -132,9 +133,7 @@ mod tests {
             modules: [].into_iter().collect(),
             apic_ids: [0].into_iter().collect(),
             physical_bits: 40,
-            extension: Extension::Svm { features: 0 },
-            efer_bits: 0,
-            contains_init: false,
+            extension: Extension::Svm { features: 0, contains_init: false },
             framebuffer: None,
             efi: None,
         })

@@ -1,7 +1,7 @@
 //! The address spaces of kernel and tasks, seen from outside while they run.
 //!
-//! The kernel walks its own tables when it starts. Here it is QEMU that walks them, at many
-//! moments of a run in which tasks call each other, fault and start again.
+//! It is QEMU that walks the tables, at many moments of a run in which tasks call each other, fault
+//! and start again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,8 +19,17 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// The machine runs this long between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The kernel's half of every address space.
+/// The kernel's half of every address space. LUCOS's region is there at its physical address.
 const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+/// The local APIC lies there too.
+const APIC: u64 = KERNEL_HALF + 0xfee0_0000;
+/// The place for one page of the guest's.
+const SLOT: u64 = 0xffff_f000_0000_0000;
+/// Bytes of the region.
+const REGION: u64 = 8 << 20;
+
+const PAGE: u64 = 4 << 10;
+const LARGE_PAGE: u64 = 2 << 20;
 
 const CR0_WRITE_PROTECT: u64 = 1 << 16;
 const CR4_SMEP: u64 = 1 << 20;
@@ -99,13 +108,34 @@ fn look(monitor: &mut Monitor) -> io::Result<Vec<State>> {
     Ok(states)
 }
 
+/// What the kernel sees: LUCOS's region but for the guard pages of stacks, and no memory of the
+/// guest's.
+fn judge_region(mappings: &[Mapping]) -> Result<(), Failed> {
+    let own = |mapping: &&Mapping| mapping.virt >= KERNEL_HALF && mapping.virt != APIC;
+    let (mut start, mut next, mut guards) = (None, 0, 0);
+    for mapping in mappings.iter().filter(own).filter(|mapping| mapping.virt != SLOT) {
+        equal("an address in the direct map", mapping.virt - mapping.phys, KERNEL_HALF)?;
+        if start.is_some() && mapping.virt != next {
+            equal(&format!("bytes of the hole at {next:#x}"), mapping.virt - next, PAGE)?;
+            guards += 1;
+        }
+        start = start.or(Some(mapping.virt));
+        next = mapping.virt + if mapping.large { LARGE_PAGE } else { PAGE };
+    }
+    let start = start.ok_or("the kernel is not mapped")?;
+    equal("the region", (start % LARGE_PAGE, next - start), (0, REGION))?;
+    // Each processor has a stack, and one more for faults.
+    equal("guard pages", guards, 2 * CPUS)
+}
+
 fn judge(seen: &mut Seen, (processor, mappings): &State) -> Result<(), Failed> {
-    let Processor { rip, cr0, cr3, cr4, efer } = *processor;
+    let Processor { rip, cr0, cr3, cr4, efer, .. } = *processor;
     equal("CR0.WP", cr0 & CR0_WRITE_PROTECT, CR0_WRITE_PROTECT)?;
     equal("CR4.SMEP, CR4.SMAP", cr4 & (CR4_SMEP | CR4_SMAP), CR4_SMEP | CR4_SMAP)?;
     equal("EFER.NXE", efer & EFER_NO_EXECUTE, EFER_NO_EXECUTE)?;
     seen.looks += 1;
     seen.roots.insert(cr3);
+    judge_region(mappings)?;
     let mut current = None;
     for mapping in mappings {
         let kernel = mapping.virt >= KERNEL_HALF;

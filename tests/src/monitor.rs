@@ -29,6 +29,8 @@ pub struct Mapping {
     pub execute: bool,
     /// Ring 3 may use it.
     pub user: bool,
+    /// It is a page of 2 MiB or more.
+    pub large: bool,
 }
 
 /// Registers of a processor.
@@ -40,6 +42,8 @@ pub struct Processor {
     pub cr3: u64,
     pub cr4: u64,
     pub efer: u64,
+    /// Address of the interrupt table.
+    pub idt: u64,
 }
 
 impl Monitor {
@@ -109,6 +113,7 @@ impl Monitor {
             cr3: register("CR3=")?,
             cr4: register("CR4=")?,
             efer: register("EFER=")?,
+            idt: register("IDT=")?,
         })
     }
 
@@ -170,7 +175,7 @@ fn mapping(line: &str) -> Option<Mapping> {
     let (virt, rest) = line.split_once(": ")?;
     let (phys, flags) = rest.trim_end().split_once(' ')?;
     let number = |text| u64::from_str_radix(text, 16).ok();
-    let [no_execute, .., user, write] = flags.as_bytes() else {
+    let [no_execute, _, large, .., user, write] = flags.as_bytes() else {
         return None;
     };
     Some(Mapping {
@@ -179,5 +184,6 @@ fn mapping(line: &str) -> Option<Mapping> {
         write: *write == b'W',
         execute: *no_execute != b'X',
         user: *user == b'U',
+        large: *large == b'P',
     })
 }

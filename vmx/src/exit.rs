@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use lucos_abi::boot::SystemInfo;
 use lucos_abi::object::{Event, ExitReason};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::FixedPlaces;
 use lucos_service::{LogBudget, QUARTER_HOUR};
+use lucos_system_info::SystemInfo;
 
 use crate::platform::Platform;
 use crate::{
@@ -110,7 +110,7 @@ fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> O
     match exit.reason {
         ExitReason::Hypercall => hypercall::handle(platform, machine, exit),
         ExitReason::ReadMsr => msr::handle_read(platform, machine, exit),
-        ExitReason::WriteMsr => msr::handle_write(platform, machine, exit),
+        ExitReason::WriteMsr => msr::handle_write(platform, exit),
         ExitReason::Virtualization => virtualization::handle(),
         ExitReason::Port(access) => ports::handle(platform, exit, access),
         ExitReason::InvalidateCaches => caches::handle(platform, exit),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lucos_abi::boot::{Extension, MemoryKind, MemoryRange, SystemInfo};
 use lucos_abi::object::FlatStart;
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
 use lucos_service::{AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError};
+use lucos_system_info::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
 use crate::exit::Machine;
 use crate::platform::{Failure, Platform};
@@ -38,10 +38,8 @@ pub(crate) fn info() -> SystemInfo {
         modules: [].into_iter().collect(),
         apic_ids: [0, APIC_ID_OF_1, 0x22].into_iter().collect(),
         physical_bits: 40,
-        extension: Extension::Svm { features: 0 },
+        extension: Extension::Svm { features: 0, contains_init: false },
         // SCE, LME, LMA, NXE.
-        efer_bits: 0xd01,
-        contains_init: false,
         framebuffer: None,
         efi: None,
     }

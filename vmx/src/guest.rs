@@ -4,7 +4,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use lucos_abi::boot::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 use lucos_abi::object::FlatStart;
 use lucos_guest_interface::call::{Call, register_value};
 use lucos_linux_boot::acpi::{Firmware, SleepStates};
@@ -16,6 +15,7 @@ use lucos_linux_boot::parameters::{
     self, COMMAND_LINE_ROOM, HANDOFF_LENGTH, Machine, ParameterError, boot_parameters,
 };
 use lucos_linux_boot::placement::{NoRoom, Placement, place};
+use lucos_system_info::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 
 use crate::platform::{Failure, Platform};
 use crate::{interface, ports};

@@ -1,9 +1,9 @@
 //! What the guest is told of LUCOS before its first hypercall.
 
-use lucos_abi::boot::{Extension, SystemInfo};
 use lucos_guest_interface::INTERFACE_VERSION;
 use lucos_guest_interface::detection::{self, FEATURE_FUNCTIONS, FEATURE_VMMCALL};
 use lucos_linux_boot::entry::CallInstruction;
+use lucos_system_info::{Extension, SystemInfo};
 
 /// The instruction with which this machine's guest calls LUCOS.
 pub const fn call_instruction(info: &SystemInfo) -> CallInstruction {
@@ -31,8 +31,8 @@ pub const fn register(info: &SystemInfo) -> u64 {
 mod tests {
     use super::{call_instruction, register};
     use crate::fake;
-    use lucos_abi::boot::{Extension, SystemInfo};
     use lucos_linux_boot::entry::CallInstruction;
+    use lucos_system_info::{Extension, SystemInfo};
 
     #[test]
     fn the_extension_decides_how_calls_are_made() {

@@ -4,9 +4,9 @@
 //! is told to start is started wherever it is: it waits in LUCOS, or it stands halted in the guest,
 //! where older kernels leave a processor that they took offline.
 
-use lucos_abi::boot::SystemInfo;
 use lucos_linux_boot::entry::start_state;
 use lucos_linux_boot::mailbox::{COMMAND_BYTES, COMMAND_LENGTH, COMMAND_OFFSET, Command};
+use lucos_system_info::SystemInfo;
 
 use crate::exit::{Machine, note};
 use crate::platform::{Failure, Platform};

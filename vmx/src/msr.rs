@@ -3,9 +3,9 @@
 //! Of the extension the guest sees what a processor without it would show. For all others the kernel
 //! says what may be read and written, and a refusal is the fault that a missing register raises.
 
-use lucos_abi::boot::SystemInfo;
 use lucos_abi::registers::{EFER_LMA, EFER_LME, Registers};
 use lucos_guest_interface::detection;
+use lucos_system_info::SystemInfo;
 
 use crate::exit::{Exit, Machine, Outcome};
 use crate::instruction::behind;
@@ -48,12 +48,12 @@ pub fn handle_read(platform: &mut impl Platform, machine: &Machine<'_>, exit: &E
 }
 
 /// Handles WRMSR. The kernel knows what the guest may write.
-pub fn handle_write(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+pub fn handle_write(platform: &mut impl Platform, exit: &Exit) -> Outcome {
     let registers = &exit.registers;
     let number = registers.rcx as u32;
     let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
     let value = match number {
-        EFER => efer(value, registers, machine.info),
+        EFER => efer(value, registers),
         _ => Ok(value),
     };
     let Some((value, behind)) = value.ok().zip(behind(platform, exit)) else {
@@ -81,17 +81,14 @@ fn own(number: u32, registers: &Registers, info: &SystemInfo) -> Option<u64> {
     }
 }
 
-/// What EFER becomes when the guest writes `value`.
+/// What EFER becomes when the guest writes `value`. Which bits there are the kernel knows.
 ///
 /// # Errors
-/// The processor does not take the value.
-fn efer(value: u64, registers: &Registers, info: &SystemInfo) -> Result<u64, Fault> {
+/// Long mode cannot be chosen now.
+fn efer(value: u64, registers: &Registers) -> Result<u64, Fault> {
     let changed = value ^ registers.efer;
     // Long mode is chosen while paging is off (APM vol. 2, 14.6.1).
     if changed & EFER_LME != 0 && registers.cr0 & CR0_PAGING != 0 {
-        return Err(Fault);
-    }
-    if value & !(info.efer_bits | EFER_LMA) != 0 {
         return Err(Fault);
     }
     // Whether long mode is active is for the processor to say.
@@ -108,7 +105,6 @@ mod tests {
     use lucos_abi::registers::{EFER_NXE, Registers};
 
     const EFER_SCE: u64 = 1;
-    const SVME: u64 = 1 << 12;
 
     fn exit(number: u64, value: u64) -> Exit {
         let mut registers = fake::kernel_registers();
@@ -134,8 +130,7 @@ mod tests {
     }
 
     fn write(platform: &mut Fake, number: u64, value: u64) -> Outcome {
-        let info = fake::info();
-        handle_write(platform, &fake::machine(&info), &exit(number, value))
+        handle_write(platform, &exit(number, value))
     }
 
     #[test]
@@ -172,25 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn efer_keeps_what_the_processor_decides_and_never_gets_virtualization() {
+    fn efer_keeps_what_the_processor_decides() {
         let registers =
             Registers { efer: EFER_LME | EFER_LMA, cr0: 1 << 31 | 1, ..Registers::default() };
-        let info = fake::info();
-        let efer = |value| efer(value, &registers, &info);
+        let efer = |value| efer(value, &registers);
         assert_eq!(
             efer(EFER_LME | EFER_SCE | EFER_NXE),
             Ok(EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE)
         );
-        assert_eq!(efer(EFER_LME | SVME), Err(Fault));
         assert_eq!(efer(EFER_SCE), Err(Fault), "long mode off while paging");
-        assert_eq!(efer(EFER_LME | 1 << 14), Err(Fault), "FFXSR is not there");
-        assert_eq!(efer(EFER_LME | 1 << 63), Err(Fault));
     }
 
     #[test]
     fn long_mode_can_be_chosen_while_paging_is_off() {
-        let info = fake::info();
-        assert_eq!(efer(EFER_LME | EFER_LMA, &Registers::default(), &info), Ok(EFER_LME));
+        assert_eq!(efer(EFER_LME | EFER_LMA, &Registers::default()), Ok(EFER_LME));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const VECTOR: u8 = 0x80;
 pub const CALL: u64 = 0;
 /// Sends the reply to the last request (nothing, when there was none) and waits for the next.
 pub const REPLY_AND_WAIT: u64 = 1;
-/// Gives up, as [`crate::object::TaskFault::GaveUp`]: the message page holds a text that says why.
+/// Gives up: the message page holds a text that says why, for the log.
 pub const FAULT: u64 = 2;
 
 /// What became of a [`CALL`].

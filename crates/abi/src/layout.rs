@@ -5,7 +5,7 @@
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 
-/// Boot stub and kernel see physical address `p` at `DIRECT + p`.
+/// Boot stub and kernel see physical address `p` at `DIRECT + p`; the kernel, of LUCOS's region only.
 pub const DIRECT: u64 = 0xffff_8000_0000_0000;
 
 /// First address that no task may have.
@@ -28,10 +28,15 @@ pub const PER_CPU_STRIDE: u64 = 0x10_0000;
 pub const HEAP: u64 = 0x30_0000_0000;
 /// Retained pages: they survive a restart of the task.
 pub const JOURNAL: u64 = 0x40_0000_0000;
-/// One read-only page with the postcard of [`crate::boot::SystemInfo`].
+/// One read-only page that the boot stub has filled: what machine this is.
 pub const SYSTEM_INFO: u64 = 0x50_0000_0000;
 /// Bytes mapped at [`SYSTEM_INFO`].
 pub const SYSTEM_INFO_SIZE: usize = PAGE as usize;
+
+/// The log's ring, read-only.
+pub const LOG: u64 = 0x51_0000_0000;
+/// Bytes mapped at [`LOG`].
+pub const LOG_SIZE: u64 = 8 * PAGE;
 
 /// Guest memory, read-only: guest-physical address `g` is at `GUEST_WINDOW + g`.
 pub const GUEST_WINDOW: u64 = 0x2000_0000_0000;

@@ -5,8 +5,8 @@
 //!
 //! | module | between |
 //! |---|---|
-//! | [`boot`] | boot stub → kernel, kernel → tasks: what machine this is |
-//! | [`manifest`] | image builder → kernel: which tasks exist and what they may use |
+//! | [`boot`] | boot stub → kernel, kernel → threads: what there is at the start |
+//! | [`manifest`] | image builder → boot stub → kernel: which tasks exist and what they may use |
 //! | [`call`] | task ↔ kernel: the three system calls and their status |
 //! | [`object`] | task → kernel objects: vCPU, machine, guest space, guest memory, log |
 //! | [`registers`] | the register block of a vCPU, one byte block inside messages |

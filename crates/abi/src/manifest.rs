@@ -1,7 +1,7 @@
 //! The system table: which tasks exist, what memory and which capabilities each has.
 //!
-//! Written by people as `system.toml`, turned into this by the image builder, checked by the kernel
-//! before any task starts. A capability's slot follows from its object, so kernel and tasks cannot
+//! Written by people as `system.toml`, turned into this by the image builder, checked by the
+//! boot stub. A capability's slot follows from its object, so kernel and tasks cannot
 //! disagree about slots.
 
 use crate::layout::{IMAGE, PAGE};

@@ -6,10 +6,6 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-mod check;
-
-pub use check::{ManifestError, Problem, check_system};
-
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::{Object, Rights, SLOTS, TaskEntry};
 
@@ -20,30 +16,13 @@ pub struct CapabilityTable {
 }
 
 impl CapabilityTable {
-    /// The table that the manifest lists for a task.
-    ///
-    /// # Errors
-    /// The first capability that is listed twice, has no right, or has one that means nothing for
-    /// its object.
-    pub fn new(task: &TaskEntry) -> Result<Self, ManifestError<'_>> {
-        let mut slots = [None; SLOTS.len()];
-        for entry in &task.capabilities {
-            let problem = if entry.rights.is_empty() {
-                Some(Problem::NoRights)
-            } else if !meaningful(entry.object).contains(entry.rights) {
-                Some(Problem::MeaninglessRight)
-            } else {
-                let slot = slots.get_mut(entry.object.slot() as usize);
-                match slot {
-                    None => Some(Problem::NoSuchTask),
-                    Some(slot) => slot.replace(entry.rights).map(|_| Problem::Duplicate),
-                }
-            };
-            if let Some(problem) = problem {
-                return Err(ManifestError::new(task, Some(entry.object), problem));
-            }
-        }
-        Ok(Self { slots })
+    /// The table that the system table, which was checked, lists for a task.
+    pub fn new(task: &TaskEntry) -> Self {
+        let rights = |object: Object| {
+            let listed = task.capabilities.iter().find(|entry| entry.object == object);
+            listed.map(|entry| entry.rights)
+        };
+        Self { slots: SLOTS.map(rights) }
     }
 
     /// The capability in `slot`: what it names, and all rights on it.
@@ -56,19 +35,6 @@ impl CapabilityTable {
             (Some(object), Some(Some(rights))) => Ok((*object, *rights)),
             _ => Err(CallStatus::NoCapability),
         }
-    }
-}
-
-/// The rights that some request of the object needs.
-const fn meaningful(object: Object) -> Rights {
-    match object {
-        Object::Log | Object::GuestMemory | Object::Journal => Rights::READ.union(Rights::WRITE),
-        Object::Vcpu => Rights::RUN.union(Rights::WRITE),
-        Object::Machine => {
-            Rights::READ.union(Rights::STOP).union(Rights::START).union(Rights::RESET)
-        }
-        Object::GuestSpace => Rights::WRITE,
-        Object::Task(_) => Rights::CALL,
     }
 }
 

@@ -1,6 +1,5 @@
 //! What LUCOS reads of a kernel file, of the firmware's tables, and of the guest's mailbox.
 
-use lucos_abi::boot::{Efi, MemoryKind, MemoryRange};
 use lucos_linux_boot::acpi::Firmware;
 use lucos_linux_boot::entry::CallInstruction;
 use lucos_linux_boot::kernel::{HEADER_BYTES, KernelImage};
@@ -9,6 +8,7 @@ use lucos_linux_boot::nvs::{self, KEPT_AT_END, LENGTH, Source};
 use lucos_linux_boot::parameters::{COMMAND_LINE_ROOM, Machine, boot_parameters, command_line};
 use lucos_linux_boot::placement::place;
 use lucos_linux_boot::{PAGE, efi};
+use lucos_system_info::{Efi, MemoryKind, MemoryRange};
 
 use crate::input::Input;
 

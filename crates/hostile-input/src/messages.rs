@@ -1,20 +1,21 @@
 //! Messages: whatever decodes is the encoding of what it decodes to.
 
-use lucos_abi::boot::{BootRecord, StartInfo, SystemInfo};
+use lucos_abi::boot::{BootRecord, StartInfo};
 use lucos_abi::manifest::SystemTable;
 use lucos_abi::message::{MESSAGE_SIZE, decode, encode};
 use lucos_abi::object::{
-    GuestMemoryRequest, LogReply, LogRequest, MachineReply, MachineRequest, SpaceRequest,
-    TaskFault, VcpuReply, VcpuRequest,
+    GuestMemoryReply, GuestMemoryRequest, LogRequest, MachineReply, MachineRequest, SpaceRequest,
+    VcpuReply, VcpuRequest,
 };
 use lucos_abi::registers::Registers;
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
+use lucos_system_info::SystemInfo;
 use serde::{Deserialize, Serialize};
 
 /// The first byte says as which message the rest is decoded.
 pub fn check(data: &[u8]) -> bool {
     let Some((&kind, data)) = data.split_first() else { return false };
-    match kind % 18 {
+    match kind % 17 {
         0 => strict::<VcpuRequest<'_>>(data),
         1 => strict::<VcpuReply<'_>>(data),
         2 => strict::<MachineRequest>(data),
@@ -22,16 +23,15 @@ pub fn check(data: &[u8]) -> bool {
         4 => strict::<SpaceRequest>(data),
         5 => strict::<GuestMemoryRequest<'_>>(data),
         6 => strict::<LogRequest<'_>>(data),
-        7 => strict::<LogReply<'_>>(data),
-        8 => strict::<TaskFault>(data),
-        10 => strict::<SystemTable>(data),
-        11 => strict::<BootRecord>(data),
-        12 => strict::<SystemInfo>(data),
-        13 => strict::<StartInfo>(data),
-        14 => strict::<MemoryRequest<'_>>(data),
-        15 => strict::<MemoryReply<'_>>(data),
-        16 => strict::<LiveupdateRequest>(data),
-        9 => strict::<LiveupdateReply>(data),
+        7 => strict::<GuestMemoryReply<'_>>(data),
+        8 => strict::<LiveupdateReply>(data),
+        9 => strict::<SystemTable>(data),
+        10 => strict::<BootRecord>(data),
+        11 => strict::<SystemInfo>(data),
+        12 => strict::<StartInfo>(data),
+        13 => strict::<MemoryRequest<'_>>(data),
+        14 => strict::<MemoryReply<'_>>(data),
+        15 => strict::<LiveupdateRequest>(data),
         _ => registers(data),
     }
 }
@@ -59,12 +59,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(0, &VcpuRequest::Run { registers: &[7; 232], event: None }),
         seed(2, &MachineRequest::Stop { deadline: 300 }),
         seed(6, &LogRequest::Write { text: "some text" }),
-        seed(14, &MemoryRequest::Write { space, address: 0x2000, data: &[1, 2, 3] }),
-        seed(14, &MemoryRequest::CopyPhysical { from: 1, to: 2, length: 3 }),
-        seed(15, &MemoryReply::Bytes { data: &[9; 100] }),
-        seed(16, &LiveupdateRequest::Hypercall { number: 3, arguments, space, again: true }),
-        seed(9, &LiveupdateReply::Results(arguments)),
-        [&[17_u8][..], &[3; lucos_abi::registers::SIZE]].concat(),
+        seed(13, &MemoryRequest::Write { space, address: 0x2000, data: &[1, 2, 3] }),
+        seed(13, &MemoryRequest::CopyPhysical { from: 1, to: 2, length: 3 }),
+        seed(14, &MemoryReply::Bytes { data: &[9; 100] }),
+        seed(15, &LiveupdateRequest::Hypercall { number: 3, arguments, space, again: true }),
+        seed(8, &LiveupdateReply::Results(arguments)),
+        [&[16_u8][..], &[3; lucos_abi::registers::SIZE]].concat(),
     ]
 }
 

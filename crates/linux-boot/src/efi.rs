@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use lucos_abi::boot::MemoryRange;
+use lucos_system_info::MemoryRange;
 
 use crate::PAGE;
 use crate::fields::{put, u32_at, u64_at};
@@ -135,7 +135,7 @@ fn piece(start: u64, end: u64, region: &MemoryRange, nvs: &MemoryRange) -> (u64,
 mod tests {
     use super::{EfiError, hide};
     use crate::fields::{u32_at, u64_at};
-    use lucos_abi::boot::{MemoryKind, MemoryRange};
+    use lucos_system_info::{MemoryKind, MemoryRange};
 
     const LENGTH: usize = 48;
 

@@ -11,7 +11,7 @@
 
 use core::fmt;
 
-use lucos_abi::boot::{Efi, MemoryRange};
+use lucos_system_info::{Efi, MemoryRange};
 
 use crate::acpi::{self, AcpiError, Firmware, SleepControl, SleepStates};
 use crate::efi::{self, EfiError};
@@ -264,7 +264,7 @@ mod tests {
     use super::{KEPT_AT_END, LENGTH, NvsError, Room, Source, fill};
     use crate::acpi::{AcpiError, Firmware};
     use crate::entry::CallInstruction;
-    use lucos_abi::boot::{MemoryKind, MemoryRange};
+    use lucos_system_info::{MemoryKind, MemoryRange};
 
     const REGION: MemoryRange =
         MemoryRange { start: 0x7f80_0000, length: 0x80_0000, kind: MemoryKind::Reserved };

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use lucos_abi::boot::{Efi, Framebuffer, MemoryKind, MemoryRange};
+use lucos_system_info::{Efi, Framebuffer, MemoryKind, MemoryRange};
 
 use crate::PAGE_LENGTH;
 use crate::fields::put;
@@ -239,7 +239,7 @@ mod tests {
     use crate::kernel::KernelImage;
     use crate::kernel::tests::{LENGTH, image};
     use crate::placement::{Initrd, Placement};
-    use lucos_abi::boot::{Efi, Framebuffer, MemoryKind, MemoryRange};
+    use lucos_system_info::{Efi, Framebuffer, MemoryKind, MemoryRange};
 
     fn kernel() -> KernelImage {
         KernelImage::parse(&image(), LENGTH).unwrap()

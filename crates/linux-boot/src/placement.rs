@@ -3,7 +3,7 @@
 use core::fmt;
 
 use heapless::Vec;
-use lucos_abi::boot::{MAX_MODULES, MemoryKind, MemoryRange};
+use lucos_system_info::{MAX_MODULES, MemoryKind, MemoryRange};
 
 use crate::PAGE;
 use crate::kernel::KernelImage;
@@ -211,7 +211,7 @@ mod tests {
     use crate::kernel::KernelImage;
     use crate::kernel::tests::{LENGTH, image};
     use crate::parameters::HANDOFF_LENGTH;
-    use lucos_abi::boot::{MemoryKind, MemoryRange};
+    use lucos_system_info::{MemoryKind, MemoryRange};
     use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;

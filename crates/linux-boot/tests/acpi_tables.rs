@@ -4,10 +4,10 @@ use acpi::fadt::Fadt;
 use acpi::hpet::HpetTable;
 use acpi::madt::{Madt, MadtEntry};
 use acpi::{AcpiHandler, AcpiTables, PhysicalMapping};
-use lucos_abi::boot::{Efi, MemoryKind, MemoryRange};
 use lucos_linux_boot::acpi::{AcpiError, Firmware, SleepStates};
 use lucos_linux_boot::entry::CallInstruction;
 use lucos_linux_boot::nvs::{self, KEPT_AT_END, LENGTH, Nvs, NvsError, Source};
+use lucos_system_info::{Efi, MemoryKind, MemoryRange};
 use std::ptr::NonNull;
 
 /// Where the machine's memory begins; the firmware's tables are here, the NVS area behind them.

@@ -43,13 +43,6 @@ pub struct Setup {
     pub invlpgb: bool,
 }
 
-impl Assists {
-    /// The known assists among those that the processor reports.
-    pub const fn from_cpuid(edx: u32) -> Self {
-        Self::from_bits_truncate(edx)
-    }
-}
-
 impl Vmcb {
     /// Prepares the control area for a guest that owns the machine: interrupts and most I/O are its
     /// own; the instructions of the extension, INVD, NMI, shutdown, the marked MSRs and ports, and

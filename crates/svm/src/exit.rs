@@ -11,8 +11,6 @@ pub struct ExitCode(pub u32);
 impl ExitCode {
     /// Exceptions: this plus the vector.
     pub const EXCEPTION: Self = Self(0x40);
-    /// Physical interrupt.
-    pub const INTR: Self = Self(0x60);
     /// NMI.
     pub const NMI: Self = Self(0x61);
     /// The exception #SX, which INIT becomes (APM 15.28).

@@ -7,8 +7,6 @@ bitflags! {
     /// Intercepts at offsets 0x0c (lower half) and 0x10 (upper half).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Intercepts: u64 {
-        /// Physical interrupts.
-        const INTR = 1;
         /// Non-maskable interrupts.
         const NMI = 1 << 1;
         /// CPUID.

@@ -2,6 +2,7 @@
 //! NMIs.
 
 use super::cpuid;
+use crate::fatal::Fatal;
 use crate::memory::kernel_space;
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86::msr::{IA32_APIC_BASE, IA32_X2APIC_ICR, rdmsr, wrmsr};
@@ -20,11 +21,14 @@ const NMI: u32 = 4 << 8;
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
 
 /// Maps the register page, at the address where the firmware left it. The guest cannot move it.
-pub fn start() -> Option<()> {
+///
+/// # Errors
+/// The region is full.
+pub fn start() -> Result<(), Fatal> {
     // SAFETY: reading the APIC base has no effect.
     let base = unsafe { rdmsr(IA32_APIC_BASE) } & BASE_ADDRESS;
     REGISTERS.store(kernel_space::map_device(base)?, Ordering::Release);
-    Some(())
+    Ok(())
 }
 
 /// Writes this processor's APIC base for the guest; false when LUCOS cannot let it. Kicks go through
@@ -39,31 +43,28 @@ pub fn write_base(value: u64) -> bool {
         return false;
     }
     // SAFETY: the processor has the interface, and the switch is allowed while the APIC is on (SDM
-    // vol. 3, 12.12.1). `send` looks at the register each time.
+    // vol. 3, 12.12.1). `send_nmi` looks at the register each time.
     unsafe { wrmsr(IA32_APIC_BASE, value) };
     true
 }
 
 /// Sends an NMI to a processor.
-pub fn send_nmi(apic_id: u32) {
-    send(apic_id, NMI);
-}
-
+///
 /// The guest chooses between the two interfaces at run time, and may be between its own writes to
 /// the two halves of the old one's command: so the upper half is put back afterwards.
-fn send(apic_id: u32, command: u32) {
+pub fn send_nmi(apic_id: u32) {
     // SAFETY: reading the APIC base has no effect; the command register sends an NMI,
     // for which every processor has its handler.
     unsafe {
         if rdmsr(IA32_APIC_BASE) & X2APIC_ENABLED != 0 {
-            wrmsr(IA32_X2APIC_ICR, u64::from(apic_id) << 32 | u64::from(command));
+            wrmsr(IA32_X2APIC_ICR, u64::from(apic_id) << 32 | u64::from(NMI));
             return;
         }
     }
     wait_until_sent();
     let guests = read(ICR_HIGH);
     write(ICR_HIGH, apic_id << 24);
-    write(ICR_LOW, command);
+    write(ICR_LOW, NMI);
     wait_until_sent();
     write(ICR_HIGH, guests);
 }
@@ -88,6 +89,6 @@ fn read(register: u64) -> u32 {
 fn write(register: u64, value: u32) {
     let page = REGISTERS.load(Ordering::Acquire);
     debug_assert!(page != 0);
-    // SAFETY: as for `read`; what a command does is argued in `send`.
+    // SAFETY: as for `read`; what a command does is argued in `send_nmi`.
     unsafe { ((page + register) as *mut u32).write_volatile(value) }
 }

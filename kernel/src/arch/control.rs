@@ -3,7 +3,7 @@
 use super::cpuid;
 use crate::fatal::Fatal;
 use lucos_abi::registers::EFER_NXE;
-use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr3_write, cr4, cr4_write};
+use x86::controlregs::{Cr0, Cr4, cr0_write, cr3_write, cr4_write};
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 /// Sets up this processor's control registers: write protection in ring 0, no-execute, SMEP and
@@ -44,15 +44,6 @@ pub fn enable_protections() -> Result<(), Fatal> {
         cr4_write(protections);
     }
     Ok(())
-}
-
-/// SMEP and SMAP are on, as far as the processor has them.
-pub fn protections_hold() -> bool {
-    // SAFETY: reading control registers has no effect.
-    let (cr0, cr4) = unsafe { (cr0(), cr4()) };
-    cr0.contains(Cr0::CR0_WRITE_PROTECT)
-        && cr4.contains(Cr4::CR4_ENABLE_SMEP) == cpuid::has_smep()
-        && cr4.contains(Cr4::CR4_ENABLE_SMAP) == cpuid::has_smap()
 }
 
 /// Writes the caches back to memory and empties them.

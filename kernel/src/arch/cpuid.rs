@@ -61,17 +61,6 @@ pub fn svm_features() -> CpuidResult {
     checked(0x8000_000a)
 }
 
-/// A hypervisor below offers an interface of its own. QEMU's TCG names itself, and offers none.
-pub fn has_hypervisor_interface() -> bool {
-    let CpuidResult { eax, ebx, ecx, edx } = read(HYPERVISOR, 0);
-    let name = [ebx, ecx, edx].map(u32::to_le_bytes);
-    let is_below = read(1, 0).ecx & (1 << 31) != 0 && eax >= HYPERVISOR;
-    is_below && name.as_flattened() != b"TCGTCGTCGTCG"
-}
-
-/// The leaf by which a hypervisor names itself.
-const HYPERVISOR: u32 = 0x4000_0000;
-
 /// Bits of EFER that this processor has, without those of virtualization (APM vol. 2, 3.1.7; the
 /// features of CPUID that name them: APM vol. 3, appendix E).
 pub fn efer_bits() -> u64 {
@@ -98,12 +87,6 @@ pub fn efer_bits() -> u64 {
 /// INVLPGB, which invalidates translations on all processors.
 pub fn has_invlpgb() -> bool {
     checked(0x8000_0008).ebx & (1 << 3) != 0
-}
-
-/// Bits of a physical address, 36 to 52.
-pub fn physical_bits() -> u8 {
-    let bits = checked(0x8000_0008).eax & 0xff;
-    if (36..=52).contains(&bits) { bits as u8 } else { 36 }
 }
 
 /// This processor's local APIC id, the 32-bit one where there is one.

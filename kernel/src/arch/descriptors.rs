@@ -2,6 +2,8 @@
 
 use super::processor::PerProcessor;
 use super::trap;
+use crate::fatal::Fatal;
+use crate::memory::direct::Stack;
 use alloc::boxed::Box;
 use core::mem::size_of;
 use x86::Ring;
@@ -25,13 +27,14 @@ const TASK_STATE: SegmentSelector = SegmentSelector::new(5, Ring::Ring0);
 pub const NMI_STACK: u64 = 1;
 /// That of machine checks, and of faults after which LUCOS cannot go on.
 pub const FAULT_STACK: u64 = 2;
+const FAULT_PAGES: u64 = 4;
 /// That of INIT, which may come while an NMI is handled.
 pub const INIT_STACK: u64 = 3;
 
 const STACK_SIZE: usize = 4096;
 
-/// A stack for traps that may come at any time. Its last words hold the processor's
-/// [`PerProcessor`], so that the NMI entry finds it without any register.
+/// A stack for NMIs and INIT, which come at any time and only count. Its last words hold the
+/// processor's [`PerProcessor`], so that the entry finds it without any register.
 #[repr(C, align(16))]
 struct TrapStack {
     space: [u8; STACK_SIZE],
@@ -44,14 +47,17 @@ struct TrapStack {
 pub struct Descriptors {
     gdt: [u64; 7],
     state: TaskStateSegment,
-    stacks: [TrapStack; 3],
+    stacks: [TrapStack; 2],
 }
 
 impl Descriptors {
     /// Tables for the processor with this shared part.
-    pub fn new(shared: &'static PerProcessor) -> Box<Self> {
+    ///
+    /// # Errors
+    /// The region is full.
+    pub fn new(shared: &'static PerProcessor) -> Result<&'static mut Self, Fatal> {
         let stack = || TrapStack { space: [0; STACK_SIZE], shared, padding: 0 };
-        let mut tables = Box::new(Self {
+        let tables = Box::leak(Box::new(Self {
             gdt: [
                 0,
                 0x00af_9b00_0000_ffff, // ring-0 code, 64 bit
@@ -62,18 +68,17 @@ impl Descriptors {
                 0,
             ],
             state: TaskStateSegment::new(),
-            stacks: [stack(), stack(), stack()],
-        });
-        let [nmi, fault, init] =
-            tables.stacks.each_ref().map(|stack| &raw const stack.shared as u64);
-        tables.state.ist = [nmi, fault, init, 0, 0, 0, 0];
+            stacks: [stack(), stack()],
+        }));
+        let [nmi, init] = tables.stacks.each_ref().map(|stack| &raw const stack.shared as u64);
+        tables.state.ist = [nmi, Stack::allocate(FAULT_PAGES)?, init, 0, 0, 0, 0];
         tables.state.iomap_base = size_of::<TaskStateSegment>() as u16;
         let base = &raw const tables.state as u64;
         let limit = size_of::<TaskStateSegment>() as u64 - 1;
         // An available 64-bit task state segment (type 9) takes two slots.
         tables.gdt[5] = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
         tables.gdt[6] = base >> 32;
-        tables
+        Ok(tables)
     }
 
     /// Makes this processor use the tables.

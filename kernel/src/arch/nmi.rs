@@ -170,23 +170,19 @@ pub fn kick(processor: &PerProcessor) {
 }
 
 /// Kicks every other processor of which `is_needed` is true, and waits until it is true of none.
-/// Returns how many were kicked, or `None` when that takes longer than `deadline` ticks.
+/// `None` when that takes longer than `deadline` ticks.
 pub fn kick_while(
     me: u32,
     deadline: u64,
     is_needed: impl Fn(&PerProcessor) -> bool,
-) -> Option<u32> {
+) -> Option<()> {
     let timer = Timer::start();
     let mut sent = timer;
-    let mut kicked = 0;
-    for other in processor::others(me).filter(|other| is_needed(other)) {
-        kick(other);
-        kicked += 1;
-    }
+    processor::others(me).filter(|other| is_needed(other)).for_each(kick);
     loop {
         let mut needed = processor::others(me).filter(|other| is_needed(other)).peekable();
         if needed.peek().is_none() {
-            return Some(kicked);
+            return Some(());
         }
         if timer.passed() > deadline {
             return None;

@@ -4,7 +4,7 @@ use super::nmi::Nmis;
 use super::vcpu::ExitCounts;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32};
 use lucos_abi::object::FlatStart;
 use lucos_abi::registers::Registers;
 use spin::{Mutex, Once};
@@ -23,8 +23,6 @@ pub struct PerProcessor {
     pub alive: AtomicBool,
     /// Its vCPU is in the guest, or about to be.
     pub in_guest: AtomicBool,
-    /// When it first entered the guest after the last stop; 0 before.
-    pub entered: AtomicU64,
     /// Which generation of the guest space its translations are of.
     pub space_generation: AtomicU32,
     /// A start that its vCPU has not taken yet.

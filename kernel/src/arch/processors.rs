@@ -15,6 +15,9 @@ pub type Main = fn(&'static PerProcessor) -> !;
 
 static MAIN: Once<Main> = Once::new();
 
+/// Pages of a processor's stack.
+const STACK_PAGES: u64 = 8;
+
 /// Lets every processor but this one (number 0) in, one by one. The gate is in RAM that is the
 /// guest's later, at physical address `gate`.
 ///
@@ -33,7 +36,7 @@ fn let_one_in(gate: u64, processor: &'static PerProcessor) -> Result<(), Fatal> 
         guest_ram::write(gate + field as u64, value).ok_or(Fatal::BadBootRecord)
     };
     let entry = arrive as extern "C" fn(u32) -> ! as usize as u64;
-    put(offset_of!(Gate, stack), &Stack::allocate()?.to_le_bytes())?;
+    put(offset_of!(Gate, stack), &Stack::allocate(STACK_PAGES)?.to_le_bytes())?;
     put(offset_of!(Gate, entry), &entry.to_le_bytes())?;
     fence(Ordering::SeqCst);
     put(offset_of!(Gate, next), &processor.number.to_le_bytes())?;

@@ -5,7 +5,6 @@
 //! the way, which exits the kernel handles itself, and what is counted.
 
 use super::processor::{self, PerProcessor};
-use super::time::ticks;
 use super::{apic, cpuid, idle, nmi, port, svm};
 use crate::fatal::Fatal;
 use crate::object::{guest_space, machine};
@@ -13,7 +12,6 @@ use crate::{cpuid_table, stop};
 use alloc::boxed::Box;
 use core::mem::take;
 use core::sync::atomic::{AtomicU64, Ordering};
-use lucos_abi::boot;
 use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart};
 use lucos_abi::registers::Registers;
 use lucos_paging::Format;
@@ -23,27 +21,26 @@ use x86::msr::IA32_APIC_BASE;
 /// The virtualization extension of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Extension {
-    /// What tasks are told of it.
-    pub told: boot::Extension,
     /// The format of its nested page tables.
     pub format: Format,
-    /// INIT that the guest sends comes to LUCOS.
-    pub contains_init: bool,
+    /// CPUID leaves the guest, so that a hypervisor below stays hidden.
+    pub hides_cpuid: bool,
     /// Switches it on for the processor that calls, and makes its vCPU.
     pub(super) make: fn(&'static PerProcessor) -> Result<Box<dyn Backend>, Fatal>,
 }
 
 static EXTENSION: Once<Extension> = Once::new();
 
-/// Finds the extension, once and for all processors. Each switches it on in [`Vcpu::new`].
+/// Finds the extension, once and for all processors. Each switches it on in [`Vcpu::new`]. The guest
+/// must not use the interface of a hypervisor below, if there is one.
 ///
 /// # Errors
 /// There is none, it is locked, or it lacks something.
-pub fn probe() -> Result<(), Fatal> {
+pub fn probe(hypervisor_below: bool) -> Result<(), Fatal> {
     if !cpuid::has_svm() {
         return Err(Fatal::NoExtension);
     }
-    EXTENSION.try_call_once(svm::probe).map(|_| ())
+    EXTENSION.try_call_once(|| svm::probe(hypervisor_below)).map(|_| ())
 }
 
 /// The extension that [`probe`] found.
@@ -85,8 +82,8 @@ pub trait Backend {
     /// From here to the guest no NMI goes unnoticed.
     fn close(&mut self);
     /// Enters the guest, with its old translations forgotten when `flush`, and comes back with the
-    /// state saved. These exceptions (one bit each) leave the guest, besides the back-end's own.
-    fn switch(&mut self, flush: bool, exceptions: u32);
+    /// state saved. Invalid opcodes leave the guest when asked for.
+    fn switch(&mut self, flush: bool, invalid_opcode: bool);
     /// The processor is LUCOS's again, and NMIs come to it.
     fn open(&mut self);
     /// Looks at the last exit.
@@ -212,12 +209,9 @@ impl Vcpu {
                 // What is delivered first is delivered, and then this takes the guest out again.
                 nmi::kick(me);
             }
-            if me.entered.load(Ordering::Relaxed) == 0 {
-                me.entered.store(ticks(), Ordering::Relaxed);
-            }
             // What a stop changed is seen here: a stop that is not over was seen above, and one that
             // begins now kicks.
-            self.backend.switch(self.translations_are_old(), machine::intercepted_exceptions());
+            self.backend.switch(self.translations_are_old(), machine::intercepts_invalid_opcode());
             *me.snapshot.lock() = Some(self.backend.registers());
         }
         me.in_guest.store(false, Ordering::SeqCst);
@@ -322,9 +316,6 @@ pub fn counts() -> [u64; COUNTERS] {
         for (sum, count) in sums.iter_mut().zip(&processor.counts.0) {
             *sum += count.load(Ordering::Relaxed);
         }
-    }
-    if let Some(last) = sums.get_mut(Counter::LastStop as usize) {
-        *last = stop::last_ticks();
     }
     sums
 }

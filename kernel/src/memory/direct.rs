@@ -1,7 +1,7 @@
-//! The direct map: physical address `p` is at `DIRECT + p` for all RAM.
+//! The direct map: physical address `p` of LUCOS's region is at `DIRECT + p`.
 //!
 //! The kernel image lies in it too, and there is no second mapping of any page of LUCOS, so a
-//! page's rights in this map are all the rights there are.
+//! page's rights in this map are all the rights there are. The guest's memory is not in it.
 
 use super::{PAGE, frames, kernel_space};
 use crate::fatal::Fatal;
@@ -33,22 +33,10 @@ impl Pages {
         self.phys
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the pages are ours, mapped and initialised; tasks that map them too are only
-        // read through this while they do not run (see the callers in `task` and `chain`).
-        unsafe { core::slice::from_raw_parts((DIRECT + self.phys) as *const u8, self.length) }
-    }
-
-    /// The bytes, for writing.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `bytes`, and `&mut self` makes this the only view.
-        unsafe { core::slice::from_raw_parts_mut((DIRECT + self.phys) as *mut u8, self.length) }
-    }
-
     /// The bytes, for ever.
     pub fn leak(self) -> &'static mut [u8] {
-        // SAFETY: as for `bytes`; nobody gives the pages back, and `self` is gone.
+        // SAFETY: the pages are ours, mapped and initialised; nobody gives them back, and `self` is
+        // gone.
         unsafe { core::slice::from_raw_parts_mut((DIRECT + self.phys) as *mut u8, self.length) }
     }
 
@@ -78,6 +66,13 @@ impl SharedPages {
         Some(Self { phys, length })
     }
 
+    /// Pages of the region that the boot stub has filled, and that the kernel's own table shows
+    /// read-only.
+    pub fn loaded(phys: u64, length: u64) -> Self {
+        debug_assert!(length == 0 || frames::contains(phys));
+        Self { phys, length: length as usize }
+    }
+
     /// Physical address of the first byte.
     pub fn phys(&self) -> u64 {
         self.phys
@@ -93,19 +88,19 @@ impl SharedPages {
         if buffer.len() > self.length {
             return None;
         }
+        let from = (DIRECT + self.phys) as *const u8;
         // SAFETY: the pages are mapped RAM of LUCOS, never freed, and as long as the buffer.
-        unsafe { read_mapped(self.phys, buffer) };
+        unsafe { copy_nonoverlapping(from, buffer.as_mut_ptr(), buffer.len()) };
         Some(())
     }
 
-    /// Copies bytes in at `offset`; `None` when they do not fit.
-    pub fn write(&self, offset: u64, data: &[u8]) -> Option<()> {
-        let end = usize::try_from(offset).ok()?.checked_add(data.len())?;
-        if end > self.length {
+    /// Copies bytes to the start; `None` when they do not fit.
+    pub fn write(&self, data: &[u8]) -> Option<()> {
+        if data.len() > self.length {
             return None;
         }
         // SAFETY: the target is mapped RAM of LUCOS that no Rust object occupies.
-        unsafe { write_ram(self.phys + offset, data) };
+        unsafe { copy_nonoverlapping(data.as_ptr(), (DIRECT + self.phys) as *mut u8, data.len()) };
         Some(())
     }
 
@@ -114,8 +109,9 @@ impl SharedPages {
         if length > self.length.min(from.length) {
             return None;
         }
+        let (from, to) = ((DIRECT + from.phys) as *const u8, (DIRECT + self.phys) as *mut u8);
         // SAFETY: both are mapped RAM of LUCOS that no Rust object occupies.
-        unsafe { copy_ram(from.phys, self.phys, length) };
+        unsafe { copy(from, to, length) };
         Some(())
     }
 
@@ -124,35 +120,6 @@ impl SharedPages {
         // SAFETY: as for `write`.
         unsafe { write_bytes((DIRECT + self.phys) as *mut u8, 0, self.length) };
     }
-}
-
-/// Copies bytes to RAM that Rust does not know of.
-///
-/// # Safety
-/// The range must be mapped RAM that no Rust object occupies.
-pub(super) unsafe fn write_ram(phys: u64, data: &[u8]) {
-    // SAFETY: the caller vouches for the target, which no Rust object occupies.
-    unsafe { copy_nonoverlapping(data.as_ptr(), (DIRECT + phys) as *mut u8, data.len()) };
-}
-
-/// Copies within RAM that Rust does not know of; the ranges may overlap.
-///
-/// # Safety
-/// Both ranges must be mapped RAM that no Rust object occupies.
-pub(super) unsafe fn copy_ram(from: u64, to: u64, length: usize) {
-    // SAFETY: the caller vouches for both ranges.
-    unsafe { copy((DIRECT + from) as *const u8, (DIRECT + to) as *mut u8, length) };
-}
-
-/// Reads bytes of mapped memory that is not LUCOS's.
-///
-/// # Safety
-/// The range must be mapped.
-#[inline(always)]
-pub(super) unsafe fn read_mapped(phys: u64, buffer: &mut [u8]) {
-    // SAFETY: the caller vouches for the source. The guest may write it meanwhile; bytes are
-    // copied, whatever they are.
-    unsafe { copy_nonoverlapping((DIRECT + phys) as *const u8, buffer.as_mut_ptr(), buffer.len()) };
 }
 
 /// Page tables in LUCOS's region, as the editor in `lucos_paging` sees them.
@@ -221,16 +188,13 @@ impl TableMemory for Tables {
 pub struct Stack;
 
 impl Stack {
-    /// Pages of a stack.
-    const PAGES: u64 = 8;
-
-    /// Makes one; the address of its end.
+    /// Makes one of so many pages; the address of its end.
     ///
     /// # Errors
     /// The region is full.
-    pub fn allocate() -> Result<u64, Fatal> {
-        let pages = Pages::allocate(1 + Self::PAGES).ok_or(Fatal::OutOfMemory)?;
-        kernel_space::unmap(DIRECT + pages.phys())?;
-        Ok(DIRECT + pages.phys() + (1 + Self::PAGES) * PAGE)
+    pub fn allocate(pages: u64) -> Result<u64, Fatal> {
+        let guard = Pages::allocate(1 + pages).ok_or(Fatal::OutOfMemory)?.phys();
+        kernel_space::unmap(DIRECT + guard)?;
+        Ok(DIRECT + guard + (1 + pages) * PAGE)
     }
 }

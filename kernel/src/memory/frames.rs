@@ -1,14 +1,14 @@
-//! The frames of LUCOS's region: a border up to which they were taken, and those that came back.
+//! The free frames of LUCOS's region: a border up to which they were taken, and those that came back.
 
 use super::PAGE;
-use lucos_abi::boot::MemoryRange;
+use lucos_abi::boot::Span;
 use lucos_abi::layout::DIRECT;
 use spin::Mutex;
 
 struct Frames {
-    region: MemoryRange,
-    /// Frames from here to the region's end were never taken.
-    next: u64,
+    region: Span,
+    /// Frames that were never taken.
+    untouched: Span,
     /// The frame that came back last, 0 for none. Its first word says which came back before it.
     free: u64,
     /// How many came back and were not taken again.
@@ -17,9 +17,9 @@ struct Frames {
 
 static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
 
-/// Takes over the region; everything before `next` is in use already. Once.
-pub fn start(region: MemoryRange, next: u64) {
-    *FRAMES.lock() = Some(Frames { region, next, free: 0, free_count: 0 });
+/// Takes over a part of the region that is not used otherwise. Once.
+pub fn start(region: Span, untouched: Span) {
+    *FRAMES.lock() = Some(Frames { region, untouched, free: 0, free_count: 0 });
 }
 
 /// Takes `count` frames in a row; their contents are whatever was there.
@@ -34,9 +34,9 @@ pub fn allocate_run(count: u64) -> Option<u64> {
         frames.free_count -= 1;
         return Some(frame);
     }
-    let frame = frames.next;
+    let frame = frames.untouched.start;
     let next = frame.checked_add(count.checked_mul(PAGE)?)?;
-    (next <= frames.region.end()).then(|| frames.next = next)?;
+    (next <= frames.untouched.end).then(|| frames.untouched.start = next)?;
     Some(frame)
 }
 
@@ -54,15 +54,13 @@ pub fn free(frame: u64) {
 /// The frame belongs to the region.
 pub fn contains(frame: u64) -> bool {
     let frames = FRAMES.lock();
-    frames
-        .as_ref()
-        .is_some_and(|frames| frames.region.start <= frame && frame < frames.region.end())
+    frames.as_ref().is_some_and(|frames| frames.region.start <= frame && frame < frames.region.end)
 }
 
 /// Frames that can still be taken one by one, and all.
 pub fn available() -> (u64, u64) {
     FRAMES.lock().as_ref().map_or((0, 0), |frames| {
-        let untouched = (frames.region.end() - frames.next) / PAGE;
-        (untouched + frames.free_count, frames.region.length / PAGE)
+        let pages = |span: Span| (span.end - span.start) / PAGE;
+        (pages(frames.untouched) + frames.free_count, pages(frames.region))
     })
 }

@@ -1,38 +1,23 @@
 //! The guest's memory, as the kernel reads and writes it for tasks: whatever the nested tables give
-//! the guest, which is everything but LUCOS's own region. What was RAM when the machine booted is
-//! mapped all the time, the rest page by page.
+//! the guest, which is everything but LUCOS's own region. None of it is mapped in the kernel but the
+//! page that is being copied.
 
-use super::{direct, slot};
-use crate::arch::cpuid;
-use alloc::vec::Vec;
-use lucos_abi::boot::MemoryRange;
+use super::{PAGE, slot};
+use lucos_abi::boot::Span;
 use spin::Once;
 
 struct Guest {
-    /// Its RAM, the largest range first: it is asked for most.
-    ram: Vec<MemoryRange>,
     /// LUCOS's region.
-    hidden: MemoryRange,
+    hidden: Span,
+    /// First address that the processor cannot form.
+    end: u64,
 }
 
 static GUEST: Once<Guest> = Once::new();
 
-/// Takes note of the memory map.
-pub fn start(memory: &[MemoryRange], hidden: MemoryRange) {
-    GUEST.call_once(|| {
-        let ram = memory.iter().filter(|range| range.kind.is_guest_ram());
-        let mut ram: Vec<_> = ram.copied().collect();
-        ram.sort_unstable_by_key(|range| !range.length);
-        Guest { ram, hidden }
-    });
-}
-
-/// The whole range is RAM that is mapped all the time.
-pub fn contains(start: u64, length: u64) -> bool {
-    let Some((guest, end)) = GUEST.get().zip(start.checked_add(length)) else {
-        return false;
-    };
-    guest.ram.iter().any(|range| range.start <= start && end <= range.end())
+/// Takes note of what is not the guest's.
+pub fn start(hidden: Span, physical_bits: u8) {
+    GUEST.call_once(|| Guest { hidden, end: 1 << physical_bits });
 }
 
 /// The processor can form the addresses, and none is LUCOS's.
@@ -40,38 +25,35 @@ fn is_guests(start: u64, length: u64) -> bool {
     let Some((guest, end)) = GUEST.get().zip(start.checked_add(length)) else {
         return false;
     };
-    let apart = end <= guest.hidden.start || guest.hidden.end() <= start;
-    apart && end <= 1 << cpuid::physical_bits()
+    let apart = end <= guest.hidden.start || guest.hidden.end <= start;
+    apart && end <= guest.end
 }
 
 /// Writes bytes; `None` when they are not all the guest's.
 pub fn write(gpa: u64, data: &[u8]) -> Option<()> {
-    let length = data.len() as u64;
-    if contains(gpa, length) {
-        // SAFETY: this RAM is mapped and not LUCOS's.
-        unsafe { direct::write_ram(gpa, data) };
-        return Some(());
-    }
-    is_guests(gpa, length).then(|| slot::write(gpa, data))?
-}
-
-/// Copies within RAM that is mapped all the time; `None` when either range is not.
-pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
-    if !contains(from, length) || !contains(to, length) {
-        return None;
-    }
-    // SAFETY: this RAM is mapped and not LUCOS's.
-    unsafe { direct::copy_ram(from, to, usize::try_from(length).ok()?) };
-    Some(())
+    is_guests(gpa, data.len() as u64).then(|| slot::write(gpa, data))?
 }
 
 /// Reads bytes; `None` when they are not all the guest's.
 pub fn read(gpa: u64, buffer: &mut [u8]) -> Option<()> {
-    let length = buffer.len() as u64;
-    if contains(gpa, length) {
-        // SAFETY: this RAM is mapped.
-        unsafe { direct::read_mapped(gpa, buffer) };
-        return Some(());
+    is_guests(gpa, buffer.len() as u64).then(|| slot::read(gpa, buffer))?
+}
+
+/// Copies as if through a buffer; `None` when the ranges are not all the guest's.
+pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
+    if !is_guests(from, length) || !is_guests(to, length) {
+        return None;
     }
-    is_guests(gpa, length).then(|| slot::read(gpa, buffer))?
+    let mut buffer = [0; PAGE as usize];
+    let mut done = 0;
+    while done < length {
+        let part = (length - done).min(PAGE);
+        // What still has to be read must not be written before.
+        let at = if to < from { done } else { length - done - part };
+        let buffer = buffer.get_mut(..part as usize)?;
+        slot::read(from + at, buffer)?;
+        slot::write(to + at, buffer)?;
+        done += part;
+    }
+    Some(())
 }

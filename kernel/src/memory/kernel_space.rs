@@ -1,15 +1,17 @@
-//! The kernel's address space: the direct map with the kernel image in it, write or execute.
+//! The kernel's address space: the direct map with the kernel image in it, write or execute. The
+//! boot stub has built its tables.
 
 use super::PAGE;
-use super::direct::{Tables, read_mapped};
+use super::direct::Tables;
 use crate::arch::{control, cpuid};
 use crate::fatal::Fatal;
-use lucos_abi::boot::{BootRecord, Content};
 use lucos_abi::layout::DIRECT;
 use lucos_paging::{Format, Mapping, PageSize, PageTable, Rights};
-use spin::Once;
+use spin::{Mutex, Once};
 
 static ROOT: Once<u64> = Once::new();
+/// Held while the tables change.
+static EDIT: Mutex<()> = Mutex::new(());
 
 /// The kernel's own table.
 pub fn table() -> PageTable {
@@ -25,72 +27,47 @@ pub fn largest_page() -> PageSize {
     if cpuid::has_huge_pages() { PageSize::Huge } else { PageSize::Large }
 }
 
-/// Reads what lies at a physical address that the boot stub mapped.
-pub fn read_early(phys: u64, buffer: &mut [u8]) -> Option<()> {
-    let end = phys.checked_add(buffer.len() as u64)?;
-    if end > 1 << 32 {
-        return None;
-    }
-    // SAFETY: the boot stub maps the first 4 GiB, and this is called before the kernel's own
-    // tables replace the stub's.
-    unsafe { read_mapped(phys, buffer) };
-    Some(())
-}
-
-/// Builds the tables and switches to them. Later calls of `start` only switch (other processors).
+/// Switches to the tables with this root, for good.
 ///
 /// # Errors
-/// The region is too small.
-pub fn start(record: &BootRecord) -> Result<(), Fatal> {
-    let mut tables = Tables::default();
-    let root = super::direct::Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
+/// The region is full.
+pub fn start(root: u64) -> Result<(), Fatal> {
     ROOT.call_once(|| root);
-    for range in record.memory.iter().filter(|range| range.kind.is_guest_ram()) {
-        map_direct(&mut tables, range.start, range.end(), Rights::READ_WRITE)?;
-    }
-    for segment in &record.segments {
-        let rights = match segment.content {
-            Content::Constants => Rights::READ,
-            Content::Code => Rights::READ_EXECUTE,
-            Content::Data => Rights::READ_WRITE,
-        };
-        map_direct(&mut tables, segment.start, segment.end, rights)?;
-    }
-    let behind_image = record.kernel.end().next_multiple_of(PAGE);
-    map_direct(&mut tables, behind_image, record.region.end(), Rights::READ_WRITE)?;
     use_it();
     super::slot::start()
 }
 
 /// Switches this processor to the kernel's address space.
 pub fn use_it() {
-    // SAFETY: the table maps the kernel at the address where it runs: `start` built it so.
+    // SAFETY: the table maps the kernel at the address where it runs: the stub built it so.
     unsafe { control::set_root(table().root) };
 }
 
-/// Maps whole pages of the direct map.
-fn map_direct(tables: &mut Tables, start: u64, end: u64, rights: Rights) -> Result<(), Fatal> {
-    let length = end.saturating_sub(start);
-    let mapping = Mapping { virt: DIRECT + start, phys: start, length, rights };
-    table().set(tables, mapping).map_err(|_| Fatal::OutOfMemory)?;
-    Ok(())
+/// Changes what is mapped. Which processors must forget what was there is for the caller to know.
+pub fn set(mapping: Mapping) -> Result<(), Fatal> {
+    let _edit = EDIT.lock();
+    table().set(&mut Tables::default(), mapping).map(|_| ()).map_err(|_| Fatal::OutOfMemory)
 }
 
 /// Maps a page of a device at its place in the direct map; the address of `phys` there. Only while
 /// the machine starts.
-pub fn map_device(phys: u64) -> Option<u64> {
+///
+/// # Errors
+/// The region is full.
+pub fn map_device(phys: u64) -> Result<u64, Fatal> {
     let page = phys & !(PAGE - 1);
     let rights = Rights { uncached: true, ..Rights::READ_WRITE };
-    let mapping = Mapping { virt: DIRECT + page, phys: page, length: PAGE, rights };
-    table().set(&mut Tables::default(), mapping).ok()?;
-    Some(DIRECT + phys)
+    set(Mapping { virt: DIRECT + page, phys: page, length: PAGE, rights })?;
+    Ok(DIRECT + phys)
 }
 
-/// Takes a page away, so that it guards what lies above it. Only while the machine starts, before
-/// any other processor may have it in its TLB.
+/// Takes a page away, so that it guards what lies above it. Only while the machine starts: no other
+/// processor uses what lies above it.
+///
+/// # Errors
+/// The region is full.
 pub fn unmap(virt: u64) -> Result<(), Fatal> {
-    let mapping = Mapping { virt, phys: 0, length: PAGE, rights: Rights::NONE };
-    table().set(&mut Tables::default(), mapping).map_err(|_| Fatal::OutOfMemory)?;
+    set(Mapping { virt, phys: 0, length: PAGE, rights: Rights::NONE })?;
     use_it();
     Ok(())
 }

@@ -10,8 +10,3 @@ pub mod task_space;
 
 /// Bytes of a page.
 pub const PAGE: u64 = lucos_paging::PAGE;
-
-/// `length` rounded up to whole pages.
-pub const fn whole_pages(length: u64) -> u64 {
-    length.div_ceil(PAGE)
-}

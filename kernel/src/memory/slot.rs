@@ -1,7 +1,6 @@
-//! One page at a time of what the guest uses as memory and the boot loader's map did not call RAM:
-//! memory that was added while the machine runs, persistent memory, memory of the firmware.
+//! One page at a time of the guest's memory.
 
-use super::direct::{Pages, Tables};
+use super::direct::Pages;
 use super::{PAGE, kernel_space};
 use crate::fatal::Fatal;
 use core::ops::Range;
@@ -67,7 +66,7 @@ fn by_page(
 /// when it comes here.
 fn show(phys: u64, rights: Rights) -> Option<()> {
     let mapping = Mapping { virt: AT, phys, length: PAGE, rights };
-    kernel_space::table().set(&mut Tables::default(), mapping).ok()?;
+    kernel_space::set(mapping).ok()?;
     // SAFETY: forgetting a translation changes nothing but time.
     unsafe { x86::tlb::flush(AT as usize) };
     Some(())

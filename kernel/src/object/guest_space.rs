@@ -11,7 +11,7 @@ use crate::fatal::Fatal;
 use crate::memory::direct::{Pages, Tables};
 use crate::memory::kernel_space::largest_page;
 use core::sync::atomic::{AtomicU32, Ordering};
-use lucos_abi::boot::MemoryRange;
+use lucos_abi::boot::Span;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest;
 use lucos_abi::object::{Done, SpaceRequest};
@@ -26,7 +26,7 @@ const RESERVE: u64 = 3 * 64;
 struct GuestSpace {
     table: PageTable,
     tables: Mutex<Tables>,
-    hidden: MemoryRange,
+    hidden: Span,
     /// Physical address of the page that the guest sees instead of LUCOS.
     shown: u64,
 }
@@ -40,16 +40,17 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 ///
 /// # Errors
 /// The region is full.
-pub fn start(hidden: MemoryRange) -> Result<(), Fatal> {
+pub fn start(hidden: Span) -> Result<(), Fatal> {
     let root = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     let format = vcpu::extension()?.format;
-    let mut shown = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
-    shown.bytes_mut().fill(0xff);
+    let shown = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
+    let shown_phys = shown.phys();
+    shown.leak().fill(0xff);
     SPACE.call_once(|| GuestSpace {
         table: PageTable { format, root, largest: largest_page() },
         tables: Mutex::default(),
         hidden,
-        shown: shown.phys(),
+        shown: shown_phys,
     });
     Ok(())
 }
@@ -88,7 +89,7 @@ fn set(me: u32, start: u64, length: u64, rights: Rights) -> Result<(), CallStatu
     let space = SPACE.get().ok_or(CallStatus::WrongState)?;
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
     let mut tables = space.tables.lock();
-    let (first, beyond) = (start.max(space.hidden.start), end.min(space.hidden.end()));
+    let (first, beyond) = (start.max(space.hidden.start), end.min(space.hidden.end));
     let parts =
         [(start, end.min(first), false), (start.max(beyond), end, false), (first, beyond, true)];
     tables.leave(if rights == Rights::ALL { RESERVE } else { 0 });
@@ -127,5 +128,5 @@ fn forget_everywhere(me: u32) -> Result<(), CallStatus> {
         processor.in_guest.load(Ordering::SeqCst)
             && processor.space_generation.load(Ordering::SeqCst) != wanted
     };
-    kick_while(me, DEADLINE, behind).map(|_| ()).ok_or(CallStatus::Late)
+    kick_while(me, DEADLINE, behind).ok_or(CallStatus::Late)
 }

@@ -4,41 +4,16 @@ use super::{Buffer, log, need, reply, request};
 use crate::arch::vcpu::{self, counts};
 use crate::arch::{self, nmi, processor};
 use crate::{cpuid_table, stop};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
-use lucos_abi::object::{FaultRecord, FlatStart, Intercept, MachineReply, MachineRequest};
-use spin::Mutex;
+use lucos_abi::object::{FlatStart, MachineReply, MachineRequest};
 
-static INTERCEPTS: AtomicU32 = AtomicU32::new(0);
-static LAST_FAULT: Mutex<Option<FaultRecord>> = Mutex::new(None);
+static INTERCEPTS_INVALID_OPCODE: AtomicBool = AtomicBool::new(false);
 
-/// Remembers a task's fault.
-pub fn record_fault(record: FaultRecord) {
-    *LAST_FAULT.lock() = Some(record);
-}
-
-/// Vector of the exception behind an intercept class.
-const fn vector(class: Intercept) -> u32 {
-    match class {
-        Intercept::InvalidOpcode => 6,
-        Intercept::Debug => 1,
-    }
-}
-
-/// Switches a class of exits on or off.
-fn intercept(class: Intercept, on: bool) {
-    let bit = 1 << vector(class);
-    if on {
-        INTERCEPTS.fetch_or(bit, Ordering::SeqCst);
-    } else {
-        INTERCEPTS.fetch_and(!bit, Ordering::SeqCst);
-    }
-}
-
-/// The exceptions to intercept, one bit each.
-pub fn intercepted_exceptions() -> u32 {
-    INTERCEPTS.load(Ordering::SeqCst)
+/// Invalid opcodes leave the guest.
+pub fn intercepts_invalid_opcode() -> bool {
+    INTERCEPTS_INVALID_OPCODE.load(Ordering::SeqCst)
 }
 
 /// Serves a request that comes from processor `me`.
@@ -51,23 +26,17 @@ pub fn serve(
     let request: MachineRequest = request(message)?;
     need(rights, needed(&request))?;
     match request {
-        MachineRequest::Stop { deadline } => {
-            let stop::Stopped { kicked, ticks } = stop::stop(me, deadline)?;
-            return reply(&MachineReply::Stopped { kicked, ticks }, buffer);
-        }
+        MachineRequest::Stop { deadline } => stop::stop(me, deadline)?,
         MachineRequest::Registers { cpu } => return registers(me, cpu, buffer),
         MachineRequest::Counters => {
             let counts = counts();
             return reply(&MachineReply::Counters { counts }, buffer);
         }
-        MachineRequest::LastFault => {
-            return reply(&MachineReply::Fault(*LAST_FAULT.lock()), buffer);
-        }
         MachineRequest::Resume => stop::resume(me)?,
         MachineRequest::Start { cpu, state } => start(cpu, state)?,
-        MachineRequest::Intercept { class, on } => {
+        MachineRequest::InterceptInvalidOpcode { on } => {
             held(me)?;
-            intercept(class, on);
+            INTERCEPTS_INVALID_OPCODE.store(on, Ordering::SeqCst);
         }
         MachineRequest::InterceptPort { port } => {
             vcpu::intercept_port(port).ok_or(CallStatus::WrongState)?;
@@ -90,12 +59,12 @@ const fn needed(request: &MachineRequest) -> Rights {
         MachineRequest::Stop { .. }
         | MachineRequest::Resume
         | MachineRequest::Registers { .. }
-        | MachineRequest::Intercept { .. }
+        | MachineRequest::InterceptInvalidOpcode { .. }
         | MachineRequest::ForwardKicks { .. } => Rights::STOP,
         MachineRequest::Start { .. }
         | MachineRequest::InterceptPort { .. }
         | MachineRequest::SetCpuid { .. } => Rights::START,
-        MachineRequest::Counters | MachineRequest::LastFault => Rights::READ,
+        MachineRequest::Counters => Rights::READ,
         MachineRequest::Reset | MachineRequest::Exit { .. } => Rights::RESET,
     }
 }

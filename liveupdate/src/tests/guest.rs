@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::platform::{Facts, Platform};
 use crate::service::{Liveupdate, Results};
-use lucos_abi::boot::{MemoryKind, MemoryRange};
 use lucos_abi::object::COUNTERS;
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::{ErrorCode, name};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
+use lucos_system_info::{MemoryKind, MemoryRange};
 use lucos_transaction::MachineError;
 use lucos_transaction::journal::{Store, StoreError};
 use lucos_transaction::machine::{Difference, Place, PlaceError};
@@ -266,13 +266,13 @@ impl Platform for Guest {
         Ok(17)
     }
 
-    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(u64, usize), MachineError> {
+    fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> (u64, usize) {
         let end = self.log_start + self.log.len() as u64;
         let start = offset.clamp(self.log_start, end);
         let rest = &self.log[(start - self.log_start) as usize..];
         let count = rest.len().min(bytes.len());
         bytes[..count].copy_from_slice(&rest[..count]);
-        Ok((start, count))
+        (start, count)
     }
 
     fn log(&mut self, line: std::fmt::Arguments<'_>) {

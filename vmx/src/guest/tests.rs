@@ -3,11 +3,11 @@
 use super::{BuildError, build};
 use crate::fake::{self, Fake, MAILBOX, REGION};
 use crate::platform::Failure;
-use lucos_abi::boot::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 use lucos_linux_boot::acpi::AcpiError;
 use lucos_linux_boot::kernel::KernelError;
 use lucos_linux_boot::nvs::NvsError;
 use lucos_service::MemoryError;
+use lucos_system_info::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 
 const BUNDLE: u64 = 0x2000_0200;
 const CODE: usize = 0x3000;

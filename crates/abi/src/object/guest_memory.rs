@@ -15,8 +15,7 @@ pub enum GuestMemoryRequest<'a> {
         #[serde(with = "serde_bytes")]
         data: &'a [u8],
     },
-    /// Copies RAM as if through a buffer. `NotThere` like writing, and where RAM was added while the
-    /// machine runs. Needs `WRITE`.
+    /// Copies as if through a buffer. `NotThere` like writing. Needs `WRITE`.
     Copy {
         /// Guest-physical address of the source.
         from: u64,

@@ -1,18 +1,8 @@
 //! All processors.
 
-use super::fault::FaultRecord;
 use crate::cpuid::{CpuidRule, MAX_CPUID_RULES};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
-
-/// A class of exits that can be switched on for all vCPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Intercept {
-    /// Invalid opcode (#UD).
-    InvalidOpcode,
-    /// Debug exception (#DB).
-    Debug,
-}
 
 /// State in which a vCPU starts: 64-bit code, flat segments, interrupts off. Page tables may forbid
 /// execution (EFER.NXE is set): Linux' start code for other processors counts on that.
@@ -66,11 +56,9 @@ pub enum MachineRequest {
         /// Where and how.
         state: FlatStart,
     },
-    /// Switches a class of exits on or off, on all vCPUs. Needs `STOP`, and all other vCPUs
-    /// stopped when there are any, or it is `WrongState`.
-    Intercept {
-        /// Which.
-        class: Intercept,
+    /// Switches on or off that invalid opcodes (#UD) leave the guest, on all vCPUs. Needs `STOP`, and
+    /// all other vCPUs stopped when there are any, or it is `WrongState`.
+    InterceptInvalidOpcode {
         /// On or off.
         on: bool,
     },
@@ -94,8 +82,6 @@ pub enum MachineRequest {
     },
     /// Exit counters, summed over all processors. Needs `READ`.
     Counters,
-    /// The last fault of a task. Needs `READ`.
-    LastFault,
     /// Resets the machine. Needs `RESET`.
     Reset,
     /// Ends the emulator with this status, where LUCOS was started with an exit port; otherwise
@@ -111,13 +97,6 @@ pub enum MachineRequest {
 pub enum MachineReply<'a> {
     /// Done.
     Done,
-    /// All other processors stand still.
-    Stopped {
-        /// How many of them were kicked out of the guest.
-        kicked: u32,
-        /// How long it took, in time-stamp ticks.
-        ticks: u64,
-    },
     /// A register block; empty when that vCPU never ran or is parked.
     Registers {
         /// [`crate::registers::Registers`] bytes.
@@ -129,12 +108,10 @@ pub enum MachineReply<'a> {
         /// By [`Counter`].
         counts: [u64; COUNTERS],
     },
-    /// The last fault of a task; `None` when there was none yet.
-    Fault(Option<FaultRecord>),
 }
 
 /// Number of exit counters.
-pub const COUNTERS: usize = 18;
+pub const COUNTERS: usize = 17;
 
 /// What is counted, once per event, per processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +151,4 @@ pub enum Counter {
     Messages = 15,
     /// Restarts of tasks.
     Restarts = 16,
-    /// No count, but the time-stamp ticks of the last stop: until every processor that was in the
-    /// guest has entered it again.
-    LastStop = 17,
 }

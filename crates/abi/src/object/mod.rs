@@ -3,18 +3,16 @@
 //! Each object kind has one request type; the capability in the slot decides which one the kernel
 //! decodes. `Rights` says which right a request needs. There is a file for each, as in the kernel.
 
-mod fault;
 mod guest_memory;
 mod guest_space;
 mod log;
 mod machine;
 mod vcpu;
 
-pub use fault::{FaultRecord, TaskFault};
 pub use guest_memory::{GuestMemoryReply, GuestMemoryRequest};
 pub use guest_space::SpaceRequest;
-pub use log::{LogReply, LogRequest};
-pub use machine::{COUNTERS, Counter, FlatStart, Intercept, MachineReply, MachineRequest};
+pub use log::{LOG_FIRST, LOG_MOVING, LogRequest, LogRing};
+pub use machine::{COUNTERS, Counter, FlatStart, MachineReply, MachineRequest};
 pub use vcpu::{Access, Event, ExitReason, PortAccess, VcpuReply, VcpuRequest};
 
 use serde::{Deserialize, Serialize};

@@ -94,7 +94,8 @@ pub enum ExitReason {
     InvalidateCaches,
     /// An access to a port that was asked for with [`super::MachineRequest::InterceptPort`].
     Port(PortAccess),
-    /// An exception that was asked for with [`super::Intercept`], or that always leaves the guest
+    /// The exception that was asked for with [`super::MachineRequest::InterceptInvalidOpcode`], or one
+    /// that always leaves the guest
     /// (AMD-V: #DB, #AC); also the #GP of a state that the processor refuses.
     Exception(Event),
     /// An access that the guest space does not allow.

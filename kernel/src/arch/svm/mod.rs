@@ -8,9 +8,9 @@ use crate::arch::vcpu::{Backend, Extension};
 use crate::arch::{cpuid, msr};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
+use crate::object::log;
 use alloc::boxed::Box;
 use core::ops::RangeInclusive;
-use lucos_abi::boot;
 use lucos_paging::Format;
 use lucos_svm::{Assists, EFER_SVME, IoMap, MsrMap};
 use spin::Once;
@@ -37,7 +37,7 @@ const PARTLY_WRITABLE: [(u32, u64); 2] =
 ///
 /// # Errors
 /// What is missing.
-pub fn probe() -> Result<Extension, Fatal> {
+pub fn probe(hypervisor_below: bool) -> Result<Extension, Fatal> {
     // SAFETY: the caller has checked that the processor has SVM, so the register exists.
     if unsafe { rdmsr(VM_CR) } & VM_CR_SVMDIS != 0 {
         return Err(Fatal::ExtensionLocked);
@@ -45,46 +45,37 @@ pub fn probe() -> Result<Extension, Fatal> {
     if !assists().contains(Assists::NESTED_PAGING) {
         return Err(Fatal::MissingFeature("nested paging"));
     }
-    if cpuid::has_hypervisor_interface() && !assists().contains(Assists::NEXT_RIP) {
+    if hypervisor_below && !assists().contains(Assists::NEXT_RIP) {
         return Err(Fatal::MissingFeature("next-RIP save, needed to hide another hypervisor"));
     }
-    log::info!("AMD-V, assists: {:?}", assists());
+    log::line(format_args!("AMD-V, assists: {:?}", assists()));
     let make = |shared| Ok(Box::new(vcpu::SvmVcpu::new(shared)?) as Box<dyn Backend>);
-    let contains_init = redirect_init();
-    let told = boot::Extension::Svm { features: cpuid::svm_features().edx };
-    Ok(Extension { told, format: Format::AmdNested, contains_init, make })
-}
-
-/// Switches on that INIT becomes an exception, #SX, in the guest and in LUCOS alike (APM vol. 2,
-/// 15.28). An intercept of INIT would not do: the INIT stays pending, and would be
-/// taken after STGI. False where the processor does not implement that: there the write is ignored.
-fn redirect_init() -> bool {
-    // SAFETY: the processor has SVM (`probe`). The exception has its handler (`trap`), and LUCOS
-    // sends INIT to no running processor.
-    unsafe {
-        wrmsr(VM_CR, rdmsr(VM_CR) | VM_CR_R_INIT);
-        rdmsr(VM_CR) & VM_CR_R_INIT != 0
-    }
+    Ok(Extension { format: Format::AmdNested, hides_cpuid: hypervisor_below, make })
 }
 
 /// What this processor offers beyond the basic extension.
 pub fn assists() -> Assists {
-    Assists::from_cpuid(cpuid::svm_features().edx)
+    Assists::from_bits_truncate(cpuid::svm_features().edx)
 }
 
 /// Switches the extension on for this processor. Returns the physical address of the page in which
 /// VMLOAD finds LUCOS's own state.
+///
+/// INIT becomes an exception, #SX, in the guest and in LUCOS alike (APM vol. 2, 15.28). An intercept
+/// of INIT would not do: the INIT stays pending, and would be taken after STGI. A processor without
+/// that ignores the write.
 fn enable() -> Result<u64, Fatal> {
     let save_area = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     let own_state = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
     // SAFETY: the extension is there (`probe`). The save area is a page of LUCOS that nobody else
-    // uses; so is `own_state`, in which VMSAVE stores the present segments.
+    // uses; so is `own_state`, in which VMSAVE stores the present segments. #SX has its handler
+    // (`trap`), and LUCOS sends INIT to no running processor.
     unsafe {
         wrmsr(IA32_EFER, rdmsr(IA32_EFER) | EFER_SVME);
         wrmsr(VM_HSAVE_PA, save_area);
         world_switch::save(own_state);
+        wrmsr(VM_CR, rdmsr(VM_CR) | VM_CR_R_INIT);
     }
-    redirect_init();
     hide_extension();
     Ok(own_state)
 }

@@ -4,7 +4,7 @@ use super::nmi::GuestNmi;
 use super::{assists, enable, maps, world_switch};
 use crate::arch::cpuid;
 use crate::arch::processor::PerProcessor;
-use crate::arch::vcpu::{Backend, ExitCounts, Exited};
+use crate::arch::vcpu::{Backend, ExitCounts, Exited, extension};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
 use crate::object::guest_space;
@@ -56,7 +56,7 @@ impl SvmVcpu {
             nested_root: guest_space::root(),
             msr_map: maps.msr_phys,
             io_map: maps.io_phys,
-            cpuid: cpuid::has_hypervisor_interface(),
+            cpuid: extension()?.hides_cpuid,
             invlpgb: cpuid::has_invlpgb(),
         };
         vmcb.configure(assists, &setup);
@@ -79,7 +79,7 @@ impl SvmVcpu {
         let host = HostFacts {
             assists: self.assists,
             asids: cpuid::svm_features().ebx,
-            physical_bits: cpuid::physical_bits(),
+            physical_bits: cpuid::read(0x8000_0008, 0).eax as u8,
         };
         assert_eq!(check_vmcb(self.vmcb, &host), Ok(()), "the VMCB");
     }
@@ -114,8 +114,9 @@ impl Backend for SvmVcpu {
         world_switch::close();
     }
 
-    fn switch(&mut self, flush: bool, exceptions: u32) {
-        self.vmcb.control.intercept_exceptions = exceptions | OWN_EXCEPTIONS;
+    fn switch(&mut self, flush: bool, invalid_opcode: bool) {
+        self.vmcb.control.intercept_exceptions =
+            OWN_EXCEPTIONS | u32::from(invalid_opcode) << INVALID_OPCODE;
         if flush {
             self.vmcb.request_flush();
         }
@@ -220,10 +221,13 @@ impl Backend for SvmVcpu {
 const GENERAL_PROTECTION: ExitReason =
     ExitReason::Exception(Event { vector: 13, error_code: Some(0) });
 
+/// The vector of #UD.
+const INVALID_OPCODE: u32 = 6;
+
 /// Debug exceptions leave with this code.
 const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
 
 /// Exceptions that always leave: #DB and #AC, which a guest can have delivered to itself for ever
 /// while no NMI gets through (CVE-2015-8104 and CVE-2015-5307), and #SX, which INIT becomes (see
-/// `redirect_init`).
+/// `enable`).
 const OWN_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 30;

@@ -2,8 +2,8 @@
 
 use crate::{guest as load, report};
 use lucos_abi::object::{
-    Counter, Done, Event, ExitReason, Intercept, MachineReply, MachineRequest, SpaceRequest,
-    VcpuReply, VcpuRequest,
+    Counter, Done, Event, ExitReason, MachineReply, MachineRequest, SpaceRequest, VcpuReply,
+    VcpuRequest,
 };
 use lucos_abi::registers::{Registers, SIZE};
 use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info, time_stamp};
@@ -138,8 +138,7 @@ fn machine_does(thread: &mut Thread, request: &MachineRequest) -> bool {
 /// Changing an intercept needs a stop.
 fn intercept(thread: &mut Thread, on: bool) {
     let stopped = machine_does(thread, &MachineRequest::Stop { deadline: PATIENCE });
-    let class = Intercept::InvalidOpcode;
-    let changed = machine_does(thread, &MachineRequest::Intercept { class, on });
+    let changed = machine_does(thread, &MachineRequest::InterceptInvalidOpcode { on });
     let resumed = machine_does(thread, &MachineRequest::Resume);
     report::check(thread, "intercept_changes", (stopped, changed, resumed), (true, true, true));
 }

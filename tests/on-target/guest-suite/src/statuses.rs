@@ -3,8 +3,8 @@
 use crate::report;
 use lucos_abi::call::CallStatus;
 use lucos_abi::object::{
-    Done, Event, FlatStart, GuestMemoryReply, GuestMemoryRequest, Intercept, MachineReply,
-    MachineRequest, SpaceRequest, VcpuReply, VcpuRequest,
+    Done, Event, FlatStart, GuestMemoryReply, GuestMemoryRequest, MachineReply, MachineRequest,
+    SpaceRequest, VcpuReply, VcpuRequest,
 };
 use lucos_runtime::{CallError, Object, Thread, system_info};
 
@@ -22,7 +22,7 @@ pub fn check(thread: &mut Thread) {
         code_selector: 0,
         data_selector: 0,
     };
-    let intercept = MachineRequest::Intercept { class: Intercept::InvalidOpcode, on: false };
+    let intercept = MachineRequest::InterceptInvalidOpcode { on: false };
     let alone = system_info().apic_ids.len() == 1;
     let stopped = if alone { None } else { Some(CallStatus::WrongState) };
     for (name, request, expected) in [

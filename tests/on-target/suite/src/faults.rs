@@ -3,17 +3,12 @@
 use crate::suite::{ASSIST, OTHER, Suite};
 use lucos_abi::call::CallStatus;
 use lucos_abi::layout;
-use lucos_abi::manifest::Object;
-use lucos_abi::object::{FaultRecord, MachineReply, MachineRequest, TaskFault};
-use lucos_runtime::CallError;
+use lucos_runtime::{CallError, read_log};
 use lucos_test_protocol::{Counted, Crime, Instruction, Request};
 
-/// Places of the assists in the system table.
-const FIRST: u8 = 1;
-
-const INVALID_OPCODE: u8 = 6;
-const DEVICE_NOT_AVAILABLE: u8 = 7;
-const PROTECTION: u8 = 13;
+const INVALID_OPCODE: u64 = 6;
+const DEVICE_NOT_AVAILABLE: u64 = 7;
+const PROTECTION: u64 = 13;
 
 /// Somewhere in the kernel's half.
 const KERNEL: u64 = 0xffff_8000_0000_0000;
@@ -26,18 +21,50 @@ pub fn run(suite: &mut Suite) {
     restart(suite);
 }
 
-/// Has the first assist commit a crime. Returns what the call said and what the kernel recorded.
-fn commit(suite: &mut Suite, crime: Crime) -> (Option<CallError>, Option<FaultRecord>) {
-    let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &Request::Commit(crime));
-    (result.err(), last_fault(suite))
+/// What the kernel says of the first assist's faults in its log.
+const RESTARTED_BY: &str = "[kernel] task memory is restarted: ";
+
+/// A fault as the log tells it, without the address of the instruction, which depends on the build.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    Memory { address: u64, write: bool, execute: bool },
+    Exception { vector: u64 },
+    GaveUp,
 }
 
-fn last_fault(suite: &mut Suite) -> Option<FaultRecord> {
-    let reply = suite.thread.call(Object::Machine, &MachineRequest::LastFault);
-    match reply {
-        Ok(MachineReply::Fault(record)) => record,
-        _ => None,
+const PAGE_FAULT: u64 = 14;
+/// Bits of a page fault's error code.
+const WRITE: u64 = 1 << 1;
+const EXECUTE: u64 = 1 << 4;
+
+/// Has the first assist commit a crime. Returns what the call said and what the kernel logged last.
+fn commit(suite: &mut Suite, crime: Crime) -> (Option<CallError>, Option<Fault>) {
+    let (end, _) = read_log(u64::MAX, &mut []);
+    let result: Result<Counted, CallError> = suite.thread.call(ASSIST, &Request::Commit(crime));
+    let mut bytes = [0; 512];
+    let (_, length) = read_log(end, &mut bytes);
+    let text = bytes.get(..length).and_then(|bytes| core::str::from_utf8(bytes).ok());
+    let line = text.and_then(|text| text.lines().find_map(|line| line.strip_prefix(RESTARTED_BY)));
+    (result.err(), line.and_then(fault))
+}
+
+/// Reads the kernel's words for a fault.
+fn fault(line: &str) -> Option<Fault> {
+    if line == "it gave up" {
+        return Some(Fault::GaveUp);
     }
+    let number = |name| {
+        let (_, behind) = line.split_once(name)?;
+        let digits = behind.strip_prefix(" 0x")?.split([',', ' ']).next()?;
+        u64::from_str_radix(digits, 16).ok()
+    };
+    let (error, address) = (number("error")?, number("address")?);
+    Some(match number("exception")? {
+        PAGE_FAULT => {
+            Fault::Memory { address, write: error & WRITE != 0, execute: error & EXECUTE != 0 }
+        }
+        vector => Fault::Exception { vector },
+    })
 }
 
 fn count(suite: &mut Suite) -> Option<Counted> {
@@ -45,18 +72,6 @@ fn count(suite: &mut Suite) -> Option<Counted> {
 }
 
 const RESTARTED: Option<CallError> = Some(CallError::Status(CallStatus::Restarted));
-
-/// The fault without the address of the instruction, which depends on the build.
-fn without_rip(record: Option<FaultRecord>) -> Option<TaskFault> {
-    let fault = record.filter(|record| record.task == FIRST)?.fault;
-    Some(match fault {
-        TaskFault::Memory { address, write, execute, .. } => {
-            TaskFault::Memory { address, rip: 0, write, execute }
-        }
-        TaskFault::Exception { vector, .. } => TaskFault::Exception { vector, rip: 0 },
-        other => other,
-    })
-}
 
 fn memory(suite: &mut Suite) {
     let Some(places) = count(suite) else {
@@ -74,18 +89,18 @@ fn memory(suite: &mut Suite) {
         ("execute_own_data", Crime::Execute(places.variable), true),
         ("execute_own_heap", Crime::Execute(layout::HEAP), true),
         ("write_system_info", Crime::Write(layout::SYSTEM_INFO), false),
+        ("read_log", Crime::Read(layout::LOG), false),
         ("write_below_stack", Crime::Write(layout::STACK + stride / 2), false),
         ("read_guest_window", Crime::Read(layout::GUEST_WINDOW), false),
     ];
     for (name, crime, execute) in cases {
-        let (error, record) = commit(suite, crime);
+        let found = commit(suite, crime);
         let (address, write) = match crime {
             Crime::Read(address) | Crime::Execute(address) => (address, false),
             Crime::Write(address) => (address, true),
             _ => continue,
         };
-        let expected = TaskFault::Memory { address, rip: 0, write, execute };
-        let found = (error, without_rip(record));
+        let expected = Fault::Memory { address, write, execute };
         suite.check(name, found, (RESTARTED, Some(expected)));
     }
 }
@@ -100,27 +115,25 @@ fn instructions(suite: &mut Suite) {
         ("instruction_vmrun", Instruction::RunGuest, PROTECTION),
         ("instruction_float", Instruction::Float, INVALID_OPCODE),
     ] {
-        let (error, record) = commit(suite, Crime::Instruction(instruction));
-        let fault = without_rip(record);
-        let float = fault == Some(TaskFault::Exception { vector: DEVICE_NOT_AVAILABLE, rip: 0 });
+        let (error, fault) = commit(suite, Crime::Instruction(instruction));
+        let float = fault == Some(Fault::Exception { vector: DEVICE_NOT_AVAILABLE });
         if instruction == Instruction::Float && float {
             // Either exception keeps the FPU the guest's; which one comes depends on CR0 and CR4.
             suite.check(name, error, RESTARTED);
             continue;
         }
-        let expected = TaskFault::Exception { vector, rip: 0 };
+        let expected = Fault::Exception { vector };
         suite.check(name, (error, fault), (RESTARTED, Some(expected)));
     }
 }
 
 fn other_ends(suite: &mut Suite) {
-    let (error, record) = commit(suite, Crime::Panic);
-    let found = (error, without_rip(record));
-    suite.check("panic", found, (RESTARTED, Some(TaskFault::GaveUp)));
-    let (error, record) = commit(suite, Crime::Overflow);
+    let found = commit(suite, Crime::Panic);
+    suite.check("panic", found, (RESTARTED, Some(Fault::GaveUp)));
+    let (error, fault) = commit(suite, Crime::Overflow);
     let below_stack = matches!(
-        without_rip(record),
-        Some(TaskFault::Memory { address, write: true, .. })
+        fault,
+        Some(Fault::Memory { address, write: true, .. })
             if (layout::STACK..layout::STACK + layout::PER_CPU_STRIDE).contains(&address)
     );
     suite.check("stack_overflow", (error, below_stack), (RESTARTED, true));

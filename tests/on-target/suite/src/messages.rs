@@ -42,9 +42,6 @@ fn capabilities(suite: &mut Suite) {
     let stop = MachineRequest::Stop { deadline: 1 };
     let found = send(suite, Object::Machine.slot(), &stop);
     suite.check("missing_right_stop", found, Some(CallStatus::MissingRight));
-    let read = LogRequest::Read { offset: 0, length: 1 };
-    let found = send(suite, Object::Log.slot(), &read);
-    suite.check("missing_right_read", found, Some(CallStatus::MissingRight));
     let text = LogRequest::Write { text: "for the log" };
     let found = send(suite, Object::Machine.slot(), &text);
     suite.check("wrong_object", found, Some(CallStatus::BadMessage));

@@ -1,19 +1,37 @@
-//! Checks of the whole system table.
+//! What a system table must keep to before any of its tasks runs. The boot stub and the image
+//! builder check it; the kernel goes by a table that was checked.
 
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+use core::fmt;
 use lucos_abi::layout;
-use lucos_abi::manifest::{MAX_TASKS, Object, SystemTable, TaskEntry};
-
-use crate::CapabilityTable;
+use lucos_abi::manifest::{
+    CapabilityEntry, MAX_TASKS, Object, Rights, SLOTS, SystemTable, TaskEntry,
+};
 
 /// What is wrong with a system table, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ManifestError<'a> {
-    /// Name of the task; empty when the table itself is at fault.
-    pub task: &'a str,
+pub struct ManifestError {
+    /// Place of the task in the table; `None` when the table itself is at fault.
+    pub task: Option<usize>,
     /// The capability at fault, if it is one.
     pub entry: Option<Object>,
     /// What is wrong.
     pub problem: Problem,
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.problem)?;
+        if let Some(task) = self.task {
+            write!(formatter, " in its task {task}")?;
+        }
+        match self.entry {
+            Some(object) => write!(formatter, ", capability {object:?}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What can be wrong with a system table.
@@ -43,28 +61,53 @@ pub enum Problem {
     BadImage,
 }
 
-impl<'a> ManifestError<'a> {
-    pub(crate) fn new(task: &'a TaskEntry, entry: Option<Object>, problem: Problem) -> Self {
-        Self { task: &task.name, entry, problem }
-    }
-}
-
 /// Checks everything that a system table promises.
 ///
 /// # Errors
 /// The first problem found.
-pub fn check_system(system: &SystemTable) -> Result<(), ManifestError<'_>> {
+pub fn check_system(system: &SystemTable) -> Result<(), ManifestError> {
     if system.tasks.is_empty() {
-        let (task, entry, problem) = ("", None, Problem::NoTasks);
-        return Err(ManifestError { task, entry, problem });
+        return Err(ManifestError { task: None, entry: None, problem: Problem::NoTasks });
     }
     for (position, task) in system.tasks.iter().enumerate() {
+        let task_error = |entry, problem| ManifestError { task: Some(position), entry, problem };
         if let Some(problem) = problem_of(task, system.tasks.get(..position).unwrap_or_default()) {
-            return Err(ManifestError::new(task, None, problem));
+            return Err(task_error(None, problem));
         }
-        CapabilityTable::new(task)?;
+        for (index, entry) in task.capabilities.iter().enumerate() {
+            let before = task.capabilities.get(..index).unwrap_or_default();
+            if let Some(problem) = capability_problem(entry, before) {
+                return Err(task_error(Some(entry.object), problem));
+            }
+        }
     }
     check_calls(system)
+}
+
+fn capability_problem(entry: &CapabilityEntry, before: &[CapabilityEntry]) -> Option<Problem> {
+    if entry.rights.is_empty() {
+        Some(Problem::NoRights)
+    } else if !meaningful(entry.object).contains(entry.rights) {
+        Some(Problem::MeaninglessRight)
+    } else if !SLOTS.contains(&entry.object) {
+        Some(Problem::NoSuchTask)
+    } else {
+        let twice = before.iter().any(|other| other.object == entry.object);
+        twice.then_some(Problem::Duplicate)
+    }
+}
+
+/// The rights that some request of the object needs.
+const fn meaningful(object: Object) -> Rights {
+    match object {
+        Object::Log | Object::GuestMemory | Object::Journal => Rights::READ.union(Rights::WRITE),
+        Object::Vcpu => Rights::RUN.union(Rights::WRITE),
+        Object::Machine => {
+            Rights::READ.union(Rights::STOP).union(Rights::START).union(Rights::RESET)
+        }
+        Object::GuestSpace => Rights::WRITE,
+        Object::Task(_) => Rights::CALL,
+    }
 }
 
 fn objects(task: &TaskEntry) -> impl Iterator<Item = Object> {
@@ -91,13 +134,14 @@ fn problem_of(task: &TaskEntry, before: &[TaskEntry]) -> Option<Problem> {
 }
 
 /// Calls must lead to a task that exists, and never back, over however many others.
-fn check_calls(system: &SystemTable) -> Result<(), ManifestError<'_>> {
+fn check_calls(system: &SystemTable) -> Result<(), ManifestError> {
     let mut reached = [0_u8; MAX_TASKS];
-    for (task, reached) in system.tasks.iter().zip(&mut reached) {
+    for ((position, task), reached) in system.tasks.iter().enumerate().zip(&mut reached) {
         for object in objects(task) {
             let Object::Task(callee) = object else { continue };
             if usize::from(callee) >= system.tasks.len() {
-                return Err(ManifestError::new(task, Some(object), Problem::NoSuchTask));
+                let (task, entry) = (Some(position), Some(object));
+                return Err(ManifestError { task, entry, problem: Problem::NoSuchTask });
             }
             *reached |= 1 << callee;
         }
@@ -111,9 +155,13 @@ fn check_calls(system: &SystemTable) -> Result<(), ManifestError<'_>> {
             }
         }
     }
-    let mut tasks = system.tasks.iter().zip(reached).zip(0_u8..);
-    match tasks.find(|((_, reached), index)| reached & 1 << index != 0) {
-        Some(((task, _), _)) => Err(ManifestError::new(task, None, Problem::CallCycle)),
+    match reached.iter().zip(0_u8..).position(|(reached, index)| reached & 1 << index != 0) {
+        Some(task) => {
+            Err(ManifestError { task: Some(task), entry: None, problem: Problem::CallCycle })
+        }
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
