@@ -27,9 +27,11 @@
 //! come while an NMI is handled.
 //!
 //! A second NMI cannot come before the entry's IRET (Intel SDM vol. 3, 6.7.1; APM vol. 2, 8.2.3), so
-//! one stack is enough, and one word for the place where ring 3 was left. One case is open: #SX, #MC
-//! or #DB in the entry itself ends by an IRET too, after which an NMI would overwrite the frame on
-//! that stack (see limits.md).
+//! one stack is enough, and one word for the place where ring 3 was left. Any other IRET would let it
+//! come: that of #SX, #MC or #DB in the entry. So these three go back by RET when they have
+//! interrupted the entry, or one of each other, which may have interrupted it. All of them lie between
+//! `any_time_begin` and `any_time_end`, from their first instruction on: gates lead there. That the way
+//! back without IRET is taken where no NMI is held off does no harm.
 //!
 //! # A kick that does not arrive
 //!
@@ -87,51 +89,126 @@ pub struct Taken {
 }
 
 global_asm!(
-    // INIT, as an exception with an error code. Otherwise like an NMI.
-    ".global trap_nmi, trap_init",
-    "trap_init:",
-    "add rsp, 8",
+    ".global trap_debug, trap_machine_check, trap_init, trap_nmi",
+    "any_time_begin:",
+    // A debug exception. LUCOS and its tasks use none, but QEMU's TCG has the guest's breakpoints
+    // fire in them. What was interrupted goes on, with the resume flag so that it can.
+    "trap_debug:",
+    "or dword ptr [rsp + 16], {resume_flag}",
+    "jmp any_time_return",
+    // A machine check. Where the processor can go on it does: the banks that tell more are the
+    // guest's, which looks at them by itself. A processor that has not cleared the flag would shut
+    // down at the next one.
+    "trap_machine_check:",
     "push rax",
     "push rcx",
-    "mov rax, [rsp + 56]",
-    "lock inc dword ptr [rax + {inits}]",
-    "jmp 1f",
-    // Above the frame lies the address of the processor's `Nmis`.
-    "trap_nmi:",
-    "push rax",
-    "push rcx",
-    "mov rax, [rsp + 56]",
-    "1:",
-    "lock inc dword ptr [rax]",
-    "mov rcx, [rsp + 16]",
-    "test byte ptr [rsp + 24], 3",
-    "jz 2f",
-    "test rcx, rcx",
-    "jz 4f",
-    "mov [rax + {left_at}], rcx",
-    "mov qword ptr [rsp + 16], 0",
-    "jmp 4f",
-    "2:",
-    ".irp range, idle, enter",
-    "lea rcx, [rip + \\range\\()_begin]",
-    "cmp [rsp + 16], rcx",
-    "jb 3f",
-    "lea rcx, [rip + \\range\\()_end]",
-    "cmp [rsp + 16], rcx",
-    "jae 3f",
-    "lea rcx, [rip + \\range\\()_interrupted]",
-    "mov [rsp + 16], rcx",
-    "mov [rsp + 8], rax",
-    "jmp 4f",
-    "3:",
-    ".endr",
-    "4:",
+    "push rdx",
+    "mov ecx, {mcg_status}",
+    "rdmsr",
+    "test al, {ripv}",
+    "jz 1f",
+    "and eax, {not_mcip}",
+    "wrmsr",
+    "pop rdx",
     "pop rcx",
     "pop rax",
+    "jmp any_time_return",
+    "1:",
+    "add rsp, 24",
+    "push 0",
+    "push 18",
+    "jmp trap_in_kernel",
+    // INIT, as an exception with an error code, which is not 0. Otherwise like an NMI.
+    "trap_init:",
+    "mov byte ptr [rsp], 1",
+    "push rax",
+    "push rcx",
+    "mov rax, [rsp + 64]",
+    "lock inc dword ptr [rax + {inits}]",
+    "jmp 2f",
+    "trap_nmi:",
+    "push 0",
+    "push rax",
+    "push rcx",
+    // Above the frame lies the address of the processor's `Nmis`.
+    "mov rax, [rsp + 64]",
+    "2:",
+    "lock inc dword ptr [rax]",
+    "mov rcx, [rsp + 24]",
+    "test byte ptr [rsp + 32], 3",
+    "jz 3f",
+    "test rcx, rcx",
+    "jz 5f",
+    "mov [rax + {left_at}], rcx",
+    "mov qword ptr [rsp + 24], 0",
+    "jmp 5f",
+    "3:",
+    ".irp range, idle, enter",
+    "lea rcx, [rip + \\range\\()_begin]",
+    "cmp [rsp + 24], rcx",
+    "jb 4f",
+    "lea rcx, [rip + \\range\\()_end]",
+    "cmp [rsp + 24], rcx",
+    "jae 4f",
+    "lea rcx, [rip + \\range\\()_interrupted]",
+    "mov [rsp + 24], rcx",
+    "mov [rsp + 8], rax",
+    "jmp 5f",
+    "4:",
+    ".endr",
+    "5:",
+    "pop rcx",
+    "pop rax",
+    "cmp dword ptr [rsp], 0",
+    "lea rsp, [rsp + 8]",
+    "jne any_time_return",
     "iretq",
+    // The way back of all but the NMI. RSP points at the frame.
+    "any_time_return:",
+    "push rax",
+    "lea rax, [rip + any_time_begin]",
+    "cmp [rsp + 8], rax",
+    "jb 6f",
+    "lea rax, [rip + any_time_end]",
+    "cmp [rsp + 8], rax",
+    "jae 6f",
+    "push rcx",
+    // Without IRET there is no resume flag: no breakpoint may fire at the same place again.
+    "mov eax, {no_breakpoints}",
+    "mov dr7, rax",
+    // Flags and place go to the interrupted stack. The frame may lie right below.
+    "mov rax, [rsp + 40]",
+    "mov rcx, [rsp + 16]",
+    "mov [rax - 8], rcx",
+    "mov rcx, [rsp + 32]",
+    "mov [rax - 16], rcx",
+    "sub rax, 16",
+    "mov [rsp + 16], rax",
+    "pop rcx",
+    "pop rax",
+    "pop rsp",
+    "popfq",
+    "ret",
+    "6:",
+    "pop rax",
+    "iretq",
+    "any_time_end:",
+    resume_flag = const RESUME_FLAG,
+    mcg_status = const x86::msr::IA32_MCG_STATUS,
+    ripv = const MCG_STATUS_RIPV,
+    not_mcip = const !MCG_STATUS_MCIP,
+    no_breakpoints = const DR7_NOTHING,
     inits = const offset_of!(Nmis, inits),
     left_at = const offset_of!(Nmis, left_at),
 );
+
+/// RFLAGS.RF: no breakpoint at the next instruction.
+const RESUME_FLAG: u32 = 1 << 16;
+/// The interrupted code can go on; a machine check is being handled (Intel SDM vol. 3, 16.3.1.2).
+const MCG_STATUS_RIPV: u32 = 1;
+const MCG_STATUS_MCIP: i32 = 1 << 2;
+/// DR7 without a breakpoint, as VM exits leave it (APM vol. 2, 15.6).
+const DR7_NOTHING: u32 = 1 << 10;
 
 impl Nmis {
     /// Some came that nobody has looked at.
@@ -171,11 +248,7 @@ pub fn kick(processor: &PerProcessor) {
 
 /// Kicks every other processor of which `is_needed` is true, and waits until it is true of none.
 /// `None` when that takes longer than `deadline` ticks.
-pub fn kick_while(
-    me: u32,
-    deadline: u64,
-    is_needed: impl Fn(&PerProcessor) -> bool,
-) -> Option<()> {
+pub fn kick_while(me: u32, deadline: u64, is_needed: impl Fn(&PerProcessor) -> bool) -> Option<()> {
     let timer = Timer::start();
     let mut sent = timer;
     processor::others(me).filter(|other| is_needed(other)).for_each(kick);

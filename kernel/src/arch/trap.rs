@@ -5,8 +5,8 @@
 //! traps points at the end of the thread's [`Context`], so the processor itself and `trap_common`
 //! store the registers where they belong.
 //!
-//! NMIs take another stack (see `nmi`). One that comes in ring 3, or on the way there, takes the
-//! processor back to the kernel.
+//! What may come at any time takes another stack, or none (see `nmi`). An NMI that comes in ring 3,
+//! or on the way there, takes the processor back to the kernel.
 
 use super::control;
 use super::descriptors::{
@@ -18,6 +18,7 @@ use crate::memory::task_space::TaskSpace;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::addr_of;
+use lucos_abi::layout::TASK_END;
 use spin::Once;
 
 /// The registers of a task's thread while it is not running.
@@ -140,27 +141,7 @@ global_asm!(
     "pop \\register",
     ".endr",
     "ret",
-    // A machine check comes on a stack of its own, from anywhere. Where the processor can go on it
-    // does: the banks that tell more are the guest's, which looks at them by itself. A processor
-    // that has not cleared the flag would shut down at the next one.
-    "trap_machine_check:",
-    "push rax",
-    "push rcx",
-    "push rdx",
-    "mov ecx, {mcg_status}",
-    "rdmsr",
-    "test al, {ripv}",
-    "jz 3f",
-    "and eax, {not_mcip}",
-    "wrmsr",
-    "pop rdx",
-    "pop rcx",
-    "pop rax",
-    "iretq",
-    "3:",
-    "add rsp, 24",
-    "push 0",
-    "push 18",
+    ".global trap_in_kernel",
     "trap_in_kernel:",
     // A general protection fault at an instruction of `msr` is an answer.
     "cmp qword ptr [rsp], 13",
@@ -182,29 +163,17 @@ global_asm!(
     "and rsp, -16",
     "call {in_kernel}",
     "ud2",
-    // A debug exception. LUCOS and its tasks use none, but QEMU's TCG has the guest's breakpoints
-    // fire in them. What was interrupted goes on, with the resume flag so that it can.
-    "trap_debug:",
-    "or dword ptr [rsp + 16], {resume_flag}",
-    "iretq",
-    // One entry for each vector, 16 bytes apart.
+    // One entry for each vector, 16 bytes apart. Those that may come at any time have their own, see
+    // `nmi`.
     ".balign 16",
     ".global trap_entries",
     "trap_entries:",
     ".set vector, 0",
     ".rept 32",
     ".balign 16",
-    ".if vector == 2",
-    "jmp trap_nmi",
-    ".elseif vector == 1",
-    "jmp trap_debug",
-    ".elseif vector == 8",
+    ".if vector == 8",
     "push vector",
     "jmp trap_in_kernel",
-    ".elseif vector == 18",
-    "jmp trap_machine_check",
-    ".elseif vector == 30",
-    "jmp trap_init",
     ".elseif (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29",
     "push vector",
     "jmp trap_common",
@@ -224,18 +193,11 @@ global_asm!(
     kernel_rsp = const FRAME_END,
     nmi_rsp = const offset_of!(Nmis, kernel_rsp),
     call_vector = const CALL_VECTOR as u64,
-    resume_flag = const RESUME_FLAG,
-    mcg_status = const x86::msr::IA32_MCG_STATUS,
-    ripv = const MCG_STATUS_RIPV,
-    not_mcip = const !MCG_STATUS_MCIP,
     in_kernel = sym trap_in_kernel_rust,
 );
 
-/// RFLAGS.RF: no breakpoint at the next instruction.
-const RESUME_FLAG: u32 = 1 << 16;
-/// The interrupted code can go on; a machine check is being handled (Intel SDM vol. 3, 16.3.1.2).
-const MCG_STATUS_RIPV: u32 = 1;
-const MCG_STATUS_MCIP: i32 = 1 << 2;
+/// The exception of an address that the processor cannot form.
+const GENERAL_PROTECTION: u8 = 13;
 
 /// `push imm8` sign-extends, so the call vector arrives as this.
 const CALL_VECTOR: i8 = lucos_abi::call::VECTOR as i8;
@@ -244,6 +206,10 @@ unsafe extern "C" {
     fn trap_enter(context: *mut Context, nmis: *const Nmis, trap_stack: *mut u64) -> bool;
     static trap_entries: [u8; 32 * 16];
     static trap_call: [u8; 1];
+    static trap_debug: [u8; 1];
+    static trap_nmi: [u8; 1];
+    static trap_machine_check: [u8; 1];
+    static trap_init: [u8; 1];
 }
 
 /// A trap in ring 0 is LUCOS's own fault, and its end.
@@ -263,6 +229,11 @@ pub fn enter(
     descriptors: &mut Descriptors,
     nmis: &'static Nmis,
 ) -> Trap {
+    // An NMI may have come where the thread had jumped to an address that the processor cannot form, and
+    // IRET would fault in ring 0.
+    if context.rip >= TASK_END {
+        return Trap::Exception { vector: GENERAL_PROTECTION, error: 0, address: 0 };
+    }
     // SAFETY: every task space maps the kernel as the kernel's own does. The context holds ring-3
     // selectors and flags without IF (only `starting_at` and the trap entry write them), so IRET
     // goes to ring 3; traps come back through `trap_common`, which restores the registers that the
@@ -300,13 +271,16 @@ fn build() -> Gates {
     let entries = addr_of!(trap_entries) as u64;
     let mut gates = [[0; 2]; 256];
     for (vector, slot) in gates.iter_mut().enumerate().take(32) {
-        let stack = match vector {
-            2 => NMI_STACK,
-            8 | 18 => FAULT_STACK,
-            30 => INIT_STACK,
-            _ => 0,
+        let entry = entries + vector as u64 * 16;
+        let (target, stack) = match vector {
+            1 => (addr_of!(trap_debug) as u64, 0),
+            2 => (addr_of!(trap_nmi) as u64, NMI_STACK),
+            8 => (entry, FAULT_STACK),
+            18 => (addr_of!(trap_machine_check) as u64, FAULT_STACK),
+            30 => (addr_of!(trap_init) as u64, INIT_STACK),
+            _ => (entry, 0),
         };
-        *slot = gate(entries + vector as u64 * 16, stack, 0);
+        *slot = gate(target, stack, 0);
     }
     if let Some(slot) = gates.get_mut(usize::from(lucos_abi::call::VECTOR)) {
         *slot = gate(addr_of!(trap_call) as u64, 0, 3);
