@@ -22,6 +22,7 @@ mod mappings;
 mod memory_maps;
 mod newest;
 mod nmi;
+mod nmi_entry;
 mod on_target;
 mod processors;
 mod registration;
@@ -58,6 +59,7 @@ fn main() {
         on_target::trials(),
         mappings::trials(),
         machine_checks::trials(),
+        nmi_entry::trials(),
         memory_maps::trials(),
         boot::trials(),
         nmi::trials(),

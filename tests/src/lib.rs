@@ -5,6 +5,7 @@
 
 mod bench;
 pub mod fixes;
+mod gdb;
 mod guest_program;
 mod iso;
 pub mod kernels;
@@ -20,6 +21,7 @@ mod suite;
 mod task_image;
 
 pub use bench::{bench, bench_updates};
+pub use gdb::Gdb;
 pub use guest_program::guest_program;
 pub use iso::boot_iso;
 pub use lucos_patch_builder::kernel_log::COMPLAINTS;

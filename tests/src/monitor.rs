@@ -135,6 +135,32 @@ impl Monitor {
         }
     }
 
+    /// Has every processor take an NMI, as their APICs deliver it.
+    ///
+    /// # Errors
+    /// When QEMU has ended or does not do it.
+    pub fn nmi(&mut self) -> io::Result<()> {
+        match self.human(0, "nmi")?.as_str() {
+            "" => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Ends the machine.
+    ///
+    /// # Errors
+    /// When QEMU has ended.
+    pub(crate) fn quit(&mut self) -> io::Result<()> {
+        self.execute("quit", json!({})).map(|_| ())
+    }
+
+    /// Makes a server for debuggers, with a socket at `path`.
+    pub(crate) fn serve_debugger(&mut self, path: &Path) -> io::Result<()> {
+        let line = format!("gdbserver unix:{},server=on,wait=off", path.display());
+        let answer = self.human(0, &line)?;
+        if answer.starts_with("Waiting") { Ok(()) } else { Err(unexpected(&answer)) }
+    }
+
     /// A command of the monitor for people.
     fn human(&mut self, cpu: u32, line: &str) -> io::Result<String> {
         let arguments = json!({ "command-line": line, "cpu-index": cpu });

@@ -85,12 +85,17 @@ pub fn watched_self_test(
     let extra = vec!["-qmp".into(), option.into()];
     let Prepared { session, log, folder: _folder } = prepare(system, cpus, limit, extra)?;
     let running = thread::spawn(move || session.run());
-    let watched = Monitor::connect(&socket)
-        .map_err(Failed::from)
-        .and_then(|mut monitor| watch(&mut monitor, &log));
+    let watched = Monitor::connect(&socket).map_err(Failed::from).and_then(|mut monitor| {
+        let watched = watch(&mut monitor, &log);
+        if watched.is_err() {
+            // It may have ended already.
+            let _ = monitor.quit();
+        }
+        watched
+    });
     let report = running.join().map_err(|_| "the session panicked")??;
-    judge_report(&report, &log)?;
-    watched
+    watched?;
+    judge_report(&report, &log)
 }
 
 fn judge_report(report: &Report, log: &Path) -> Result<(), Failed> {
