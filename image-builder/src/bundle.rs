@@ -21,7 +21,7 @@ pub enum Error {
         /// What is wrong.
         error: task_image::Error,
     },
-    /// The kernel would refuse the system table with these images.
+    /// The boot stub would refuse the system table with these images.
     #[error(transparent)]
     Refused(#[from] system::Error),
     /// The table cannot be encoded.

@@ -1,4 +1,4 @@
-//! The system table: `system.toml` as people write it, and as the kernel reads it.
+//! The system table: `system.toml` as people write it, and as boot stub and kernel read it.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub enum Error {
         /// What it says.
         name: String,
     },
-    /// The kernel would refuse it.
+    /// The boot stub would refuse it.
     #[error("{0}")]
     Refused(String),
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_would_refuse_is_refused_here() {
+    fn what_the_boot_stub_would_refuse_is_refused_here() {
         let text = SMALL.replace("stack-pages = 2", "stack-pages = 0");
         assert!(matches!(parse(&text), Err(Error::Refused(_))));
         let text = SMALL.replace("[\"run\", \"write\"]", "[\"run\", \"run\"]");

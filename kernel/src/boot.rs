@@ -39,7 +39,7 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     task::start(&record)?;
     let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
     let processor = Processor::new(first, Descriptors::new(first)?.load())?;
-    processors::let_in(record.gate, other)?;
+    processors::let_in(record.gate)?;
     let (count, (free, all)) = (record.apic_ids.len(), frames::available());
     let used = all - free;
     log::line(format_args!("{count} processors, {used} of {all} pages of LUCOS's region used"));
@@ -48,7 +48,7 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
 }
 
 /// The main function of every other processor.
-fn other(shared: &'static PerProcessor) -> ! {
+pub fn start_other(shared: &'static PerProcessor) -> ! {
     run(prepare_other(shared))
 }
 

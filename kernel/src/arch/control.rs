@@ -22,15 +22,10 @@ pub fn enable_protections() -> Result<(), Fatal> {
     // one as well.
     let mut protections =
         Cr4::CR4_ENABLE_PAE | Cr4::CR4_ENABLE_GLOBAL_PAGES | Cr4::CR4_ENABLE_MACHINE_CHECK;
-    for (available, bit) in [
-        (cpuid::has_smep(), Cr4::CR4_ENABLE_SMEP),
-        (cpuid::has_smap(), Cr4::CR4_ENABLE_SMAP),
-        (cpuid::has_umip(), Cr4::CR4_ENABLE_UMIP),
-    ] {
-        if available {
-            protections |= bit;
-        }
-    }
+    let features = cpuid::structured_features();
+    protections.set(Cr4::CR4_ENABLE_SMEP, features.ebx & 1 << 7 != 0);
+    protections.set(Cr4::CR4_ENABLE_SMAP, features.ebx & 1 << 20 != 0);
+    protections.set(Cr4::CR4_ENABLE_UMIP, features.ecx & 1 << 2 != 0);
     let on = Cr0::CR0_ENABLE_PAGING
         | Cr0::CR0_PROTECTED_MODE
         | Cr0::CR0_WRITE_PROTECT

@@ -30,19 +30,9 @@ pub fn has_huge_pages() -> bool {
     checked(0x8000_0001).edx & (1 << 26) != 0
 }
 
-/// Supervisor mode execution prevention.
-pub fn has_smep() -> bool {
-    checked(7).ebx & (1 << 7) != 0
-}
-
-/// Supervisor mode access prevention.
-pub fn has_smap() -> bool {
-    checked(7).ebx & (1 << 20) != 0
-}
-
-/// User mode instruction prevention.
-pub fn has_umip() -> bool {
-    checked(7).ecx & (1 << 2) != 0
+/// The features of leaf 7.
+pub fn structured_features() -> CpuidResult {
+    checked(7)
 }
 
 /// The x2APIC interface.

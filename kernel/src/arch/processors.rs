@@ -2,18 +2,13 @@
 
 use super::processor::{self, PerProcessor};
 use super::time::wait;
+use crate::boot;
 use crate::fatal::Fatal;
 use crate::memory::direct::Stack;
 use crate::memory::guest_ram;
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
 use lucos_abi::boot::Gate;
-use spin::Once;
-
-/// The function that a processor runs.
-pub type Main = fn(&'static PerProcessor) -> !;
-
-static MAIN: Once<Main> = Once::new();
 
 /// Pages of a processor's stack.
 const STACK_PAGES: u64 = 8;
@@ -23,8 +18,7 @@ const STACK_PAGES: u64 = 8;
 ///
 /// # Errors
 /// The region is full, or a processor does not come.
-pub fn let_in(gate: u64, main: Main) -> Result<(), Fatal> {
-    MAIN.call_once(|| main);
+pub fn let_in(gate: u64) -> Result<(), Fatal> {
     for processor in processor::all().iter().skip(1) {
         let_one_in(gate, processor)?;
     }
@@ -51,8 +45,8 @@ fn let_one_in(gate: u64, processor: &'static PerProcessor) -> Result<(), Fatal> 
 
 /// First code of a processor in the kernel, still on the stub's tables.
 extern "C" fn arrive(number: u32) -> ! {
-    match (processor::get(number), MAIN.get()) {
-        (Some(shared), Some(main)) => main(shared),
-        _ => super::end_machine(None, 0),
+    match processor::get(number) {
+        Some(shared) => boot::start_other(shared),
+        None => super::end_machine(None, 0),
     }
 }

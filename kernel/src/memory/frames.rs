@@ -51,12 +51,6 @@ pub fn free(frame: u64) {
     }
 }
 
-/// The frame belongs to the region.
-pub fn contains(frame: u64) -> bool {
-    let frames = FRAMES.lock();
-    frames.as_ref().is_some_and(|frames| frames.region.start <= frame && frame < frames.region.end)
-}
-
 /// Frames that can still be taken one by one, and all.
 pub fn available() -> (u64, u64) {
     FRAMES.lock().as_ref().map_or((0, 0), |frames| {
