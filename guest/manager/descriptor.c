@@ -5,6 +5,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "candidate.h"
 #include "descriptor.h"
 
 /* The tables were checked when the patch was loaded. */
@@ -14,6 +15,12 @@
 unsigned int lucos_patch_functions(const struct lucos_patch *patch)
 {
 	return TABLE_LENGTH(patch, functions, struct lucos_patch_function);
+}
+
+const struct lucos_patch_function *
+lucos_patch_function(const struct lucos_patch *patch, unsigned int index)
+{
+	return (const struct lucos_patch_function *)patch->functions + index;
 }
 
 unsigned int lucos_patch_expectations(const struct lucos_patch *patch)
@@ -39,6 +46,21 @@ unsigned int lucos_patch_shared(const struct lucos_patch *patch)
 unsigned int lucos_patch_kept(const struct lucos_patch *patch)
 {
 	return TABLE_LENGTH(patch, kept, struct lucos_patch_kept);
+}
+
+static void append_functions(struct lucos_descriptor_header *header,
+			     const struct lucos_candidate *candidates,
+			     unsigned int count)
+{
+	struct lucos_function *functions =
+		(void *)header + header->total_length;
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		functions[i] = candidates[i].function;
+	header->function_count = count;
+	header->function_offset = header->total_length;
+	header->total_length += count * sizeof(*functions);
 }
 
 /* Appends a table and notes where it stands. */
@@ -75,7 +97,7 @@ static void fill_header(struct lucos_descriptor_header *header,
 
 struct lucos_descriptor_header *
 lucos_descriptor_build(const struct lucos_patch *patch,
-		       const struct lucos_function *functions,
+		       const struct lucos_candidate *candidates,
 		       unsigned int count, u32 flags)
 {
 	unsigned int dependencies = lucos_patch_dependencies(patch);
@@ -83,7 +105,8 @@ lucos_descriptor_build(const struct lucos_patch *patch,
 	unsigned int shared = lucos_patch_shared(patch);
 	struct lucos_descriptor_header *header;
 
-	header = kvzalloc(sizeof(*header) + count * sizeof(*functions) +
+	header = kvzalloc(sizeof(*header) +
+			  count * sizeof(struct lucos_function) +
 			  data * sizeof(struct lucos_data_version) +
 			  shared * sizeof(struct lucos_shared_field) +
 			  dependencies * sizeof(struct lucos_dependency),
@@ -91,8 +114,7 @@ lucos_descriptor_build(const struct lucos_patch *patch,
 	if (!header)
 		return NULL;
 	fill_header(header, patch, flags);
-	append(header, functions, count, sizeof(*functions),
-	       &header->function_count, &header->function_offset);
+	append_functions(header, candidates, count);
 	append(header, (void *)patch->data, data,
 	       sizeof(struct lucos_data_version), &header->data_count,
 	       &header->data_offset);

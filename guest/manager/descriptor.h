@@ -5,13 +5,15 @@
 
 #include "failure.h"
 
+struct lucos_candidate;
+
 /*
  * Makes the descriptor of a patch whose functions were judged. Gives memory to
  * be freed by kvfree, or NULL.
  */
 struct lucos_descriptor_header *
 lucos_descriptor_build(const struct lucos_patch *patch,
-		       const struct lucos_function *functions,
+		       const struct lucos_candidate *candidates,
 		       unsigned int count, u32 flags);
 
 /*
@@ -21,6 +23,10 @@ lucos_descriptor_build(const struct lucos_patch *patch,
 bool lucos_descriptor_expect(const struct lucos_patch *patch,
 			     struct lucos_function *function,
 			     struct lucos_failure *failure);
+
+/* A function that a patch replaces. */
+const struct lucos_patch_function *
+lucos_patch_function(const struct lucos_patch *patch, unsigned int index);
 
 /* The numbers of entries in a patch's tables. */
 unsigned int lucos_patch_functions(const struct lucos_patch *patch);

@@ -18,6 +18,7 @@
 #include "rollback.h"
 #include "settle.h"
 #include "symbols.h"
+#include "tables.h"
 
 /*
  * The kernel goes down, or starts another one by kexec. LUCOS must forget the
@@ -63,9 +64,12 @@ static int __init lucos_init(void)
 	error = lucos_find_symbols();
 	if (error)
 		return error;
-	error = lucos_settle_start();
+	error = lucos_tables_start();
 	if (error)
 		return error;
+	error = lucos_settle_start();
+	if (error)
+		goto stop_tables;
 	error = lucos_nmi_start();
 	if (error)
 		goto stop_settle;
@@ -89,6 +93,8 @@ stop_nmi:
 	lucos_nmi_stop();
 stop_settle:
 	lucos_settle_stop();
+stop_tables:
+	lucos_tables_stop();
 	return error;
 }
 
@@ -100,6 +106,7 @@ static void __exit lucos_exit(void)
 	lucos_settle_stop();
 	lucos_unregister(LUCOS_UNREGISTER_MANAGER_UNLOAD);
 	lucos_nmi_stop();
+	lucos_tables_stop();
 }
 
 module_init(lucos_init);

@@ -8,6 +8,7 @@
 #include <lucos/patch.h>
 
 #include "arm.h"
+#include "descriptor.h"
 #include "load.h"
 #include "outcome.h"
 #include "patches.h"
@@ -72,6 +73,7 @@ static struct loaded_patch *load(struct lucos_patch *patch,
 	}
 	loaded->patch = patch;
 	loaded->module = module;
+	loaded->count = lucos_patch_functions(patch);
 	if (!lucos_load_pin(loaded, failure) ||
 	    !lucos_arm(loaded, patch->check_only, failure)) {
 		forget(loaded);

@@ -10,6 +10,8 @@
 #include "failure.h"
 #include "fence.h"
 
+struct dyn_ftrace;
+
 /* Most modules whose symbols one patch uses. */
 #define LUCOS_MAX_PINS 16
 
@@ -21,13 +23,18 @@ enum loaded_state {
 };
 
 struct loaded_function {
+	/* Known for as long as the patch is loaded: */
+	u32 old_size;
+	u32 new_size;			/* 0: nothing is known yet */
+	struct module *owner;		/* with a reference; NULL: the kernel */
+	struct dyn_ftrace *record;	/* of the slot, if it was needed */
+	/* Known since the patch was put in force: */
 	unsigned long site;
 	u32 at_slot;		/* why the site is the slot: an error code */
 	bool no_jump;		/* keeps its trap for good */
 	bool settled;		/* has its jump, or no chance of one */
 	bool holds_slot;	/* the site is the slot, and kept from ftrace */
 	struct lucos_fence *fence;	/* while applied */
-	struct module *owner;	/* with a reference; NULL: the kernel */
 };
 
 struct loaded_patch {

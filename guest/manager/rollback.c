@@ -47,7 +47,7 @@ static void give_back(struct loaded_patch *loaded)
 		lucos_fence_remove(function->fence);
 		function->fence = NULL;
 		if (function->holds_slot)
-			lucos_slot_release(function->site);
+			lucos_slot_release(function->record);
 		function->holds_slot = false;
 	}
 	lucos_kprobes_unlock();

@@ -8,6 +8,7 @@
 #include <linux/kallsyms.h>
 #include <linux/string.h>
 
+#include "candidate.h"
 #include "fence.h"
 #include "patches.h"
 #include "site.h"
@@ -63,21 +64,41 @@ static bool name_matches(const char *name, unsigned long address)
 	return lucos_symbols.kallsyms_lookup_name(name) == address;
 }
 
-static bool find_size(const struct lucos_patch_function *wanted,
-		      struct lucos_function *function,
-		      struct lucos_failure *failure)
+/* The size of the function that starts at an address, or 0. */
+static u32 size_of(unsigned long address)
 {
 	unsigned long size, offset;
 
-	if (!lucos_symbols.kallsyms_lookup_size_offset(wanted->old_start, &size,
+	if (!lucos_symbols.kallsyms_lookup_size_offset(address, &size,
 						       &offset) ||
-	    offset || !size || size > U32_MAX)
+	    offset || size > U32_MAX)
+		return 0;
+	return size;
+}
+
+bool lucos_site_know(const struct lucos_patch_function *wanted,
+		     const struct module *patch_module,
+		     struct loaded_function *known,
+		     struct lucos_failure *failure)
+{
+	if (known->new_size)
+		return true;
+	if (!wanted->old_start)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_LOADED_BY_LUCOS,
+				  wanted->name, 0);
+	if (!take_owner(wanted, patch_module, &known->owner, failure))
+		return false;
+	known->old_size = size_of(wanted->old_start);
+	if (!known->old_size)
 		return lucos_fail(failure, LUCOS_ERROR_NOT_A_FUNCTION,
 				  wanted->name, wanted->old_start);
 	if (!name_matches(wanted->name, wanted->old_start))
 		return lucos_fail(failure, LUCOS_ERROR_SYMBOL_MISMATCH,
 				  wanted->name, wanted->old_start);
-	function->old_size = size;
+	known->new_size = size_of(wanted->new_entry);
+	if (!known->new_size)
+		return lucos_fail(failure, LUCOS_ERROR_PATCH_MALFORMED,
+				  wanted->name, wanted->new_entry);
 	return true;
 }
 
@@ -92,75 +113,71 @@ static unsigned int endbr_size(unsigned long address)
 	return 0;
 }
 
-/* What holds for a site wherever it is. */
-static bool finish_site(const struct lucos_patch_function *wanted,
-			unsigned long site, u32 at_slot,
-			struct lucos_function *function,
-			struct lucos_failure *failure)
+/*
+ * Why the site of a function is its slot and not the instruction behind it, as
+ * an error code; 0 if it is not.
+ */
+static u32 why_at_slot(const struct lucos_candidate *candidate,
+		       unsigned long behind)
 {
-	unsigned long start = wanted->old_start;
-
-	if (lucos_kprobe_at(site))
-		return lucos_fail(failure, LUCOS_ERROR_KPROBE_AT_SITE,
-				  wanted->name, site);
-	if (site - start >= function->old_size)
-		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
-				  wanted->name, site);
-	if (at_slot)
-		function->flags |= LUCOS_FUNCTION_SITE_IS_SLOT;
-	function->site_offset = site - start;
-	return true;
+	if (candidate->at_slot)
+		return candidate->at_slot;
+	/* A function that is redirected at its slot stays so for the next patch. */
+	if (candidate->slot && lucos_patches_own_site(candidate->slot))
+		return LUCOS_ERROR_SITE_OWNED;
+	if (lucos_window_site_reserved(&candidate->bytes, behind))
+		return LUCOS_ERROR_SITE_RESERVED;
+	if (lucos_window_site_targeted(&candidate->bytes, behind))
+		return LUCOS_ERROR_BRANCH_TO_SITE;
+	return 0;
 }
 
 /*
- * Chooses the site and says what speaks against it. Where the first instruction
- * behind the slot is taken, the slot is tried.
+ * Chooses the site, which is the slot where the first instruction behind it is
+ * taken, and says what speaks against it.
  */
-static bool choose_site(const struct lucos_patch_function *wanted,
-			const struct module *owner, u32 *at_slot,
-			struct lucos_function *function,
+static bool choose_site(struct lucos_candidate *candidate,
 			struct lucos_failure *failure)
 {
-	unsigned long start = wanted->old_start;
-	unsigned int entry = endbr_size(start);
-	unsigned long slot = lucos_symbols.ftrace_location(start);
-	unsigned long site = start + entry;
+	const struct lucos_patch_function *wanted = candidate->wanted;
+	struct lucos_function *function = &candidate->function;
+	unsigned long slot = candidate->slot;
+	unsigned long behind = candidate->bytes.start + (slot ? SLOT_SIZE : 0);
+	unsigned long site;
 
-	/* A function that is redirected at its slot stays so for the next patch. */
-	if (!*at_slot && slot && lucos_patches_own_site(slot))
-		*at_slot = LUCOS_ERROR_SITE_OWNED;
-	if (slot && slot != start + entry)
+	candidate->at_slot = why_at_slot(candidate, behind);
+	if (candidate->at_slot && !slot)
+		return lucos_fail(failure, candidate->at_slot, wanted->name,
+				  behind);
+	if (slot && !lucos_patches_own_site(slot) &&
+	    !lucos_slot_check(wanted->name, slot, candidate->at_slot, failure))
+		return false;
+	site = candidate->at_slot ? slot : behind;
+	if (lucos_kprobe_at(site))
+		return lucos_fail(failure, LUCOS_ERROR_KPROBE_AT_SITE,
+				  wanted->name, site);
+	if (site - wanted->old_start >= function->old_size)
 		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
-				  wanted->name, slot);
-	if (*at_slot && !slot)
-		return lucos_fail(failure, *at_slot, wanted->name, site);
-	if (slot) {
-		if (!lucos_patches_own_site(slot) &&
-		    !lucos_slot_check(wanted->name, slot, *at_slot, failure))
-			return false;
+				  wanted->name, site);
+	function->site_offset = site - wanted->old_start;
+	if (slot)
 		function->flags |= LUCOS_FUNCTION_FENTRY_SLOT;
-		if (!*at_slot)
-			site += SLOT_SIZE;
-	}
-	if (!*at_slot && lucos_window_site_reserved(site))
-		*at_slot = LUCOS_ERROR_SITE_RESERVED;
-	else if (!*at_slot && lucos_window_site_targeted(owner, site))
-		*at_slot = LUCOS_ERROR_BRANCH_TO_SITE;
-	else
-		return finish_site(wanted, site, *at_slot, function, failure);
-	return choose_site(wanted, owner, at_slot, function, failure);
+	if (candidate->at_slot)
+		function->flags |= LUCOS_FUNCTION_SITE_IS_SLOT;
+	return true;
 }
 
 /*
  * Where nothing is traced or probed, a tracer could call itself through the new
  * function, or run before the kernel's state allows it.
  */
-static bool is_quiet_enough(const struct lucos_patch_function *wanted,
-			    bool old_is_traced, struct lucos_failure *failure)
+static bool is_quiet_enough(const struct lucos_candidate *candidate,
+			    struct lucos_failure *failure)
 {
+	const struct lucos_patch_function *wanted = candidate->wanted;
 	unsigned long new_entry = wanted->new_entry;
 
-	if (!old_is_traced && lucos_symbols.ftrace_location(new_entry))
+	if (!candidate->slot && lucos_symbols.ftrace_location(new_entry))
 		goto loud;
 	/* Where a patch of ours stands at the entry, its own fence is seen. */
 	if (!lucos_patches_own_site(wanted->old_start) &&
@@ -173,42 +190,51 @@ loud:
 			  wanted->old_start);
 }
 
-static void judge_window(const struct module *owner,
-			 struct lucos_function *function)
+static void judge_window(struct lucos_candidate *candidate)
 {
-	unsigned long site = function->old_start + function->site_offset;
-	bool is_slot = function->flags & LUCOS_FUNCTION_SITE_IS_SLOT;
+	struct lucos_function *function = &candidate->function;
 
 	if (function->old_size - function->site_offset < LUCOS_JUMP_SIZE)
 		function->reason = LUCOS_REASON_TOO_SHORT;
 	else
-		function->reason = lucos_window_reason(owner, site, is_slot);
+		function->reason =
+			lucos_window_reason(&candidate->bytes,
+					    lucos_site_of(function),
+					    candidate->at_slot);
 	if (function->reason != LUCOS_REASON_NONE)
 		function->flags |= LUCOS_FUNCTION_NO_JUMP;
 }
 
-bool lucos_site_judge(const struct lucos_patch_function *wanted,
-		      const struct module *patch_module, u32 *at_slot,
-		      struct lucos_function *function, struct module **owner,
+bool lucos_site_find(struct lucos_candidate *candidate,
+		     struct lucos_failure *failure)
+{
+	const struct lucos_patch_function *wanted = candidate->wanted;
+	unsigned long start = wanted->old_start + endbr_size(wanted->old_start);
+
+	candidate->slot = lucos_symbols.ftrace_location(wanted->old_start);
+	if (candidate->slot && candidate->slot != start)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_AT_ENTRY,
+				  wanted->name, candidate->slot);
+	lucos_tables_look(&candidate->bytes, candidate->known->owner, start);
+	return true;
+}
+
+bool lucos_site_judge(struct lucos_candidate *candidate,
 		      struct lucos_failure *failure)
 {
-	*owner = NULL;
-	if (!wanted->old_start)
-		return lucos_fail(failure, LUCOS_ERROR_NOT_LOADED_BY_LUCOS,
-				  wanted->name, 0);
-	if (!take_owner(wanted, patch_module, owner, failure))
+	const struct lucos_patch_function *wanted = candidate->wanted;
+
+	candidate->function = (struct lucos_function) {
+		.old_start = wanted->old_start,
+		.old_size = candidate->known->old_size,
+		.new_entry = wanted->new_entry,
+		.new_size = candidate->known->new_size,
+	};
+	memcpy(candidate->function.name, wanted->name,
+	       sizeof(candidate->function.name));
+	if (!choose_site(candidate, failure) ||
+	    !is_quiet_enough(candidate, failure))
 		return false;
-	function->old_start = wanted->old_start;
-	memcpy(function->name, wanted->name, sizeof(function->name));
-	if (!find_size(wanted, function, failure) ||
-	    !choose_site(wanted, *owner, at_slot, function, failure) ||
-	    !is_quiet_enough(wanted,
-			     function->flags & LUCOS_FUNCTION_FENTRY_SLOT,
-			     failure)) {
-		module_put(*owner);
-		*owner = NULL;
-		return false;
-	}
-	judge_window(*owner, function);
+	judge_window(candidate);
 	return true;
 }

@@ -7,17 +7,34 @@
 
 #include "failure.h"
 
+struct loaded_function;
+struct lucos_candidate;
+
 /*
- * Judges the old function that a patch names and fills `function` but for the
- * new function and the expected bytes. `at_slot` asks for the ftrace slot
- * itself as the site and says why, as an error code (0: the site is behind it);
- * it is set when the slot is chosen here. A reference is taken on the module
- * that the function belongs to, if it does to one, and left in `owner`. Can
- * sleep. The kprobe lock is held, so that what is said of kprobes stays true.
+ * Finds out, once, what stays true of a function that a patch replaces as long
+ * as the patch is loaded: `known` gets the sizes of both functions and, with a
+ * reference, the module that the old one belongs to, if it does to one.
  */
-bool lucos_site_judge(const struct lucos_patch_function *wanted,
-		      const struct module *patch_module, u32 *at_slot,
-		      struct lucos_function *function, struct module **owner,
+bool lucos_site_know(const struct lucos_patch_function *wanted,
+		     const struct module *patch_module,
+		     struct loaded_function *known,
+		     struct lucos_failure *failure);
+
+/*
+ * Finds the place of the site of a candidate whose function is known, and what
+ * the kernel does with the bytes there. Can sleep.
+ */
+bool lucos_site_find(struct lucos_candidate *candidate,
+		     struct lucos_failure *failure);
+
+/*
+ * Judges the old function of a candidate that was found and fills `function`
+ * but for the expected bytes. `at_slot` asks for the ftrace slot itself as the
+ * site and says why (0: the site is behind it); it is set when the slot is
+ * chosen here. Can sleep. The kprobe lock is held, so that what is said of
+ * kprobes stays true.
+ */
+bool lucos_site_judge(struct lucos_candidate *candidate,
 		      struct lucos_failure *failure);
 
 #endif

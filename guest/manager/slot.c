@@ -85,17 +85,17 @@ bool lucos_slot_overrides(unsigned long site)
 }
 
 bool lucos_slot_hold(const char *name, unsigned long slot,
-		     struct lucos_failure *failure)
+		     struct dyn_ftrace **record, struct lucos_failure *failure)
 {
-	struct dyn_ftrace *record;
 	bool is_free;
 
 	mutex_lock(lucos_symbols.ftrace_lock);
-	record = find_record(slot);
-	is_free = record && !ftrace_rec_count(record) &&
-		  !(record->flags & FTRACE_FL_ENABLED);
+	if (!*record)
+		*record = find_record(slot);
+	is_free = *record && !ftrace_rec_count(*record) &&
+		  !((*record)->flags & FTRACE_FL_ENABLED);
 	if (is_free)
-		record->flags |= FTRACE_FL_DISABLED;
+		(*record)->flags |= FTRACE_FL_DISABLED;
 	mutex_unlock(lucos_symbols.ftrace_lock);
 	if (!is_free)
 		return lucos_fail(failure, LUCOS_ERROR_FTRACE_ACTIVE, name,
@@ -108,19 +108,17 @@ bool lucos_slot_hold(const char *name, unsigned long slot,
  * counting itself there. When it goes it would take itself off a count that
  * is zero, and ftrace switches itself off for that.
  */
-void lucos_slot_release(unsigned long slot)
+void lucos_slot_release(struct dyn_ftrace *record)
 {
-	struct dyn_ftrace *record;
 	bool released;
 
 	mutex_lock(lucos_symbols.ftrace_lock);
 	released = *lucos_symbols.ftrace_ops_list ==
 		   lucos_symbols.ftrace_list_end;
-	record = find_record(slot);
-	if (released && record)
+	if (released)
 		record->flags &= ~FTRACE_FL_DISABLED;
 	mutex_unlock(lucos_symbols.ftrace_lock);
 	if (!released)
 		pr_warn("a tracer is active: %pS stays untraced\n",
-			(void *)slot);
+			(void *)record->ip);
 }

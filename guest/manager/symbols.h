@@ -10,6 +10,7 @@
 
 struct bug_entry;
 struct exception_table_entry;
+struct static_call_site;
 
 struct lucos_symbols {
 	/* addresses and names */
@@ -23,17 +24,13 @@ struct lucos_symbols {
 	/* who else rewrites text */
 	void (*jump_label_lock)(void);
 	void (*jump_label_unlock)(void);
-	int (*jump_label_text_reserved)(void *start, void *end);
-	/* where text may lead that is switched off now; NULL: not known */
 	const struct jump_entry *jump_table, *jump_table_end;
+	const struct static_call_site *static_calls, *static_calls_end;
 	const struct exception_table_entry *exception_table;
 	const struct exception_table_entry *exception_table_end;
-	int (*static_call_text_reserved)(void *start, void *end);
+	const struct bug_entry *bug_table, *bug_table_end;
 	int (*alternatives_text_reserved)(void *start, void *end);
 	struct mutex *text_mutex;
-	const struct exception_table_entry *
-		(*search_exception_tables)(unsigned long address);
-	struct bug_entry *(*find_bug)(unsigned long address);
 	struct kprobe *(*get_kprobe)(void *address);
 	struct mutex *kprobe_mutex;
 	struct list_head *kprobe_blacklist;
@@ -60,8 +57,8 @@ struct lucos_symbols {
 	void *hardirq_stack_ptr;	/* per-CPU offset; NULL: pcpu_hot */
 	/* the kernel itself */
 	void *init_top_pgt;
-	void *stext;
-	void *etext;
+	const char *stext;
+	const char *etext;
 	void *vmlinux_build_id;		/* NULL: the kernel has none */
 };
 
