@@ -1,7 +1,5 @@
 //! What the guest runs: a shell script around the program `figures`.
 
-use std::fmt::Write;
-
 /// The operations whose cost is compared with that of the bare guest.
 pub const OPERATIONS: [&str; 9] =
     ["boot", "getpid", "page_fault", "mmap", "fork", "fork_exec", "pipe", "switch", "sleep_1ms"];
@@ -28,13 +26,15 @@ pub fn bare() -> &'static str {
     "echo kernel $(uname -r)\ncat /figures.boot\nfigures workload\nfigures cpuid\n"
 }
 
-/// All in one shell, which talks to the update manager without a new process. Reading from a pipe into which nobody writes is a pause without a process. Two answers, one
-/// right after the other, tell what asking costs.
+/// The shell itself tells the update manager what to do; that it was done, the answers around it show.
+/// Reading from a pipe into which nobody writes is a pause without a process. Two answers, one right
+/// after the other, tell what asking costs.
 const FUNCTIONS_OF_SHELL: &str = r#"
 rmmod lucos && insmod /lib/modules/$(uname -r)/extra/lucos.ko unload_helper= || exit 1
 exec 3<>/dev/lucos
 mkfifo /tmp/nothing; exec 4<>/tmp/nothing
-ask() { echo "$2" >&3; read -r answer <&3; echo "$1 $answer"; }
+tell() { echo "$*" >&3; }
+ask() { what=$1; shift; echo "$what $(lucos "$@" --json)"; }
 pause() { read -r -t $1 nothing <&4; }
 ask warm status; ask ask.0 status; ask ask.1 status
 "#;
@@ -98,20 +98,17 @@ fn add_call(text: &mut String) {
 /// The three stops of a patch.
 fn add_stops(text: &mut String, functions: u32, threads: u32) {
     let (of, name) = (format!("{functions}.{threads}"), format!("figures_{functions}"));
-    let mut ask = |what: &str, command: &str| {
-        let _ = writeln!(text, "ask {of}.{what} \"{command}\"");
-    };
-    ask("show", &format!("show {name}"));
-    ask("start", "status");
-    ask("apply", &format!("apply {name}"));
-    ask("applied", "status");
-    let _ = writeln!(text, "pause 1");
-    let mut ask = |what: &str, command: &str| {
-        let _ = writeln!(text, "ask {of}.{what} \"{command}\"");
-    };
-    ask("settled", "status");
-    ask("show", &format!("show {name}"));
-    ask("shown", "status");
-    ask("rollback", &format!("rollback {name}"));
-    ask("rolled", "status");
+    let mut line = |line: String| add(text, &line);
+    let ask = |what: &str, question: &str| format!("ask {of}.{what} {question}");
+    let show = format!("show {name}");
+    line(ask("show", &show));
+    line(ask("start", "status"));
+    line(format!("tell apply {name}"));
+    line(ask("applied", "status"));
+    line(String::from("pause 1"));
+    line(ask("settled", "status"));
+    line(ask("show", &show));
+    line(ask("shown", "status"));
+    line(format!("tell rollback {name}"));
+    line(ask("rolled", "status"));
 }

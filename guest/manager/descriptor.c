@@ -7,46 +7,7 @@
 
 #include "candidate.h"
 #include "descriptor.h"
-
-/* The tables were checked when the patch was loaded. */
-#define TABLE_LENGTH(patch, table, type) \
-	(((patch)->table##_end - (patch)->table) / sizeof(type))
-
-unsigned int lucos_patch_functions(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, functions, struct lucos_patch_function);
-}
-
-const struct lucos_patch_function *
-lucos_patch_function(const struct lucos_patch *patch, unsigned int index)
-{
-	return (const struct lucos_patch_function *)patch->functions + index;
-}
-
-unsigned int lucos_patch_expectations(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, expected, struct lucos_patch_expected);
-}
-
-unsigned int lucos_patch_dependencies(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, dependencies, struct lucos_dependency);
-}
-
-unsigned int lucos_patch_data(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, data, struct lucos_data_version);
-}
-
-unsigned int lucos_patch_shared(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, shared, struct lucos_shared_field);
-}
-
-unsigned int lucos_patch_kept(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, kept, struct lucos_patch_kept);
-}
+#include "patch_records.h"
 
 static void append_functions(struct lucos_descriptor_header *header,
 			     const struct lucos_candidate *candidates,

@@ -3,6 +3,8 @@
 #ifndef LUCOS_MANAGER_DESCRIPTOR_H
 #define LUCOS_MANAGER_DESCRIPTOR_H
 
+#include <linux/types.h>
+
 #include "failure.h"
 
 struct lucos_candidate;
@@ -23,17 +25,5 @@ lucos_descriptor_build(const struct lucos_patch *patch,
 bool lucos_descriptor_expect(const struct lucos_patch *patch,
 			     struct lucos_function *function,
 			     struct lucos_failure *failure);
-
-/* A function that a patch replaces. */
-const struct lucos_patch_function *
-lucos_patch_function(const struct lucos_patch *patch, unsigned int index);
-
-/* The numbers of entries in a patch's tables. */
-unsigned int lucos_patch_functions(const struct lucos_patch *patch);
-unsigned int lucos_patch_expectations(const struct lucos_patch *patch);
-unsigned int lucos_patch_dependencies(const struct lucos_patch *patch);
-unsigned int lucos_patch_data(const struct lucos_patch *patch);
-unsigned int lucos_patch_shared(const struct lucos_patch *patch);
-unsigned int lucos_patch_kept(const struct lucos_patch *patch);
 
 #endif

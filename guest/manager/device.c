@@ -12,7 +12,8 @@
  *	log			the log of LUCOS
  *	measure-stop COUNT	stop all processors so many times
  *
- * A reply is one JSON object; {"error": {...}} when the command failed.
+ * A reply is records, see lucos/interface.h; one that says why, when the command
+ * failed.
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -24,117 +25,101 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "answer.h"
+#include "ask.h"
 #include "device.h"
-#include "hypercall.h"
+#include "load.h"
 #include "outcome.h"
-#include "patches.h"
-#include "reply.h"
-#include "report.h"
+#include "registry.h"
 #include "rollback.h"
+#include "tell.h"
 
 #define LONGEST_COMMAND 256
 
 /* One open file. */
 struct session {
 	struct mutex lock;
-	struct lucos_reply reply;
+	struct lucos_answer answer;
 };
 
 struct command {
 	const char *name;
 	bool takes_argument;
-	bool (*run)(struct lucos_reply *reply, const char *argument,
+	bool (*run)(struct lucos_answer *answer, const char *argument,
 		    struct lucos_failure *failure);
 };
 
-static bool run_status(struct lucos_reply *reply, const char *argument,
+static bool run_status(struct lucos_answer *answer, const char *argument,
 		       struct lucos_failure *failure)
 {
-	return lucos_report_status(reply, failure);
+	return lucos_tell_status(answer, failure);
 }
 
-static bool run_list(struct lucos_reply *reply, const char *argument,
+static bool run_list(struct lucos_answer *answer, const char *argument,
 		     struct lucos_failure *failure)
 {
-	return lucos_report_list(reply, failure);
+	lucos_tell_list(answer);
+	return true;
 }
 
-static bool run_show(struct lucos_reply *reply, const char *argument,
+static bool run_show(struct lucos_answer *answer, const char *argument,
 		     struct lucos_failure *failure)
 {
-	return lucos_report_patch(reply, argument, failure);
+	return lucos_tell_patch(answer, argument, failure);
 }
 
-static bool run_log(struct lucos_reply *reply, const char *argument,
+static bool run_log(struct lucos_answer *answer, const char *argument,
 		    struct lucos_failure *failure)
 {
-	return lucos_report_log(reply, failure);
+	return lucos_tell_log(answer, failure);
 }
 
-/* What was done to a patch. */
-static bool reply_done(struct lucos_reply *reply, const char *what,
-		       const char *name)
-{
-	lucos_reply(reply, "{\"%s\": ", what);
-	lucos_reply_string(reply, name, strlen(name));
-	lucos_reply(reply, "}\n");
-	return true;
-}
-
-static bool run_apply(struct lucos_reply *reply, const char *argument,
+static bool run_apply(struct lucos_answer *answer, const char *argument,
 		      struct lucos_failure *failure)
 {
-	if (!lucos_patches_apply(argument, false, failure))
-		return false;
-	return reply_done(reply, "applied", argument);
+	return lucos_load_apply(argument, false, failure);
 }
 
-static bool run_check(struct lucos_reply *reply, const char *argument,
+static bool run_check(struct lucos_answer *answer, const char *argument,
 		      struct lucos_failure *failure)
 {
-	if (!lucos_patches_apply(argument, true, failure))
-		return false;
-	return reply_done(reply, "checked", argument);
+	return lucos_load_apply(argument, true, failure);
 }
 
-static bool run_rollback(struct lucos_reply *reply, const char *argument,
+static bool run_rollback(struct lucos_answer *answer, const char *argument,
 			 struct lucos_failure *failure)
 {
-	if (!lucos_patches_rollback(argument, failure))
-		return false;
-	return reply_done(reply, "rolled_back", argument);
+	return lucos_roll_back(argument, failure);
 }
 
-/* {} when the load went well or is not known. */
-static bool run_outcome(struct lucos_reply *reply, const char *argument,
+static bool run_outcome(struct lucos_answer *answer, const char *argument,
 			struct lucos_failure *failure)
 {
-	mutex_lock(&lucos_patches_lock);
-	if (!lucos_outcome_take(argument, failure))
-		failure->code = 0;
-	mutex_unlock(&lucos_patches_lock);
-	if (failure->code)
-		return false;
-	lucos_reply(reply, "{}\n");
+	const struct lucos_load_outcome outcome = {
+		.verdict = lucos_outcome_take(argument, failure),
+	};
+
+	lucos_answer_add(answer, LUCOS_RECORD_OUTCOME, &outcome,
+			 sizeof(outcome));
+	if (outcome.verdict == LUCOS_VERDICT_REFUSED)
+		lucos_answer_add(answer, LUCOS_RECORD_FAILURE, failure,
+				 sizeof(*failure));
 	return true;
 }
 
-static bool run_measure_stop(struct lucos_reply *reply, const char *argument,
+static bool run_measure_stop(struct lucos_answer *answer, const char *argument,
 			     struct lucos_failure *failure)
 {
 	struct lucos_registers registers = {};
-	s64 result;
+	struct lucos_measured_stops stops;
 
 	if (kstrtou64(argument, 10, &registers.rcx))
 		return lucos_fail(failure, LUCOS_ERROR_ARGUMENT, argument, 0);
-	mutex_lock(&lucos_patches_lock);
-	result = lucos_patient_hypercall(LUCOS_CALL_MEASURE_STOP, &registers,
-					 failure);
-	mutex_unlock(&lucos_patches_lock);
-	if (result < 0)
+	if (!lucos_ask(LUCOS_CALL_MEASURE_STOP, &registers, failure))
 		return false;
-	lucos_reply(reply, "{\"stops\": %llu, \"longest_ticks\": %llu}\n",
-		    registers.rbx, registers.rcx);
+	stops.stops = registers.rbx;
+	stops.longest = registers.rcx;
+	lucos_answer_add(answer, LUCOS_RECORD_STOPS, &stops, sizeof(stops));
 	return true;
 }
 
@@ -160,19 +145,34 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-static void run(struct lucos_reply *reply, char *line)
+static bool run(struct lucos_answer *answer, char *line,
+		struct lucos_failure *failure)
 {
-	struct lucos_failure failure = {};
 	const struct command *command;
 	char *argument = strim(line);
 	char *name = strsep(&argument, " ");
 
 	command = find_command(name);
 	if (!command || command->takes_argument != !!argument)
-		lucos_fail(&failure, LUCOS_ERROR_UNKNOWN_COMMAND, name, 0);
-	else if (command->run(reply, argument, &failure))
-		return;
-	lucos_reply_failure(reply, &failure);
+		return lucos_fail(failure, LUCOS_ERROR_UNKNOWN_COMMAND, name,
+				  0);
+	return command->run(answer, argument, failure);
+}
+
+/* Runs a command and makes the answer to it. */
+static void answer_line(struct lucos_answer *answer, char *line)
+{
+	struct lucos_failure failure;
+
+	lucos_answer_start(answer);
+	lucos_registry_lock();
+	if (!run(answer, line, &failure)) {
+		lucos_answer_start(answer);
+		lucos_answer_add(answer, LUCOS_RECORD_FAILURE, &failure,
+				 sizeof(failure));
+	}
+	lucos_registry_unlock();
+	lucos_answer_finish(answer);
 }
 
 static int device_open(struct inode *inode, struct file *file)
@@ -193,7 +193,7 @@ static int device_release(struct inode *inode, struct file *file)
 {
 	struct session *session = file->private_data;
 
-	lucos_reply_free(&session->reply);
+	lucos_answer_free(&session->answer);
 	kfree(session);
 	return 0;
 }
@@ -211,9 +211,8 @@ static ssize_t device_write(struct file *file, const char __user *data,
 	if (IS_ERR(line))
 		return PTR_ERR(line);
 	mutex_lock(&session->lock);
-	lucos_reply_reset(&session->reply);
-	run(&session->reply, line);
-	failed = session->reply.failed;
+	answer_line(&session->answer, line);
+	failed = session->answer.failed;
 	*offset = 0;
 	mutex_unlock(&session->lock);
 	kfree(line);
@@ -228,8 +227,8 @@ static ssize_t device_read(struct file *file, char __user *data, size_t length,
 
 	mutex_lock(&session->lock);
 	done = simple_read_from_buffer(data, length, offset,
-				       session->reply.text,
-				       session->reply.length);
+				       session->answer.bytes,
+				       session->answer.length);
 	mutex_unlock(&session->lock);
 	return done;
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What went wrong, in a form that can be shown. */
+/*
+ * How a function says that something went wrong: it gives false and has filled
+ * in a struct lucos_failure, which can be shown. Where the kernel asks for an
+ * errno, it gives one, after a message.
+ */
 #ifndef LUCOS_MANAGER_FAILURE_H
 #define LUCOS_MANAGER_FAILURE_H
 
@@ -8,20 +12,20 @@
 
 #include <lucos/interface.h>
 
-struct lucos_failure {
-	u32 code;			/* enum lucos_error, 0: nothing */
-	u64 detail;			/* address or number, 0: none */
-	char subject[LUCOS_NAME_SIZE];	/* function, module ..., may be empty */
-};
-
-/* Fills in a failure; always gives false, so that checks can return it. */
+/*
+ * Fills in a failure: an error code, the function, module or patch at fault or
+ * NULL, an address or number or 0. Always gives false, so that checks can
+ * return it.
+ */
 static inline bool lucos_fail(struct lucos_failure *failure, u32 code,
 			      const char *subject, u64 detail)
 {
-	failure->code = code;
-	failure->detail = detail;
-	strscpy(failure->subject, subject ? subject : "",
-		sizeof(failure->subject));
+	*failure = (struct lucos_failure) {
+		.code = code,
+		.detail = detail,
+	};
+	if (subject)
+		strscpy(failure->subject, subject, sizeof(failure->subject));
 	return false;
 }
 

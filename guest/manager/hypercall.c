@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Detection and hypercalls. */
-#include <linux/delay.h>
 #include <linux/kernel.h>
 #include <linux/errno.h>
 #include <linux/module.h>
@@ -8,12 +7,6 @@
 #include <asm/msr.h>
 
 #include "hypercall.h"
-#include "nmi.h"
-#include "registration.h"
-
-/* How often, and how many milliseconds apart, a busy LUCOS is asked again. */
-#define BUSY_RETRIES 50
-#define BUSY_PAUSE_MS 10
 
 /* Whether calls are made by vmmcall (AMD-V) or vmcall (VT-x). */
 static bool by_vmmcall;
@@ -30,7 +23,8 @@ int lucos_detect(void)
 	return 0;
 }
 
-s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers)
+bool lucos_hypercall(enum lucos_call call, struct lucos_registers *registers,
+		     struct lucos_failure *failure)
 {
 	u64 rax = LUCOS_CALL_BASE | call;
 
@@ -46,33 +40,14 @@ s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers)
 			       "+c"(registers->rcx), "+d"(registers->rdx)
 			     : "S"(registers->rsi)
 			     : "memory", "cc");
-	return (s64)rax;
+	registers->rax = rax;
+	if ((s64)rax >= 0)
+		return true;
+	return lucos_fail(failure, -rax, NULL, registers->rdx);
 }
 
-s64 lucos_patient_hypercall(enum lucos_call call,
-			    struct lucos_registers *registers,
-			    struct lucos_failure *failure)
-{
-	const struct lucos_registers arguments = *registers;
-	unsigned int tries = 0;
-	s64 result;
-
-	for (;;) {
-		*registers = arguments;
-		lucos_nmi_call_begins();
-		result = lucos_registered_hypercall(call, registers);
-		lucos_nmi_call_ends();
-		if (result != -LUCOS_ERROR_BUSY || tries++ == BUSY_RETRIES)
-			break;
-		msleep(BUSY_PAUSE_MS);
-	}
-	if (result < 0)
-		lucos_fail(failure, -result, NULL, registers->rdx);
-	return result;
-}
-
-s64 lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
-		size_t size)
+bool lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
+		 size_t size, struct lucos_failure *failure)
 {
 	struct lucos_registers registers = {
 		.rbx = kind,
@@ -81,17 +56,12 @@ s64 lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
 		.rsi = size,
 	};
 
-	return lucos_hypercall(LUCOS_CALL_QUERY, &registers);
-}
-
-const char *lucos_error_name(u32 code)
-{
-	switch (code) {
-#define LUCOS_CASE(name, number, meaning) case number: return #name;
-	LUCOS_ERRORS(LUCOS_CASE)
-#undef LUCOS_CASE
-	}
-	return "UNKNOWN";
+	if (!lucos_hypercall(LUCOS_CALL_QUERY, &registers, failure))
+		return false;
+	if (registers.rax < size)
+		return lucos_fail(failure, LUCOS_ERROR_LENGTH, NULL,
+				  registers.rax);
+	return true;
 }
 
 const char *lucos_error_meaning(u32 code)

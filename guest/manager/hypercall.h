@@ -11,6 +11,7 @@
 
 /* Arguments of a hypercall, and its results afterwards. */
 struct lucos_registers {
+	u64 rax;	/* a result only */
 	u64 rbx;
 	u64 rcx;
 	u64 rdx;
@@ -24,29 +25,20 @@ struct lucos_registers {
 int lucos_detect(void);
 
 /*
- * Makes a hypercall: >= 0 is the result, < 0 is minus an error code. Can be
- * called in any context, NMIs included.
+ * Makes a hypercall. When LUCOS refuses, RCX is the item at fault, if it is one.
+ * Can be called in any context, NMIs included.
  */
-s64 lucos_hypercall(enum lucos_call call, struct lucos_registers *registers);
+bool lucos_hypercall(enum lucos_call call, struct lucos_registers *registers,
+		     struct lucos_failure *failure);
 
 /*
- * Makes a hypercall of the registered manager, whose nonce is put into RBX,
- * again for a short while as long as LUCOS is busy. Sets
- * `failure` but for its subject. The lock of the patches is held.
+ * Reads a status record of `size` bytes into `buffer`, which must be mapped for
+ * good. Can be called in any context.
  */
-s64 lucos_patient_hypercall(enum lucos_call call,
-			    struct lucos_registers *registers,
-			    struct lucos_failure *failure);
+bool lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
+		 size_t size, struct lucos_failure *failure);
 
-/*
- * Reads a status record into `buffer`, which must be mapped for good. Gives
- * the number of bytes or minus an error code.
- */
-s64 lucos_query(enum lucos_query_kind kind, u64 selector, void *buffer,
-		size_t size);
-
-/* The name and the meaning of an error code. */
-const char *lucos_error_name(u32 code);
+/* What an error code means. */
 const char *lucos_error_meaning(u32 code);
 
 #endif

@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What is checked and held when a patch module is loaded. */
+/* How a patch module comes and goes, and how one that is loaded is applied. */
 #ifndef LUCOS_MANAGER_LOAD_H
 #define LUCOS_MANAGER_LOAD_H
 
-#include "patches.h"
+#include <linux/types.h>
 
-/* Whether the module's own records are well-formed. */
-bool lucos_load_check(const struct lucos_patch *patch,
-		      const struct module *module,
+#include "failure.h"
+
+/* Checks or applies a patch that is loaded but not in force. */
+bool lucos_load_apply(const char *name, bool check_only,
 		      struct lucos_failure *failure);
-
-/* Takes references on the modules whose symbols the patch uses. */
-bool lucos_load_pin(struct loaded_patch *loaded, struct lucos_failure *failure);
-
-/* Gives them back. */
-void lucos_load_unpin(struct loaded_patch *loaded);
-
-/* Text of a module: its address and size. */
-unsigned long lucos_module_text(const struct module *module);
-unsigned long lucos_module_text_size(const struct module *module);
 
 #endif

@@ -13,8 +13,8 @@
 #include "device.h"
 #include "hypercall.h"
 #include "nmi.h"
-#include "patches.h"
 #include "registration.h"
+#include "registry.h"
 #include "rollback.h"
 #include "settle.h"
 #include "symbols.h"
@@ -29,10 +29,10 @@ static int kernel_goes_down(struct notifier_block *block, unsigned long event,
 			    void *data)
 {
 	/* Until LUCOS has heard of it, nothing else may be applied. */
-	mutex_lock(&lucos_patches_lock);
-	if (lucos_patches_rollback_all())
+	lucos_registry_lock();
+	if (lucos_roll_back_all())
 		lucos_unregister(LUCOS_UNREGISTER_KERNEL_DOWN);
-	mutex_unlock(&lucos_patches_lock);
+	lucos_registry_unlock();
 	return NOTIFY_DONE;
 }
 

@@ -56,11 +56,11 @@ static bool is_from_our_call(void)
 static bool is_from_new_stop(void)
 {
 	struct lucos_system_status *status = this_cpu_ptr(&nmi_status);
-	s64 result;
+	struct lucos_failure failure;
 
-	result = lucos_query(LUCOS_QUERY_SYSTEM, 0, status, sizeof(*status));
-	if (result < 0)
-		return result == -LUCOS_ERROR_BUSY;
+	if (!lucos_query(LUCOS_QUERY_SYSTEM, 0, status, sizeof(*status),
+			 &failure))
+		return failure.code == LUCOS_ERROR_BUSY;
 	if (status->stops == __this_cpu_read(nmi_stops_seen))
 		return false;
 	__this_cpu_write(nmi_stops_seen, status->stops);

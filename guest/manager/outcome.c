@@ -8,7 +8,8 @@
 
 struct outcome {
 	char module[MODULE_NAME_LEN];
-	struct lucos_failure failure;
+	enum lucos_verdict verdict;
+	struct lucos_failure failure;	/* when it was refused */
 };
 
 static struct outcome outcomes[8];
@@ -24,7 +25,8 @@ static struct outcome *find(const char *module)
 	return NULL;
 }
 
-void lucos_outcome_set(const char *module, const struct lucos_failure *failure)
+void lucos_outcome_set(const char *module, enum lucos_verdict verdict,
+		       const struct lucos_failure *failure)
 {
 	struct outcome *outcome = find(module);
 
@@ -33,16 +35,18 @@ void lucos_outcome_set(const char *module, const struct lucos_failure *failure)
 		next_outcome = (next_outcome + 1) % ARRAY_SIZE(outcomes);
 		strscpy(outcome->module, module, sizeof(outcome->module));
 	}
+	outcome->verdict = verdict;
 	outcome->failure = *failure;
 }
 
-bool lucos_outcome_take(const char *module, struct lucos_failure *failure)
+enum lucos_verdict lucos_outcome_take(const char *module,
+				      struct lucos_failure *failure)
 {
 	struct outcome *outcome = module[0] ? find(module) : NULL;
 
 	if (!outcome)
-		return false;
+		return LUCOS_VERDICT_NONE;
 	*failure = outcome->failure;
 	outcome->module[0] = '\0';
-	return true;
+	return outcome->verdict;
 }

@@ -71,33 +71,36 @@ static void fill_record(void)
  * be freed when the process ends, so the kernel's own is loaded for the one
  * instruction; it maps everything that code with interrupts off can touch here.
  */
-static s64 register_with_kernel_tables(struct lucos_registers *registers)
+static bool register_with_kernel_tables(struct lucos_registers *registers,
+					struct lucos_failure *failure)
 {
 	unsigned long flags, cr3;
-	s64 result;
+	bool done;
 
 	local_irq_save(flags);
 	cr3 = __native_read_cr3();
 	native_write_cr3(__sme_pa(lucos_symbols.init_top_pgt));
-	result = lucos_hypercall(LUCOS_CALL_REGISTER, registers);
+	done = lucos_hypercall(LUCOS_CALL_REGISTER, registers, failure);
 	native_write_cr3(cr3);
 	local_irq_restore(flags);
-	return result;
+	return done;
 }
 
-/* Registers with a new nonce. Gives what LUCOS answers. */
-static s64 register_anew(struct lucos_registers *registers)
+/* Registers with a new nonce. */
+static bool register_anew(struct lucos_failure *failure)
 {
+	struct lucos_registers registers;
+
 	do {
 		nonce = get_random_u64();
 	} while (!nonce);
 	fill_record();
-	*registers = (struct lucos_registers) {
+	registers = (struct lucos_registers) {
 		.rbx = nonce,
 		.rcx = (unsigned long)&record,
 		.rdx = sizeof(record),
 	};
-	return register_with_kernel_tables(registers);
+	return register_with_kernel_tables(&registers, failure);
 }
 
 int lucos_register(void)
@@ -105,18 +108,17 @@ int lucos_register(void)
 	struct lucos_registers registers = {
 		.rbx = LUCOS_INTERFACE_VERSION,
 	};
-	s64 result;
+	struct lucos_failure failure;
 
-	result = lucos_hypercall(LUCOS_CALL_HELLO, &registers);
-	if (result < 0) {
+	if (!lucos_hypercall(LUCOS_CALL_HELLO, &registers, &failure)) {
 		pr_err("LUCOS refuses interface version %u: %s\n",
-		       LUCOS_INTERFACE_VERSION, lucos_error_meaning(-result));
+		       LUCOS_INTERFACE_VERSION,
+		       lucos_error_meaning(failure.code));
 		return -EPROTO;
 	}
-	result = register_anew(&registers);
-	if (result < 0) {
+	if (!register_anew(&failure)) {
 		pr_err("LUCOS refuses the registration: %s (%llu)\n",
-		       lucos_error_meaning(-result), registers.rdx);
+		       lucos_error_meaning(failure.code), failure.detail);
 		return -EIO;
 	}
 	return 0;
@@ -127,40 +129,40 @@ int lucos_register(void)
  * registered: all code of the kernel can make hypercalls, and so register with
  * what a query tells, or end a registration whose nonce it has read.
  */
-static bool is_taken_from_us(s64 result)
+static bool is_taken_from_us(u32 code)
 {
-	return nonce && (result == -LUCOS_ERROR_NONCE ||
-			 result == -LUCOS_ERROR_NOT_REGISTERED);
+	return nonce && (code == LUCOS_ERROR_NONCE ||
+			 code == LUCOS_ERROR_NOT_REGISTERED);
 }
 
-s64 lucos_registered_hypercall(enum lucos_call call,
-			       struct lucos_registers *registers)
+bool lucos_registered_hypercall(enum lucos_call call,
+				struct lucos_registers *registers,
+				struct lucos_failure *failure)
 {
 	const struct lucos_registers arguments = *registers;
-	s64 result;
 
 	registers->rbx = nonce;
-	result = lucos_hypercall(call, registers);
-	if (!is_taken_from_us(result))
-		return result;
+	if (lucos_hypercall(call, registers, failure))
+		return true;
+	if (!is_taken_from_us(failure->code))
+		return false;
 	/* The same kernel: its updates stay in force. */
-	result = register_anew(registers);
-	if (result < 0)
-		return result;
+	if (!register_anew(failure))
+		return false;
 	pr_warn_ratelimited("other code of this kernel has taken the registration with LUCOS away; registered again\n");
 	*registers = arguments;
 	registers->rbx = nonce;
-	return lucos_hypercall(call, registers);
+	return lucos_hypercall(call, registers, failure);
 }
 
 void lucos_unregister(enum lucos_unregister_reason reason)
 {
 	struct lucos_registers registers = { .rcx = reason };
-	s64 result;
+	struct lucos_failure failure;
 
-	result = lucos_registered_hypercall(LUCOS_CALL_UNREGISTER, &registers);
-	if (result < 0)
+	if (!lucos_registered_hypercall(LUCOS_CALL_UNREGISTER, &registers,
+					&failure))
 		pr_warn("LUCOS does not end the registration: %s\n",
-			lucos_error_meaning(-result));
+			lucos_error_meaning(failure.code));
 	nonce = 0;
 }

@@ -17,8 +17,9 @@ int lucos_register(void);
  * RBX. When other code of the kernel has taken the registration away, it is
  * taken back, with a warning, and the call is made once more.
  */
-s64 lucos_registered_hypercall(enum lucos_call call,
-			       struct lucos_registers *registers);
+bool lucos_registered_hypercall(enum lucos_call call,
+				struct lucos_registers *registers,
+				struct lucos_failure *failure);
 
 /* Ends the registration. */
 void lucos_unregister(enum lucos_unregister_reason reason);

@@ -3,16 +3,15 @@
 #define pr_fmt(fmt) "lucos: " fmt
 
 #include <linux/list.h>
-#include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/string.h>
 
 #include <lucos/patch.h>
 
-#include "descriptor.h"
+#include "ask.h"
 #include "fence.h"
-#include "hypercall.h"
-#include "patches.h"
+#include "patch_records.h"
+#include "registry.h"
 #include "rollback.h"
 #include "settle.h"
 #include "slot.h"
@@ -26,7 +25,7 @@ static void uncover(const struct loaded_patch *gone)
 	struct loaded_patch *loaded;
 	unsigned int i, j;
 
-	list_for_each_entry(loaded, &lucos_patches, link)
+	list_for_each_entry(loaded, &lucos_registry, link)
 		for (i = 0; i < loaded->count; i++)
 			for (j = 0; j < gone->count; j++)
 				if (loaded->functions[i].site ==
@@ -53,49 +52,46 @@ static void give_back(struct loaded_patch *loaded)
 	lucos_kprobes_unlock();
 }
 
+/* LUCOS may have completed since what it could not when last asked. */
+static bool is_back_already(u32 code)
+{
+	return code == LUCOS_ERROR_NOT_APPLIED ||
+	       code == LUCOS_ERROR_UNKNOWN_PATCH;
+}
+
 static bool roll_back(struct loaded_patch *loaded,
 		      struct lucos_failure *failure)
 {
 	struct lucos_registers registers = {
 		.rcx = loaded->number,
 	};
-	s64 result;
 
-	result = lucos_patient_hypercall(LUCOS_CALL_ROLLBACK, &registers,
-					 failure);
-	/* LUCOS may have completed since what it could not when last asked. */
-	if (result < 0 && result != -LUCOS_ERROR_NOT_APPLIED &&
-	    result != -LUCOS_ERROR_UNKNOWN_PATCH) {
+	if (!lucos_ask(LUCOS_CALL_ROLLBACK, &registers, failure) &&
+	    !is_back_already(failure->code)) {
 		strscpy(failure->subject, loaded->patch->name,
 			sizeof(failure->subject));
 		return false;
 	}
-	*failure = (struct lucos_failure) {};
 	/* Nobody can tell when the kernel has forgotten what it was given. */
-	loaded->state = lucos_patch_kept(loaded->patch) ? LOADED_KEPT :
-							  LOADED_DRAINING;
+	loaded->state = lucos_patch_kept(loaded->patch) ? LUCOS_LOADED_KEPT :
+							  LUCOS_LOADED_DRAINING;
 	give_back(loaded);
 	uncover(loaded);
 	return true;
 }
 
-bool lucos_patches_rollback(const char *name, struct lucos_failure *failure)
+bool lucos_roll_back(const char *name, struct lucos_failure *failure)
 {
-	struct loaded_patch *loaded;
-	bool done;
+	struct loaded_patch *loaded = lucos_registry_find(name);
 
-	mutex_lock(&lucos_patches_lock);
-	loaded = lucos_patches_find(name);
 	if (!loaded)
-		done = lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
-	else if (loaded->state != LOADED_APPLIED)
-		done = lucos_fail(failure, LUCOS_ERROR_NOT_APPLIED, name, 0);
-	else
-		done = roll_back(loaded, failure);
-	mutex_unlock(&lucos_patches_lock);
-	if (done)
-		lucos_settle_soon();
-	return done;
+		return lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
+	if (loaded->state != LUCOS_LOADED_APPLIED)
+		return lucos_fail(failure, LUCOS_ERROR_NOT_APPLIED, name, 0);
+	if (!roll_back(loaded, failure))
+		return false;
+	lucos_settle_soon();
+	return true;
 }
 
 /* Takes back what can be; false when that was nothing. */
@@ -105,8 +101,8 @@ static bool roll_back_some(void)
 	struct loaded_patch *loaded;
 	bool some = false;
 
-	list_for_each_entry_reverse(loaded, &lucos_patches, link)
-		if (loaded->state == LOADED_APPLIED &&
+	list_for_each_entry_reverse(loaded, &lucos_registry, link)
+		if (loaded->state == LUCOS_LOADED_APPLIED &&
 		    roll_back(loaded, &failure))
 			some = true;
 	return some;
@@ -117,12 +113,12 @@ static unsigned int applied_patches(void)
 	struct loaded_patch *loaded;
 	unsigned int count = 0;
 
-	list_for_each_entry(loaded, &lucos_patches, link)
-		count += loaded->state == LOADED_APPLIED;
+	list_for_each_entry(loaded, &lucos_registry, link)
+		count += loaded->state == LUCOS_LOADED_APPLIED;
 	return count;
 }
 
-bool lucos_patches_rollback_all(void)
+bool lucos_roll_back_all(void)
 {
 	struct loaded_patch *loaded;
 	unsigned int tries = TRIES;
@@ -133,8 +129,8 @@ bool lucos_patches_rollback_all(void)
 	 */
 	while (applied_patches() && (roll_back_some() || --tries))
 		;
-	list_for_each_entry(loaded, &lucos_patches, link)
-		if (loaded->state == LOADED_APPLIED)
+	list_for_each_entry(loaded, &lucos_registry, link)
+		if (loaded->state == LUCOS_LOADED_APPLIED)
 			pr_warn("%s cannot be taken back\n",
 				loaded->patch->name);
 	return !applied_patches();

@@ -7,13 +7,13 @@
 
 #include "failure.h"
 
-/* Takes a patch back. Takes the lock. */
-bool lucos_patches_rollback(const char *name, struct lucos_failure *failure);
+/* Takes a patch back. */
+bool lucos_roll_back(const char *name, struct lucos_failure *failure);
 
 /*
  * Before the kernel goes down: takes everything back, the last one first.
- * False when something stays in force. The lock is held.
+ * False when something stays in force.
  */
-bool lucos_patches_rollback_all(void);
+bool lucos_roll_back_all(void);
 
 #endif

@@ -16,10 +16,10 @@
 #include <linux/umh.h>
 #include <linux/workqueue.h>
 
-#include "hypercall.h"
-#include "load.h"
-#include "patches.h"
-#include "report.h"
+#include "ask.h"
+#include "fence.h"
+#include "module_text.h"
+#include "registry.h"
 #include "settle.h"
 #include "threads.h"
 
@@ -72,14 +72,14 @@ static void collect(struct round *round)
 	unsigned int i;
 
 	round->search.count = 0;
-	list_for_each_entry(loaded, &lucos_patches, link) {
-		if (loaded->state == LOADED_DRAINING) {
+	list_for_each_entry(loaded, &lucos_registry, link) {
+		if (loaded->state == LUCOS_LOADED_DRAINING) {
 			unsigned long text = lucos_module_text(loaded->module);
 
 			add(round, loaded, WHOLE_MODULE, text,
 			    text + lucos_module_text_size(loaded->module));
 		}
-		if (loaded->state != LOADED_APPLIED)
+		if (loaded->state != LUCOS_LOADED_APPLIED)
 			continue;
 		for (i = 0; i < loaded->count; i++) {
 			unsigned long site = loaded->functions[i].site;
@@ -93,7 +93,7 @@ static void collect(struct round *round)
 }
 
 /* Whether the patch is still where it was when the search began. */
-static bool is_current(const struct aim *aim, enum loaded_state state)
+static bool is_current(const struct aim *aim, enum lucos_loaded_state state)
 {
 	return aim->loaded->state == state &&
 	       aim->loaded->number == aim->number;
@@ -107,38 +107,41 @@ static bool is_temporary(u32 code)
 
 /*
  * Asks for the jump of one function or of all that can have one, which takes
- * one stop. Gives the number of the patch's functions that have a jump then, or
- * minus an error code.
+ * one stop. `jumps` gets the number of the patch's functions that have a jump
+ * then. Gives 0 or an error code.
  */
-static s64 ask_for_jump(const struct loaded_patch *loaded, u32 function)
+static u32 ask_for_jump(const struct loaded_patch *loaded, u32 function,
+			unsigned int *jumps)
 {
 	struct lucos_registers registers = {
 		.rcx = loaded->number,
 		.rdx = function,
 	};
-	struct lucos_failure failure = {};
-	s64 result;
+	struct lucos_failure failure;
 
-	result = lucos_patient_hypercall(LUCOS_CALL_JUMP, &registers, &failure);
-	return result < 0 ? result : (s64)registers.rbx;
+	if (!lucos_ask(LUCOS_CALL_JUMP, &registers, &failure))
+		return failure.code;
+	*jumps = registers.rbx;
+	return 0;
 }
 
 /* Functions with a jump take kprobes behind their windows again. */
 static void shorten_fences(const struct loaded_patch *loaded)
 {
-	const struct lucos_jump_status *jumps;
+	/* LUCOS writes here. The registry's lock is held. */
+	static struct lucos_jump_status jumps;
 	struct lucos_failure failure;
 	unsigned int i;
 
-	jumps = lucos_report_jumps(loaded, &failure);
-	if (!jumps)
+	if (!lucos_query(LUCOS_QUERY_JUMPS, loaded->number, &jumps,
+			 sizeof(jumps), &failure))
 		return;
 	for (i = 0; i < loaded->count; i++) {
 		const struct loaded_function *function = &loaded->functions[i];
 
-		if (jumps->windows[i])
+		if (jumps.windows[i])
 			lucos_fence_shorten(function->fence,
-					    function->site + jumps->windows[i]);
+					    function->site + jumps.windows[i]);
 	}
 }
 
@@ -169,14 +172,14 @@ static bool all_free(const struct round *round,
 /* One stop for all functions of a patch; false when some got no jump. */
 static bool settle_together(struct loaded_patch *loaded)
 {
-	unsigned int i, possible = 0;
-	s64 result;
+	unsigned int i, jumps = 0, possible = 0;
+	u32 error;
 
 	for (i = 0; i < loaded->count; i++)
 		possible += !loaded->functions[i].no_jump;
-	result = ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS);
-	if (result < (s64)possible)
-		return result < 0 && is_temporary(-result);
+	error = ask_for_jump(loaded, LUCOS_ALL_FUNCTIONS, &jumps);
+	if (error || jumps < possible)
+		return is_temporary(error);
 	for (i = 0; i < loaded->count; i++)
 		loaded->functions[i].settled = true;
 	shorten_fences(loaded);
@@ -186,9 +189,10 @@ static bool settle_together(struct loaded_patch *loaded)
 static void settle_function(const struct round *round, const struct aim *aim)
 {
 	struct loaded_patch *loaded = aim->loaded;
-	s64 result;
+	unsigned int jumps;
+	u32 error;
 
-	if (!is_current(aim, LOADED_APPLIED) ||
+	if (!is_current(aim, LUCOS_LOADED_APPLIED) ||
 	    loaded->functions[aim->function].settled)
 		return;
 	if (!loaded->one_by_one && all_free(round, loaded)) {
@@ -196,11 +200,10 @@ static void settle_function(const struct round *round, const struct aim *aim)
 		loaded->one_by_one = !settle_together(loaded);
 		return;
 	}
-	result = ask_for_jump(loaded, aim->function);
+	error = ask_for_jump(loaded, aim->function, &jumps);
 	/* What is not temporary is for good; `lucos show` says why. */
-	loaded->functions[aim->function].settled =
-		result >= 0 || !is_temporary(-result);
-	if (result >= 0)
+	loaded->functions[aim->function].settled = !is_temporary(error);
+	if (!error)
 		shorten_fences(loaded);
 }
 
@@ -209,9 +212,9 @@ static bool settle_module(const struct aim *aim, char *unload)
 {
 	struct loaded_patch *loaded = aim->loaded;
 
-	if (!is_current(aim, LOADED_DRAINING))
+	if (!is_current(aim, LUCOS_LOADED_DRAINING))
 		return false;
-	loaded->state = LOADED_UNUSED;
+	loaded->state = LUCOS_LOADED_UNUSED;
 	strscpy(unload, loaded->module->name, MODULE_NAME_LEN);
 	module_put(loaded->module);
 	return true;
@@ -231,7 +234,7 @@ static void unload(char *module)
 	kernel_param_unlock(THIS_MODULE);
 	if (!arguments[0] || arguments[0][0] != '/')
 		goto out;
-	/* The module's exit takes the patch lock: it is not held here. */
+	/* The module's exit takes the registry's lock: it is not held here. */
 	error = call_usermodehelper(arguments[0], arguments, environment,
 				    UMH_WAIT_PROC);
 	if (error)
@@ -253,12 +256,12 @@ static void act(const struct round *round)
 
 		if (test_bit(i, round->search.occupied))
 			continue;
-		mutex_lock(&lucos_patches_lock);
+		lucos_registry_lock();
 		if (aim->function != WHOLE_MODULE)
 			settle_function(round, aim);
 		else
 			unused = settle_module(aim, module);
-		mutex_unlock(&lucos_patches_lock);
+		lucos_registry_unlock();
 		if (unused)
 			unload(module);
 	}
@@ -266,9 +269,9 @@ static void act(const struct round *round)
 
 static bool anything_left(struct round *round)
 {
-	mutex_lock(&lucos_patches_lock);
+	lucos_registry_lock();
 	collect(round);
-	mutex_unlock(&lucos_patches_lock);
+	lucos_registry_unlock();
 	return round->search.count;
 }
 

@@ -10,7 +10,7 @@
 
 #include "candidate.h"
 #include "fence.h"
-#include "patches.h"
+#include "registry.h"
 #include "site.h"
 #include "slot.h"
 #include "symbols.h"
@@ -123,7 +123,7 @@ static u32 why_at_slot(const struct lucos_candidate *candidate,
 	if (candidate->at_slot)
 		return candidate->at_slot;
 	/* A function that is redirected at its slot stays so for the next patch. */
-	if (candidate->slot && lucos_patches_own_site(candidate->slot))
+	if (candidate->slot && lucos_registry_owns_site(candidate->slot))
 		return LUCOS_ERROR_SITE_OWNED;
 	if (lucos_window_site_reserved(&candidate->bytes, behind))
 		return LUCOS_ERROR_SITE_RESERVED;
@@ -149,7 +149,7 @@ static bool choose_site(struct lucos_candidate *candidate,
 	if (candidate->at_slot && !slot)
 		return lucos_fail(failure, candidate->at_slot, wanted->name,
 				  behind);
-	if (slot && !lucos_patches_own_site(slot) &&
+	if (slot && !lucos_registry_owns_site(slot) &&
 	    !lucos_slot_check(wanted->name, slot, candidate->at_slot, failure))
 		return false;
 	site = candidate->at_slot ? slot : behind;
@@ -180,7 +180,7 @@ static bool is_quiet_enough(const struct lucos_candidate *candidate,
 	if (!candidate->slot && lucos_symbols.ftrace_location(new_entry))
 		goto loud;
 	/* Where a patch of ours stands at the entry, its own fence is seen. */
-	if (!lucos_patches_own_site(wanted->old_start) &&
+	if (!lucos_registry_owns_site(wanted->old_start) &&
 	    lucos_symbols.within_kprobe_blacklist(wanted->old_start) &&
 	    !lucos_symbols.within_kprobe_blacklist(new_entry))
 		goto loud;

@@ -34,12 +34,15 @@ fn shared(series: &'static str, cpus: u32) -> SharedBoot {
     let run = move || Run::lucos().guest(series).cpus(cpus);
     match cpus {
         1 => {
-            let boot = SharedBoot::new(name, move || Ok(run()));
+            let boot = SharedBoot::new(name, move || steady::prepare(run()));
             let shared = processors(boot, cpus);
             let shared = steady::add(confinement::add(shared));
             shared.ending("kernel_panic", "echo c >/proc/sysrq-trigger", 121)
         }
-        2 => steady::add(processors(devices::shared(name, run), cpus)),
+        2 => {
+            let prepare = move || steady::prepare(run());
+            steady::add(processors(devices::shared(name, prepare), cpus))
+        }
         _ => nmi::add(processors(SharedBoot::new(name, move || Ok(run().timeout(300))), cpus), 300),
     }
 }

@@ -21,7 +21,10 @@ const DOWNLOAD: usize = 2 * MIB;
 const UPLOAD: usize = MIB;
 
 /// A machine with a disk and a network card, on which `run` is based, and the tests of both.
-pub fn shared(name: String, run: impl FnOnce() -> Run + Send + 'static) -> SharedBoot {
+pub fn shared(
+    name: String,
+    run: impl FnOnce() -> Result<Run, Failed> + Send + 'static,
+) -> SharedBoot {
     let disk = Arc::new(OnceLock::new());
     let uploads = mpsc::channel();
     let prepare = {
@@ -30,7 +33,7 @@ pub fn shared(name: String, run: impl FnOnce() -> Run + Send + 'static) -> Share
             let file = NamedTempFile::new()?;
             file.as_file().write_all(&pattern(DISK))?;
             let port = serve(uploads.0)?;
-            let run = run()
+            let run = run()?
                 .argument("--disk")
                 .argument(file.path())
                 .argument("--net")

@@ -26,12 +26,11 @@ cpus='0 1 2 3'
 echo before $(lucos status --json)
 dmesg -c >/dev/null
 (
-    exec 3<>/dev/lucos
     done=0
     until [ $done -ge $stops ] && [ -e /tmp/enough-rounds ]; do
-        echo measure-stop 1 >&3; read -r answer <&3
+        answer=$(lucos measure-stop 1 --json 2>&1)
         case $answer in
-        '{\"stops\": 1,'*) done=$((done + 1)) ;;
+        *'\"stops\":1}') done=$((done + 1)) ;;
         *) echo failed $answer; break ;;
         esac
     done

@@ -77,27 +77,26 @@ M=/lib/lucos/modules
 insmod $M/window.ko
 printf '\0' >/sys/module/lucos/parameters/unload_helper
 look() { while read -r name value; do eval "$name=$value"; done </dev/window; }
-ask() {
-    reply=
+tell() {
     exec 3<>/dev/lucos
     echo "$1 window_$2" >&3
-    while read -r line; do reply="$reply$line"; done <&3
+    # A refusal is a record behind the reply's version and number of records.
+    set -- "$1" "$2" $(hexdump -v -e '1/4 "%u "' <&3)
     exec 3>&-
+    [ "$3 $4" = "1 0" ] || { echo "$1 $2: error $9" >&2; exit 1; }
 }
 say() {
     echo "call $2 41" >/dev/window
     look
-    ask show $2
+    shown=$(lucos show window_$2 --json)
     site=NONE
-    case $reply in *'"state": "TRAP"'*) site=TRAP;; *'"state": "JUMP"'*) site=JUMP;; esac
+    case $shown in *'"state":"TRAP"'*) site=TRAP;; *'"state":"JUMP"'*) site=JUMP;; esac
     eval bytes=\$bytes_$2
     echo "$1 called $called site $site bytes $bytes phase $phase done $done result $result"
 }
-must() { case $reply in *'"error"'*) echo "$reply" >&2; exit 1;; esac; }
 settled() {
     for i in $(seq 600); do
-        ask show $1
-        case $reply in *'"state": "JUMP"'*) return 0;; esac
+        lucos show window_$1 --json | grep -q '"state":"JUMP"' && return 0
         sleep 0.1
     done
     return 1
@@ -118,26 +117,26 @@ spot() {
     lucos apply $M/window_$1.ko >/dev/null || exit 1
     settled $1 || exit 1
     say jump $1
-    ask rollback $1; must
+    tell rollback $1
     say restored $1
     echo "hold $1 41" 1<>/dev/window & holder=$!
     held || exit 1
     echo "held offset $offset cpu $cpu own_stack $own_stack" \
         "handler_on_own_stack $handler_on_own_stack interrupts_on $interrupts_on" \
         "running $running idle $idle"
-    ask apply $1; must
+    tell apply $1
     say applied $1
     sleep 0.7
     say later $1
-    ask rollback $1; must
+    tell rollback $1
     say back $1
-    ask apply $1; must
+    tell apply $1
     say again $1
     echo release >/dev/window
     wait $holder
     settled $1 || exit 1
     say left $1
-    ask rollback $1; must
+    tell rollback $1
     say end $1
 }
 several() {

@@ -29,6 +29,8 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include <lucos/interface.h>
+
 /* How long anything takes at most that is not the transition. */
 #define SECONDS 20
 #define PER_SECOND 1000
@@ -113,31 +115,54 @@ static void show_sign(const char *command)
 	printf("%s.sign %s\n", what, line);
 }
 
-/* Asks the update manager; prints the answer and gives the ticks that it took. */
-static uint64_t ask(const char *name, const char *command)
+/* Has `lucos` print what it is asked for; so that what it costs is the same each time. */
+static void show(const char *name, const char *command)
 {
-	static char answer[1 << 17];
+	char line[1 << 14];
+	FILE *output = popen(command, "r");
+
+	if (!output || !fgets(line, sizeof(line), output) || pclose(output))
+		fail("%s fails", command);
+	line[strcspn(line, "\n")] = 0;
+	printf("%s.%s %s\n", what, name, line);
+}
+
+static void show_status(const char *name)
+{
+	show(name, "lucos status --json");
+}
+
+static const char *error_name(uint32_t code)
+{
+	switch (code) {
+#define CASE(name, number, meaning) case number: return #name;
+	LUCOS_ERRORS(CASE)
+#undef CASE
+	}
+	return "UNKNOWN";
+}
+
+/* Has the update manager do something; gives the ticks that it took. */
+static uint64_t tell(const char *command)
+{
+	struct {
+		struct lucos_reply reply;
+		struct lucos_record record;
+		struct lucos_failure failure;
+	} answer;
 	uint64_t start, end;
-	size_t length = 0;
-	ssize_t more = 0;
+	ssize_t length;
 
 	start = __rdtsc();
 	if (write(manager, command, strlen(command)) < 0)
 		fail("%s: %m", command);
-	while (length < sizeof(answer) - 1) {
-		more = read(manager, answer + length, sizeof(answer) - 1 - length);
-		if (more <= 0 || answer[length + more - 1] == '\n')
-			break;
-		length += more;
-	}
+	length = read(manager, &answer, sizeof(answer));
 	end = __rdtsc();
-	if (more < 0)
-		fail("%s: %m", command);
-	answer[length + more] = 0;
-	answer[strcspn(answer, "\n")] = 0;
-	if (!strncmp(answer, "{\"error\"", 8))
-		fail("%s: %s", command, answer);
-	printf("%s.%s %s\n", what, name, answer);
+	if (length < (ssize_t)sizeof(answer.reply) ||
+	    answer.reply.length != (uint64_t)length)
+		fail("%s: no reply", command);
+	if (answer.reply.records)
+		fail("%s: %s", command, error_name(answer.failure.code));
 	return end - start;
 }
 
@@ -149,49 +174,45 @@ static uint64_t least(uint64_t a, uint64_t b)
 static void lucos(const char *file, const char *name, const char *parameters,
 		  const char *command)
 {
-	char apply[128], show[128], rollback[128], outcome[128];
+	char apply[128], shown[128], rollback[128];
 	uint64_t start, end, applying, taking_back;
 	int error;
 
-	snprintf(apply, sizeof(apply), "apply %s\n", name);
-	snprintf(show, sizeof(show), "show %s\n", name);
-	snprintf(rollback, sizeof(rollback), "rollback %s\n", name);
-	snprintf(outcome, sizeof(outcome), "outcome %s\n", name);
+	snprintf(apply, sizeof(apply), "apply %s", name);
+	snprintf(shown, sizeof(shown), "lucos show %s --json", name);
+	snprintf(rollback, sizeof(rollback), "rollback %s", name);
 	manager = open("/dev/lucos", O_RDWR);
 	if (manager < 0)
 		fail("/dev/lucos: %m");
 	error = load(file, parameters, &start, &end);
-	if (error) {
-		/* An error of the manager's ends here. */
-		ask("outcome", outcome);
+	if (error)
 		fail("%s: %s", file, strerror(error));
-	}
 	report("load", end - start);
 	pause_ms(1000);
 	show_sign(command);
-	ask("first", rollback);
+	tell(rollback);
 	pause_ms(1000);
 
 	/* What asking costs, a first time for what is done once. */
-	ask("warm", "status\n");
-	ask("ask.0", "status\n");
-	ask("ask.1", "status\n");
-	ask("start", "status\n");
-	applying = ask("reply", apply);
-	ask("applied", "status\n");
+	show_status("warm");
+	show_status("ask.0");
+	show_status("ask.1");
+	show_status("start");
+	applying = tell(apply);
+	show_status("applied");
 	pause_ms(1000);
-	ask("settled", "status\n");
-	ask("show", show);
-	ask("shown", "status\n");
-	taking_back = ask("reply", rollback);
-	ask("rolled", "status\n");
+	show_status("settled");
+	show("show", shown);
+	show_status("shown");
+	taking_back = tell(rollback);
+	show_status("rolled");
 
 	/* An interrupt that came meanwhile is not the update's. */
 	for (int i = 1; i < ROUNDS; i++) {
 		pause_ms(1000);
-		applying = least(applying, ask("reply", apply));
+		applying = least(applying, tell(apply));
 		pause_ms(1000);
-		taking_back = least(taking_back, ask("reply", rollback));
+		taking_back = least(taking_back, tell(rollback));
 	}
 	report("apply", applying);
 	report("rollback", taking_back);

@@ -12,7 +12,9 @@ use libtest_mimic::Failed;
 pub fn guest_program(name: &str, folder: &Path) -> Result<PathBuf, Failed> {
     let place = folder.join(name);
     let output = Command::new("cc")
-        .args(["-O2", "-static", "-pthread", "-o"])
+        .args(["-O2", "-static", "-pthread", "-I"])
+        .arg(crate::folder("../guest/include"))
+        .arg("-o")
         .arg(&place)
         .args(sources(name)?)
         .output()?;

@@ -116,7 +116,7 @@ fn measure(
     fs::create_dir_all(&work)?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(&work)?;
     let program = work.path().join("figures");
-    compile(&[workspace.root.join("tests/guest-programs/figures.c")], &program)?;
+    compile(workspace, &[workspace.root.join("tests/guest-programs/figures.c")], &program)?;
     let modules = workspace.root.join("bench/guest-modules");
     let words = match series {
         Series::Debian6_1 => script::WORDS.to_owned(),
@@ -162,9 +162,11 @@ fn measure(
 }
 
 /// Compiles a program for the guest.
-pub fn compile(sources: &[PathBuf], program: &Path) -> Result<()> {
+pub fn compile(workspace: &Workspace, sources: &[PathBuf], program: &Path) -> Result<()> {
     let status = Command::new(COMPILER)
-        .args(["-O2", "-static", "-pthread", "-o"])
+        .args(["-O2", "-static", "-pthread", "-I"])
+        .arg(workspace.root.join("guest/include"))
+        .arg("-o")
         .arg(program)
         .args(sources)
         .status()

@@ -169,11 +169,11 @@ fn boot(
     command.arg("--script").arg(&script).arg("--log").arg(folder.join("log"));
     for (name, place) in [("figures", "/bin/figures"), ("updates", "/bin/updates")] {
         let program = folder.join(name);
-        bench::compile(&[programs.join(format!("{name}.c"))], &program)?;
+        bench::compile(workspace, &[programs.join(format!("{name}.c"))], &program)?;
         command.arg("--add").arg(format!("{}:{place}", program.display()));
     }
     let program = folder.join("fixes");
-    bench::compile(&sources(&programs.join("fixes"))?, &program)?;
+    bench::compile(workspace, &sources(&programs.join("fixes"))?, &program)?;
     for file in modules.iter().chain([&program]) {
         command.arg("--add").arg(file);
     }

@@ -1,6 +1,6 @@
 //! The constants that the C header repeats, under their C names.
 
-use crate::{call, descriptor, detection, name, patch_module, registration, status};
+use crate::{call, descriptor, detection, name, patch_module, registration, reply, status};
 
 /// A constant of the C header with its value.
 pub type Constant = (&'static str, u64);
@@ -41,6 +41,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_PATCH_VERSION", patch_module::PATCH_VERSION as u64),
     ("LUCOS_DESCRIPTION_SIZE", patch_module::DESCRIPTION_SIZE as u64),
     ("LUCOS_MAX_KEPT", patch_module::MAX_KEPT as u64),
+    ("LUCOS_REPLY_VERSION", reply::REPLY_VERSION as u64),
     ("LUCOS_STATUS_VERSION", status::STATUS_VERSION as u64),
     ("LUCOS_EXIT_COUNTERS", status::EXIT_COUNTERS as u64),
     ("LUCOS_MAX_PROCESSORS", status::MAX_PROCESSORS as u64),

@@ -97,7 +97,6 @@ listing! {
         NotAtEntry = 172, "NOT_AT_ENTRY", "the function has no place for a redirection";
         SymbolMissing = 173, "SYMBOL_MISSING", "the kernel lacks a symbol that the update manager needs";
         SiteReserved = 174, "SITE_RESERVED", "the kernel itself rewrites the first instruction";
-        CheckPassed = 175, "CHECK_PASSED", "the patch was checked, nothing is wrong with it";
         NotLoadedByLucos = 176, "NOT_LOADED_BY_LUCOS", "the module was not loaded by the lucos command";
         SymbolMismatch = 177, "SYMBOL_MISMATCH", "an address does not belong to the function that was named";
         NotNoinstr = 178, "NOT_NOINSTR", "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)";

@@ -7,6 +7,7 @@
 //! * [`descriptor`]: how an update is described, with a strict parser.
 //! * [`patch_module`]: what a patch module says about itself.
 //! * [`status`]: the records that [`call::Call::Query`] fills.
+//! * [`reply`]: what the update manager answers to commands, with a strict reader.
 //!
 //! All records are little endian, without padding, and made of naturally aligned fields, so that
 //! the C structures of `guest/include/lucos/interface.h` have the same layout. A test of this
@@ -28,6 +29,7 @@ pub mod error;
 pub mod name;
 pub mod patch_module;
 pub mod registration;
+pub mod reply;
 pub mod status;
 
 pub use error::{ErrorCode, Fault};

@@ -28,6 +28,15 @@ pub fn parse(field: &[u8; NAME_SIZE]) -> Result<&str, ErrorCode> {
     core::str::from_utf8(text).map_err(|_| ErrorCode::NameCharacter)
 }
 
+/// The bytes before the terminator of a text field; `None` when it has no terminator, or bytes
+/// behind it that are not zero.
+#[must_use]
+pub fn text(field: &[u8]) -> Option<&[u8]> {
+    let end = field.iter().position(|&byte| byte == 0)?;
+    let (text, tail) = field.split_at_checked(end)?;
+    tail.iter().all(|&byte| byte == 0).then_some(text)
+}
+
 /// Turns a text into a name field.
 ///
 /// # Errors

@@ -19,6 +19,10 @@ use lucos_guest_interface::patch_module::{
     PatchExpectedRecord, PatchFunctionRecord, PatchKeptRecord, PatchRecord,
 };
 use lucos_guest_interface::registration::RegistrationRecord;
+use lucos_guest_interface::reply::{
+    Failure, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, LogPiece, ManagerStatus,
+    MeasuredStops, OutsideProcessor, RecordHeader, RecordKind, ReplyHeader, Verdict,
+};
 use lucos_guest_interface::status::{
     ExitClass, ExitCounters, Extension, FunctionStatus, JumpStatus, PatchState, PatchStatus,
     ProcessorList, SiteState, SystemStatus, WindowReason,
@@ -67,6 +71,16 @@ fn records() -> Vec<Record> {
         PatchFunctionRecord,
         PatchExpectedRecord,
         PatchKeptRecord,
+        ReplyHeader,
+        RecordHeader,
+        Failure,
+        ManagerStatus,
+        LoadedPatch,
+        LoadedFunction,
+        OutsideProcessor,
+        LogPiece,
+        MeasuredStops,
+        LoadOutcome,
     ]
     .to_vec()
 }
@@ -82,6 +96,9 @@ fn lists() -> Vec<List> {
         list!("LUCOS_SITE_STATES", "LUCOS_SITE_", SiteState),
         list!("LUCOS_WINDOW_REASONS", "LUCOS_REASON_", WindowReason),
         list!("LUCOS_EXIT_CLASSES", "LUCOS_EXIT_", ExitClass),
+        list!("LUCOS_RECORD_KINDS", "LUCOS_RECORD_", RecordKind),
+        list!("LUCOS_LOADED_STATES", "LUCOS_LOADED_", LoadedState),
+        list!("LUCOS_VERDICTS", "LUCOS_VERDICT_", Verdict),
     ]
 }
 

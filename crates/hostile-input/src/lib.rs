@@ -12,6 +12,7 @@
 //! | [`code`] | functions of the guest's kernel, jumps, stores |
 //! | [`linux_boot`] | headers of kernels, firmware tables, memory maps, the wake-up mailbox |
 //! | [`patch_file`] | patch modules as files, the kernel's lists of symbols and modules |
+//! | [`reply`] | replies of the update manager |
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod linux_boot;
 pub mod messages;
 pub mod mutation;
 pub mod patch_file;
+pub mod reply;
 pub mod transaction;
 
 /// A decoder under attack.
@@ -36,11 +38,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "messages", check: messages::check, seeds: messages::seeds },
     Target { name: "descriptor", check: descriptor::check, seeds: descriptor::seeds },
     Target { name: "transaction", check: transaction::check, seeds: transaction::seeds },
     Target { name: "code", check: code::check, seeds: code::seeds },
     Target { name: "linux_boot", check: linux_boot::check, seeds: linux_boot::seeds },
     Target { name: "patch_file", check: patch_file::check, seeds: patch_file::seeds },
+    Target { name: "reply", check: reply::check, seeds: reply::seeds },
 ];

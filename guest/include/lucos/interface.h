@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The interface between LUCOS and its guest: detection, hypercalls, error codes,
- * the update descriptor and the status records.
+ * the update descriptor, the status records and the update manager's replies.
  *
  * The same in Rust: crates/guest-interface, where every item is described. A
  * test of that crate compiles this header and compares all sizes, offsets,
@@ -54,6 +54,7 @@
 #define LUCOS_PATCH_VERSION 2
 #define LUCOS_DESCRIPTION_SIZE 128
 #define LUCOS_MAX_KEPT 32
+#define LUCOS_REPLY_VERSION 1
 #define LUCOS_STATUS_VERSION 1
 #define LUCOS_EXIT_COUNTERS 24
 
@@ -65,8 +66,9 @@
 #define LUCOS_FUNCTION_SITE_IS_SLOT 0x2U
 #define LUCOS_FUNCTION_NO_JUMP 0x4U
 
-/* lucos_system_status.containment */
 #define LUCOS_MAX_PROCESSORS 64
+
+/* lucos_system_status.containment */
 #define LUCOS_CONTAINS_INIT 0x1U
 #define LUCOS_CONTAINS_DMA 0x2U
 
@@ -198,7 +200,6 @@
 	X(NOT_AT_ENTRY, 172, "the function has no place for a redirection") \
 	X(SYMBOL_MISSING, 173, "the kernel lacks a symbol that the update manager needs") \
 	X(SITE_RESERVED, 174, "the kernel itself rewrites the first instruction") \
-	X(CHECK_PASSED, 175, "the patch was checked, nothing is wrong with it") \
 	X(NOT_LOADED_BY_LUCOS, 176, "the module was not loaded by the lucos command") \
 	X(SYMBOL_MISMATCH, 177, "an address does not belong to the function that was named") \
 	X(NOT_NOINSTR, 178, "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)")
@@ -256,6 +257,36 @@
 	X(IRET, 15, "ends of NMI handlers") \
 	X(OTHER, 16, "everything else")
 
+/* What a record of a reply is. LUCOS_RECORD_NAME */
+#define LUCOS_RECORD_KINDS(X) \
+	X(FAILURE, 1, "why the command failed, or the load before it: a Failure") \
+	X(MANAGER, 2, "a ManagerStatus") \
+	X(SYSTEM, 3, "a SystemStatus") \
+	X(EXITS, 4, "an ExitCounters, of all processors") \
+	X(LOADED, 5, "a LoadedPatch") \
+	X(PATCH, 6, "what LUCOS knows of the patch before it: a PatchStatus") \
+	X(KEPT, 7, "what the kernel may keep of the patch before it: a PatchKept") \
+	X(FUNCTION, 8, "a LoadedFunction of the patch before it") \
+	X(SITE, 9, "what LUCOS knows of the function before it: a FunctionStatus") \
+	X(LOG, 10, "a LogPiece, and behind it the text, filled up with zeros to eight bytes") \
+	X(STOPS, 11, "a MeasuredStops") \
+	X(OUTCOME, 12, "a LoadOutcome") \
+	X(OUTSIDE, 13, "a processor that the kernel knows and LUCOS does not have: an OutsideProcessor")
+
+/* What is true of a patch whose module is loaded. LUCOS_LOADED_NAME */
+#define LUCOS_LOADED_STATES(X) \
+	X(APPLIED, 1, "the new functions are in force") \
+	X(DRAINING, 2, "rolled back, its code may be in use") \
+	X(UNUSED, 3, "rolled back, nobody is in its code") \
+	X(KEPT, 4, "rolled back, the kernel may use its memory")
+
+/* How the load of a patch module ended. LUCOS_VERDICT_NAME */
+#define LUCOS_VERDICTS(X) \
+	X(NONE, 0, "the manager saw no load of this module") \
+	X(APPLIED, 1, "the patch is in force") \
+	X(CHECKED, 2, "nothing is wrong with the patch, and nothing was applied") \
+	X(REFUSED, 3, "the patch was refused")
+
 #define LUCOS_MEMBER(name, number, meaning) LUCOS_CALL_##name = number,
 enum lucos_call { LUCOS_CALLS(LUCOS_MEMBER) };
 #undef LUCOS_MEMBER
@@ -282,6 +313,15 @@ enum lucos_window_reason { LUCOS_WINDOW_REASONS(LUCOS_MEMBER) };
 #undef LUCOS_MEMBER
 #define LUCOS_MEMBER(name, number, meaning) LUCOS_EXIT_##name = number,
 enum lucos_exit_class { LUCOS_EXIT_CLASSES(LUCOS_MEMBER) };
+#undef LUCOS_MEMBER
+#define LUCOS_MEMBER(name, number, meaning) LUCOS_RECORD_##name = number,
+enum lucos_record_kind { LUCOS_RECORD_KINDS(LUCOS_MEMBER) };
+#undef LUCOS_MEMBER
+#define LUCOS_MEMBER(name, number, meaning) LUCOS_LOADED_##name = number,
+enum lucos_loaded_state { LUCOS_LOADED_STATES(LUCOS_MEMBER) };
+#undef LUCOS_MEMBER
+#define LUCOS_MEMBER(name, number, meaning) LUCOS_VERDICT_##name = number,
+enum lucos_verdict { LUCOS_VERDICTS(LUCOS_MEMBER) };
 #undef LUCOS_MEMBER
 
 /*
@@ -473,6 +513,90 @@ struct lucos_processor_list {
 	__u32 apic_ids[LUCOS_MAX_PROCESSORS];
 };
 _Static_assert(sizeof(struct lucos_processor_list) == 264, "lucos_processor_list");
+
+/*
+ * What the update manager answers to a command that is written to /dev/lucos:
+ * a struct lucos_reply and so many records, each behind a struct lucos_record.
+ */
+
+/* The start of a reply. */
+struct lucos_reply {
+	__u32 version;
+	__u32 records;
+	__u64 length;
+};
+_Static_assert(sizeof(struct lucos_reply) == 16, "lucos_reply");
+
+/* The start of a record in a reply. */
+struct lucos_record {
+	__u32 kind;
+	__u32 size;
+};
+_Static_assert(sizeof(struct lucos_record) == 8, "lucos_record");
+
+/* Why something failed. */
+struct lucos_failure {
+	__u32 code;
+	__u32 reserved;
+	__u64 detail;
+	char subject[LUCOS_NAME_SIZE];
+};
+_Static_assert(sizeof(struct lucos_failure) == 80, "lucos_failure");
+
+/* The state of the manager. */
+struct lucos_manager_status {
+	__u32 interface;
+	__u32 overridden;
+};
+_Static_assert(sizeof(struct lucos_manager_status) == 8, "lucos_manager_status");
+
+/* A processor that the kernel knows and LUCOS does not have. */
+struct lucos_outside_processor {
+	__u32 number;
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct lucos_outside_processor) == 8, "lucos_outside_processor");
+
+/* A patch whose module is loaded. */
+struct lucos_loaded_patch {
+	__u32 state;
+	__u32 number;
+	__u32 functions;
+	__u32 overridden;
+	char name[LUCOS_NAME_SIZE];
+	char module[LUCOS_NAME_SIZE];
+	char description[LUCOS_DESCRIPTION_SIZE];
+};
+_Static_assert(sizeof(struct lucos_loaded_patch) == 272, "lucos_loaded_patch");
+
+/* A function of a loaded patch. */
+struct lucos_loaded_function {
+	__u32 at_slot;
+	__u32 overridden;
+	char module[LUCOS_NAME_SIZE];
+};
+_Static_assert(sizeof(struct lucos_loaded_function) == 72, "lucos_loaded_function");
+
+/* A piece of the log. */
+struct lucos_log_piece {
+	__u64 offset;
+	__u64 length;
+};
+_Static_assert(sizeof(struct lucos_log_piece) == 16, "lucos_log_piece");
+
+/* Stops that were made to be measured. */
+struct lucos_measured_stops {
+	__u64 stops;
+	__u64 longest;
+};
+_Static_assert(sizeof(struct lucos_measured_stops) == 16, "lucos_measured_stops");
+
+/* How the last load of a patch module ended. */
+struct lucos_load_outcome {
+	__u32 verdict;
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct lucos_load_outcome) == 8, "lucos_load_outcome");
 
 /*
  * What a patch module says about itself, in its .lucos.* sections.

@@ -7,11 +7,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::reply::{LoadedState, Verdict};
 use serde_json::{Value, json};
 
+use crate::answer::Patch;
 use crate::error::Error;
 use crate::kallsyms::{self, Symbols};
-use crate::manager::{self, ListedPatch};
+use crate::manager;
 use crate::patch_file::{ModuleFile, PatchFile};
 use crate::resolve;
 use crate::{modules, system};
@@ -69,15 +72,14 @@ pub fn apply(path: &Path) -> Result<Applied, Error> {
 /// The one that [`apply`] would end with.
 pub fn check(path: &Path) -> Result<String, Error> {
     let file = prepare(path)?;
-    match find_loaded(&file)? {
-        Some(_) => manager::ask_about("check", &file.name).map(|_| ())?,
-        None => match load(&file, "lucos_check=1") {
-            // The module's init function fails, so that nothing stays loaded.
-            Err(Error::Refused(refusal)) if refusal.code == "CHECK_PASSED" => {}
-            other => other?,
-        },
+    if find_loaded(&file)?.is_some() {
+        manager::check(&file.name)?;
+        return Ok(file.name);
     }
-    Ok(file.name)
+    match load(&file, "lucos_check=1")? {
+        Verdict::Checked => Ok(file.name),
+        _ => Err(Error::Unchecked(file.name)),
+    }
 }
 
 /// What came of a rollback.
@@ -98,22 +100,20 @@ pub struct RolledBack {
 /// # Errors
 /// Any; the patch is in force as before then.
 pub fn rollback(name: &str) -> Result<RolledBack, Error> {
-    manager::ask_about("rollback", name).map_err(manager::name_what_is_in_the_way)?;
+    manager::rollback(name).map_err(manager::name_what_is_in_the_way)?;
     let end = Instant::now() + UNLOAD_WAIT;
     let mut left = find(name)?;
-    let is_kept = |left: &Option<ListedPatch>| {
-        left.as_ref().is_some_and(|patch| patch.state == manager::KEPT)
-    };
-    while left.is_some() && !is_kept(&left) && Instant::now() < end {
+    let is = |state, left: &Option<Patch>| left.as_ref().is_some_and(|patch| patch.state == state);
+    while left.is_some() && !is(LoadedState::Kept, &left) && Instant::now() < end {
         thread::sleep(PAUSE);
         left = find(name)?;
     }
-    let in_use = left.as_ref().is_some_and(|patch| patch.state == "draining");
-    let kept = is_kept(&left);
+    let in_use = is(LoadedState::Draining, &left);
+    let kept = is(LoadedState::Kept, &left);
     Ok(RolledBack { name: name.to_owned(), unloaded: left.is_none(), in_use, kept })
 }
 
-fn find(name: &str) -> Result<Option<ListedPatch>, Error> {
+fn find(name: &str) -> Result<Option<Patch>, Error> {
     Ok(manager::list()?.into_iter().find(|patch| patch.name == name))
 }
 
@@ -126,17 +126,17 @@ fn prepare(path: &Path) -> Result<PatchFile, Error> {
 }
 
 /// The loaded patch of this name, if it is the same build.
-fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
+fn find_loaded(file: &PatchFile) -> Result<Option<Patch>, Error> {
     let Some(patch) = find(&file.name)? else {
         return Ok(None);
     };
     let same_build = patch.module == file.file.module
         && file.build_note.is_some()
         && system::loaded_build_note(&patch.module) == file.build_note;
-    if patch.state == manager::KEPT && !same_build {
+    if patch.state == LoadedState::Kept && !same_build {
         return Err(Error::Kept(file.name.clone()));
     }
-    if patch.state != "applied" && !same_build {
+    if patch.state != LoadedState::Applied && !same_build {
         return Err(Error::ModuleLoaded(patch.module));
     }
     Ok(Some(patch))
@@ -145,15 +145,15 @@ fn find_loaded(file: &PatchFile) -> Result<Option<ListedPatch>, Error> {
 /// Loads the module, or puts one in force again that is still loaded. Tells which it was.
 fn load_or_rearm(file: &PatchFile) -> Result<bool, Error> {
     if find_loaded(file)?.is_some() {
-        manager::ask_about("apply", &file.name)?;
+        manager::apply(&file.name)?;
         return Ok(true);
     }
     load(file, "")?;
     Ok(false)
 }
 
-/// Resolves the module's symbols and loads it.
-fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
+/// Resolves the module's symbols and loads it. Gives the manager's verdict, which is no refusal.
+fn load(file: &PatchFile, parameters: &str) -> Result<Verdict, Error> {
     if system::module_state(&file.file.module).is_some() {
         return Err(Error::ModuleLoaded(file.file.module.clone()));
     }
@@ -163,8 +163,11 @@ fn load(file: &PatchFile, parameters: &str) -> Result<(), Error> {
         parameters.push_str(&format!(" {used}"));
     }
     // How an earlier load ended says nothing about this one.
-    let _ = manager::ask_about("outcome", &file.file.module);
-    system::load_module(&image, parameters.trim_start()).map_err(|error| reason(file, error))
+    let _ = manager::outcome(&file.file.module);
+    match system::load_module(&image, parameters.trim_start()) {
+        Ok(()) => Ok(Verdict::Applied),
+        Err(error) => verdict(file, error),
+    }
 }
 
 /// A module's image for the running kernel, and the parameter that names the modules whose symbols
@@ -206,13 +209,14 @@ fn open(path: &str) -> Result<BufReader<File>, Error> {
     Ok(BufReader::with_capacity(64 * 1024, file))
 }
 
-/// Asks the manager why the module's init function failed.
-fn reason(file: &PatchFile, error: io::Error) -> Error {
-    match manager::ask_about("outcome", &file.file.module) {
-        // The manager never saw it: the kernel refused before.
-        Ok(_) if error.kind() == io::ErrorKind::PermissionDenied => Error::LoadForbidden,
-        Ok(_) => Error::Load(file.file.module.clone(), error),
-        Err(reason) => reason,
+/// What the manager says of a module whose init function failed: that of one that is only checked
+/// fails too, so that nothing stays loaded.
+fn verdict(file: &PatchFile, error: io::Error) -> Result<Verdict, Error> {
+    match manager::outcome(&file.file.module)? {
+        Verdict::Checked => Ok(Verdict::Checked),
+        // The manager has nothing against it: the kernel has.
+        _ if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::LoadForbidden),
+        _ => Err(Error::Load(file.file.module.clone(), error)),
     }
 }
 
@@ -220,7 +224,7 @@ fn reason(file: &PatchFile, error: io::Error) -> Error {
 fn is_passing(error: &Error) -> bool {
     match error {
         Error::ModuleLoaded(name) => system::module_state(name).as_deref() != Some("live"),
-        Error::Refused(refusal) => refusal.code == "UNKNOWN_PATCH",
+        Error::Refused(refusal) => refusal.code == ErrorCode::UnknownPatch,
         Error::Load(_, error) => {
             matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy)
         }

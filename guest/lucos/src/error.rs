@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::reply::ReplyFault;
 use serde_json::{Value, json};
 
 use crate::kallsyms::Candidate;
@@ -51,7 +53,7 @@ pub enum Error {
     /// `/dev/lucos` does not work.
     Device(std::io::Error),
     /// The update manager's reply is not understood.
-    Reply(String),
+    Reply(ReplyFault),
     /// The update manager or LUCOS refuses.
     Refused(Refusal),
     /// A module of this name is loaded and is no patch, or one of another build.
@@ -66,15 +68,15 @@ pub enum Error {
     Load(String, std::io::Error),
     /// The kernel loads no modules at all.
     LoadForbidden,
+    /// The module of this patch does not know that it was loaded to be checked: it was applied.
+    Unchecked(String),
 }
 
 /// A refusal of the update manager or of LUCOS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Name of the error, as in `lucos/interface.h`.
-    pub code: String,
-    /// What it means.
-    pub message: String,
+    /// What is wrong.
+    pub code: ErrorCode,
     /// The patch, function or module at fault; may be empty.
     pub subject: String,
     /// An address or number in hexadecimal; may be empty.
@@ -84,7 +86,7 @@ pub struct Refusal {
 impl Error {
     /// A short name for programs.
     #[must_use]
-    pub fn code(&self) -> &str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Read(..) => "READ",
             Self::Write(..) => "WRITE",
@@ -107,13 +109,14 @@ impl Error {
             Self::ManagerNotLoaded => "MANAGER_NOT_LOADED",
             Self::Device(_) => "DEVICE",
             Self::Reply(_) => "REPLY",
-            Self::Refused(refusal) => &refusal.code,
+            Self::Refused(refusal) => refusal.code.c_name(),
             Self::ModuleLoaded(_) => "MODULE_LOADED",
             Self::Kept(_) => "KEPT",
             Self::OtherModuleBuild(_) => "OTHER_MODULE_BUILD",
             Self::UnknownSection(..) => "UNKNOWN_SECTION",
             Self::Load(..) => "LOAD",
             Self::LoadForbidden => "LOAD_FORBIDDEN",
+            Self::Unchecked(_) => "UNCHECKED",
         }
     }
 
@@ -223,6 +226,9 @@ impl fmt::Display for Error {
                 formatter,
                 "the kernel loads no modules: it is locked down, or kernel.modules_disabled is set"
             ),
+            Self::Unchecked(name) => {
+                write!(formatter, "{name} was applied: its module takes no lucos_check")
+            }
         }
     }
 }
@@ -232,7 +238,7 @@ impl fmt::Display for Refusal {
         if !self.subject.is_empty() {
             write!(formatter, "{}: ", self.subject)?;
         }
-        formatter.write_str(&self.message)?;
+        formatter.write_str(self.code.meaning())?;
         if !self.detail.is_empty() {
             write!(formatter, " ({})", self.detail)?;
         }
@@ -241,6 +247,12 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Error {}
+
+impl From<ReplyFault> for Error {
+    fn from(fault: ReplyFault) -> Self {
+        Self::Reply(fault)
+    }
+}
 
 fn write_candidates(formatter: &mut fmt::Formatter<'_>, candidates: &[Candidate]) -> fmt::Result {
     for (index, candidate) in candidates.iter().enumerate() {

@@ -3,13 +3,15 @@
 //! * [`patch_file`] reads a patch module and checks what can be checked in the file.
 //! * [`kallsyms`] finds symbols of the running kernel.
 //! * [`resolve`] decides which symbol is meant and writes the addresses into the image.
-//! * [`manager`] talks to the update manager through `/dev/lucos`.
-//! * [`commands`] puts these together; [`render`] makes text of what they give.
+//! * [`manager`] talks to the update manager through `/dev/lucos`; [`answer`] reads its replies.
+//! * [`commands`] puts these together; [`render`] and [`json`] make text and JSON of what they give.
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod commands;
 pub mod error;
+pub mod json;
 pub mod kallsyms;
 pub mod manager;
 pub mod modules;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lucos::error::Error;
-use lucos::{commands, manager, render};
+use lucos::{commands, json, manager, render};
 use serde_json::{Value, json};
 
 /// Live updates of the running kernel.
@@ -51,6 +51,11 @@ enum Verb {
     },
     /// Print the log of LUCOS.
     Log,
+    /// Stop and resume all processors, and say how long the longest stop took.
+    MeasureStop {
+        /// How many times.
+        count: u64,
+    },
     /// Write a module with the addresses of this kernel's symbols and load nothing. Prints the
     /// parameter that a patch needs to be loaded then, if any.
     Resolve {
@@ -71,10 +76,6 @@ struct Outcome {
 impl Outcome {
     fn done(text: String, json: Value) -> Self {
         Self { text, json, error: None }
-    }
-
-    fn reply(reply: Value, render: fn(&Value) -> String) -> Self {
-        Self::done(render(&reply), reply)
     }
 }
 
@@ -128,13 +129,26 @@ fn run(verb: &Verb) -> Result<Outcome, Error> {
             Ok(Outcome::done(format!("{parameter}\n"), json))
         }
         Verb::Rollback { name } => rollback(name),
-        Verb::List => Ok(Outcome::reply(manager::ask("list")?, render::list)),
-        Verb::Status => Ok(Outcome::reply(manager::ask("status")?, render::status)),
-        Verb::Show { name } => Ok(Outcome::reply(manager::ask_about("show", name)?, render::show)),
+        Verb::List => {
+            let patches = manager::list()?;
+            Ok(Outcome::done(render::list(&patches), json::list(&patches)))
+        }
+        Verb::Status => {
+            let status = manager::status()?;
+            Ok(Outcome::done(render::status(&status), json::status(&status)))
+        }
+        Verb::Show { name } => {
+            let shown = manager::show(name)?;
+            Ok(Outcome::done(render::show(&shown), json::show(&shown)))
+        }
         Verb::Log => {
-            let reply = manager::ask("log")?;
-            let text = render::log(&reply);
+            let text = render::log(&manager::log()?);
             Ok(Outcome::done(text.clone(), json!({ "log": text })))
+        }
+        Verb::MeasureStop { count } => {
+            let stops = manager::measure_stop(*count)?;
+            let json = json!({ "stops": stops.stops, "longest_ticks": stops.longest });
+            Ok(Outcome::done(render::stops(&stops), json))
         }
     }
 }

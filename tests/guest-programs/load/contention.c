@@ -43,7 +43,7 @@ static void step(unsigned int *state)
 	outcome = manager(next(state) % 4 ? "rollback" : "apply", patch);
 	__atomic_add_fetch(&shared->outcomes[outcome], 1, __ATOMIC_RELAXED);
 	if (outcome == OUTCOME_OTHER)
-		fprintf(stderr, "load: %s\n", manager_reply());
+		fprintf(stderr, "load: %s\n", manager_complaint());
 }
 
 /* The most functions that a patch in force has. */
@@ -52,7 +52,7 @@ static int covered_sites(void)
 	int most = 0;
 
 	for (int patch = 1; patch <= PATCHES; patch++)
-		if (patch_has(patch, "\"state\": \"applied\""))
+		if (patch_is(patch, LUCOS_LOADED_APPLIED))
 			most = patch;
 	return most;
 }

@@ -132,10 +132,7 @@ static void cycle(int number, struct figures *figures)
 	}
 	probe(patch, true, figures);
 	if (number % JUMP_EVERY == 0) {
-		char jumping[32];
-
-		snprintf(jumping, sizeof(jumping), "\"trapping\": 0,");
-		figures->jumps += wait_until(patch, jumping);
+		figures->jumps += wait_for_jumps(patch);
 		probe(patch, true, figures);
 	}
 	if (!done("rollback", patch, figures))
@@ -147,7 +144,7 @@ static void cycle(int number, struct figures *figures)
 	return;
 refused:
 	figures->refused++;
-	fprintf(stderr, "load: cycle %d: %s\n", number, manager_reply());
+	fprintf(stderr, "load: cycle %d: %s\n", number, manager_complaint());
 }
 
 int run_cycles(int count)

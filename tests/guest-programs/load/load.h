@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <lucos/interface.h>
+
 /* Patches load_1 to load_13; load_K has the first K of the functions. */
 #define PATCHES 13
 
@@ -65,14 +67,19 @@ enum outcome {
 	OUTCOME_LATE,	/* a processor did not stop in time */
 	OUTCOME_OTHER,
 };
-/* The reply stays until the next command. */
 enum outcome manager(const char *command, int patch);
-const char *manager_reply(void);
-bool patch_has(int patch, const char *text);
+/* The name of the error that the last command ended with. */
+const char *manager_complaint(void);
+bool patch_is(int patch, enum lucos_loaded_state state);
+/* Whether a function of the patch is redirected by a trap. */
+bool patch_traps(int patch);
+/* The addresses where a patch redirects; gives their number. */
+int patch_sites(int patch, uint64_t *addresses, int most);
 
 /* patches: their modules */
 bool load_and_apply(int patch);
-bool wait_until(int patch, const char *text);
+/* Waits until every trap of the patch has become a jump. */
+bool wait_for_jumps(int patch);
 bool unload(int patch);
 /* Loads all patches, each taken back again, and finds their sites. */
 void load_patches(void);

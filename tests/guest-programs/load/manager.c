@@ -6,39 +6,68 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <lucos/interface.h>
+
 #include "load.h"
 
-static char reply[32768];
+static char reply[65536] __attribute__((aligned(8)));
+static size_t length;
 
-const char *manager_reply(void)
+/* The next record of a kind behind `last` (NULL: from the start), or NULL. */
+static const void *next_record(uint32_t kind, const void *last)
 {
-	return reply;
+	const char *place = reply + sizeof(struct lucos_reply);
+
+	while (place < reply + length) {
+		const struct lucos_record *record = (const void *)place;
+		const void *body = record + 1;
+
+		if (record->kind == kind && (const char *)body > (const char *)last)
+			return body;
+		place += sizeof(*record) + record->size;
+	}
+	return NULL;
+}
+
+static uint32_t failure(void)
+{
+	const struct lucos_failure *record =
+		next_record(LUCOS_RECORD_FAILURE, NULL);
+
+	return record ? record->code : 0;
+}
+
+const char *manager_complaint(void)
+{
+	switch (failure()) {
+#define CASE(name, number, meaning) case number: return #name;
+	LUCOS_ERRORS(CASE)
+#undef CASE
+	}
+	return "nothing";
 }
 
 static enum outcome judge(void)
 {
-	static const struct {
-		const char *code;
-		enum outcome outcome;
-	} errors[] = {
-		{ "\"ALREADY_APPLIED\"", OUTCOME_APPLIED_ALREADY },
-		{ "\"NOT_APPLIED\"", OUTCOME_NOT_APPLIED },
-		{ "\"STACKED\"", OUTCOME_STACKED },
-		{ "\"BUSY\"", OUTCOME_BUSY },
-		{ "\"DEADLINE\"", OUTCOME_LATE },
-	};
-
-	if (strncmp(reply, "{\"error\"", 8))
+	switch (failure()) {
+	case 0:
 		return OUTCOME_DONE;
-	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++)
-		if (strstr(reply, errors[i].code))
-			return errors[i].outcome;
+	case LUCOS_ERROR_ALREADY_APPLIED:
+		return OUTCOME_APPLIED_ALREADY;
+	case LUCOS_ERROR_NOT_APPLIED:
+		return OUTCOME_NOT_APPLIED;
+	case LUCOS_ERROR_STACKED:
+		return OUTCOME_STACKED;
+	case LUCOS_ERROR_BUSY:
+		return OUTCOME_BUSY;
+	case LUCOS_ERROR_DEADLINE:
+		return OUTCOME_LATE;
+	}
 	return OUTCOME_OTHER;
 }
 
 enum outcome manager(const char *command, int patch)
 {
-	size_t length = 0;
 	char line[64];
 	int device;
 	ssize_t got;
@@ -47,15 +76,45 @@ enum outcome manager(const char *command, int patch)
 	device = open("/dev/lucos", O_RDWR);
 	if (device < 0 || write(device, line, strlen(line)) < 0)
 		fail("/dev/lucos");
-	while ((got = read(device, reply + length,
-			   sizeof(reply) - 1 - length)) > 0)
+	length = 0;
+	while ((got = read(device, reply + length, sizeof(reply) - length)) > 0)
 		length += got;
-	reply[length] = '\0';
 	close(device);
+	if (length < sizeof(struct lucos_reply) ||
+	    ((const struct lucos_reply *)reply)->version != LUCOS_REPLY_VERSION ||
+	    ((const struct lucos_reply *)reply)->length != length)
+		fail("reply");
 	return judge();
 }
 
-bool patch_has(int patch, const char *text)
+bool patch_is(int patch, enum lucos_loaded_state state)
 {
-	return manager("show", patch) == OUTCOME_DONE && strstr(reply, text);
+	const struct lucos_loaded_patch *loaded;
+
+	if (manager("show", patch) != OUTCOME_DONE)
+		return false;
+	loaded = next_record(LUCOS_RECORD_LOADED, NULL);
+	return loaded && loaded->state == state;
+}
+
+bool patch_traps(int patch)
+{
+	const struct lucos_patch_status *status;
+
+	if (manager("show", patch) != OUTCOME_DONE)
+		return true;
+	status = next_record(LUCOS_RECORD_PATCH, NULL);
+	return !status || status->trapping;
+}
+
+int patch_sites(int patch, uint64_t *addresses, int most)
+{
+	const struct lucos_function_status *site = NULL;
+	int count = 0;
+
+	if (manager("show", patch) != OUTCOME_DONE)
+		return 0;
+	while (count < most && (site = next_record(LUCOS_RECORD_SITE, site)))
+		addresses[count++] = site->site;
+	return count;
 }

@@ -33,13 +33,26 @@ bool load_and_apply(int patch)
 	return run("lucos", "apply", path);
 }
 
-/* Waits until nobody is in the patch's code. */
-bool wait_until(int patch, const char *text)
+#define TRIES 600
+#define PAUSE_US 50000
+
+bool wait_for_jumps(int patch)
 {
-	for (int i = 0; i < 600; i++) {
-		if (patch_has(patch, text))
+	for (int i = 0; i < TRIES; i++) {
+		if (!patch_traps(patch))
 			return true;
-		usleep(50000);
+		usleep(PAUSE_US);
+	}
+	return false;
+}
+
+/* Waits until nobody is in the patch's code. */
+static bool wait_until_unused(int patch)
+{
+	for (int i = 0; i < TRIES; i++) {
+		if (patch_is(patch, LUCOS_LOADED_UNUSED))
+			return true;
+		usleep(PAUSE_US);
 	}
 	return false;
 }
@@ -49,8 +62,7 @@ bool unload(int patch)
 	char name[16];
 
 	snprintf(name, sizeof(name), "load_%d", patch);
-	return wait_until(patch, "\"state\": \"unused\"") &&
-	       run("rmmod", NULL, name);
+	return wait_until_unused(patch) && run("rmmod", NULL, name);
 }
 
 void load_patches(void)

@@ -42,21 +42,16 @@ static void read_text(uint64_t address, void *bytes, size_t size)
 
 void find_sites(void)
 {
-	static const char key[] = "\"site\": \"0x";
-	const char *place;
+	uint64_t addresses[PATCHES];
+	int count = patch_sites(PATCHES, addresses, PATCHES);
 
-	if (manager("show", PATCHES) != OUTCOME_DONE)
-		fail("show");
-	place = manager_reply();
-	for (int i = 0; i < PATCHES; i++) {
-		place = strstr(place, key);
-		if (!place) {
-			fprintf(stderr, "load: no site: %s\n", manager_reply());
-			exit(1);
-		}
-		place += sizeof(key) - 1;
-		sites[i].address = strtoull(place, NULL, 16);
+	if (count != PATCHES) {
+		fprintf(stderr, "load: %d sites: %s\n", count,
+			manager_complaint());
+		exit(1);
 	}
+	for (int i = 0; i < PATCHES; i++)
+		sites[i].address = addresses[i];
 }
 
 void read_sites(void)

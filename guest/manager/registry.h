@@ -1,26 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The patch modules that are loaded. */
-#ifndef LUCOS_MANAGER_PATCHES_H
-#define LUCOS_MANAGER_PATCHES_H
+/* What is loaded: every patch module, and what is known of its functions. */
+#ifndef LUCOS_MANAGER_REGISTRY_H
+#define LUCOS_MANAGER_REGISTRY_H
 
 #include <linux/list.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
+#include <linux/types.h>
 
-#include "failure.h"
-#include "fence.h"
+#include <lucos/interface.h>
 
 struct dyn_ftrace;
+struct lucos_fence;
 
 /* Most modules whose symbols one patch uses. */
 #define LUCOS_MAX_PINS 16
-
-enum loaded_state {
-	LOADED_APPLIED,		/* the new functions are in force */
-	LOADED_DRAINING,	/* rolled back, its code may be in use */
-	LOADED_UNUSED,		/* rolled back, nobody is in its code */
-	LOADED_KEPT,		/* rolled back, the kernel may use its memory */
-};
 
 struct loaded_function {
 	/* Known for as long as the patch is loaded: */
@@ -41,7 +34,7 @@ struct loaded_patch {
 	struct list_head link;
 	struct lucos_patch *patch;
 	struct module *module;
-	enum loaded_state state;
+	enum lucos_loaded_state state;
 	u32 number;		/* what LUCOS calls it */
 	bool one_by_one;	/* jumps are asked for function by function */
 	unsigned int count;
@@ -50,20 +43,23 @@ struct loaded_patch {
 	struct module *pins[LUCOS_MAX_PINS];
 };
 
-/* Guards everything below, and every call that changes something in LUCOS. */
-extern struct mutex lucos_patches_lock;
+/*
+ * One lock for what is loaded, what was answered last, and every call that
+ * changes something in LUCOS. Who enters the manager takes it: a command, a
+ * module that comes or goes, the worker that settles, the end of the kernel.
+ * Everything else is called with it. Sleeps.
+ */
+void lucos_registry_lock(void);
+void lucos_registry_unlock(void);
 
-/* Every loaded patch, in the order of loading. The lock is held. */
-extern struct list_head lucos_patches;
+/* Every loaded patch, in the order of loading. */
+extern struct list_head lucos_registry;
 
-/* Finds a patch by its name. The lock is held. */
-struct loaded_patch *lucos_patches_find(const char *name);
+/* Finds a patch by its name, or by what its module handed over; or NULL. */
+struct loaded_patch *lucos_registry_find(const char *name);
+struct loaded_patch *lucos_registry_find_patch(const struct lucos_patch *patch);
 
-/* Checks or applies a patch that is loaded but not in force. Takes the lock. */
-bool lucos_patches_apply(const char *name, bool check_only,
-			 struct lucos_failure *failure);
-
-/* Whether a patch of ours redirects this very address. The lock is held. */
-bool lucos_patches_own_site(unsigned long address);
+/* Whether a patch of ours redirects this very address. */
+bool lucos_registry_owns_site(unsigned long address);
 
 #endif

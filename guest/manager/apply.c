@@ -7,12 +7,14 @@
 
 #include <lucos/patch.h>
 
-#include "arm.h"
+#include "apply.h"
+#include "ask.h"
 #include "candidate.h"
 #include "descriptor.h"
 #include "fence.h"
-#include "hypercall.h"
-#include "patches.h"
+#include "patch_records.h"
+#include "registry.h"
+#include "settle.h"
 #include "site.h"
 #include "slot.h"
 #include "symbols.h"
@@ -36,7 +38,7 @@ static bool reserve(struct lucos_candidate *candidate,
 	if (!candidate->fence)
 		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	/* The patch below keeps the slot for the one that stands on it. */
-	if (!candidate->at_slot || lucos_patches_own_site(site))
+	if (!candidate->at_slot || lucos_registry_owns_site(site))
 		return true;
 	candidate->holds_slot = lucos_slot_hold(candidate->wanted->name, site,
 						&candidate->known->record,
@@ -69,18 +71,18 @@ static bool prepare(struct attempt *attempt, unsigned int index,
 	       judge(attempt, candidate, failure);
 }
 
-static s64 ask(struct attempt *attempt, struct lucos_registers *registers,
-	       struct lucos_failure *failure)
+static bool ask(const struct attempt *attempt,
+		struct lucos_registers *registers, struct lucos_failure *failure)
 {
 	struct lucos_descriptor_header *descriptor;
-	s64 result;
+	bool done;
 
 	descriptor = lucos_descriptor_build(attempt->loaded->patch,
 					    attempt->candidates,
 					    attempt->count, attempt->flags);
 	if (!descriptor) {
-		lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
-		return -LUCOS_ERROR_NO_MEMORY;
+		registers->rcx = LUCOS_NO_ITEM;
+		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	}
 	*registers = (struct lucos_registers) {
 		.rcx = (unsigned long)descriptor,
@@ -88,50 +90,38 @@ static s64 ask(struct attempt *attempt, struct lucos_registers *registers,
 	};
 	/* LUCOS shall not meet code that the kernel is half-way through changing. */
 	mutex_lock(lucos_symbols.text_mutex);
-	result = lucos_patient_hypercall(LUCOS_CALL_APPLY, registers, failure);
+	done = lucos_ask(LUCOS_CALL_APPLY, registers, failure);
 	mutex_unlock(lucos_symbols.text_mutex);
 	kvfree(descriptor);
-	return result;
+	return done;
 }
 
 /*
- * A function that branches to the instruction behind its slot can be
- * redirected at the slot, which nothing branches to.
+ * Asks LUCOS. A function that branches to the instruction behind its slot can
+ * be redirected at the slot, which nothing branches to: then LUCOS is asked
+ * again.
  */
-static bool moves_to_slot(struct attempt *attempt, s64 result, u64 item,
-			  struct lucos_failure *failure)
-{
-	struct lucos_candidate *candidate;
-
-	if (result != -LUCOS_ERROR_BRANCH_TO_SITE || item >= attempt->count)
-		return false;
-	candidate = &attempt->candidates[item];
-	if (!candidate->slot || candidate->at_slot)
-		return false;
-	candidate->at_slot = -result;
-	return judge(attempt, candidate, failure);
-}
-
 static bool ask_until_settled(struct attempt *attempt,
 			      struct lucos_failure *failure)
 {
 	struct lucos_registers registers;
-	s64 result;
+	struct lucos_candidate *candidate;
 
-	for (;;) {
-		result = ask(attempt, &registers, failure);
-		if (result >= 0) {
-			attempt->loaded->number = registers.rbx;
-			return true;
-		}
-		if (!moves_to_slot(attempt, result, registers.rcx, failure))
-			break;
-	}
-	if (registers.rcx < attempt->count && !failure->subject[0])
-		strscpy(failure->subject,
-			attempt->candidates[registers.rcx].wanted->name,
+	while (!ask(attempt, &registers, failure)) {
+		if (registers.rcx >= attempt->count)
+			return false;
+		candidate = &attempt->candidates[registers.rcx];
+		strscpy(failure->subject, candidate->wanted->name,
 			sizeof(failure->subject));
-	return false;
+		if (failure->code != LUCOS_ERROR_BRANCH_TO_SITE ||
+		    !candidate->slot || candidate->at_slot)
+			return false;
+		candidate->at_slot = failure->code;
+		if (!judge(attempt, candidate, failure))
+			return false;
+	}
+	attempt->loaded->number = registers.rbx;
+	return true;
 }
 
 /* What was taken for each function goes over to the patch. */
@@ -172,12 +162,21 @@ static void drop(struct attempt *attempt)
 	kvfree(attempt);
 }
 
-bool lucos_arm(struct loaded_patch *loaded, bool check_only,
-	       struct lucos_failure *failure)
+static bool prepare_all(struct attempt *attempt, struct lucos_failure *failure)
+{
+	unsigned int i;
+
+	for (i = 0; i < attempt->count; i++)
+		if (!prepare(attempt, i, failure))
+			return false;
+	return true;
+}
+
+bool lucos_apply(struct loaded_patch *loaded, bool check_only,
+		 struct lucos_failure *failure)
 {
 	struct attempt *attempt;
-	bool armed = true;
-	unsigned int i;
+	bool done;
 
 	attempt = kvzalloc(sizeof(*attempt), GFP_KERNEL);
 	if (!attempt)
@@ -186,15 +185,15 @@ bool lucos_arm(struct loaded_patch *loaded, bool check_only,
 	attempt->flags = check_only ? LUCOS_FLAG_CHECK_ONLY : 0;
 	attempt->count = loaded->count;
 	lucos_kprobes_lock();
-	for (i = 0; armed && i < attempt->count; i++)
-		armed = prepare(attempt, i, failure);
-	armed = armed && ask_until_settled(attempt, failure);
-	if (armed && !check_only) {
-		loaded->state = LOADED_APPLIED;
+	done = prepare_all(attempt, failure) &&
+	       ask_until_settled(attempt, failure);
+	if (done && !check_only) {
+		loaded->state = LUCOS_LOADED_APPLIED;
 		loaded->one_by_one = false;
 		keep(attempt);
+		lucos_settle_soon();
 	}
 	drop(attempt);
 	lucos_kprobes_unlock();
-	return armed;
+	return done;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* How a patch is put in force. */
-#ifndef LUCOS_MANAGER_ARM_H
-#define LUCOS_MANAGER_ARM_H
+#ifndef LUCOS_MANAGER_APPLY_H
+#define LUCOS_MANAGER_APPLY_H
 
 #include <linux/types.h>
 
@@ -11,9 +11,9 @@ struct loaded_patch;
 
 /*
  * Checks a patch and puts it in force, or only checks it. When that fails,
- * nothing has changed. The lock of the patches is held.
+ * nothing has changed.
  */
-bool lucos_arm(struct loaded_patch *loaded, bool check_only,
-	       struct lucos_failure *failure);
+bool lucos_apply(struct loaded_patch *loaded, bool check_only,
+		 struct lucos_failure *failure);
 
 #endif

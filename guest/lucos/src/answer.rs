@@ -1,0 +1,485 @@
+//! What the update manager's replies say, in words of this program.
+
+use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::name;
+use lucos_guest_interface::reply::{
+    self, Failure, Item, LoadedFunction, LoadedPatch, LoadedState, MeasuredStops, RecordKind,
+    ReplyFault, Verdict,
+};
+use lucos_guest_interface::status::{
+    ExitCounters, Extension, FunctionStatus, PatchStatus, SiteState, SystemStatus, WindowReason,
+};
+
+use crate::error::{Error, Refusal};
+
+/// The state of LUCOS and of the manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Version of the interface that the manager speaks.
+    pub interface: u32,
+    /// Functions whose calls are led elsewhere before they get to LUCOS.
+    pub overridden: u32,
+    /// The virtualization extension in use.
+    pub extension: Extension,
+    /// What LUCOS says.
+    pub system: SystemStatus,
+    /// VM exits, where LUCOS tells them.
+    pub exits: Option<ExitCounters>,
+    /// Processors that the kernel knows and LUCOS does not have.
+    pub outside: Vec<u32>,
+}
+
+/// A patch whose module is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Name of the patch.
+    pub name: String,
+    /// Name of its module.
+    pub module: String,
+    /// What it does.
+    pub description: String,
+    /// Whether it is in force, or how far it has gone.
+    pub state: LoadedState,
+    /// What LUCOS calls it.
+    pub number: u32,
+    /// Number of functions.
+    pub functions: u32,
+    /// Those whose calls are led elsewhere before they get to LUCOS.
+    pub overridden: u32,
+    /// What LUCOS knows of it, if it does.
+    pub status: Option<PatchStatus>,
+    /// What the kernel may go on using after a rollback.
+    pub kept: Vec<Kept>,
+}
+
+/// Something that the kernel may go on using after a rollback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is.
+    pub what: String,
+    /// How the kernel comes to know it.
+    pub how: String,
+}
+
+/// A function of a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Name of the old function.
+    pub name: String,
+    /// Module that it belongs to; empty for the kernel.
+    pub module: String,
+    /// What LUCOS says.
+    pub status: FunctionStatus,
+    /// What stands at the site.
+    pub state: SiteState,
+    /// Why there is a trap and no jump.
+    pub reason: WindowReason,
+    /// Why the site is the ftrace slot.
+    pub at_slot: Option<ErrorCode>,
+    /// Whether calls are led elsewhere before they get to the site.
+    pub overridden: bool,
+}
+
+/// A patch with its functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The patch.
+    pub patch: Patch,
+    /// Its functions, in its own order.
+    pub functions: Vec<Function>,
+}
+
+/// A piece of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Offset of its first byte in the log.
+    pub offset: u64,
+    /// The text.
+    pub text: Vec<u8>,
+}
+
+/// Checks a reply that has no record when all went well.
+///
+/// # Errors
+/// [`Error::Refused`], or [`Error::Reply`] when the reply is not understood.
+pub fn done(bytes: &[u8]) -> Result<(), Error> {
+    nothing_more(&items(bytes)?)
+}
+
+/// Reads the reply to `status`.
+///
+/// # Errors
+/// Those of [`done`].
+pub fn status(bytes: &[u8]) -> Result<Status, Error> {
+    let items = items(bytes)?;
+    let (manager, rest) = match items.as_slice() {
+        [Item::Manager(manager), rest @ ..] => (manager, rest),
+        other => return Err(wrong(other, RecordKind::Manager)),
+    };
+    let (system, rest) = match rest {
+        [Item::System(system), rest @ ..] => (system, rest),
+        other => return Err(wrong(other, RecordKind::System)),
+    };
+    let (exits, rest) = match rest {
+        [Item::Exits(exits), rest @ ..] => (Some(*exits), rest),
+        rest => (None, rest),
+    };
+    let outside = rest.iter().map(|item| match item {
+        Item::Outside(processor) => Ok(processor.number),
+        item => Err(wrong(std::slice::from_ref(item), RecordKind::Outside)),
+    });
+    let outside = outside.collect::<Result<_, _>>()?;
+    let extension = Extension::from_number(system.extension)
+        .ok_or(ReplyFault::Field(RecordKind::System, "extension"))?;
+    let (interface, overridden) = (manager.interface, manager.overridden);
+    Ok(Status { interface, overridden, extension, system: *system, exits, outside })
+}
+
+/// Reads the reply to `list`.
+///
+/// # Errors
+/// Those of [`done`].
+pub fn list(bytes: &[u8]) -> Result<Vec<Patch>, Error> {
+    let items = items(bytes)?;
+    let (mut patches, mut rest) = (Vec::new(), items.as_slice());
+    while !rest.is_empty() {
+        patches.push(patch(&mut rest)?);
+    }
+    Ok(patches)
+}
+
+/// Reads the reply to `show`.
+///
+/// # Errors
+/// Those of [`done`].
+pub fn show(bytes: &[u8]) -> Result<Shown, Error> {
+    let items = items(bytes)?;
+    let mut rest = items.as_slice();
+    let patch = patch(&mut rest)?;
+    let mut functions = Vec::new();
+    for _ in 0..patch.functions {
+        match rest {
+            [Item::Function(loaded), Item::Site(status), more @ ..] => {
+                functions.push(function(loaded, status)?);
+                rest = more;
+            }
+            other => return Err(wrong(other, RecordKind::Function)),
+        }
+    }
+    nothing_more(rest)?;
+    Ok(Shown { patch, functions })
+}
+
+/// Reads the reply to `log`.
+///
+/// # Errors
+/// Those of [`done`].
+pub fn log(bytes: &[u8]) -> Result<Vec<Piece>, Error> {
+    let pieces = items(bytes)?.into_iter().map(|item| match item {
+        Item::Log(offset, text) => Ok(Piece { offset, text: text.to_vec() }),
+        other => Err(wrong(&[other], RecordKind::Log)),
+    });
+    pieces.collect()
+}
+
+/// Reads the reply to `measure-stop`.
+///
+/// # Errors
+/// Those of [`done`].
+pub fn stops(bytes: &[u8]) -> Result<MeasuredStops, Error> {
+    match items(bytes)?.as_slice() {
+        [Item::Stops(stops)] => Ok(*stops),
+        other => Err(wrong(other, RecordKind::Stops)),
+    }
+}
+
+/// Reads the reply to `outcome`.
+///
+/// # Errors
+/// [`Error::Refused`] too when the module was refused.
+pub fn outcome(bytes: &[u8]) -> Result<Verdict, Error> {
+    let items = items(bytes)?;
+    let (outcome, rest) = match items.as_slice() {
+        [Item::Outcome(outcome), rest @ ..] => (outcome, rest),
+        other => return Err(wrong(other, RecordKind::Outcome)),
+    };
+    let verdict = Verdict::from_number(outcome.verdict)
+        .ok_or(ReplyFault::Field(RecordKind::Outcome, "verdict"))?;
+    match (verdict, rest) {
+        (Verdict::Refused, [Item::Failure(failure)]) => Err(refusal(failure)?),
+        (Verdict::Refused, other) => Err(wrong(other, RecordKind::Failure)),
+        (verdict, rest) => nothing_more(rest).map(|()| verdict),
+    }
+}
+
+/// The records of a reply that is no refusal.
+fn items(bytes: &[u8]) -> Result<Vec<Item<'_>>, Error> {
+    let items: Vec<Item<'_>> = reply::read(bytes)?.collect::<Result<_, _>>()?;
+    match items.as_slice() {
+        [Item::Failure(failure)] => Err(refusal(failure)?),
+        _ => Ok(items),
+    }
+}
+
+fn refusal(failure: &Failure) -> Result<Error, ReplyFault> {
+    let fault = ReplyFault::Field(RecordKind::Failure, "code");
+    Ok(Error::Refused(Refusal {
+        code: ErrorCode::from_number(failure.code).ok_or(fault)?,
+        subject: text(&failure.subject),
+        detail: match failure.detail {
+            0 => String::new(),
+            detail => format!("{detail:#x}"),
+        },
+    }))
+}
+
+fn wrong(found: &[Item<'_>], expected: RecordKind) -> Error {
+    let fault = match found.first() {
+        Some(item) => ReplyFault::Unexpected(item.kind()),
+        None => ReplyFault::Missing(expected),
+    };
+    fault.into()
+}
+
+fn nothing_more(rest: &[Item<'_>]) -> Result<(), Error> {
+    match rest.first() {
+        None => Ok(()),
+        Some(item) => Err(ReplyFault::Unexpected(item.kind()).into()),
+    }
+}
+
+/// Splits a patch off, with what is said of it.
+fn patch(items: &mut &[Item<'_>]) -> Result<Patch, Error> {
+    let (loaded, mut rest): (&LoadedPatch, _) = match *items {
+        [Item::Loaded(loaded), rest @ ..] => (loaded, rest),
+        other => return Err(wrong(other, RecordKind::Loaded)),
+    };
+    let state = LoadedState::from_number(loaded.state)
+        .ok_or(ReplyFault::Field(RecordKind::Loaded, "state"))?;
+    let mut patch = Patch {
+        name: text(&loaded.name),
+        module: text(&loaded.module),
+        description: text(&loaded.description),
+        state,
+        number: loaded.number,
+        functions: loaded.functions,
+        overridden: loaded.overridden,
+        status: None,
+        kept: Vec::new(),
+    };
+    if let [Item::Patch(status), more @ ..] = rest {
+        (patch.status, rest) = (Some(*status), more);
+    }
+    while let [Item::Kept(kept), more @ ..] = rest {
+        patch.kept.push(Kept { what: text(&kept.what), how: text(&kept.how) });
+        rest = more;
+    }
+    *items = rest;
+    Ok(patch)
+}
+
+fn function(loaded: &LoadedFunction, status: &FunctionStatus) -> Result<Function, ReplyFault> {
+    let wrong = |field| ReplyFault::Field(RecordKind::Site, field);
+    Ok(Function {
+        name: text(&status.name),
+        module: text(&loaded.module),
+        status: *status,
+        state: SiteState::from_number(status.state).ok_or(wrong("state"))?,
+        reason: WindowReason::from_number(status.reason).ok_or(wrong("reason"))?,
+        at_slot: ErrorCode::from_number(loaded.at_slot),
+        overridden: loaded.overridden != 0,
+    })
+}
+
+/// The text of a field that was checked.
+pub fn text(field: &[u8]) -> String {
+    String::from_utf8_lossy(name::text(field).unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use lucos_guest_interface::reply::{
+        LoadOutcome, LoadedFunction, LoadedPatch, ManagerStatus, RecordKind, ReplyBuilder, Verdict,
+    };
+    use lucos_guest_interface::status::{
+        ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, CONTAINS_INIT, PatchState, STATUS_VERSION,
+    };
+
+    use super::*;
+
+    fn field<const N: usize>(text: &str) -> [u8; N] {
+        let mut field = [0; N];
+        field[..text.len()].copy_from_slice(text.as_bytes());
+        field
+    }
+
+    fn loaded(name: &str, number: u32) -> Vec<u8> {
+        let record = LoadedPatch {
+            state: LoadedState::Applied.number(),
+            number,
+            functions: 1,
+            overridden: 0,
+            name: field(name),
+            module: field(name),
+            description: field(""),
+        };
+        record.to_bytes().to_vec()
+    }
+
+    fn patch_status(name: &str, number: u32) -> Vec<u8> {
+        let record = PatchStatus {
+            version: STATUS_VERSION,
+            number,
+            state: PatchState::Applied.number(),
+            functions: 1,
+            jumping: 1,
+            name: field(name),
+            ..PatchStatus::default()
+        };
+        record.to_bytes().to_vec()
+    }
+
+    fn site(name: &str) -> Vec<u8> {
+        let record = FunctionStatus {
+            version: STATUS_VERSION,
+            state: SiteState::Jump.number(),
+            name: field(name),
+            ..FunctionStatus::default()
+        };
+        record.to_bytes().to_vec()
+    }
+
+    fn failure(code: ErrorCode, subject: &str, detail: u64) -> Vec<u8> {
+        let record =
+            Failure { code: code.number(), detail, subject: field(subject), ..Failure::default() };
+        record.to_bytes().to_vec()
+    }
+
+    fn show_reply(name: &str) -> ReplyBuilder {
+        ReplyBuilder::default()
+            .record(RecordKind::Loaded, &loaded("fix", 3))
+            .record(RecordKind::Patch, &patch_status("fix", 3))
+            .record(RecordKind::Function, &LoadedFunction::default().to_bytes())
+            .record(RecordKind::Site, &site(name))
+    }
+
+    fn status_reply() -> ReplyBuilder {
+        let system = SystemStatus {
+            version: STATUS_VERSION,
+            extension: Extension::Svm.number(),
+            assists: ASSIST_NEXT_RIP | ASSIST_FLUSH_BY_ASID,
+            containment: CONTAINS_INIT,
+            release: field("0.1.0"),
+            ..SystemStatus::default()
+        };
+        let manager = ManagerStatus { interface: 2, overridden: 0 };
+        let mut exits = ExitCounters { version: STATUS_VERSION, count: 1, ..Default::default() };
+        exits.counters[0] = 12;
+        ReplyBuilder::default()
+            .record(RecordKind::Manager, &manager.to_bytes())
+            .record(RecordKind::System, &system.to_bytes())
+            .record(RecordKind::Exits, &exits.to_bytes())
+    }
+
+    /// An applied patch with one function.
+    pub(crate) fn patch(name: &str, number: u32) -> Patch {
+        let reply = ReplyBuilder::default()
+            .record(RecordKind::Loaded, &loaded(name, number))
+            .record(RecordKind::Patch, &patch_status(name, number));
+        list(&reply.build()).unwrap().remove(0)
+    }
+
+    /// A function that is redirected by a jump.
+    pub(crate) fn function(name: &str) -> Function {
+        show(&show_reply(name).build()).unwrap().functions.remove(0)
+    }
+
+    /// A patch with this function.
+    pub(crate) fn shown(function: Function) -> Shown {
+        Shown { patch: patch("fix", 3), functions: vec![function] }
+    }
+
+    /// The state of a machine that has had twelve exits.
+    pub(crate) fn some_status() -> Status {
+        status(&status_reply().build()).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_is_one_line() {
+        let record = failure(ErrorCode::Stacked, "fix", 7);
+        let reply = ReplyBuilder::default().record(RecordKind::Failure, &record).build();
+        for error in [done(&reply), list(&reply).map(|_| ()), outcome(&reply).map(|_| ())] {
+            let error = error.unwrap_err();
+            assert_eq!(error.code(), "STACKED");
+            assert_eq!(error.to_string(), "fix: a later patch stands on this one (0x7)");
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_no_error_unless_it_is_a_refusal() {
+        let reply = |verdict: Verdict| {
+            let record = LoadOutcome { verdict: verdict.number(), reserved: 0 };
+            ReplyBuilder::default().record(RecordKind::Outcome, &record.to_bytes())
+        };
+        for &verdict in Verdict::ALL {
+            let read = outcome(&reply(verdict).build());
+            match verdict {
+                Verdict::Refused => assert_eq!(read.unwrap_err().code(), "REPLY"),
+                verdict => assert_eq!(read.unwrap(), verdict),
+            }
+        }
+        let why = failure(ErrorCode::NotAFunction, "f", 0);
+        let refused = reply(Verdict::Refused).record(RecordKind::Failure, &why).build();
+        assert_eq!(outcome(&refused).unwrap_err().code(), "NOT_A_FUNCTION");
+        let checked = reply(Verdict::Checked).record(RecordKind::Failure, &why).build();
+        assert_eq!(outcome(&checked).unwrap_err().code(), "REPLY");
+    }
+
+    #[test]
+    fn patches_come_with_what_is_said_of_them() {
+        let kept = lucos_guest_interface::patch_module::PatchKeptRecord {
+            what: field("late_work"),
+            how: field("stored in a work item"),
+        };
+        let reply = ReplyBuilder::default()
+            .record(RecordKind::Loaded, &loaded("one", 1))
+            .record(RecordKind::Kept, &kept.to_bytes())
+            .record(RecordKind::Kept, &kept.to_bytes())
+            .record(RecordKind::Loaded, &loaded("two", 2))
+            .record(RecordKind::Patch, &patch_status("two", 2));
+        let patches = list(&reply.build()).unwrap();
+        let names: Vec<_> = patches.iter().map(|patch| patch.name.as_str()).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert_eq!(patches[0].kept.len(), 2);
+        assert_eq!(patches[0].kept[0].how, "stored in a work item");
+        assert!(patches[0].status.is_none() && patches[1].status.is_some());
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_a_fault() {
+        let check = |reply: ReplyBuilder, fault| {
+            let error = show(&reply.build()).unwrap_err();
+            assert!(matches!(error, Error::Reply(found) if found == fault), "{error}");
+        };
+        let reply = ReplyBuilder::default().record(RecordKind::Loaded, &loaded("fix", 3));
+        check(ReplyBuilder::default(), ReplyFault::Missing(RecordKind::Loaded));
+        check(reply, ReplyFault::Missing(RecordKind::Function));
+        let again = show_reply("f").record(RecordKind::Loaded, &loaded("fix", 3));
+        check(again, ReplyFault::Unexpected(RecordKind::Loaded));
+        let twice = show_reply("f").record(RecordKind::Site, &site("f"));
+        check(twice, ReplyFault::Unexpected(RecordKind::Site));
+        assert_eq!(done(&status_reply().build()).unwrap_err().code(), "REPLY");
+        assert_eq!(log(&status_reply().build()).unwrap_err().code(), "REPLY");
+    }
+
+    #[test]
+    fn the_log_comes_in_pieces() {
+        let reply = ReplyBuilder::default().log(10, b"one\n").log(20, b"twelve bytes");
+        let pieces = log(&reply.build()).unwrap();
+        let expected = [(10, "one\n"), (20, "twelve bytes")];
+        assert_eq!(pieces.len(), 2);
+        for (piece, (offset, text)) in pieces.iter().zip(expected) {
+            assert_eq!((piece.offset, piece.text.as_slice()), (offset, text.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! JSON for programs, made from the manager's answers.
+
+use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::status::ExitClass;
+use serde_json::{Map, Value, json};
+
+use crate::answer::{self, Function, Patch, Shown, Status};
+
+/// The state of LUCOS.
+#[must_use]
+pub fn status(status: &Status) -> Value {
+    let system = &status.system;
+    let mut exits = Map::new();
+    if let Some(counters) = &status.exits {
+        let used = counters.counters.iter().take(counters.count as usize);
+        for (class, &count) in ExitClass::ALL.iter().zip(used) {
+            exits.insert(class.c_name().to_owned(), count.into());
+        }
+    }
+    json!({
+        "interface": status.interface,
+        "release": answer::text(&system.release),
+        "extension": status.extension.c_name(),
+        "assists": system.assists,
+        "containment": system.containment,
+        "vcpus": system.vcpus,
+        "patches": system.patches,
+        "applied": system.applied,
+        "trapping": system.trapping,
+        "jumping": system.jumping,
+        "overridden": status.overridden,
+        "patch_capacity": system.patch_capacity,
+        "restarts": system.restarts,
+        "region_start": system.region_start,
+        "region_size": system.region_size,
+        "stops": system.stops,
+        "longest_stop_ticks": system.longest_stop,
+        "last_stop_ticks": system.last_stop,
+        "messages": system.messages,
+        "hidden_writes": system.hidden_writes,
+        "exits": exits,
+        "outside": status.outside,
+    })
+}
+
+/// The list of patches.
+#[must_use]
+pub fn list(patches: &[Patch]) -> Value {
+    json!({ "patches": patches.iter().map(patch).collect::<Vec<_>>() })
+}
+
+/// One patch with its functions.
+#[must_use]
+pub fn show(shown: &Shown) -> Value {
+    let mut object = patch(&shown.patch);
+    object["function"] = shown.functions.iter().map(function).collect();
+    object
+}
+
+fn patch(patch: &Patch) -> Value {
+    let kept = patch.kept.iter().map(|kept| json!({ "what": kept.what, "how": kept.how }));
+    let mut object = json!({
+        "name": patch.name,
+        "description": patch.description,
+        "module": patch.module,
+        "state": patch.state.c_name().to_lowercase(),
+        "number": patch.number,
+        "functions": patch.functions,
+        "overridden": patch.overridden,
+        "kept": kept.collect::<Vec<_>>(),
+    });
+    if let Some(status) = &patch.status {
+        object["trapping"] = status.trapping.into();
+        object["jumping"] = status.jumping.into();
+        object["apply_stop_ticks"] = status.apply_stop.into();
+        object["jump_stop_ticks"] = status.jump_stop.into();
+        object["rollback_stop_ticks"] = status.rollback_stop.into();
+    }
+    object
+}
+
+fn function(function: &Function) -> Value {
+    let status = &function.status;
+    json!({
+        "name": function.name,
+        "module": function.module,
+        "old": format!("{:#x}", status.old_start),
+        "site": format!("{:#x}", status.site),
+        "new": format!("{:#x}", status.new_entry),
+        "state": function.state.c_name(),
+        "at_slot": function.at_slot.map_or("", ErrorCode::c_name),
+        "reason": function.reason.c_name(),
+        "trap_calls": status.trap_calls,
+        "window": status.window,
+        "below": status.below,
+        "overridden": function.overridden,
+    })
+}

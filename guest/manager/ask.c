@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Calls that change something in LUCOS. */
+#include <linux/delay.h>
+
+#include "ask.h"
+#include "nmi.h"
+#include "registration.h"
+
+/* How often, and how many milliseconds apart, a busy LUCOS is asked again. */
+#define BUSY_RETRIES 50
+#define BUSY_PAUSE_MS 10
+
+bool lucos_ask(enum lucos_call call, struct lucos_registers *registers,
+	       struct lucos_failure *failure)
+{
+	const struct lucos_registers arguments = *registers;
+	unsigned int tries;
+	bool done;
+
+	for (tries = 0; ; tries++) {
+		*registers = arguments;
+		lucos_nmi_call_begins();
+		done = lucos_registered_hypercall(call, registers, failure);
+		lucos_nmi_call_ends();
+		if (done || failure->code != LUCOS_ERROR_BUSY ||
+		    tries == BUSY_RETRIES)
+			return done;
+		msleep(BUSY_PAUSE_MS);
+	}
+}

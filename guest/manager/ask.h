@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Calls that change something in LUCOS. */
+#ifndef LUCOS_MANAGER_ASK_H
+#define LUCOS_MANAGER_ASK_H
+
+#include <linux/types.h>
+
+#include "hypercall.h"
+
+/*
+ * Makes a call of the registered manager, whose nonce is put into RBX, again
+ * for a short while as long as LUCOS is busy. Sleeps.
+ */
+bool lucos_ask(enum lucos_call call, struct lucos_registers *registers,
+	       struct lucos_failure *failure);
+
+#endif
