@@ -3,6 +3,9 @@
 #include <linux/kthread.h>
 #include <linux/sched.h>
 
+/* The function that is replaced. */
+int waiter_turn(bool stay);
+
 static inline int take_turn(bool stay, int answer)
 {
 	if (!stay)

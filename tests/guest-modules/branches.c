@@ -9,7 +9,8 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 
-DEFINE_STATIC_KEY_FALSE(branches_key);
+/* new_branches.c finds it by its name. */
+static DEFINE_STATIC_KEY_FALSE(branches_key);
 
 /* An instruction of three bytes that the compiler leaves where it is. */
 #define SHORT_INSTRUCTION(x) asm volatile("xorl $0, %0" : "+r"(x))

@@ -6,15 +6,17 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{MetadataCommand, Package};
 use clap::Args;
+use lucos_debian_archive::packages::Consent;
 
+use crate::c_lint;
 use crate::workspace::Workspace;
 
 /// The package whose tests start machines.
 const MACHINE_TESTS: &str = "lucos-tests";
 
-/// The verb `lint`: formatting, clippy, documentation, each without a warning.
+/// The verb `lint`: formatting, clippy, documentation, C and shell scripts, each without a warning.
 ///
-/// Everything is checked as if for the host: that needs no toolchain for the bare machine.
+/// Everything in Rust is checked as if for the host: that needs no toolchain for the bare machine.
 ///
 /// # Errors
 /// When something is to be improved.
@@ -40,8 +42,13 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     for step in &mut steps {
         failures += usize::from(!show(step)?);
     }
+    let complaints = c_lint::complaints(workspace, Consent::new(false))?;
+    for line in &complaints {
+        eprintln!("{line}");
+    }
+    failures += usize::from(!complaints.is_empty());
     if failures > 0 {
-        bail!("{failures} of {} checks found something", steps.len());
+        bail!("{failures} of {} checks found something", steps.len() + 1);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod c_lint;
 mod check;
 mod command;
 mod guest;
@@ -48,7 +49,7 @@ enum Verb {
     Test(check::TestArgs),
     /// Count what LUCOS costs, beside the same guest without it.
     Bench(bench::BenchArgs),
-    /// Check formatting, clippy and documentation.
+    /// Check formatting, clippy and documentation, and the guest's C and shell scripts.
     Lint,
     /// Print how many lines of code each part has, and how large the images are.
     Size(size::SizeArgs),

@@ -115,13 +115,13 @@ fn compile(guest: &Path, work: &Path, headers: &Path) -> Result<()> {
     let built = work.join("built");
     fs::create_dir_all(built.join("patches"))?;
     if work.join("manager/Kbuild").is_file() {
-        make(&work.join("manager"), headers, None, &[])?;
+        tell(&make(&work.join("manager"), headers, None, &[])?);
         fs::copy(work.join("manager").join(SYMBOLS), built.join(SYMBOLS))?;
         let module = work.join("manager/lucos.ko");
         fs::copy(&module, built.join("lucos.ko")).with_context(|| module.display().to_string())?;
     }
     if work.join("patches/Kbuild").is_file() {
-        make(&work.join("patches"), headers, Some(&built.join(SYMBOLS)), &[])?;
+        tell(&make(&work.join("patches"), headers, Some(&built.join(SYMBOLS)), &[])?);
         for module in modules_below(&work.join("patches"))? {
             let name = module.file_name().context("a module without a name")?;
             fs::copy(&module, built.join("patches").join(name))?;
@@ -142,7 +142,7 @@ fn compile_further(
     let copied = work.join("further");
     copy(folder, &copied)?;
     let flags = format!("KCFLAGS=-I{}", include.display());
-    make(&copied, headers, Some(&place.join(SYMBOLS)), &[flags])?;
+    tell(&make(&copied, headers, Some(&place.join(SYMBOLS)), &[flags])?);
     let built = work.join("built");
     fs::create_dir_all(&built)?;
     for module in modules_below(&copied)? {
@@ -155,7 +155,13 @@ fn compile_further(
 /// Where the kernel's build system says what a module exports.
 pub const SYMBOLS: &str = "Module.symvers";
 
-fn make(folder: &Path, headers: &Path, symbols: Option<&Path>, variables: &[String]) -> Result<()> {
+/// Gives what the compiler complains about.
+fn make(
+    folder: &Path,
+    headers: &Path,
+    symbols: Option<&Path>,
+    variables: &[String],
+) -> Result<Vec<String>> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut command = Command::new("make");
     command
@@ -181,10 +187,54 @@ fn make(folder: &Path, headers: &Path, symbols: Option<&Path>, variables: &[Stri
     if !output.status.success() {
         bail!("{} does not build:\n{}", folder.display(), errors.trim_end());
     }
-    for line in errors.lines().filter(|line| line.contains("warning:")) {
+    let is_complaint =
+        |line: &&str| [": warning: ", ": error: "].iter().any(|word| line.contains(word));
+    Ok(errors.lines().filter(is_complaint).map(str::to_owned).collect())
+}
+
+fn tell(complaints: &[String]) {
+    for line in complaints {
         eprintln!("{line}");
     }
-    Ok(())
+}
+
+/// What the kernel's own further warnings and sparse say of the manager, the sample patches and
+/// every folder of further modules, compiled for a kernel.
+///
+/// # Errors
+/// When one does not compile at all, or a tool is not there and cannot be installed.
+pub fn complaints(
+    workspace: &Workspace,
+    kernel: &Kernel,
+    further: &[PathBuf],
+    consent: Consent,
+) -> Result<Vec<String>> {
+    let headers = kernel.headers.as_ref().context("the kernel has no headers")?;
+    let headers = fs::canonicalize(headers).with_context(|| headers.display().to_string())?;
+    packages::ensure(&NEEDS, consent)?;
+    packages::ensure(&[Need { file: "sparse", package: "sparse" }], consent)?;
+    let parent = workspace.target.join("lucos/modules");
+    fs::create_dir_all(&parent)?;
+    let work = tempfile::Builder::new().prefix("lint-").tempdir_in(&parent)?;
+    let guest = workspace.root.join("guest");
+    // The manager and the samples look for it beside them.
+    let include = work.path().join("include");
+    copy(&guest.join("include"), &include)?;
+    let mut folders = vec![guest.join("manager"), guest.join("patches")];
+    folders.extend_from_slice(further);
+    let (mut symbols, mut all) = (None, Vec::new());
+    for (number, folder) in folders.iter().enumerate() {
+        let copied = work.path().join(number.to_string());
+        copy(folder, &copied)?;
+        let flags =
+            [String::from("W=1"), String::from("C=2"), format!("KCFLAGS=-I{}", include.display())];
+        let complaints = make(&copied, &headers, symbols.as_deref(), &flags)?;
+        let (there, here) = (copied.display().to_string(), folder.display().to_string());
+        all.extend(complaints.iter().map(|line| line.replace(&there, &here)));
+        // The first one is the manager, whose symbols all others use.
+        symbols.get_or_insert_with(|| copied.join(SYMBOLS));
+    }
+    Ok(all)
 }
 
 fn collect(place: &Path) -> Result<Modules> {

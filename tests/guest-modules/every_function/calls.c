@@ -49,7 +49,7 @@ static int read_results(char *buffer, const struct kernel_param *parameter)
 			  "tasklet_unlock %d\n"
 			  "hrtimer_active %d\n",
 			  strcasecmp("Word", "wORD"),
-			  (int)errno_to_blk_status(-ENOSPC),
+			  (__force int)errno_to_blk_status(-ENOSPC),
 			  restore_online_page_callback(nobody), unlocked(),
 			  active());
 }

@@ -77,15 +77,16 @@ LUCOS_REPLACE(tcp_sendmsg, int, struct sock *sk, struct msghdr *message,
 LUCOS_REPLACE(__task_pid_nr_ns, pid_t, struct task_struct *task,
 	      enum pid_type type, struct pid_namespace *ns)
 {
-	struct pid **pid = type == PIDTYPE_PID ? &task->thread_pid :
-						 &task->signal->pids[type];
+	struct pid *pid;
 	pid_t number;
 
 	count_call(4);
 	rcu_read_lock();
 	if (!ns)
 		ns = task_active_pid_ns(current);
-	number = ns ? pid_nr_ns(rcu_dereference(*pid), ns) : 0;
+	pid = READ_ONCE(*(type == PIDTYPE_PID ? &task->thread_pid :
+						&task->signal->pids[type]));
+	number = ns ? pid_nr_ns(pid, ns) : 0;
 	rcu_read_unlock();
 	return number;
 }
