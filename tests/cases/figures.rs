@@ -65,6 +65,10 @@ const UPDATES: [(&str, u64, &str); 6] = [
     ("copy", 1, "refused"),
 ];
 
+/// Instructions that putting a loaded patch in force may take, the manager's checks included: for one
+/// function, and for each further one.
+const APPLY: (f64, f64) = (300_000.0, 30_000.0);
+
 /// Every update takes LUCOS one stop for each step, also where the kernel's own livepatch cannot
 /// put it in force.
 fn updates() -> Result<(), Failed> {
@@ -90,6 +94,10 @@ fn updates() -> Result<(), Failed> {
             equal(&format!("stops of {name}, {step}"), lucos[step]["stops"].as_f64(), Some(1.0))?;
         }
         equal(&format!("jumps of {name}"), &lucos["jumps"], &row["redirected"])?;
+        let instructions = lucos["apply"]["instructions"].as_f64().unwrap_or(f64::INFINITY);
+        let redirected = row["redirected"].as_f64().unwrap_or_default();
+        let most = APPLY.0 + APPLY.1 * (redirected - 1.0);
+        equal(&format!("{instructions} to apply {name}"), instructions <= most, true)?;
         let livepatch = &row["livepatch"];
         match livepatch["result"].as_str() {
             Some("stuck") => equal("who waits", &livepatch["who"], &Value::from("waiter"))?,
