@@ -2,12 +2,11 @@
 
 use alloc::vec::Vec;
 
-use lucos_abi::message::PAYLOAD_MAX;
 use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_service::AddressSpace;
-use lucos_transaction::MachineError;
 
+use crate::guest::subject_error;
 use crate::platform::Platform;
 
 /// A copy of what the guest has at `address`. The copy is made once: what the guest writes there
@@ -22,7 +21,8 @@ pub fn copy_in<P: Platform>(
     length: usize,
 ) -> Result<Vec<u8>, Fault> {
     let mut bytes = zeroed(length)?;
-    read(platform, space, address, &mut bytes).map_err(|error| error.fault(NO_ITEM))?;
+    let read = platform.read(space, address, &mut bytes);
+    read.map_err(|failure| subject_error(failure, address).fault(NO_ITEM))?;
     Ok(bytes)
 }
 
@@ -37,25 +37,7 @@ pub fn zeroed(length: usize) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
-/// Reads any number of bytes.
-///
-/// # Errors
-/// [`MachineError::NotMapped`], [`MachineError::Failed`]; `bytes` then holds anything.
-pub fn read<P: Platform>(
-    platform: &mut P,
-    space: AddressSpace,
-    address: u64,
-    bytes: &mut [u8],
-) -> Result<(), MachineError> {
-    let mut at = address;
-    for part in bytes.chunks_mut(PAYLOAD_MAX) {
-        platform.read(space, at, part)?;
-        at = at.wrapping_add(part.len() as u64);
-    }
-    Ok(())
-}
-
-/// Writes a result of at most [`PAYLOAD_MAX`] bytes into a buffer of the guest.
+/// Writes a result into a buffer of the guest.
 ///
 /// # Errors
 /// `Address`
@@ -65,5 +47,6 @@ pub fn copy_out<P: Platform>(
     address: u64,
     bytes: &[u8],
 ) -> Result<(), Fault> {
-    platform.write(space, address, bytes).map_err(|error| error.fault(NO_ITEM))
+    let written = platform.write(space, address, bytes);
+    written.map_err(|failure| subject_error(failure, address).fault(NO_ITEM))
 }

@@ -6,13 +6,13 @@ use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::descriptor::Function;
 use lucos_guest_interface::status::WindowReason;
 use lucos_transaction::patch::{Code, Name};
-use lucos_transaction::{Engine, FunctionPlan, MachineError, SiteState, Store};
+use lucos_transaction::{Engine, FunctionPlan, SiteState, Store, Subject, SubjectError};
 use lucos_x86_code::LONGEST_INSTRUCTION;
 use lucos_x86_code::jump::{JumpError, TRAP, jump_bytes};
 use lucos_x86_code::length::instruction_length;
 use lucos_x86_code::window::{FUNCTION_MAX, TABLES_MAX, Window, WindowError, analyse};
 
-use crate::buffer::{read, zeroed};
+use crate::buffer::zeroed;
 use crate::guest::Guest;
 use crate::platform::Platform;
 
@@ -72,8 +72,7 @@ impl Checker {
         let target = check_entry(guest, function.new_entry())?;
         let length = self.length(function)?;
         let code = self.code.get_mut(..length).unwrap_or_default();
-        let space = guest.space();
-        read(guest.platform(), space, function.old_start(), code).map_err(machine)?;
+        guest.read(function.old_start(), code).map_err(machine)?;
         // What the guest has there now, for the verification in the stop.
         let live = at_site(code, function);
         take_redirections_off(engine, code, function)?;
@@ -101,7 +100,7 @@ impl Checker {
     }
 }
 
-const fn machine(error: MachineError) -> Wrong {
+const fn machine(error: SubjectError) -> Wrong {
     let fault = error.fault(0);
     (fault.code, fault.detail)
 }
@@ -129,19 +128,18 @@ fn check_places<S: Store>(engine: &Engine<S>, function: &Function) -> Result<(),
 /// ENDBR, which is there for indirect branches only.
 fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<u64, Wrong> {
     let mut code = [0; LONGEST_INSTRUCTION];
-    let space = guest.space();
     // Areas of modules end with the page; the instruction may be shorter than the longest.
     let page_rest = 4096 - (entry % 4096) as usize;
     let first = code.get_mut(..page_rest.min(LONGEST_INSTRUCTION));
     let first = first.unwrap_or_default();
-    guest.platform().read(space, entry, first).map_err(machine)?;
+    guest.read(entry, first).map_err(machine)?;
     if let Some(endbr) = ENDBRS.iter().find(|endbr| first.starts_with(*endbr)) {
         return Ok(entry.saturating_add(endbr.len() as u64));
     }
     if instruction_length(first, 64).is_ok() {
         return Ok(entry);
     }
-    guest.platform().read(space, entry, &mut code).map_err(machine)?;
+    guest.read(entry, &mut code).map_err(machine)?;
     match instruction_length(&code, 64) {
         Ok(_) => Ok(entry),
         Err(_) => Err((ErrorCode::Decode, entry)),
@@ -242,7 +240,6 @@ impl Tables {
     /// [`TABLE_ENTRIES`].
     fn look_at<P: Platform>(guest: &mut Guest<'_, P>, window: &Window) -> Self {
         let mut found = Self::default();
-        let space = guest.space();
         for &table in window.tables.iter().take(TABLES_MAX) {
             // A page at a time, so that a table at the end of what is mapped is seen too.
             let mut entries = [0; 1024];
@@ -253,7 +250,7 @@ impl Tables {
                 // A table that is not aligned may have an entry across two pages.
                 let part = left.min(entries.len()).min(page_rest.next_multiple_of(8));
                 let part = entries.get_mut(..part).unwrap_or_default();
-                if guest.platform().read(space, at, part).is_err() {
+                if guest.read(at, part).is_err() {
                     break;
                 }
                 found.note(window, table, part);

@@ -3,14 +3,17 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use lucos_service::{AddressSpace, LogBudget};
-use lucos_transaction::machine::{Difference, Place, PlaceError, Target};
-use lucos_transaction::{Machine, MachineError, Redirects};
+use lucos_abi::call::CallStatus;
+use lucos_service::client::Failure;
+use lucos_service::{AddressSpace, LogBudget, MemoryError, places};
+use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
+use lucos_transaction::subject::{Difference, Part, Place, PlaceError, Target};
+use lucos_transaction::{Redirects, Subject, SubjectError};
 use spin::RwLock;
 
 use crate::platform::Platform;
 
-/// The transaction's machine: a platform, seen from the address space of the caller.
+/// The transaction's subject: a platform, seen from the address space of the caller.
 ///
 /// The kernel's part of the address space is the same in all of them, and the caller's is one that
 /// exists: the one in which a manager registered may be that of a process that has ended.
@@ -39,7 +42,7 @@ pub struct Stops {
 }
 
 impl<'a, P: Platform> Guest<'a, P> {
-    /// The machine for a call from `space`.
+    /// The subject of a call from `space`.
     pub fn new(platform: &'a mut P, space: AddressSpace, redirects: &'a RwLock<Redirects>) -> Self {
         Self { platform, space, redirects, stopping: 0, stops: 0, longest: 0, last: 0 }
     }
@@ -59,33 +62,76 @@ impl<'a, P: Platform> Guest<'a, P> {
         self.space
     }
 
+    /// How often the function at this place of the journal was called by way of its trap.
+    pub fn calls(&self, function: usize) -> u64 {
+        self.redirects.read().calls(function)
+    }
+
     /// The stops so far.
     pub const fn stops(&self) -> Stops {
         Stops { count: self.stops, longest: self.longest, last: self.last }
     }
 }
 
-impl<P: Platform> Machine for Guest<'_, P> {
-    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MachineError> {
-        self.platform.read(self.space, address, bytes)
+// One message holds all sites of an update.
+const _: () = assert!(places::PLACES_MAX >= FUNCTIONS_MAX && places::PLACE_MAX >= CODE_MAX);
+
+/// What a failure at an address that was asked for means for a transaction.
+pub(crate) fn subject_error(failure: Failure, asked: u64) -> SubjectError {
+    match failure {
+        Failure::Memory(MemoryError::NotMapped { address } | MemoryError::ReadOnly { address }) => {
+            SubjectError::NotMapped { address }
+        }
+        Failure::Memory(MemoryError::BadAddress | MemoryError::NotRam { .. }) => {
+            SubjectError::NotMapped { address: asked }
+        }
+        Failure::Memory(MemoryError::TooLong) | Failure::Protocol => {
+            SubjectError::Failed(Part::Liveupdate)
+        }
+        Failure::Memory(MemoryError::NoMoreGuards) | Failure::Restarted => {
+            SubjectError::Failed(Part::Memory)
+        }
+        Failure::Memory(MemoryError::NoRoom | MemoryError::Kernel) => {
+            SubjectError::Failed(Part::Kernel)
+        }
+        Failure::Kernel(CallStatus::Late) => SubjectError::Late,
+        Failure::Kernel(CallStatus::Busy) => SubjectError::Busy,
+        Failure::Kernel(_) => SubjectError::Failed(Part::Kernel),
+    }
+}
+
+fn place_error(
+    places::PlaceError { place, error }: places::PlaceError<Failure>,
+    places: &[Place<'_>],
+) -> PlaceError {
+    let address = places.get(place).map_or(0, |place| place.address);
+    PlaceError { place, error: subject_error(error, address) }
+}
+
+impl<P: Platform> Subject for Guest<'_, P> {
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), SubjectError> {
+        let read = self.platform.read(self.space, address, bytes);
+        read.map_err(|failure| subject_error(failure, address))
     }
 
     fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError> {
-        self.platform.compare_code(self.space, places)
+        let compared = self.platform.compare_code(self.space, places);
+        compared.map_err(|error| place_error(error, places))
     }
 
     fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError> {
-        self.platform.write_code(self.space, places)
+        let written = self.platform.write_code(self.space, places);
+        written.map_err(|error| place_error(error, places))
     }
 
-    fn stop(&mut self) -> Result<(), MachineError> {
+    fn stop(&mut self) -> Result<(), SubjectError> {
         self.stopping = self.platform.time();
         self.platform.stop()?;
         self.stops += 1;
         Ok(())
     }
 
-    fn resume(&mut self) -> Result<(), MachineError> {
+    fn resume(&mut self) -> Result<(), SubjectError> {
         let resumed = self.platform.resume();
         let ticks = self.platform.time().saturating_sub(self.stopping);
         self.longest = self.longest.max(ticks);
@@ -93,7 +139,7 @@ impl<P: Platform> Machine for Guest<'_, P> {
         resumed
     }
 
-    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError> {
+    fn stopped_at(&mut self) -> Result<Vec<u64>, SubjectError> {
         let caller = self.platform.processor();
         let mut pointers = Vec::new();
         for processor in (0..self.platform.facts().processors()).filter(|&other| other != caller) {
@@ -102,7 +148,7 @@ impl<P: Platform> Machine for Guest<'_, P> {
         Ok(pointers)
     }
 
-    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+    fn intercept(&mut self, on: bool) -> Result<(), SubjectError> {
         self.platform.intercept(on)
     }
 
@@ -112,5 +158,34 @@ impl<P: Platform> Machine for Guest<'_, P> {
 
     fn now(&mut self) -> u64 {
         self.platform.time()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject_error;
+    use lucos_abi::call::CallStatus;
+    use lucos_service::MemoryError;
+    use lucos_service::client::Failure;
+    use lucos_transaction::SubjectError;
+    use lucos_transaction::subject::Part;
+
+    #[test]
+    fn errors_say_who_is_at_fault() {
+        let not_mapped = |address| SubjectError::NotMapped { address };
+        for (failure, error) in [
+            (Failure::Kernel(CallStatus::Late), SubjectError::Late),
+            (Failure::Kernel(CallStatus::Busy), SubjectError::Busy),
+            (Failure::Kernel(CallStatus::Full), SubjectError::Failed(Part::Kernel)),
+            (Failure::Restarted, SubjectError::Failed(Part::Memory)),
+            (Failure::Protocol, SubjectError::Failed(Part::Liveupdate)),
+            (Failure::Memory(MemoryError::TooLong), SubjectError::Failed(Part::Liveupdate)),
+            (Failure::Memory(MemoryError::NoMoreGuards), SubjectError::Failed(Part::Memory)),
+            (Failure::Memory(MemoryError::NoRoom), SubjectError::Failed(Part::Kernel)),
+            (Failure::Memory(MemoryError::NotRam { gpa: 5 }), not_mapped(0x1000)),
+            (Failure::Memory(MemoryError::ReadOnly { address: 0x2000 }), not_mapped(0x2000)),
+        ] {
+            assert_eq!(subject_error(failure, 0x1000), error);
+        }
     }
 }

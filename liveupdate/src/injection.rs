@@ -8,14 +8,17 @@ use core::mem::take;
 
 use lucos_abi::object::COUNTERS;
 use lucos_guest_interface::ErrorCode;
+use lucos_service::client::{Failure, Memory};
 use lucos_service::injection::{CALL, Injection, Step};
-use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
-use lucos_transaction::MachineError;
+use lucos_service::{
+    AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest, places,
+};
+use lucos_transaction::SubjectError;
 use lucos_transaction::journal::{Store, StoreError};
-use lucos_transaction::machine::{Difference, Place, PlaceError};
+use lucos_transaction::subject::{Part, Place};
 use spin::{Mutex, MutexGuard};
 
-use crate::kernel::Kernel;
+use crate::kernel::Real;
 use crate::platform::{Facts, Platform};
 
 type Hash = [u8; 32];
@@ -176,7 +179,7 @@ impl fmt::Display for Shown {
 
 /// The kernel, with faults.
 #[derive(Debug)]
-pub struct Faulty<'a>(pub Kernel<'a>);
+pub struct Faulty<'a>(pub Real<'a>);
 
 impl Faulty<'_> {
     /// The order, if this processor serves the hypercall that it is for.
@@ -192,36 +195,75 @@ impl Faulty<'_> {
         self.served().is_some_and(|state| state.stopped)
     }
 
-    fn machine_step(&self) -> Result<(), MachineError> {
-        if self.is_stopped() && step() { Err(MachineError::Failed) } else { Ok(()) }
+    fn machine_step(&self) -> Result<(), SubjectError> {
+        if self.is_stopped() && step() { Err(FAILED) } else { Ok(()) }
     }
 
-    fn hash(&mut self) -> Result<Hash, MachineError> {
-        self.0.memory(0, &MemoryRequest::Hash, |reply| match reply {
+    fn hash(&mut self) -> Result<Hash, SubjectError> {
+        let hash = self.0.ask(&MemoryRequest::Hash, |reply| match reply {
             MemoryReply::Hash(hash) => Ok(hash),
-            _ => Err(MachineError::Failed),
-        })
+            _ => Err(Failure::Protocol),
+        });
+        hash.map_err(|_| FAILED)
     }
 
     /// A step that asks `memory`.
-    fn memory_step(&mut self) -> Result<(), MachineError> {
-        self.machine_step()?;
+    fn memory_step(&mut self) -> Result<(), Failure> {
+        if self.is_stopped() && step() {
+            return Err(Failure::Restarted);
+        }
         self.end_memory_if_ordered()
     }
 
     /// An earlier step may have been the one at which `memory` is to end.
-    fn end_memory_if_ordered(&mut self) -> Result<(), MachineError> {
+    fn end_memory_if_ordered(&mut self) -> Result<(), Failure> {
         let ends = self.served().is_some_and(|mut state| take(&mut state.end_memory));
         if ends { self.end_memory(0) } else { Ok(()) }
     }
 
     /// `memory` is to end in the next request, when it has written so often.
-    fn end_memory(&mut self, writes: usize) -> Result<(), MachineError> {
-        let request = MemoryRequest::EndAfterWrites { writes: writes as u32 };
-        self.0.memory(0, &request, |reply| match reply {
-            MemoryReply::Done => Ok(()),
-            _ => Err(MachineError::Failed),
-        })
+    fn end_memory(&mut self, writes: usize) -> Result<(), Failure> {
+        self.0.order(&MemoryRequest::EndAfterWrites { writes: writes as u32 })
+    }
+}
+
+/// What a step fails with that a test has ordered to fail.
+const FAILED: SubjectError = SubjectError::Failed(Part::Memory);
+
+impl Memory for Faulty<'_> {
+    fn ask<T>(
+        &mut self,
+        request: &MemoryRequest<'_>,
+        value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match request {
+            MemoryRequest::HiddenAccesses => {}
+            _ => self.memory_step()?,
+        }
+        self.0.ask(request, value)
+    }
+
+    /// Each place is a step.
+    fn write_code(
+        &mut self,
+        space: AddressSpace,
+        code: &[Place<'_>],
+    ) -> Result<(), places::PlaceError<Failure>> {
+        let failed_at = |place| move |error| places::PlaceError { place, error };
+        self.end_memory_if_ordered().map_err(failed_at(0))?;
+        let trouble = if self.is_stopped() { next_steps(code.len()) } else { None };
+        let Some(Trouble { kind, before }) = trouble else {
+            return self.0.write_code(space, code);
+        };
+        if matches!(kind, Kind::MemoryEnds) {
+            self.end_memory(before).map_err(failed_at(before))?;
+            return self.0.write_code(space, code);
+        }
+        self.0.write_code(space, code.get(..before).unwrap_or_default())?;
+        match kind {
+            Kind::Ends => end(),
+            _ => Err(failed_at(before)(Failure::Restarted)),
+        }
     }
 }
 
@@ -234,61 +276,13 @@ impl Platform for Faulty<'_> {
         self.0.processor()
     }
 
-    fn read(
-        &mut self,
-        space: AddressSpace,
-        address: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), MachineError> {
-        self.memory_step()?;
-        self.0.read(space, address, bytes)
-    }
-
-    fn write(
-        &mut self,
-        space: AddressSpace,
-        address: u64,
-        bytes: &[u8],
-    ) -> Result<(), MachineError> {
-        self.memory_step()?;
-        self.0.write(space, address, bytes)
-    }
-
-    fn compare_code(
-        &mut self,
-        space: AddressSpace,
-        places: &[Place<'_>],
-    ) -> Result<Option<Difference>, PlaceError> {
-        self.memory_step().map_err(|error| PlaceError { place: 0, error })?;
-        self.0.compare_code(space, places)
-    }
-
-    /// Each place is a step.
-    fn write_code(&mut self, space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError> {
-        self.end_memory_if_ordered().map_err(|error| PlaceError { place: 0, error })?;
-        let trouble = if self.is_stopped() { next_steps(places.len()) } else { None };
-        let Some(Trouble { kind, before }) = trouble else {
-            return self.0.write_code(space, places);
-        };
-        let failed = |error| PlaceError { place: before, error };
-        if matches!(kind, Kind::MemoryEnds) {
-            self.end_memory(before).map_err(failed)?;
-            return self.0.write_code(space, places);
-        }
-        self.0.write_code(space, places.get(..before).unwrap_or_default())?;
-        match kind {
-            Kind::Ends => end(),
-            _ => Err(failed(MachineError::Failed)),
-        }
-    }
-
     fn time(&mut self) -> u64 {
         self.0.time()
     }
 
-    fn stop(&mut self) -> Result<(), MachineError> {
+    fn stop(&mut self) -> Result<(), SubjectError> {
         if self.is_served() && step() {
-            return Err(MachineError::Late);
+            return Err(SubjectError::Late);
         }
         self.0.stop()?;
         let Some(hashes) = self.served().map(|state| state.hashes()) else {
@@ -302,7 +296,7 @@ impl Platform for Faulty<'_> {
         Ok(())
     }
 
-    fn resume(&mut self) -> Result<(), MachineError> {
+    fn resume(&mut self) -> Result<(), SubjectError> {
         let hashes = self.served().map(|mut state| {
             state.stopped = false;
             state.hashes()
@@ -314,30 +308,26 @@ impl Platform for Faulty<'_> {
         self.0.resume()
     }
 
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError> {
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError> {
         self.machine_step()?;
         self.0.instruction_pointer(processor)
     }
 
-    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+    fn intercept(&mut self, on: bool) -> Result<(), SubjectError> {
         self.machine_step()?;
         self.0.intercept(on)
     }
 
-    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
+    fn forward_kicks(&mut self, on: bool) -> Result<(), SubjectError> {
         self.0.forward_kicks(on)
     }
 
-    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError> {
+    fn counters(&mut self) -> Result<[u64; COUNTERS], SubjectError> {
         self.0.counters()
     }
 
     fn retain_redirections(&mut self, count: u64) {
         self.0.retain_redirections(count);
-    }
-
-    fn hidden_accesses(&mut self) -> Result<u64, MachineError> {
-        self.0.hidden_accesses()
     }
 
     fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> (u64, usize) {

@@ -4,8 +4,9 @@
 //! | module | does |
 //! |---|---|
 //! | [`service`] | decides which hypercall it is; what all processors share |
+//! | [`answer`] | a hypercall's arguments and its answer |
 //! | [`platform`] | what the task needs of the kernel and of `memory`, as a trait |
-//! | [`guest`] | the guest's memory and processors for one call: the transaction's machine |
+//! | [`guest`] | the guest's memory and processors for one call: the transaction's subject |
 //! | [`buffer`] | copies between guest and task |
 //! | [`registration`] | REGISTER and UNREGISTER |
 //! | [`update`] | APPLY, JUMP, ROLLBACK, MEASURE_STOP |
@@ -22,6 +23,7 @@
 
 extern crate alloc;
 
+pub mod answer;
 pub mod buffer;
 pub mod check;
 pub mod guest;

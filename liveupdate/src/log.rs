@@ -5,9 +5,9 @@ use lucos_guest_interface::call::MAX_BUFFER_LENGTH;
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_service::AddressSpace;
 
+use crate::answer::{Answer, Arguments};
 use crate::buffer::copy_out;
 use crate::platform::Platform;
-use crate::service::{Answer, Arguments};
 
 /// Copies a part of the log's stream to the guest.
 ///

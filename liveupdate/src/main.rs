@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use lucos_liveupdate::kernel::{Kernel, RetainedPages, facts};
+use lucos_liveupdate::kernel::{Real, RetainedPages, facts};
 use lucos_liveupdate::platform::Facts;
 use lucos_liveupdate::service::Liveupdate;
 use lucos_runtime::{Journal, Scratch, Service, StartInfo, Thread, log, system_info};
@@ -56,14 +56,14 @@ impl Service for OneThread {
         _scratch: &mut Scratch,
     ) -> LiveupdateReply {
         let Self { shared, processor, facts, pages } = *self;
-        answer(shared, Kernel { thread, processor, facts, pages }, &request)
+        answer(shared, Real { thread, processor, facts, pages }, &request)
     }
 }
 
 #[cfg(not(feature = "fault-injection"))]
 fn answer(
     shared: &Liveupdate<Pages>,
-    mut kernel: Kernel<'_>,
+    mut kernel: Real<'_>,
     request: &LiveupdateRequest,
 ) -> LiveupdateReply {
     shared.answer(&mut kernel, request)
@@ -72,7 +72,7 @@ fn answer(
 #[cfg(feature = "fault-injection")]
 fn answer(
     shared: &Liveupdate<Pages>,
-    kernel: Kernel<'_>,
+    kernel: Real<'_>,
     request: &LiveupdateRequest,
 ) -> LiveupdateReply {
     use lucos_liveupdate::injection;

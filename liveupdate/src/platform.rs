@@ -1,10 +1,9 @@
-//! What the task needs of the kernel and of the task `memory`.
+//! What the task needs of the kernel, beside what the task `memory` does for it.
 
 use lucos_abi::object::COUNTERS;
-use lucos_service::AddressSpace;
+use lucos_service::client::Memory;
 use lucos_system_info::MemoryRange;
-use lucos_transaction::MachineError;
-use lucos_transaction::machine::{Difference, Place, PlaceError};
+use lucos_transaction::SubjectError;
 
 /// What does not change while LUCOS runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,51 +30,12 @@ impl Facts {
 }
 
 /// The effects of the task, on the processor that serves a call.
-pub trait Platform {
+pub trait Platform: Memory {
     /// What does not change.
     fn facts(&self) -> Facts;
 
     /// Number of the processor that serves the call.
     fn processor(&self) -> u32;
-
-    /// Reads bytes at a guest-virtual address; all or none.
-    ///
-    /// # Errors
-    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
-    fn read(
-        &mut self,
-        space: AddressSpace,
-        address: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), MachineError>;
-
-    /// Writes at most [`lucos_abi::message::PAYLOAD_MAX`] bytes at a guest-virtual address where the
-    /// guest itself may write; all or none.
-    ///
-    /// # Errors
-    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
-    fn write(
-        &mut self,
-        space: AddressSpace,
-        address: u64,
-        bytes: &[u8],
-    ) -> Result<(), MachineError>;
-
-    /// As [`lucos_transaction::Machine::compare`].
-    ///
-    /// # Errors
-    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
-    fn compare_code(
-        &mut self,
-        space: AddressSpace,
-        places: &[Place<'_>],
-    ) -> Result<Option<Difference>, PlaceError>;
-
-    /// As [`lucos_transaction::Machine::write`].
-    ///
-    /// # Errors
-    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
-    fn write_code(&mut self, space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError>;
 
     /// The time-stamp counter.
     fn time(&mut self) -> u64;
@@ -83,47 +43,41 @@ pub trait Platform {
     /// Stops the guest on all other processors.
     ///
     /// # Errors
-    /// [`MachineError::Late`], [`MachineError::Busy`], [`MachineError::Failed`]
-    fn stop(&mut self) -> Result<(), MachineError>;
+    /// [`SubjectError::Late`], [`SubjectError::Busy`], [`SubjectError::Failed`]
+    fn stop(&mut self) -> Result<(), SubjectError>;
 
     /// Ends the stop.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn resume(&mut self) -> Result<(), MachineError>;
+    /// [`SubjectError::Failed`]
+    fn resume(&mut self) -> Result<(), SubjectError>;
 
     /// The instruction pointer of a stopped vCPU; `None` when it does not run.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError>;
+    /// [`SubjectError::Failed`]
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError>;
 
     /// Whether invalid opcodes of the guest come to LUCOS.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn intercept(&mut self, on: bool) -> Result<(), MachineError>;
+    /// [`SubjectError::Failed`]
+    fn intercept(&mut self, on: bool) -> Result<(), SubjectError>;
 
     /// Whether NMIs by which LUCOS stops processors are passed on to the guest.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError>;
+    /// [`SubjectError::Failed`]
+    fn forward_kicks(&mut self, on: bool) -> Result<(), SubjectError>;
 
     /// The kernel's exit counters.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError>;
+    /// [`SubjectError::Failed`]
+    fn counters(&mut self) -> Result<[u64; COUNTERS], SubjectError>;
 
     /// Keeps the number of redirections for the task's next life.
     fn retain_redirections(&mut self, count: u64);
-
-    /// How often the guest wrote to memory that LUCOS hides, or executed there.
-    ///
-    /// # Errors
-    /// [`MachineError::Failed`]
-    fn hidden_accesses(&mut self) -> Result<u64, MachineError>;
 
     /// Reads from the log's stream, from `offset` on or from the oldest byte that is left. Returns the
     /// offset of the first byte and how many there are.

@@ -9,19 +9,28 @@ use lucos_guest_interface::descriptor::JUMP_SIZE;
 use lucos_guest_interface::name::{self, NAME_SIZE};
 use lucos_guest_interface::status::{
     EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, JumpStatus, MAX_PROCESSORS,
-    PatchState as Shown, PatchStatus, ProcessorList, STATUS_VERSION, SiteState as Place,
+    PatchState as Shown, PatchStatus, ProcessorList, STATUS_VERSION, SiteState as Site,
     SystemStatus, WindowReason,
 };
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::Presence;
 use lucos_transaction::patch::Function;
-use lucos_transaction::{Engine, MachineError, Patch, PatchState, SiteState, Store};
+use lucos_transaction::{Engine, Patch, PatchState, SiteState, Store, Subject, SubjectError};
 use lucos_x86_code::jump::TRAP;
 
+use crate::answer::{Answer, Arguments};
 use crate::buffer::copy_out;
-use crate::guest::Guest;
+use crate::guest::{Guest, Stops, subject_error};
 use crate::platform::Platform;
-use crate::service::{Answer, Arguments, Liveupdate};
+
+/// What has happened since the machine booted, over all processors.
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    /// Stops since the task started.
+    pub stops: Stops,
+    /// Calls that came by way of a trap.
+    pub redirections: u64,
+}
 
 /// Writes a status record into a buffer of the guest.
 ///
@@ -30,7 +39,7 @@ use crate::service::{Answer, Arguments, Liveupdate};
 /// the buffer is too small (detail: the size of the record) or too large, `Unsupported` for the
 /// counters of one processor, `Address`.
 pub fn query<S: Store, P: Platform>(
-    service: &Liveupdate<S>,
+    totals: Totals,
     engine: &Engine<S>,
     guest: &mut Guest<'_, P>,
     [kind, selector, address, length]: Arguments,
@@ -38,10 +47,10 @@ pub fn query<S: Store, P: Platform>(
     let unknown = Fault::new(ErrorCode::Argument, kind);
     let kind = u32::try_from(kind).ok().and_then(QueryKind::from_number).ok_or(unknown)?;
     let record = match kind {
-        QueryKind::System => system(service, engine, guest, selector)?,
+        QueryKind::System => system(totals, engine, guest, selector)?,
         QueryKind::Patch => patch_status(engine, patch_at(engine, selector)?).to_bytes().to_vec(),
-        QueryKind::Function => function(service, engine, guest, selector)?,
-        QueryKind::ExitCounters => counters(service, guest, selector)?,
+        QueryKind::Function => function(engine, guest, selector)?,
+        QueryKind::ExitCounters => counters(totals, guest, selector)?,
         QueryKind::Jumps => jumps(engine, selector)?,
         QueryKind::Processors => processors(guest.platform().facts().apic_ids, selector)?,
     };
@@ -57,7 +66,7 @@ pub fn query<S: Store, P: Platform>(
 }
 
 fn system<S: Store, P: Platform>(
-    service: &Liveupdate<S>,
+    totals: Totals,
     engine: &Engine<S>,
     guest: &mut Guest<'_, P>,
     selector: u64,
@@ -68,8 +77,9 @@ fn system<S: Store, P: Platform>(
     let platform = guest.platform();
     let facts = platform.facts();
     let [log_start, log_end] = [0, u64::MAX].map(|offset| platform.read_log(offset, &mut []).0);
-    let failed = |error: MachineError| error.fault(NO_ITEM);
-    let hidden_writes = platform.hidden_accesses().map_err(failed)?;
+    let failed = |error: SubjectError| error.fault(NO_ITEM);
+    let hidden_writes =
+        platform.hidden_accesses().map_err(|failure| failed(subject_error(failure, 0)))?;
     let counts = platform.counters().map_err(failed)?;
     let count = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
     let head = engine.head();
@@ -77,7 +87,6 @@ fn system<S: Store, P: Platform>(
     let sum = |count: fn(&Engine<S>, &Patch) -> u32| {
         applied().map(|patch| count(engine, patch)).fold(0, u32::saturating_add)
     };
-    let stops = service.all_stops();
     let known = matches!(head.presence, Presence::Manager | Presence::Kernel);
     let status = SystemStatus {
         version: STATUS_VERSION,
@@ -94,8 +103,8 @@ fn system<S: Store, P: Platform>(
         restarts: u32::try_from(count(Counter::Restarts)).unwrap_or(u32::MAX),
         region_start: facts.region.start,
         region_size: facts.region.length,
-        stops: stops.count,
-        longest_stop: stops.longest,
+        stops: totals.stops.count,
+        longest_stop: totals.stops.longest,
         hidden_writes,
         log_start,
         log_end,
@@ -105,7 +114,7 @@ fn system<S: Store, P: Platform>(
         },
         release: release(),
         messages: count(Counter::Messages),
-        last_stop: stops.last,
+        last_stop: totals.stops.last,
         ..SystemStatus::default()
     };
     Ok(status.to_bytes().to_vec())
@@ -143,7 +152,6 @@ fn patch_status<S: Store>(engine: &Engine<S>, patch: &Patch) -> PatchStatus {
 }
 
 fn function<S: Store, P: Platform>(
-    service: &Liveupdate<S>,
     engine: &Engine<S>,
     guest: &mut Guest<'_, P>,
     selector: u64,
@@ -170,7 +178,7 @@ fn function<S: Store, P: Platform>(
         old_start: plan.old_start,
         site: plan.site,
         new_entry: plan.new_entry,
-        trap_calls: service.redirects.read().calls(function.slot),
+        trap_calls: guest.calls(function.slot),
         window,
         below: plan.below,
         name: field(&plan.name),
@@ -185,25 +193,24 @@ fn place<S: Store, P: Platform>(
     guest: &mut Guest<'_, P>,
     patch: &Patch,
     function: &Function,
-) -> Place {
+) -> Site {
     if !is_applied(patch) {
-        return Place::Original;
+        return Site::Original;
     }
     let plan = &function.plan;
     if engine.covered_by(patch.number, plan.site).is_some() {
-        return Place::Covered;
+        return Site::Covered;
     }
     let trap = [TRAP];
     let (ours, place): (&[u8], _) = match function.state {
-        SiteState::Jump => (&plan.jump, Place::Jump),
-        _ => (&trap, Place::Trap),
+        SiteState::Jump => (&plan.jump, Site::Jump),
+        _ => (&trap, Site::Trap),
     };
     let mut now = [0; lucos_transaction::patch::CODE_MAX];
     let now = now.get_mut(..ours.len()).unwrap_or_default();
-    let space = guest.space();
-    match guest.platform().read(space, plan.site, now) {
+    match guest.read(plan.site, now) {
         Ok(()) if now == ours => place,
-        _ => Place::Overridden,
+        _ => Site::Overridden,
     }
 }
 
@@ -225,8 +232,8 @@ fn jumps<S: Store>(engine: &Engine<S>, number: u64) -> Result<Vec<u8>, Fault> {
     Ok(status.to_bytes().to_vec())
 }
 
-fn counters<S: Store, P: Platform>(
-    service: &Liveupdate<S>,
+fn counters<P: Platform>(
+    totals: Totals,
     guest: &mut Guest<'_, P>,
     selector: u64,
 ) -> Result<Vec<u8>, Fault> {
@@ -241,7 +248,6 @@ fn counters<S: Store, P: Platform>(
     }
     let counts = guest.platform().counters().map_err(|error| error.fault(NO_ITEM))?;
     let of = |counter: Counter| counts.get(counter as usize).copied().unwrap_or(0);
-    let redirections = service.redirections();
     let mut counters = [0; EXIT_COUNTERS];
     let shown = [
         (ExitClass::Cpuid, of(Counter::Cpuid)),
@@ -251,8 +257,8 @@ fn counters<S: Store, P: Platform>(
         (ExitClass::Virtualization, of(Counter::Virtualization)),
         (ExitClass::Nmi, of(Counter::Kick).wrapping_add(of(Counter::GuestNmi))),
         (ExitClass::NestedPageFault, of(Counter::NestedFault)),
-        (ExitClass::Redirection, redirections),
-        (ExitClass::InvalidOpcode, of(Counter::InvalidOpcode).saturating_sub(redirections)),
+        (ExitClass::Redirection, totals.redirections),
+        (ExitClass::InvalidOpcode, of(Counter::InvalidOpcode).saturating_sub(totals.redirections)),
         (ExitClass::Debug, of(Counter::Debug)),
         (ExitClass::Init, of(Counter::Init)),
         (ExitClass::Shutdown, of(Counter::Shutdown)),

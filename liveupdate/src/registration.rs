@@ -7,10 +7,10 @@ use lucos_service::{LogBudget, QUARTER_HOUR};
 use lucos_transaction::journal::Registration;
 use lucos_transaction::{Engine, Store};
 
+use crate::answer::{Answer, Arguments, check_nonce};
 use crate::buffer::copy_in;
 use crate::guest::Guest;
 use crate::platform::Platform;
-use crate::service::{Answer, Arguments, check_nonce};
 
 /// Longest registration record that is looked at, in bytes: later versions may be longer, and are
 /// refused by their version.
@@ -53,7 +53,7 @@ pub fn register<S: Store, P: Platform>(
     let in_force = engine.register(guest, registration)?;
     guest.report(
         &REGISTRATIONS,
-        format_args!("update manager registered, {in_force} updates in force"),
+        format_args!("update manager registered, {in_force} patches in force"),
     );
     Ok(Answer::rbx(in_force as u64))
 }

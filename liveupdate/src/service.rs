@@ -2,21 +2,22 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lucos_guest_interface::call::Call;
+use lucos_guest_interface::call::{Call, NO_ITEM};
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_transaction::journal::{JournalError, Presence};
-use lucos_transaction::{Engine, Lookup, Redirects, Store};
+use lucos_transaction::subject::Part;
+use lucos_transaction::{Engine, Lookup, Redirects, Store, Subject};
 use lucos_x86_code::jump::TRAP;
 use spin::{Mutex, RwLock};
 
+use crate::answer::{Answer, Arguments};
 use crate::guest::{Guest, Stops};
 use crate::platform::Platform;
+use crate::query::Totals;
 use crate::update::UPDATES;
 use crate::{log, query, registration, update};
 
-/// Registers of a hypercall: RBX, RCX, RDX, RSI.
-pub type Arguments = [u64; 4];
 /// Registers of its answer: RAX, RBX, RCX, RDX.
 pub type Results = [u64; 4];
 
@@ -27,7 +28,7 @@ pub type Results = [u64; 4];
 #[derive(Debug)]
 pub struct Liveupdate<S> {
     engine: Mutex<Result<Engine<S>, JournalError>>,
-    pub(crate) redirects: RwLock<Redirects>,
+    redirects: RwLock<Redirects>,
     /// The journal holds something half done.
     unfinished: AtomicBool,
     /// The kernel of the guest said that it goes down.
@@ -142,7 +143,7 @@ impl<S: Store> Liveupdate<S> {
         caller: Caller,
     ) -> Result<Answer, Fault> {
         let mut engine = self.engine.try_lock().ok_or(Fault::new(ErrorCode::Busy, 0))?;
-        let engine = engine.as_mut().map_err(|_| Fault::new(ErrorCode::Internal, 0))?;
+        let engine = engine.as_mut().map_err(|_| Part::Journal.fault(NO_ITEM))?;
         if caller.again && matches!(call, Call::Apply | Call::Rollback) {
             engine.expect_repetition();
         }
@@ -154,7 +155,7 @@ impl<S: Store> Liveupdate<S> {
             Call::Jump => update::jump(engine, &mut guest, arguments),
             Call::Rollback => update::rollback(engine, &mut guest, arguments),
             Call::MeasureStop => update::measure_stop(engine, &mut guest, arguments),
-            Call::Query => query::query(self, engine, &mut guest, arguments),
+            Call::Query => query::query(self.totals(), engine, &mut guest, arguments),
             Call::Hello | Call::Log | Call::Park => Err(Fault::new(ErrorCode::UnknownCall, 0)),
         };
         self.count(guest.stops());
@@ -170,17 +171,17 @@ impl<S: Store> Liveupdate<S> {
         }
     }
 
-    /// All stops since the task started.
-    pub fn all_stops(&self) -> Stops {
-        Stops {
+    fn totals(&self) -> Totals {
+        let stops = Stops {
             count: self.stops.load(Ordering::Relaxed),
             longest: self.longest_stop.load(Ordering::Relaxed),
             last: self.last_stop.load(Ordering::Relaxed),
-        }
+        };
+        Totals { stops, redirections: self.redirections() }
     }
 
     /// All calls that ever came by way of a trap.
-    pub fn redirections(&self) -> u64 {
+    fn redirections(&self) -> u64 {
         self.earlier_redirections.wrapping_add(self.redirects.read().redirections())
     }
 
@@ -241,9 +242,10 @@ impl<S: Store> Liveupdate<S> {
         let Ok(engine) = engine.as_mut() else { return };
         let mut guest = Guest::new(platform, space, &self.redirects);
         let mut byte = [0];
-        let still_there = engine.targets().next().is_some_and(|(site, _)| {
-            guest.platform().read(space, site, &mut byte) == Ok(()) && byte == [TRAP]
-        });
+        let still_there = engine
+            .targets()
+            .next()
+            .is_some_and(|(site, _)| guest.read(site, &mut byte) == Ok(()) && byte == [TRAP]);
         if !still_there {
             // Tried again at the next invalid opcode when it fails.
             let _ = engine.forget_kernel(&mut guest);
@@ -259,35 +261,4 @@ struct Caller {
     space: AddressSpace,
     /// The call may have been served before.
     again: bool,
-}
-
-/// The answer to a hypercall that worked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// RAX, not negative.
-    pub rax: u64,
-    /// RBX, RCX, RDX; `None` for a register that keeps its value.
-    pub results: [Option<u64>; 3],
-}
-
-impl Answer {
-    /// Done, with this in RBX.
-    pub const fn rbx(value: u64) -> Self {
-        Self { rax: 0, results: [Some(value), None, None] }
-    }
-}
-
-/// Checks that a manager is registered and that the caller is it.
-///
-/// # Errors
-/// `NotRegistered`, `Nonce`
-pub fn check_nonce<S: Store>(engine: &Engine<S>, nonce: u64) -> Result<(), Fault> {
-    let head = engine.head();
-    if head.presence != Presence::Manager {
-        return Err(Fault::new(ErrorCode::NotRegistered, 0));
-    }
-    if head.registration.nonce != nonce {
-        return Err(Fault::new(ErrorCode::Nonce, 0));
-    }
-    Ok(())
 }

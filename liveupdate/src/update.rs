@@ -11,11 +11,11 @@ use lucos_service::{LogBudget, QUARTER_HOUR};
 use lucos_transaction::engine::Which;
 use lucos_transaction::{Engine, FunctionPlan, Plan, Store};
 
+use crate::answer::{Answer, Arguments, check_nonce};
 use crate::buffer::copy_in;
 use crate::check::Checker;
 use crate::guest::Guest;
 use crate::platform::Platform;
-use crate::service::{Answer, Arguments, check_nonce};
 
 /// Lines about updates.
 pub(crate) static UPDATES: LogBudget = LogBudget::new(128, QUARTER_HOUR);
@@ -59,7 +59,7 @@ pub fn apply<S: Store, P: Platform>(
     }
     let number = engine.apply(guest, &plan)?;
     let name = descriptor.name();
-    guest.report(&UPDATES, format_args!("update {number} ({name}) is in force"));
+    guest.report(&UPDATES, format_args!("patch {number} ({name}) is in force"));
     Ok(Answer::rbx(number.into()))
 }
 
@@ -109,7 +109,7 @@ pub fn rollback<S: Store, P: Platform>(
     check_nonce(engine, nonce)?;
     let number = narrow(number)?;
     engine.rollback(guest, number)?;
-    guest.report(&UPDATES, format_args!("update {number} is rolled back"));
+    guest.report(&UPDATES, format_args!("patch {number} is rolled back"));
     Ok(Answer::default())
 }
 

@@ -4,7 +4,7 @@ use lucos_service::{AddressSpace, MemoryError};
 
 use crate::PAGE;
 use crate::map::GuestMap;
-use crate::platform::{Platform, Refused};
+use crate::platform::Platform;
 use crate::translate::{self, Piece, Purpose};
 
 /// Fills `to` from a guest-virtual address on.
@@ -105,7 +105,7 @@ pub fn write_physical(
     gpa: u64,
     data: &[u8],
 ) -> Result<(), MemoryError> {
-    platform.write(gpa, data).map_err(|Refused| MemoryError::NotRam { gpa })
+    platform.write(gpa, data).map_err(|refused| refused.at(gpa))
 }
 
 #[cfg(test)]

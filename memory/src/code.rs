@@ -1,31 +1,13 @@
 //! Comparing and writing code at several places.
 
 use heapless::Vec;
-use lucos_service::places::{PLACES_MAX, Place, decode};
+use lucos_service::places::{Difference, PLACES_MAX, Place, PlaceError, decode};
 use lucos_service::{AddressSpace, MemoryError};
 
 use crate::access::{read_physical, write_pieces};
 use crate::map::GuestMap;
 use crate::platform::Platform;
 use crate::translate::{PIECES, Piece, Purpose, pieces};
-
-/// A place cannot be read or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlaceError {
-    /// Its number.
-    pub place: u32,
-    /// Why.
-    pub error: MemoryError,
-}
-
-/// A byte that is not what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Number of the place.
-    pub place: u32,
-    /// The byte's number in it.
-    pub offset: u32,
-}
 
 /// Compares what is at places of `payload` with what should be there.
 ///
@@ -36,7 +18,7 @@ pub fn compare(
     map: &GuestMap<'_>,
     space: AddressSpace,
     payload: &[u8],
-) -> Result<Option<Difference>, PlaceError> {
+) -> Result<Option<Difference>, PlaceError<MemoryError>> {
     for (place, Place { address, bytes }) in numbered(payload)? {
         let failed = |error| PlaceError { place, error };
         let pieces = pieces(platform, map, space, address, bytes.len(), Purpose::Read);
@@ -48,7 +30,7 @@ pub fn compare(
             read_physical(platform, piece.gpa, now).map_err(failed)?;
             let (part, behind) = expected.split_at_checked(piece.length).ok_or(too_long)?;
             if let Some(at) = now.iter().zip(part).position(|(now, then)| now != then) {
-                let offset = (bytes.len() - expected.len() + at) as u32;
+                let offset = bytes.len() - expected.len() + at;
                 return Ok(Some(Difference { place, offset }));
             }
             expected = behind;
@@ -67,7 +49,7 @@ pub fn write(
     map: &GuestMap<'_>,
     space: AddressSpace,
     payload: &[u8],
-) -> Result<(), PlaceError> {
+) -> Result<(), PlaceError<MemoryError>> {
     let mut targets = Vec::<Vec<Piece, PIECES>, PLACES_MAX>::new();
     for (place, Place { address, bytes }) in numbered(payload)? {
         let failed = |error| PlaceError { place, error };
@@ -80,17 +62,19 @@ pub fn write(
     Ok(())
 }
 
-fn numbered(payload: &[u8]) -> Result<impl Iterator<Item = (u32, Place<'_>)>, PlaceError> {
+fn numbered(
+    payload: &[u8],
+) -> Result<impl Iterator<Item = (usize, Place<'_>)>, PlaceError<MemoryError>> {
     let malformed = PlaceError { place: 0, error: MemoryError::TooLong };
     Ok((0..).zip(decode(payload).ok_or(malformed)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Difference, PlaceError, compare, write};
+    use super::{compare, write};
     use crate::fake::{self, Fake, REGION};
     use lucos_service::MemoryError;
-    use lucos_service::places::{Payload, Place, push};
+    use lucos_service::places::{Difference, Payload, Place, PlaceError, push};
 
     /// Two pages that the guest may not write, apart from each other.
     fn machine() -> Fake {

@@ -1,6 +1,8 @@
 //! What this task must not forget when it is restarted, in retained memory: the guarded pages, how
 //! far the guest's address space is mapped, and how often the guest touched hidden memory.
 
+use lucos_service::MemoryError;
+
 use crate::platform::{Platform, Refused};
 
 /// Most pages that can be guarded at once.
@@ -33,7 +35,7 @@ pub fn mapped(platform: &impl Platform) -> Option<u32> {
 /// # Errors
 /// There is no retained memory.
 pub fn set_mapped(platform: &mut impl Platform, power: u32) -> Result<(), Refused> {
-    let power = u8::try_from(power).map_err(|_| Refused)?;
+    let power = u8::try_from(power).map_err(|_| Refused::Failed)?;
     platform.retain(MAPPED, &[power])
 }
 
@@ -64,15 +66,16 @@ pub fn contains(platform: &impl Platform, page: u64) -> bool {
 /// Adds a page; nothing changes when it is in the list.
 ///
 /// # Errors
-/// The list is full.
-pub fn add(platform: &mut impl Platform, page: u64) -> Result<(), Refused> {
+/// [`MemoryError::NoMoreGuards`]: the list is full.
+pub fn add(platform: &mut impl Platform, page: u64) -> Result<(), MemoryError> {
     if contains(platform, page) {
         return Ok(());
     }
-    let free = (0..MAX_GUARDS).find(|&number| slot(platform, number).is_none()).ok_or(Refused)?;
-    let at = SLOTS + free * SLOT;
-    platform.retain(at, &page.to_le_bytes())?;
-    platform.retain(at + SLOT_USED, &[1])
+    let free = (0..MAX_GUARDS).find(|&number| slot(platform, number).is_none());
+    let at = SLOTS + free.ok_or(MemoryError::NoMoreGuards)? * SLOT;
+    let noted = platform.retain(at, &page.to_le_bytes());
+    let noted = noted.and_then(|()| platform.retain(at + SLOT_USED, &[1]));
+    noted.map_err(|refused| refused.at(page))
 }
 
 /// Removes a page if it is in the list.
@@ -102,6 +105,7 @@ mod tests {
     use super::{LENGTH, MAX_GUARDS, add, all, contains, mapped, remove, set_mapped};
     use crate::fake::Fake;
     use crate::platform::Refused;
+    use lucos_service::MemoryError;
 
     #[test]
     fn pages_are_kept_once_and_the_list_has_an_end() {
@@ -111,7 +115,7 @@ mod tests {
             add(&mut machine, number << 12).unwrap();
         }
         assert_eq!(all(&machine).count(), MAX_GUARDS);
-        assert_eq!(add(&mut machine, 1 << 40), Err(Refused));
+        assert_eq!(add(&mut machine, 1 << 40), Err(MemoryError::NoMoreGuards));
         remove(&mut machine, 5 << 12).unwrap();
         assert!(!contains(&machine, 5 << 12));
         add(&mut machine, 1 << 40).unwrap();
@@ -137,7 +141,7 @@ mod tests {
         assert_eq!(mapped(&machine), None);
         set_mapped(&mut machine, 40).unwrap();
         assert_eq!(mapped(&machine), Some(40));
-        assert_eq!(set_mapped(&mut machine, 300), Err(Refused));
+        assert_eq!(set_mapped(&mut machine, 300), Err(Refused::Failed));
         assert!(machine.journal.len() >= LENGTH);
     }
 }

@@ -14,7 +14,7 @@
 //! | [`hash`] | the hash of everything that the guest owns |
 //! | [`service`] | requests and replies |
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "fake")), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -30,8 +30,8 @@ pub mod service;
 pub mod space;
 pub mod translate;
 
-#[cfg(test)]
-mod fake;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

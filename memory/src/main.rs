@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use lucos_memory::map::GuestMap;
-use lucos_memory::platform::Kernel;
+use lucos_memory::platform::Real;
 use lucos_memory::{service, space};
 use lucos_runtime::{GuestWindow, Journal, Scratch, Service, StartInfo, Thread, log, system_info};
 use lucos_service::{MemoryReply, MemoryRequest};
@@ -44,8 +44,8 @@ fn run(mut thread: Thread, start: StartInfo) -> ! {
 }
 
 impl Memory {
-    fn kernel<'a>(&'a self, thread: &'a mut Thread) -> Kernel<'a> {
-        Kernel { thread, window: &self.window, journal: self.journal }
+    fn kernel<'a>(&'a self, thread: &'a mut Thread) -> Real<'a> {
+        Real { thread, window: &self.window, journal: self.journal }
     }
 }
 

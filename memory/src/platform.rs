@@ -1,9 +1,11 @@
 //! What the kernel does for this task.
 
+use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{Done, GuestMemoryReply, GuestMemoryRequest, SpaceRequest};
-use lucos_runtime::{GuestWindow, Journal, Thread};
+use lucos_runtime::{CallError, GuestWindow, Journal, Thread};
+use lucos_service::MemoryError;
 
 /// What the guest may do with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +16,38 @@ pub enum Rights {
     ReadExecute,
 }
 
-/// The kernel did not do it.
+/// Why the kernel did not do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused;
+pub enum Refused {
+    /// It is not the guest's memory.
+    NotThere,
+    /// LUCOS's region has no room for the page tables.
+    NoRoom,
+    /// LUCOS itself is at fault: a processor that does not answer, a request that the kernel does not
+    /// take, no retained memory.
+    Failed,
+}
+
+impl Refused {
+    /// The error for who asked for something at this address.
+    pub const fn at(self, gpa: u64) -> MemoryError {
+        match self {
+            Self::NotThere => MemoryError::NotRam { gpa },
+            Self::NoRoom => MemoryError::NoRoom,
+            Self::Failed => MemoryError::Kernel,
+        }
+    }
+}
+
+impl From<CallError> for Refused {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Status(CallStatus::NotThere) => Self::NotThere,
+            CallError::Status(CallStatus::Full) => Self::NoRoom,
+            _ => Self::Failed,
+        }
+    }
+}
 
 /// What the kernel does for this task.
 pub trait Platform {
@@ -29,19 +60,19 @@ pub trait Platform {
     /// Writes guest memory.
     ///
     /// # Errors
-    /// Some of it cannot be written; nothing was.
+    /// [`Refused`]; nothing was written.
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused>;
 
     /// Copies guest RAM as if through a buffer.
     ///
     /// # Errors
-    /// Some of it was no RAM when the machine booted; nothing was copied.
+    /// [`Refused`]; nothing was copied. What was no RAM when the machine booted is not there.
     fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused>;
 
     /// Gives the guest rights on whole pages.
     ///
     /// # Errors
-    /// The kernel has no room for the page tables.
+    /// [`Refused`]
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused>;
 
     /// Copies retained memory into `to`; zeros where there is none.
@@ -50,13 +81,13 @@ pub trait Platform {
     /// Writes retained memory, in the order of addresses.
     ///
     /// # Errors
-    /// There is none at this place.
+    /// [`Refused::Failed`]: there is none at this place.
     fn retain(&mut self, offset: usize, data: &[u8]) -> Result<(), Refused>;
 }
 
 /// The kernel itself.
 #[derive(Debug)]
-pub struct Kernel<'a> {
+pub struct Real<'a> {
     /// The calling thread.
     pub thread: &'a mut Thread,
     /// Guest memory.
@@ -65,7 +96,14 @@ pub struct Kernel<'a> {
     pub journal: Journal,
 }
 
-impl Kernel<'_> {
+impl Real<'_> {
+    fn change(&mut self, request: &GuestMemoryRequest<'_>) -> Result<(), Refused> {
+        match self.thread.call(Object::GuestMemory, request)? {
+            GuestMemoryReply::Done => Ok(()),
+            GuestMemoryReply::Bytes { .. } => Err(Refused::Failed),
+        }
+    }
+
     /// Reads memory that the window does not show, because it was none when the machine booted.
     #[cold]
     fn read_added(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
@@ -84,7 +122,7 @@ impl Kernel<'_> {
     }
 }
 
-impl Platform for Kernel<'_> {
+impl Platform for Real<'_> {
     #[inline]
     fn read(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), u64> {
         match self.window.read(gpa, to) {
@@ -95,21 +133,14 @@ impl Platform for Kernel<'_> {
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
         let request = GuestMemoryRequest::Write { gpa, data };
-        let written = match self.thread.call(Object::GuestMemory, &request) {
-            Ok(GuestMemoryReply::Done) => Ok(()),
-            _ => Err(Refused),
-        };
+        let written = self.change(&request);
         #[cfg(feature = "fault-injection")]
         crate::injection::count_write();
         written
     }
 
     fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused> {
-        let request = GuestMemoryRequest::Copy { from, to, length };
-        match self.thread.call(Object::GuestMemory, &request) {
-            Ok(GuestMemoryReply::Done) => Ok(()),
-            _ => Err(Refused),
-        }
+        self.change(&GuestMemoryRequest::Copy { from, to, length })
     }
 
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
@@ -120,7 +151,8 @@ impl Platform for Kernel<'_> {
             write: rights == Rights::All,
             execute: true,
         };
-        self.thread.call(Object::GuestSpace, &request).map(|Done| ()).map_err(|_| Refused)
+        let Done = self.thread.call(Object::GuestSpace, &request)?;
+        Ok(())
     }
 
     fn recall(&self, offset: usize, to: &mut [u8]) {
@@ -130,6 +162,6 @@ impl Platform for Kernel<'_> {
     }
 
     fn retain(&mut self, offset: usize, data: &[u8]) -> Result<(), Refused> {
-        self.journal.write(offset, data).map_err(|_| Refused)
+        self.journal.write(offset, data).map_err(|_| Refused::Failed)
     }
 }

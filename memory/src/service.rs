@@ -1,10 +1,11 @@
 //! Requests and replies.
 
+use lucos_service::places::{Difference, PlaceError};
 use lucos_service::{MemoryError, MemoryReply, MemoryRequest};
 
-use crate::code::{self, Difference, PlaceError};
+use crate::code;
 use crate::map::GuestMap;
-use crate::platform::{Platform, Refused};
+use crate::platform::Platform;
 use crate::{access, guards, hash, space, translate};
 
 /// Answers one request. Bytes of the reply lie in `scratch`.
@@ -18,6 +19,15 @@ pub fn answer<'a>(
     scratch: &'a mut [u8],
 ) -> MemoryReply<'a> {
     try_answer(platform, map, request, scratch).unwrap_or_else(MemoryReply::Failed)
+}
+
+/// A message has few places, of few bytes each.
+const fn differs(Difference { place, offset }: Difference) -> MemoryReply<'static> {
+    MemoryReply::Differs { place: place as u32, offset: offset as u32 }
+}
+
+const fn failed_at(PlaceError { place, error }: PlaceError<MemoryError>) -> MemoryReply<'static> {
+    MemoryReply::FailedAt { place: place as u32, error }
 }
 
 fn try_answer<'a>(
@@ -47,14 +57,14 @@ fn try_answer<'a>(
         MemoryRequest::CompareCode { space, places } => {
             match code::compare(platform, map, space, places) {
                 Ok(None) => MemoryReply::Done,
-                Ok(Some(Difference { place, offset })) => MemoryReply::Differs { place, offset },
-                Err(PlaceError { place, error }) => MemoryReply::FailedAt { place, error },
+                Ok(Some(difference)) => differs(difference),
+                Err(error) => failed_at(error),
             }
         }
         MemoryRequest::WriteCode { space, places } => {
             match code::write(platform, map, space, places) {
                 Ok(()) => MemoryReply::Done,
-                Err(PlaceError { place, error }) => MemoryReply::FailedAt { place, error },
+                Err(error) => failed_at(error),
             }
         }
         MemoryRequest::ReadPhysical { gpa, length } => {
@@ -95,7 +105,7 @@ fn copy(
 ) -> Result<(), MemoryError> {
     map.check(from, length)?;
     map.check(to, length)?;
-    platform.copy(from, to, length).map_err(|Refused| MemoryError::NotRam { gpa: to })
+    platform.copy(from, to, length).map_err(|refused| refused.at(to))
 }
 
 /// The part of `scratch` for `length` bytes.

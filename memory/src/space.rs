@@ -31,13 +31,17 @@ pub fn start(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<u32, Re
     let most = map.end().trailing_zeros().min(START_MOST);
     let memory = map.ram_end().next_power_of_two().trailing_zeros();
     let least = START_LEAST.max(memory).min(most);
+    let mut refused = Refused::Failed;
     for power in (least..=most).rev() {
-        if platform.set(0, 1 << power, Rights::All).is_ok() {
-            guards::set_mapped(platform, power)?;
-            return Ok(power);
+        match platform.set(0, 1 << power, Rights::All) {
+            Ok(()) => {
+                guards::set_mapped(platform, power)?;
+                return Ok(power);
+            }
+            Err(why) => refused = why,
         }
     }
-    Err(Refused)
+    Err(refused)
 }
 
 /// Guards the page with this address, or ends that.
@@ -55,7 +59,7 @@ pub fn guard(
     // The list names a page whenever its rights are less than all: the note comes before the
     // change, and goes after it.
     if on {
-        guards::add(platform, page).map_err(|Refused| MemoryError::NoMoreGuards)?;
+        guards::add(platform, page)?;
         let set = platform.set(page, PAGE, Rights::ReadExecute);
         if set.is_err() {
             // Either nothing changed, or a processor may still write there because it is late: then
@@ -63,7 +67,7 @@ pub fn guard(
             let _ = platform.set(page, PAGE, Rights::All);
             let _ = guards::remove(platform, page);
         }
-        return set.map_err(|Refused| MemoryError::NoMoreGuards);
+        return set.map_err(|refused| refused.at(page));
     }
     if !guards::contains(platform, page) {
         return Ok(());
@@ -71,7 +75,7 @@ pub fn guard(
     platform
         .set(page, PAGE, Rights::All)
         .and_then(|()| guards::remove(platform, page))
-        .map_err(|Refused| MemoryError::NotRam { gpa: page })
+        .map_err(|refused| refused.at(page))
 }
 
 /// What a fault means; mends what can be mended.
@@ -94,10 +98,8 @@ pub fn fault(
             return Ok(FaultVerdict::Hidden);
         }
         // Reads are allowed: the hidden page was not there yet.
-        return match platform.set(page_of(gpa), PAGE, Rights::All) {
-            Ok(()) => Ok(FaultVerdict::Mended),
-            Err(Refused) => Err(MemoryError::NotRam { gpa }),
-        };
+        let shown = platform.set(page_of(gpa), PAGE, Rights::All);
+        return shown.map(|()| FaultVerdict::Mended).map_err(|refused| refused.at(gpa));
     }
     if guards::contains(platform, page_of(gpa)) {
         return match write {
@@ -111,14 +113,18 @@ pub fn fault(
         // A guard went away between the access and this look at it.
         return Ok(FaultVerdict::Mended);
     }
+    let mut refused = Refused::Failed;
     for size in BLOCKS {
         let start = gpa & !(size - 1);
-        if platform.set(start, size, Rights::All).is_ok() {
-            guard_again(platform, start, size)?;
-            return Ok(FaultVerdict::Mended);
+        match platform.set(start, size, Rights::All) {
+            Ok(()) => {
+                guard_again(platform, start, size)?;
+                return Ok(FaultVerdict::Mended);
+            }
+            Err(why) => refused = why,
         }
     }
-    Err(MemoryError::NotRam { gpa })
+    Err(refused.at(gpa))
 }
 
 /// Takes the rights on guarded pages away that mapping a block around them gave.
@@ -128,9 +134,7 @@ fn guard_again(platform: &mut impl Platform, start: u64, size: u64) -> Result<()
             return Ok(());
         };
         if start <= page && page - start < size {
-            platform
-                .set(page, PAGE, Rights::ReadExecute)
-                .map_err(|Refused| MemoryError::NotRam { gpa: page })?;
+            platform.set(page, PAGE, Rights::ReadExecute).map_err(|refused| refused.at(page))?;
         }
     }
     Ok(())
@@ -166,7 +170,7 @@ mod tests {
         let mut machine = Fake::new();
         // Memory ends at HIGH + 1 GiB, below 8 GiB.
         machine.longest_set = 1 << 32;
-        assert_eq!(start(&mut machine, &map), Err(Refused));
+        assert_eq!(start(&mut machine, &map), Err(Refused::NoRoom));
         assert_eq!(machine.refused_sets.last().map(|set| set.1), Some(1 << 33));
     }
 
@@ -201,7 +205,7 @@ mod tests {
         machine.longest_set = 0;
         assert_eq!(
             fault(&mut machine, &map, device + 2 * TIB, true, false),
-            Err(MemoryError::NotRam { gpa: device + 2 * TIB })
+            Err(MemoryError::NoRoom)
         );
     }
 
@@ -243,7 +247,7 @@ mod tests {
             assert_eq!(guard(&mut machine, &map, gpa, true), Err(MemoryError::NotRam { gpa }));
         }
         machine.longest_set = 0;
-        assert_eq!(guard(&mut machine, &map, HIGH, true), Err(MemoryError::NoMoreGuards));
+        assert_eq!(guard(&mut machine, &map, HIGH, true), Err(MemoryError::NoRoom));
         assert_eq!(crate::guards::all(&machine).count(), 0);
     }
 }

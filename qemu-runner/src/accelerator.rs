@@ -15,6 +15,28 @@ pub enum Accelerator {
     Kvm,
 }
 
+/// Threads of the emulator for the machine's processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threads {
+    /// One for all: they take turns.
+    Single,
+    /// One for each.
+    #[default]
+    Multi,
+}
+
+impl FromStr for Threads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "single" => Ok(Self::Single),
+            "multi" => Ok(Self::Multi),
+            _ => Err(String::from("threads are single or multi")),
+        }
+    }
+}
+
 /// The virtualization extension that the machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {

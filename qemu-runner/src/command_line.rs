@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::accelerator::Accelerator;
+use crate::accelerator::{Accelerator, Threads};
 
 /// The port that LUCOS writes its log to.
 pub const LOG_PORT: u16 = 0xe9;
@@ -21,6 +21,8 @@ pub struct Machine {
     pub memory: u32,
     /// What executes its instructions.
     pub accelerator: Accelerator,
+    /// Threads of [`Accelerator::Tcg`] for its processors.
+    pub threads: Threads,
     /// Whether every run is the same, and the time-stamp counter counts instructions; only with
     /// [`Accelerator::Tcg`].
     pub deterministic: bool,
@@ -87,7 +89,10 @@ impl Machine {
         line.add("-machine", "q35");
         match self.accelerator {
             Accelerator::Tcg => {
-                let thread = if self.deterministic { "single" } else { "multi" };
+                let thread = match self.threads {
+                    Threads::Multi if !self.deterministic => "multi",
+                    _ => "single",
+                };
                 line.add("-accel", &format!("tcg,thread={thread}"));
                 line.add("-cpu", "EPYC,+svm");
             }
@@ -229,6 +234,7 @@ mod tests {
             cpus: 2,
             memory: 1024,
             accelerator: Accelerator::Tcg,
+            threads: Threads::Multi,
             deterministic: false,
             disks: Vec::new(),
             network: false,

@@ -15,7 +15,9 @@ mod process;
 mod session;
 mod verdict;
 
-pub use accelerator::{Accelerator, AcceleratorChoice, Extension, ExtensionChoice, choose};
+pub use accelerator::{
+    Accelerator, AcceleratorChoice, Extension, ExtensionChoice, Threads, choose,
+};
 pub use command_line::{Boot, Machine};
 pub use session::{Console, Error, Output, Session};
 pub use verdict::{Report, Verdict};

@@ -28,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
 
 fn boot(series: &str) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
-    let mut run = Run::lucos().guest(series).argument("--modules").argument(MODULES);
+    let mut run = Run::of_series(series).argument("--modules").argument(MODULES);
     for name in PROGRAMS {
         let program = guest_program(name, folder.path())?;
         run = run.argument("--add").argument(format!("{}:usr/bin/{name}", program.display()));

@@ -36,7 +36,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn boot(series: &str) -> Result<Run, Failed> {
-    programs(Run::lucos().guest(series).timeout(300).modules(""))
+    programs(Run::of_series(series).timeout(300).modules(""))
 }
 
 /// Adds the programs that make a hypercall.

@@ -43,7 +43,10 @@ fn shared(series: &'static str, cpus: u32) -> SharedBoot {
             let prepare = move || steady::prepare(run());
             steady::add(processors(devices::shared(name, prepare), cpus))
         }
-        _ => nmi::add(processors(SharedBoot::new(name, move || Ok(run().timeout(300))), cpus), 300),
+        _ => {
+            let run = move || Ok(run().racing().timeout(300));
+            nmi::add(processors(SharedBoot::new(name, run), cpus), 300)
+        }
     }
 }
 

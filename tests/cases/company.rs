@@ -105,7 +105,7 @@ values() {
 fn boot(series: &str) -> Result<Run, Failed> {
     let programs = tempfile::tempdir()?;
     let program = guest_program("trampolines", programs.path())?;
-    let run = Run::lucos().guest(series).timeout(600).modules("");
+    let run = Run::lucos().racing().guest(series).timeout(600).modules("");
     Ok(run.argument("--add").argument(program).keep(programs))
 }
 
@@ -317,9 +317,9 @@ fn static_keys(results: &Results) -> Result<(), Failed> {
         ("branches_in_window", "TRAP", "JUMP_LABEL"),
         ("branches_behind", "JUMP", "NONE"),
     ];
-    for (function, (name, state, reason)) in
-        shown["function"].as_array().ok_or("no functions")?.iter().zip(expected)
-    {
+    let functions = shown["function"].as_array().ok_or("no functions")?;
+    equal("functions", functions.len(), expected.len())?;
+    for (function, (name, state, reason)) in functions.iter().zip(expected) {
         equal(name, &function["name"], &Value::from(name))?;
         equal(name, &function["module"], &Value::from("branches"))?;
         equal(name, &function["state"], &Value::from(state))?;

@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
 
 fn storm(series: &'static str, prefix: &str, calls: u64, timeout: u64) -> Vec<Trial> {
     let prepare = move || {
-        let run = Run::lucos().guest(series).timeout(timeout);
+        let run = Run::lucos().racing().guest(series).timeout(timeout);
         Ok(run.modules(""))
     };
     SharedBoot::new(format!("hostile::{series}"), prepare)

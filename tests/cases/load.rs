@@ -42,8 +42,8 @@ pub fn trials() -> Vec<Trial> {
 fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
     let program = guest_program("load", folder.path())?;
-    let run = Run::lucos()
-        .guest(series)
+    let run = Run::of_series(series)
+        .racing()
         .cpus(u32::try_from(CPUS)?)
         .timeout(timeout)
         // On a slow machine the kernel's check of its timer can fail.

@@ -35,7 +35,7 @@ mod variables;
 mod window;
 
 use libtest_mimic::{Arguments, Trial};
-use lucos_tests::Run;
+use lucos_tests::restarts;
 
 fn main() {
     // The library takes one filter, ordinary tests and `cargo xtask test` take several. So the
@@ -86,9 +86,12 @@ fn main() {
     .filter(is_wanted)
     .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    match Run::restarted() {
-        0 => {}
-        count => eprintln!("machines started once more after a fault of the emulator: {count}"),
+    if let Some(summary) = restarts::summary() {
+        eprintln!("{summary}");
+    }
+    if restarts::are_too_many() && !conclusion.has_failed() {
+        eprintln!("error: too many machines were started again");
+        std::process::exit(1);
     }
     conclusion.exit();
 }

@@ -13,7 +13,7 @@ const ROUNDS: u32 = 5;
 pub fn shared(series: &'static str) -> SharedBoot {
     let name = format!("processors::{series}");
     let prepare = move || {
-        let run = Run::lucos().guest(series).cpus(CPUS).timeout(300);
+        let run = Run::lucos().racing().guest(series).cpus(CPUS).timeout(300);
         Ok(run.argument("--append").argument("maxcpus=1"))
     };
     let script = |steps: &str| format!("{}\n{FUNCTIONS}\n{steps}", complaints());

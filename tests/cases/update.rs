@@ -47,7 +47,7 @@ loaded() { lucos list --json | grep -c '"name"'; }
 "#;
 
 fn boot(series: &str) -> Result<Run, Failed> {
-    Ok(Run::lucos().guest(series).timeout(400).modules(""))
+    Ok(Run::of_series(series).timeout(400).modules(""))
 }
 
 fn script() -> Script {
@@ -137,7 +137,9 @@ fn traps_become_jumps(results: &Results) -> Result<(), Failed> {
             equal(stop, later[stop].as_u64().is_some_and(|ticks| ticks > 0), true)?;
         }
         let shown = results.json(&format!("{name}.show"))?;
-        for function in shown["function"].as_array().ok_or("no functions")? {
+        let shown = shown["function"].as_array().ok_or("no functions")?;
+        equal(name, shown.len() as u64, functions)?;
+        for function in shown {
             equal(name, &function["state"], &Value::from("JUMP"))?;
             equal(name, function["window"].as_u64().is_some_and(|bytes| bytes >= 5), true)?;
         }

@@ -160,6 +160,7 @@ several() {
 
 fn boot(series: &str) -> Result<Run, Failed> {
     Ok(Run::lucos()
+        .racing()
         .guest(series)
         .cpus(3)
         .timeout(600)

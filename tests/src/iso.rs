@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use lucos_debian_archive::kernel::Series;
-use qemu_runner::{Accelerator, Boot, Console, Machine, Output, Session, Verdict};
+use qemu_runner::{Accelerator, Boot, Console, Machine, Output, Session, Threads, Verdict};
 
 use crate::kernels;
 
@@ -34,6 +34,7 @@ pub fn boot_iso(command: &str, firmware: Option<&str>, limit: Duration) -> Resul
             cpus: 2,
             memory: 1024,
             accelerator: Accelerator::Tcg,
+            threads: Threads::Single,
             deterministic: false,
             disks: Vec::new(),
             network: false,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::Failed;
-use lucos_debian_archive::kernel::{self, Kernel, Series};
+use lucos_debian_archive::kernel::{self, Flavour, Kernel, Series};
 use lucos_debian_archive::pinned::Pins;
 
 use crate::folder;
@@ -33,5 +33,5 @@ pub fn pinned(series: Series) -> Result<Kernel, Failed> {
 /// When no folder can hold it.
 pub fn newest(series: Series) -> Result<Result<Kernel, kernel::Error>, Failed> {
     let archive = archive()?;
-    Ok(kernel::with_fresh_lists(&archive, || Kernel::newest(&archive, series)))
+    Ok(kernel::with_fresh_lists(&archive, || Kernel::newest(&archive, series, Flavour::Cloud)))
 }

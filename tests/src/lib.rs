@@ -14,6 +14,7 @@ mod monitor;
 mod own_monitor;
 pub mod patch;
 mod report;
+pub mod restarts;
 mod run;
 mod script;
 mod shared_boot;

@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,28 +13,10 @@ use libtest_mimic::Failed;
 use wait_timeout::ChildExt;
 
 use crate::kernels;
+use crate::restarts::{self, Fault, Kind};
 
 /// Time for builds and downloads before the machine starts.
 const PREPARATION: Duration = Duration::from_secs(900);
-
-/// The exit status of a run whose guest panicked.
-const PANIC: i32 = 121;
-/// The exit status of a run whose time was over.
-const TIMEOUT: i32 = 124;
-
-/// Panics that are the emulator's, with or without LUCOS in the machine (docs/testing.md).
-///
-/// Linux changes its own code with the help of int3, and a processor of QEMU's may run an old
-/// translation of such code after the change. LUCOS never writes an int3. And a busy host may keep
-/// back the ticks by which Linux checks its timer at boot.
-const EMULATOR_PANICS: [&str; 2] = ["int3: 0000 [#", "IO-APIC + timer doesn't work"];
-
-/// A guest that ran with LUCOS's own registers: its instruction pointer is in LUCOS's half of the
-/// address space, where Linux has nothing. That is the emulator's too (docs/testing.md).
-const MIXED_UP: (&str, &str) = (": no page tables: rip 0xffff80", "QEMU has mixed up two states");
-
-/// How many machines were started once more.
-static RESTARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
@@ -55,8 +36,7 @@ pub struct Run {
     guest: Guest,
     arguments: Vec<OsString>,
     timeout: u64,
-    bare: bool,
-    wants_timeout: bool,
+    kind: Kind,
     kept: Vec<Box<dyn Any + Send>>,
 }
 
@@ -74,15 +54,27 @@ pub struct Finished {
 }
 
 impl Run {
-    /// A guest under LUCOS.
+    /// A guest under a LUCOS that checks itself as it runs.
     pub fn lucos() -> Self {
         Self::new(false).argument("--debug")
+    }
+
+    /// A guest under LUCOS as people get it, without the checks of [`Run::lucos`].
+    pub fn released() -> Self {
+        Self::new(false)
+    }
+
+    /// A guest of a series: the newer one under the released LUCOS, the older one under the LUCOS that
+    /// checks itself. So what runs with both series tests both images.
+    pub fn of_series(series: &str) -> Self {
+        let run = if series == "debian-6.12" { Self::released() } else { Self::lucos() };
+        run.guest(series)
     }
 
     /// A guest without LUCOS.
     ///
     /// Nothing of ours runs in such a machine. On a busy host the emulator, or Linux in it, hangs
-    /// once in a great while; so a machine that hung is started once more.
+    /// once in a great while; so a machine that hung is started again.
     pub fn bare() -> Self {
         Self::new(true).argument("--bare")
     }
@@ -92,8 +84,7 @@ impl Run {
             guest: Guest::Pinned(String::from("debian-6.1")),
             arguments: Vec::new(),
             timeout: 120,
-            bare,
-            wants_timeout: false,
+            kind: Kind { bare, races: false, wants_timeout: false },
             kept: Vec::new(),
         }
     }
@@ -101,8 +92,16 @@ impl Run {
     /// Says that the end of its time is the end that the test wants.
     #[must_use]
     pub fn until_timeout(mut self, seconds: u64) -> Self {
-        self.wants_timeout = true;
+        self.kind.wants_timeout = true;
         self.timeout(seconds)
+    }
+
+    /// Gives each processor a thread of the emulator's, for tests that look for races. Without this
+    /// they take turns, since with several threads QEMU has races of its own.
+    #[must_use]
+    pub fn racing(mut self) -> Self {
+        self.kind.races = true;
+        self
     }
 
     /// Adds one argument of `cargo xtask run`.
@@ -174,33 +173,31 @@ impl Run {
 
     /// Runs a shell command in the guest.
     ///
-    /// A machine that shows a fault of the emulator is started once more. What comes twice is taken
-    /// for a fault of ours.
+    /// A machine that shows a fault of the emulator is started again, as often as it takes to
+    /// believe that (see `restarts`). A second fault is taken for one of ours.
     ///
     /// # Errors
     /// When the run does not start, or does not even end by its own time limit.
     pub fn exec(self, command: &str) -> Result<Finished, Failed> {
-        let mut faults = Vec::new();
-        loop {
-            let finished = self.start(command)?;
-            let Some(fault) = self.emulators_fault(&finished) else {
-                return Ok(finished);
-            };
-            if faults.contains(&fault) {
-                let twice = format!("{fault}, for the second time");
-                return Err(finished.explain(&twice.into()));
+        let mut finished = self.start(command)?;
+        let Some(fault) = Fault::of(self.kind, &finished) else {
+            return Ok(finished);
+        };
+        let place = restarts::keep(self.kind, fault, &finished)?;
+        let times = fault.repetitions();
+        let reason = format!(
+            "{}; the machine is started again, {times} times. All that it said is in {}",
+            fault.text(),
+            place.display()
+        );
+        eprintln!("{reason}");
+        for _ in 0..times {
+            finished = self.start(command)?;
+            if let Some(again) = Fault::of(self.kind, &finished) {
+                return Err(finished.explain(&format!("{}, after {reason}", again.text()).into()));
             }
-            faults.push(fault);
-            RESTARTED.fetch_add(1, Ordering::Relaxed);
-            let reason =
-                finished.explain(&format!("{fault}; the machine is started once more").into());
-            eprintln!("{}", reason.message().unwrap_or_default());
         }
-    }
-
-    /// How many machines were started once more, of all runs so far.
-    pub fn restarted() -> usize {
-        RESTARTED.load(Ordering::Relaxed)
+        Ok(finished)
     }
 
     /// Runs a shell command in the guest and looks at what came of it.
@@ -216,18 +213,6 @@ impl Run {
         check(&finished).map_err(|failed| finished.explain(&failed))
     }
 
-    /// What shows that not LUCOS but the emulator, or Linux in it, is at fault.
-    fn emulators_fault(&self, finished: &Finished) -> Option<&'static str> {
-        if finished.log.contains(MIXED_UP.0) {
-            return Some(MIXED_UP.1);
-        }
-        match finished.status {
-            Some(TIMEOUT) if self.bare && !self.wants_timeout => Some("a bare machine hung"),
-            Some(PANIC) => EMULATOR_PANICS.into_iter().find(|text| finished.log.contains(text)),
-            _ => None,
-        }
-    }
-
     fn start(&self, command: &str) -> Result<Finished, Failed> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
@@ -240,6 +225,7 @@ impl Run {
             .arg("--log")
             .arg(&log)
             .args(["--timeout", &self.timeout.to_string()])
+            .args(["--threads", if self.kind.races { "multi" } else { "single" }])
             .args(["--exec", command])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -248,6 +234,7 @@ impl Run {
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
         let status = wait(&mut child, Duration::from_secs(self.timeout) + PREPARATION)?;
+        restarts::count_machine(self.kind);
         let finished = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
             reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
         };

@@ -89,7 +89,10 @@ impl SharedBoot {
         self.status = status;
         // What the tests before it wrote must have left the machine.
         self.script = self.script.step(name, &format!("sleep 5; {script}; sleep 1000"));
-        self.check(name, |_| Ok(()))
+        self.check(name, move |results| match results.step(name) {
+            Err(_) => Ok(()),
+            Ok(_) => Err("the machine went on".into()),
+        })
     }
 
     /// The tests. The last one also fails when the machine did not end as it should.

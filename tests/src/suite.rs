@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use qemu_runner::bochs::{Bochs, Ending, Model};
-use qemu_runner::{Accelerator, Boot, Console, Machine, Report, Session, Verdict};
+use qemu_runner::{Accelerator, Boot, Console, Machine, Report, Session, Threads, Verdict};
 
 use crate::made_up_map::{self, MadeUpRange};
 use crate::monitor::Monitor;
@@ -126,6 +126,7 @@ fn prepare(
             cpus,
             memory: 512,
             accelerator: Accelerator::Tcg,
+            threads: Threads::Multi,
             deterministic: false,
             disks: Vec::new(),
             network: false,

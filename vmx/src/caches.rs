@@ -1,7 +1,7 @@
 //! INVD, which throws away what was written and is not in memory yet: LUCOS's own data as well.
 
-use crate::exit::{Exit, Outcome};
 use crate::instruction::behind;
+use crate::outcome::{Exit, Outcome};
 use crate::platform::Platform;
 
 /// The caches are written back first, as by WBINVD.

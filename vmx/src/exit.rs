@@ -1,85 +1,16 @@
-//! An exit and what follows from it.
-
-use core::fmt;
+//! Which module handles an exit.
 
 use lucos_abi::object::{Event, ExitReason};
-use lucos_abi::registers::Registers;
-use lucos_linux_boot::nvs::FixedPlaces;
-use lucos_service::{LogBudget, QUARTER_HOUR};
-use lucos_system_info::SystemInfo;
 
+use crate::outcome::{Exit, Facts, INVALID_OPCODE, Outcome, note};
 use crate::platform::Platform;
 use crate::{
     caches, hypercall, init, invalid_opcode, msr, nested_fault, ports, shutdown, virtualization,
 };
 
-/// Vector of an invalid opcode.
-pub const INVALID_OPCODE: u8 = 6;
-/// Vector of a general protection fault.
-pub const GENERAL_PROTECTION: u8 = 13;
-
-/// An exit as the kernel reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Why the guest stopped.
-    pub reason: ExitReason,
-    /// Length of the instruction; 0 when the processor does not tell.
-    pub instruction_length: u8,
-    /// The vCPU's registers.
-    pub registers: Registers,
-}
-
-/// What the whole task knows of the machine; it never changes.
-#[derive(Clone, Copy, Debug)]
-pub struct Machine<'a> {
-    /// The machine.
-    pub info: &'a SystemInfo,
-    /// Mailbox, start code and page tables of the guest's processors.
-    pub places: FixedPlaces,
-}
-
-/// How the vCPU goes on.
-// One value lives on each thread's stack, and resuming is what mostly happens.
-#[allow(clippy::large_enum_variant)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It runs on with these registers: the instruction was carried out.
-    Resume(Registers),
-    /// The same, and it takes the debug exception of a single step.
-    Step(Registers),
-    /// It runs on as it was and repeats the instruction.
-    Repeat,
-    /// It takes an exception at the same instruction.
-    Fault(Event),
-    /// It waits until it is started again.
-    Park,
-    /// The machine is reset.
-    Reset,
-    /// The guest cannot go on, and a reset would hide why.
-    Stop,
-}
-
-impl Outcome {
-    /// An invalid opcode.
-    pub const INVALID_OPCODE: Self =
-        Self::Fault(Event { vector: INVALID_OPCODE, error_code: None });
-
-    /// A general protection fault with error code 0.
-    pub const GENERAL_PROTECTION: Self =
-        Self::Fault(Event { vector: GENERAL_PROTECTION, error_code: Some(0) });
-}
-
-/// Lines that the guest can cause in the log, over all processors.
-static NOTES: LogBudget = LogBudget::new(64, QUARTER_HOUR);
-
-/// Logs something that the guest has done, unless it has made us log too much already.
-pub fn note(platform: &mut impl Platform, text: fmt::Arguments<'_>) {
-    NOTES.write(platform.time(), text, |line| platform.log(line));
-}
-
 /// Handles an exit at which this task has failed again and again: the instruction is not carried out
 /// but raises an exception, if it is one that can.
-pub fn give_up(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+pub fn give_up(platform: &mut impl Platform, facts: &Facts<'_>, exit: &Exit) -> Outcome {
     let outcome = match exit.reason {
         ExitReason::Hypercall | ExitReason::Exception(Event { vector: INVALID_OPCODE, .. }) => {
             Outcome::INVALID_OPCODE
@@ -89,15 +20,15 @@ pub fn give_up(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit)
         | ExitReason::InvalidateCaches
         | ExitReason::Port(_)
         | ExitReason::NestedFault { .. } => Outcome::GENERAL_PROTECTION,
-        _ => return handle(platform, machine, exit),
+        _ => return handle(platform, facts, exit),
     };
     note(platform, format_args!("the exit at {:#x} cannot be handled", exit.registers.rip));
     outcome
 }
 
 /// Handles an exit.
-pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
-    match answer(platform, machine, exit) {
+pub fn handle(platform: &mut impl Platform, facts: &Facts<'_>, exit: &Exit) -> Outcome {
+    match answer(platform, facts, exit) {
         Outcome::Resume(mut registers) => match registers.complete() {
             true => Outcome::Step(registers),
             false => Outcome::Resume(registers),
@@ -106,10 +37,10 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
     }
 }
 
-fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+fn answer(platform: &mut impl Platform, facts: &Facts<'_>, exit: &Exit) -> Outcome {
     match exit.reason {
-        ExitReason::Hypercall => hypercall::handle(platform, machine, exit),
-        ExitReason::ReadMsr => msr::handle_read(platform, machine, exit),
+        ExitReason::Hypercall => hypercall::handle(platform, facts, exit),
+        ExitReason::ReadMsr => msr::handle_read(platform, facts, exit),
         ExitReason::WriteMsr => msr::handle_write(platform, exit),
         ExitReason::Virtualization => virtualization::handle(),
         ExitReason::Port(access) => ports::handle(platform, exit, access),
@@ -120,10 +51,10 @@ fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> O
         // One that was asked for by no task, and so is the guest's own.
         ExitReason::Exception(event) => Outcome::Fault(event),
         ExitReason::NestedFault { gpa, access } => {
-            nested_fault::handle(platform, machine, exit, gpa, access)
+            nested_fault::handle(platform, facts, exit, gpa, access)
         }
         ExitReason::Shutdown => shutdown::handle(platform, &exit.registers),
-        ExitReason::Init => init::handle(platform, machine),
+        ExitReason::Init => init::handle(platform, facts),
         ExitReason::InvalidState => shutdown::handle_invalid_state(platform, &exit.registers),
         ExitReason::Other { code, info1, info2 } => {
             shutdown::handle_unknown(platform, &exit.registers, [code, info1, info2])
@@ -133,8 +64,9 @@ fn answer(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, Outcome, give_up, handle};
+    use super::{give_up, handle};
     use crate::fake::{self, Fake};
+    use crate::outcome::{Exit, Outcome};
     use lucos_abi::object::{Event, ExitReason};
     use lucos_abi::registers::Registers;
     use lucos_service::LiveupdateReply;
@@ -165,7 +97,7 @@ mod tests {
                 instruction_length: 0,
                 registers: fake::kernel_registers(),
             };
-            let outcome = handle(&mut Fake::new(), &fake::machine(&info), &exit);
+            let outcome = handle(&mut Fake::new(), &fake::facts(&info), &exit);
             assert_eq!(outcome, Outcome::Fault(event));
         }
     }
@@ -173,11 +105,11 @@ mod tests {
     #[test]
     fn what_cannot_be_handled_is_an_exception_of_the_guest() {
         let info = fake::info();
-        let machine = fake::machine(&info);
+        let facts = fake::facts(&info);
         for (reason, registers) in instructions() {
             let exit = Exit { reason, instruction_length: 2, registers };
             let mut platform = Fake::new();
-            let outcome = give_up(&mut platform, &machine, &exit);
+            let outcome = give_up(&mut platform, &facts, &exit);
             assert!(matches!(outcome, Outcome::Fault(_)), "{reason:?}");
             assert_eq!(platform.log.len(), 1);
             assert!(platform.written.is_empty() && platform.asked_liveupdate.is_empty());
@@ -187,14 +119,14 @@ mod tests {
     #[test]
     fn a_carried_out_instruction_ends_shadow_and_resume_flag_and_steps() {
         let info = fake::info();
-        let machine = fake::machine(&info);
+        let facts = fake::facts(&info);
         for (reason, registers) in instructions() {
             let mut platform = Fake::new();
             platform.liveupdate_reply = LiveupdateReply::Redirect { rip: 0x1234 };
             let mut outcome = |rflags| {
                 let registers =
                     Registers { rflags, interrupt_shadow: 1, dr6: 0xffff_0ff0, ..registers };
-                handle(&mut platform, &machine, &Exit { reason, instruction_length: 2, registers })
+                handle(&mut platform, &facts, &Exit { reason, instruction_length: 2, registers })
             };
             let Outcome::Resume(after) = outcome(RESUME_FLAG | 2) else {
                 panic!("{reason:?} is not carried out");

@@ -3,50 +3,32 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use lucos_abi::call::CallStatus;
 use lucos_abi::object::FlatStart;
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
-use lucos_service::{AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryError};
-use lucos_system_info::{Extension, MemoryKind, MemoryRange, SystemInfo};
+use lucos_service::client::{Failure, Memory};
+use lucos_service::{FaultVerdict, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
+use lucos_system_info::SystemInfo;
 
-use crate::exit::Machine;
-use crate::platform::{Failure, Platform};
+use crate::outcome::Facts;
+use crate::platform::Platform;
 use crate::ports;
 
-/// LUCOS's region.
-pub(crate) const REGION: u64 = 0x3f80_0000;
-/// The NVS area; the mailbox is at its start.
-pub(crate) const MAILBOX: u64 = REGION - 0x1_0000;
+pub(crate) use lucos_memory::fake::{AREA as MAILBOX, REGION};
 pub(crate) const APIC_ID_OF_1: u32 = 0x21;
 
+/// The machine of `memory`'s tests, with three processors. The mailbox is at the start of its NVS
+/// area.
 pub(crate) fn info() -> SystemInfo {
-    let range = |start, end, kind| MemoryRange { start, length: end - start, kind };
-    let region = range(REGION, REGION + 0x80_0000, MemoryKind::Region);
-    let nvs = range(MAILBOX, REGION, MemoryKind::NvsArea);
-    let memory = [
-        range(0, 0x9_f000, MemoryKind::Ram),
-        range(0xf_0000, 0x10_0000, MemoryKind::Reserved),
-        range(0x10_0000, MAILBOX, MemoryKind::Ram),
-        nvs,
-        region,
-    ];
     SystemInfo {
-        memory: memory.into_iter().collect(),
-        region,
-        nvs,
-        rsdp: 0xf_0000,
-        modules: [].into_iter().collect(),
         apic_ids: [0, APIC_ID_OF_1, 0x22].into_iter().collect(),
-        physical_bits: 40,
-        extension: Extension::Svm { features: 0, contains_init: false },
-        // SCE, LME, LMA, NXE.
-        framebuffer: None,
-        efi: None,
+        ..lucos_memory::fake::info()
     }
 }
 
-pub(crate) fn machine(info: &SystemInfo) -> Machine<'_> {
-    Machine { info, places: fixed_places(info.nvs.start) }
+pub(crate) fn facts(info: &SystemInfo) -> Facts<'_> {
+    Facts { info, places: fixed_places(info.nvs.start) }
 }
 
 /// A processor that runs 64-bit kernel code.
@@ -61,32 +43,10 @@ pub(crate) fn kernel_registers() -> Registers {
     }
 }
 
-/// Memory by page, all zero where nothing was written.
-#[derive(Default)]
-pub(crate) struct Memory(BTreeMap<u64, Vec<u8>>);
-
-impl Memory {
-    pub(crate) fn read(&self, gpa: u64, length: usize) -> Vec<u8> {
-        (gpa..)
-            .take(length)
-            .map(|gpa| {
-                let page = self.0.get(&(gpa >> 12));
-                page.map_or(0, |page| page[(gpa & 0xfff) as usize])
-            })
-            .collect()
-    }
-
-    pub(crate) fn write(&mut self, gpa: u64, data: &[u8]) {
-        for (gpa, &byte) in (gpa..).zip(data) {
-            let page = self.0.entry(gpa >> 12).or_insert(vec![0; 0x1000]);
-            page[(gpa & 0xfff) as usize] = byte;
-        }
-    }
-}
-
 pub(crate) struct Fake {
     pub(crate) cpu: u32,
-    pub(crate) memory: Memory,
+    /// Memory, and the task that knows it.
+    pub(crate) memory: lucos_memory::fake::Fake,
     /// What is at RIP.
     pub(crate) code: Vec<u8>,
     pub(crate) fetches: usize,
@@ -97,7 +57,6 @@ pub(crate) struct Fake {
     pub(crate) refuses: Option<Failure>,
     pub(crate) started: Vec<(u32, FlatStart)>,
     pub(crate) guarded: Vec<u64>,
-    pub(crate) copied: Vec<(u64, u64, u64)>,
     /// Registers of the machine that the kernel reads, and those that were written.
     pub(crate) registers: BTreeMap<u32, u64>,
     pub(crate) written: Vec<(u32, u64)>,
@@ -113,7 +72,7 @@ impl Fake {
     pub(crate) fn new() -> Self {
         Self {
             cpu: 0,
-            memory: Memory::default(),
+            memory: lucos_memory::fake::Fake::new(),
             code: vec![0x90],
             fetches: 0,
             verdict: FaultVerdict::Mended,
@@ -122,7 +81,6 @@ impl Fake {
             refuses: None,
             started: Vec::new(),
             guarded: Vec::new(),
-            copied: Vec::new(),
             registers: BTreeMap::new(),
             written: Vec::new(),
             intercepted: Vec::new(),
@@ -138,12 +96,29 @@ impl Fake {
     }
 }
 
-fn hidden(gpa: u64, length: usize) -> Result<(), Failure> {
-    let end = gpa.saturating_add(length as u64);
-    if gpa < REGION + 0x80_0000 && end > REGION {
-        return Err(Failure::Memory(MemoryError::NotRam { gpa }));
+impl Memory for Fake {
+    fn ask<T>(
+        &mut self,
+        request: &MemoryRequest<'_>,
+        mut value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match *request {
+            MemoryRequest::Fetch { length, .. } => {
+                self.fetches += 1;
+                let length = self.code.len().min(length.into());
+                value(MemoryReply::Bytes { data: &self.code[..length] })
+            }
+            MemoryRequest::Fault { .. } => {
+                self.refuse()?;
+                value(MemoryReply::Fault(self.verdict))
+            }
+            MemoryRequest::Guard { gpa, .. } => {
+                self.guarded.push(gpa);
+                self.memory.ask(request, value)
+            }
+            _ => self.memory.ask(request, value),
+        }
     }
-    Ok(())
 }
 
 impl Platform for Fake {
@@ -155,51 +130,6 @@ impl Platform for Fake {
         false
     }
 
-    fn fetch(
-        &mut self,
-        _space: AddressSpace,
-        _address: u64,
-        to: &mut [u8],
-    ) -> Result<usize, Failure> {
-        self.fetches += 1;
-        let length = self.code.len().min(to.len());
-        to[..length].copy_from_slice(&self.code[..length]);
-        Ok(length)
-    }
-
-    fn read_physical(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure> {
-        hidden(gpa, to.len())?;
-        to.copy_from_slice(&self.memory.read(gpa, to.len()));
-        Ok(())
-    }
-
-    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> Result<(), Failure> {
-        hidden(gpa, data.len())?;
-        self.memory.write(gpa, data);
-        Ok(())
-    }
-
-    fn copy_physical(&mut self, from: u64, to: u64, length: u64) -> Result<(), Failure> {
-        self.copied.push((from, to, length));
-        let data = self.memory.read(from, length as usize);
-        self.write_physical(to, &data)
-    }
-
-    fn guard(&mut self, gpa: u64) -> Result<(), Failure> {
-        self.guarded.push(gpa);
-        Ok(())
-    }
-
-    fn nested_fault(
-        &mut self,
-        _gpa: u64,
-        _write: bool,
-        _execute: bool,
-    ) -> Result<FaultVerdict, Failure> {
-        self.refuse()?;
-        Ok(self.verdict)
-    }
-
     fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure> {
         self.asked_liveupdate.push(request);
         self.refuse()?;
@@ -208,7 +138,7 @@ impl Platform for Fake {
 
     fn read_msr(&mut self, number: u32) -> Result<u64, Failure> {
         self.refuse()?;
-        self.registers.get(&number).copied().ok_or(Failure::Refused)
+        self.registers.get(&number).copied().ok_or(Failure::Kernel(CallStatus::Refused))
     }
 
     fn write_msr(&mut self, number: u32, value: u64) -> Result<(), Failure> {

@@ -15,9 +15,10 @@ use lucos_linux_boot::parameters::{
     self, COMMAND_LINE_ROOM, HANDOFF_LENGTH, Machine, ParameterError, boot_parameters,
 };
 use lucos_linux_boot::placement::{NoRoom, Placement, place};
+use lucos_service::client::Failure;
 use lucos_system_info::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 
-use crate::platform::{Failure, Platform};
+use crate::platform::Platform;
 use crate::{interface, ports};
 
 /// Most bytes of a UEFI memory map.

@@ -7,13 +7,13 @@ use lucos_guest_interface::call::{CALL_BASE, CALL_NUMBER_MASK, Call};
 use lucos_guest_interface::{ErrorCode, Fault, INTERFACE_VERSION};
 use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
-use crate::exit::{Exit, Machine, Outcome};
 use crate::instruction::{address_space, behind};
+use crate::outcome::{Exit, Facts, Outcome};
 use crate::platform::Platform;
 use crate::{interface, mailbox};
 
 /// Handles an exit.
-pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+pub fn handle(platform: &mut impl Platform, facts: &Facts<'_>, exit: &Exit) -> Outcome {
     let rax = exit.registers.rax;
     let allowed = exit.registers.cpl == 0 && exit.registers.code_size == 64;
     // Without LUCOS the instruction is an invalid opcode; it stays one for everybody else.
@@ -30,9 +30,9 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
         return Outcome::Resume(inject(platform, number, registers));
     }
     match Call::from_number(number.into()) {
-        Some(Call::Hello) => Outcome::Resume(hello(machine, registers)),
+        Some(Call::Hello) => Outcome::Resume(hello(facts, registers)),
         Some(Call::Park) => {
-            mailbox::wait(platform, machine);
+            mailbox::wait(platform, facts);
             Outcome::Park
         }
         Some(_) => Outcome::Resume(forward(platform, number, registers)),
@@ -40,7 +40,7 @@ pub fn handle(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) 
     }
 }
 
-fn hello(machine: &Machine<'_>, registers: Registers) -> Registers {
+fn hello(facts: &Facts<'_>, registers: Registers) -> Registers {
     if registers.rbx != u64::from(INTERFACE_VERSION) {
         let fault = Fault::new(ErrorCode::InterfaceVersion, INTERFACE_VERSION.into());
         return failed(fault, registers);
@@ -48,8 +48,8 @@ fn hello(machine: &Machine<'_>, registers: Registers) -> Registers {
     Registers {
         rax: 0,
         rbx: INTERFACE_VERSION.into(),
-        rcx: interface::features(machine.info).into(),
-        rdx: machine.info.apic_ids.len() as u64,
+        rcx: interface::features(facts.info).into(),
+        rdx: facts.info.apic_ids.len() as u64,
         ..registers
     }
 }
@@ -101,20 +101,20 @@ fn failed(fault: Fault, registers: Registers) -> Registers {
 #[cfg(test)]
 mod tests {
     use super::handle;
-    use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
-    use crate::platform::Failure;
+    use crate::outcome::{Exit, Outcome};
     use crate::processors;
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::Registers;
     use lucos_guest_interface::ErrorCode;
     use lucos_guest_interface::call::{CALL_BASE, Call, register_value};
+    use lucos_service::client::Failure;
     use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
     fn call(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit { reason: ExitReason::Hypercall, instruction_length: 3, registers };
         let info = fake::info();
-        handle(platform, &fake::machine(&info), &exit)
+        handle(platform, &fake::facts(&info), &exit)
     }
 
     fn registers(call: Call) -> Registers {

@@ -5,7 +5,7 @@ use lucos_service::AddressSpace;
 use lucos_x86_code::LONGEST_INSTRUCTION;
 use lucos_x86_code::length::instruction_length;
 
-use crate::exit::Exit;
+use crate::outcome::Exit;
 use crate::platform::Platform;
 
 const CR0_PAGING: u64 = 1 << 31;
@@ -80,8 +80,8 @@ pub fn step(registers: &Registers, length: u8) -> Registers {
 #[cfg(test)]
 mod tests {
     use super::{behind, step};
-    use crate::exit::Exit;
     use crate::fake::{self, Fake};
+    use crate::outcome::Exit;
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::Registers;
 
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn code_without_paging_is_read_physically() {
         let mut platform = Fake::new();
-        platform.memory.write(0x9_8010, &[0x0f, 0x30]);
+        platform.memory.put(0x9_8010, &[0x0f, 0x30]);
         let mut exit = exit(0);
         exit.registers =
             Registers { rip: 0x10, cs_base: 0x9_8000, code_size: 32, ..Registers::default() };

@@ -1,11 +1,12 @@
 //! Invalid opcodes: the trap bytes of redirected functions, and the guest's own.
 
 use lucos_abi::registers::Registers;
+use lucos_service::client::Failure;
 use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
-use crate::exit::{Exit, Outcome};
 use crate::instruction::address_space;
-use crate::platform::{Failure, Platform};
+use crate::outcome::{Exit, Outcome};
+use crate::platform::Platform;
 
 /// Handles an exit.
 pub fn handle(platform: &mut impl Platform, exit: &Exit) -> Outcome {
@@ -27,12 +28,12 @@ pub fn handle(platform: &mut impl Platform, exit: &Exit) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::handle;
-    use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
-    use crate::platform::Failure;
+    use crate::outcome::{Exit, Outcome};
     use lucos_abi::object::{Event, ExitReason};
     use lucos_abi::registers::Registers;
     use lucos_service::LiveupdateReply;
+    use lucos_service::client::Failure;
 
     fn opcode(platform: &mut Fake, registers: Registers) -> Outcome {
         let exit = Exit {

@@ -1,7 +1,7 @@
 //! The task `vmx`: starts the guest and handles its exits.
 //!
 //! Each processor has a thread that runs its vCPU for ever. Exits come to [`exit`], which hands
-//! each to the module of its class:
+//! each to the module of its class. What such a module is given and says is in [`outcome`].
 //!
 //! | module | exits |
 //! |---|---|
@@ -38,6 +38,7 @@ pub mod invalid_opcode;
 pub mod mailbox;
 pub mod msr;
 pub mod nested_fault;
+pub mod outcome;
 pub mod platform;
 pub mod ports;
 pub mod processors;

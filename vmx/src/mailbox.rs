@@ -6,15 +6,16 @@
 
 use lucos_linux_boot::entry::start_state;
 use lucos_linux_boot::mailbox::{COMMAND_BYTES, COMMAND_LENGTH, COMMAND_OFFSET, Command};
+use lucos_service::client::Failure;
 use lucos_system_info::SystemInfo;
 
-use crate::exit::{Machine, note};
-use crate::platform::{Failure, Platform};
+use crate::outcome::{Facts, note};
+use crate::platform::Platform;
 use crate::processors;
 
 /// Whether a store of `width` bytes at `gpa` touches the command.
-pub fn is_command(machine: &Machine<'_>, gpa: u64, width: u8) -> bool {
-    let command = machine.places.mailbox + COMMAND_OFFSET;
+pub fn is_command(facts: &Facts<'_>, gpa: u64, width: u8) -> bool {
+    let command = facts.places.mailbox + COMMAND_OFFSET;
     gpa < command + COMMAND_LENGTH && command < gpa.saturating_add(u64::from(width))
 }
 
@@ -29,15 +30,15 @@ pub fn prepare(platform: &mut impl Platform) {
 /// If this task is restarted after that, and before the guest goes on behind its store, then the
 /// guest repeats the store. A processor must not be started twice by that, so what was done is
 /// noted until the next command is prepared by a store to its operands.
-pub fn carry_out(platform: &mut impl Platform, machine: &Machine<'_>) {
-    match read(platform, machine) {
+pub fn carry_out(platform: &mut impl Platform, facts: &Facts<'_>) {
+    match read(platform, facts) {
         Ok(Command::Noop) => {}
-        Ok(Command::Wakeup { apic_id, vector }) => wake(platform, machine, apic_id, vector),
+        Ok(Command::Wakeup { apic_id, vector }) => wake(platform, facts, apic_id, vector),
         Ok(Command::Test { apic_id }) => {
             let waits =
-                cpu(machine.info, apic_id).is_some_and(|cpu| !processors::runs(platform, cpu));
+                cpu(facts.info, apic_id).is_some_and(|cpu| !processors::runs(platform, cpu));
             if waits {
-                acknowledge(platform, machine);
+                acknowledge(platform, facts);
             }
         }
         Ok(Command::Unknown(command)) => {
@@ -49,27 +50,27 @@ pub fn carry_out(platform: &mut impl Platform, machine: &Machine<'_>) {
 
 /// Notes that the calling processor waits from now on, and answers the guest if it has asked for
 /// that already.
-pub fn wait(platform: &mut impl Platform, machine: &Machine<'_>) {
+pub fn wait(platform: &mut impl Platform, facts: &Facts<'_>) {
     let me = platform.cpu();
     // First the note, then the look at the command: whoever asks looks in the other order.
     processors::set_runs(platform, me, false);
-    if let Ok(Command::Test { apic_id }) = read(platform, machine)
-        && cpu(machine.info, apic_id) == Some(me)
+    if let Ok(Command::Test { apic_id }) = read(platform, facts)
+        && cpu(facts.info, apic_id) == Some(me)
     {
-        acknowledge(platform, machine);
+        acknowledge(platform, facts);
     }
 }
 
 /// Wakes a processor. The guest waits without end for the answer, and then a bounded time for the
 /// processor; so it gets the answer also when nobody comes (the processor was added later, and is
 /// not LUCOS's).
-fn wake(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vector: u64) {
-    start(platform, machine, apic_id, vector);
-    acknowledge(platform, machine);
+fn wake(platform: &mut impl Platform, facts: &Facts<'_>, apic_id: u32, vector: u64) {
+    start(platform, facts, apic_id, vector);
+    acknowledge(platform, facts);
 }
 
-fn start(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vector: u64) {
-    let Some(target) = cpu(machine.info, apic_id) else {
+fn start(platform: &mut impl Platform, facts: &Facts<'_>, apic_id: u32, vector: u64) {
+    let Some(target) = cpu(facts.info, apic_id) else {
         let text = format_args!("mailbox: LUCOS has no processor with APIC id {apic_id}");
         return note(platform, text);
     };
@@ -82,7 +83,7 @@ fn start(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vect
     if processors::has_woken(platform, me, target) {
         return;
     }
-    let state = start_state(vector, 0, machine.places.tables, machine.places.descriptors);
+    let state = start_state(vector, 0, facts.places.tables, facts.places.descriptors);
     let ran = processors::runs(platform, target);
     processors::set_runs(platform, target, true);
     // Noted first: a processor that has just started can make this task fail at once.
@@ -94,14 +95,14 @@ fn start(platform: &mut impl Platform, machine: &Machine<'_>, apic_id: u32, vect
     }
 }
 
-fn read(platform: &mut impl Platform, machine: &Machine<'_>) -> Result<Command, Failure> {
+fn read(platform: &mut impl Platform, facts: &Facts<'_>) -> Result<Command, Failure> {
     let mut bytes = [0; COMMAND_BYTES];
-    platform.read_physical(machine.places.mailbox, &mut bytes)?;
+    platform.read_physical(facts.places.mailbox, &mut bytes)?;
     Command::read(&bytes).ok_or(Failure::Protocol)
 }
 
-fn acknowledge(platform: &mut impl Platform, machine: &Machine<'_>) {
-    let command = machine.places.mailbox + COMMAND_OFFSET;
+fn acknowledge(platform: &mut impl Platform, facts: &Facts<'_>) {
+    let command = facts.places.mailbox + COMMAND_OFFSET;
     let done = [0; COMMAND_LENGTH as usize];
     if let Err(error) = platform.write_physical(command, &done) {
         note(platform, format_args!("mailbox: {error}"));
@@ -118,20 +119,21 @@ fn cpu(info: &SystemInfo, apic_id: u32) -> Option<u32> {
 mod tests {
     use super::{carry_out, is_command, prepare, wait};
     use crate::fake::{self, APIC_ID_OF_1, Fake, MAILBOX};
-    use crate::platform::Failure;
     use crate::processors;
+    use lucos_abi::call::CallStatus;
+    use lucos_service::client::Failure;
 
     /// Puts a command into the mailbox and carries it out.
     fn command(platform: &mut Fake, command: u16, apic_id: u32, vector: u64) {
-        platform.memory.write(MAILBOX, &command.to_le_bytes());
-        platform.memory.write(MAILBOX + 4, &apic_id.to_le_bytes());
-        platform.memory.write(MAILBOX + 8, &vector.to_le_bytes());
+        platform.memory.put(MAILBOX, &command.to_le_bytes());
+        platform.memory.put(MAILBOX + 4, &apic_id.to_le_bytes());
+        platform.memory.put(MAILBOX + 8, &vector.to_le_bytes());
         let info = fake::info();
-        carry_out(platform, &fake::machine(&info));
+        carry_out(platform, &fake::facts(&info));
     }
 
     fn pending(platform: &Fake) -> u16 {
-        u16::from_le_bytes(platform.memory.read(MAILBOX, 2).try_into().unwrap())
+        u16::from_le_bytes(platform.memory.bytes(MAILBOX, 2).try_into().unwrap())
     }
 
     #[test]
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn a_start_that_fails_is_answered_and_can_be_repeated() {
         let mut platform = Fake::new();
-        platform.refuses = Some(Failure::Refused);
+        platform.refuses = Some(Failure::Kernel(CallStatus::Refused));
         command(&mut platform, 1, APIC_ID_OF_1, 0x9_8000);
         assert_eq!(pending(&platform), 0);
         assert!(!processors::runs(&platform, 1));
@@ -189,12 +191,12 @@ mod tests {
         assert_eq!(pending(&platform), 2, "it runs");
 
         let info = fake::info();
-        let machine = fake::machine(&info);
+        let facts = fake::facts(&info);
         platform.cpu = 2;
-        wait(&mut platform, &machine);
+        wait(&mut platform, &facts);
         assert_eq!(pending(&platform), 2, "another one waits");
         platform.cpu = 1;
-        wait(&mut platform, &machine);
+        wait(&mut platform, &facts);
         assert_eq!(pending(&platform), 0);
 
         platform.cpu = 0;
@@ -206,19 +208,19 @@ mod tests {
     fn a_waiting_processor_leaves_other_commands_alone() {
         let mut platform = Fake::new();
         platform.cpu = 1;
-        platform.memory.write(MAILBOX, &[1, 0]);
-        platform.memory.write(MAILBOX + 4, &APIC_ID_OF_1.to_le_bytes());
+        platform.memory.put(MAILBOX, &[1, 0]);
+        platform.memory.put(MAILBOX + 4, &APIC_ID_OF_1.to_le_bytes());
         let info = fake::info();
-        wait(&mut platform, &fake::machine(&info));
+        wait(&mut platform, &fake::facts(&info));
         assert_eq!(pending(&platform), 1);
     }
 
     #[test]
     fn stores_beside_the_command_are_no_command() {
         let info = fake::info();
-        let machine = fake::machine(&info);
+        let facts = fake::facts(&info);
         let is =
-            |offset: i64, width| is_command(&machine, MAILBOX.wrapping_add_signed(offset), width);
+            |offset: i64, width| is_command(&facts, MAILBOX.wrapping_add_signed(offset), width);
         assert!(is(0, 1) && is(1, 1) && is(0, 8) && is(-1, 2));
         assert!(!is(2, 2) && !is(4, 4) && !is(-1, 1) && !is(-8, 8));
     }

@@ -3,14 +3,16 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
+use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::object::{Event, VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
 use lucos_runtime::{Journal, StartInfo, Thread, system_info};
-use lucos_vmx::exit::{self, Exit, Machine, Outcome};
-use lucos_vmx::platform::{Failure, Kernel, Platform};
-use lucos_vmx::{cpuid, guest, processors};
+use lucos_service::client::Failure;
+use lucos_vmx::outcome::{Exit, Facts, Outcome};
+use lucos_vmx::platform::{Platform, Real};
+use lucos_vmx::{cpuid, exit, guest, processors};
 
 lucos_runtime::entry!(run);
 
@@ -21,16 +23,16 @@ const STATUS_FAILED: u8 = 0x13;
 const PATIENCE: u32 = 3;
 
 fn run(thread: Thread, start: StartInfo) -> ! {
-    let mut kernel = Kernel {
+    let mut kernel = Real {
         thread,
         cpu: start.cpu,
         journal: Journal::new(&start),
         repeats: start.generation > 0,
     };
     let info = system_info();
-    let machine = Machine { info, places: fixed_places(info.nvs.start) };
+    let facts = Facts { info, places: fixed_places(info.nvs.start) };
     if start.cpu == 0 && !processors::guest_started(&kernel) {
-        start_guest(&mut kernel, &machine, &start);
+        start_guest(&mut kernel, &facts, &start);
     }
     let mut next = Outcome::Repeat;
     let mut failures = start.failures;
@@ -40,8 +42,8 @@ fn run(thread: Thread, start: StartInfo) -> ! {
             Err(error) => kernel.thread.give_up(format_args!("the vCPU does not run: {error}")),
         };
         next = match core::mem::take(&mut failures) {
-            0..PATIENCE => exit::handle(&mut kernel, &machine, &exit),
-            _ => exit::give_up(&mut kernel, &machine, &exit),
+            0..PATIENCE => exit::handle(&mut kernel, &facts, &exit),
+            _ => exit::give_up(&mut kernel, &facts, &exit),
         };
         kernel.repeats = false;
         match next {
@@ -55,14 +57,14 @@ fn run(thread: Thread, start: StartInfo) -> ! {
 
 /// Builds the guest and starts its first processor.
 #[inline(never)]
-fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
+fn start_guest(kernel: &mut Real, facts: &Facts<'_>, start: &StartInfo) {
     // The decoder builds its tables when it is first used; that takes longer than an exit should.
     lucos_x86_code::prepare();
     if let Err(error) = set_rules(kernel, start) {
         kernel.log(format_args!("the CPUID rules are refused: {error}"));
         return stop(kernel, "CPUID cannot be answered");
     }
-    let state = match guest::build(kernel, machine.info) {
+    let state = match guest::build(kernel, facts.info) {
         Ok(state) => state,
         Err(error) => {
             kernel.log(format_args!("no guest: {error}"));
@@ -81,15 +83,15 @@ fn start_guest(kernel: &mut Kernel, machine: &Machine<'_>, start: &StartInfo) {
 
 /// The kernel takes the rules once; a restart of this task may find them set.
 #[inline(never)]
-fn set_rules(kernel: &mut Kernel, start: &StartInfo) -> Result<(), Failure> {
+fn set_rules(kernel: &mut Real, start: &StartInfo) -> Result<(), Failure> {
     match kernel.set_cpuid(cpuid::rules()) {
-        Err(Failure::Refused) if start.generation > 0 => Ok(()),
+        Err(Failure::Kernel(CallStatus::WrongState)) if start.generation > 0 => Ok(()),
         result => result,
     }
 }
 
 /// Lets the vCPU run until its next exit.
-fn enter(kernel: &mut Kernel, how: &Outcome) -> Result<Exit, Failure> {
+fn enter(kernel: &mut Real, how: &Outcome) -> Result<Exit, Failure> {
     let block = match how {
         Outcome::Resume(registers) | Outcome::Step(registers) => Some(registers.to_bytes()),
         _ => None,
@@ -112,7 +114,7 @@ fn enter(kernel: &mut Kernel, how: &Outcome) -> Result<Exit, Failure> {
     }
 }
 
-fn park(kernel: &mut Kernel) {
+fn park(kernel: &mut Real) {
     if let Err(error) = kernel.park() {
         kernel.log(format_args!("the vCPU is not parked: {error}"));
     }
@@ -120,7 +122,7 @@ fn park(kernel: &mut Kernel) {
 
 /// Ends the machine. Where that is not possible this processor stands still, so that what was
 /// logged can still be read.
-fn stop(kernel: &mut Kernel, why: &str) {
+fn stop(kernel: &mut Real, why: &str) {
     kernel.log(format_args!("LUCOS FAULT: {why}"));
     kernel.end(STATUS_FAILED);
     park(kernel);

@@ -7,9 +7,9 @@ use lucos_abi::registers::{EFER_LMA, EFER_LME, Registers};
 use lucos_guest_interface::detection;
 use lucos_system_info::SystemInfo;
 
-use crate::exit::{Exit, Machine, Outcome};
 use crate::instruction::behind;
 use crate::interface;
+use crate::outcome::{Exit, Facts, Outcome};
 use crate::platform::Platform;
 
 /// Feature control of VT-x.
@@ -32,10 +32,10 @@ const CR0_PAGING: u64 = 1 << 31;
 pub struct Fault;
 
 /// Handles RDMSR.
-pub fn handle_read(platform: &mut impl Platform, machine: &Machine<'_>, exit: &Exit) -> Outcome {
+pub fn handle_read(platform: &mut impl Platform, facts: &Facts<'_>, exit: &Exit) -> Outcome {
     let number = exit.registers.rcx as u32;
     let Some(value) =
-        own(number, &exit.registers, machine.info).or_else(|| platform.read_msr(number).ok())
+        own(number, &exit.registers, facts.info).or_else(|| platform.read_msr(number).ok())
     else {
         return Outcome::GENERAL_PROTECTION;
     };
@@ -98,11 +98,12 @@ fn efer(value: u64, registers: &Registers) -> Result<u64, Fault> {
 #[cfg(test)]
 mod tests {
     use super::{EFER_LMA, EFER_LME, Fault, efer, handle_read, handle_write};
-    use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
-    use crate::platform::Failure;
+    use crate::outcome::{Exit, Outcome};
+    use lucos_abi::call::CallStatus;
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::{EFER_NXE, Registers};
+    use lucos_service::client::Failure;
 
     const EFER_SCE: u64 = 1;
 
@@ -116,7 +117,7 @@ mod tests {
 
     fn read(platform: &mut Fake, number: u64) -> Option<u64> {
         let info = fake::info();
-        match handle_read(platform, &fake::machine(&info), &exit(number, 0)) {
+        match handle_read(platform, &fake::facts(&info), &exit(number, 0)) {
             Outcome::Resume(after) => {
                 assert_eq!(after.rip, exit(0, 0).registers.rip + 2);
                 assert!(after.rax >> 32 == 0 && after.rdx >> 32 == 0);
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(read(&mut platform, 0xc001_0117), Some(0));
         assert!(matches!(write(&mut platform, 0xc001_0117, 0), Outcome::Resume(_)));
         assert!(platform.written.is_empty());
-        platform.refuses = Some(Failure::Refused);
+        platform.refuses = Some(Failure::Kernel(CallStatus::Refused));
         assert_eq!(write(&mut platform, 0xc001_0117, 0x1000), Outcome::GENERAL_PROTECTION);
     }
 
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses_is_a_fault() {
         let mut platform = Fake::new();
-        platform.refuses = Some(Failure::Refused);
+        platform.refuses = Some(Failure::Kernel(CallStatus::Refused));
         for number in [0x1b, 0xc000_0080, 0xc001_0010] {
             assert_eq!(write(&mut platform, number, EFER_LME), Outcome::GENERAL_PROTECTION);
         }

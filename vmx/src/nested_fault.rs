@@ -3,18 +3,19 @@
 use lucos_abi::layout::PAGE;
 use lucos_abi::object::Access;
 use lucos_service::FaultVerdict;
+use lucos_service::client::Failure;
 use lucos_x86_code::store::decode_store;
 
-use crate::exit::{Exit, Machine, Outcome, note};
 use crate::instruction::{Code, step};
 use crate::mailbox;
-use crate::platform::{Failure, Platform};
+use crate::outcome::{Exit, Facts, Outcome, note};
+use crate::platform::Platform;
 use crate::shutdown;
 
 /// Handles an exit.
 pub fn handle(
     platform: &mut impl Platform,
-    machine: &Machine<'_>,
+    facts: &Facts<'_>,
     exit: &Exit,
     gpa: u64,
     access: Access,
@@ -23,7 +24,7 @@ pub fn handle(
     match platform.nested_fault(gpa, access.write, access.execute) {
         Ok(FaultVerdict::Mended) | Err(Failure::Restarted) => Outcome::Repeat,
         Ok(FaultVerdict::Guarded) if !access.table_walk => {
-            guarded_store(platform, machine, exit, gpa)
+            guarded_store(platform, facts, exit, gpa)
         }
         // Without a root of its page tables the processor finds no handler for any fault.
         Ok(_) if access.table_walk && gpa / PAGE == cr3 / PAGE => {
@@ -43,7 +44,7 @@ pub fn handle(
 /// Does a store to a guarded page in the guest's place.
 fn guarded_store(
     platform: &mut impl Platform,
-    machine: &Machine<'_>,
+    facts: &Facts<'_>,
     exit: &Exit,
     gpa: u64,
 ) -> Outcome {
@@ -73,8 +74,8 @@ fn guarded_store(
         note(platform, format_args!("store to guarded {gpa:#x}: {error}"));
         return Outcome::GENERAL_PROTECTION;
     }
-    if mailbox::is_command(machine, gpa, store.width) {
-        mailbox::carry_out(platform, machine);
+    if mailbox::is_command(facts, gpa, store.width) {
+        mailbox::carry_out(platform, facts);
     } else {
         mailbox::prepare(platform);
     }
@@ -84,11 +85,11 @@ fn guarded_store(
 #[cfg(test)]
 mod tests {
     use super::handle;
-    use crate::exit::{Exit, Outcome};
     use crate::fake::{self, APIC_ID_OF_1, Fake, MAILBOX};
-    use crate::platform::Failure;
+    use crate::outcome::{Exit, Outcome};
     use lucos_abi::object::{Access, ExitReason};
     use lucos_service::FaultVerdict;
+    use lucos_service::client::Failure;
 
     const WRITE: Access = Access { write: true, execute: false, present: true, table_walk: false };
 
@@ -104,7 +105,7 @@ mod tests {
             registers,
         };
         let info = fake::info();
-        handle(platform, &fake::machine(&info), &exit, gpa, WRITE)
+        handle(platform, &fake::facts(&info), &exit, gpa, WRITE)
     }
 
     /// The three stores with which Linux wakes a processor.
@@ -126,7 +127,7 @@ mod tests {
         }
         assert_eq!(platform.started.len(), 1);
         assert_eq!(platform.started[0].1.rip, 0x9_8000);
-        assert_eq!(platform.memory.read(MAILBOX, 2), [0, 0]);
+        assert_eq!(platform.memory.bytes(MAILBOX, 2), [0, 0]);
     }
 
     #[test]
@@ -136,7 +137,7 @@ mod tests {
         let code = &[0x88, 0x47, 0x10]; // mov [rdi+16], al
         let outcome = store(&mut platform, code, 0xff5a, 0x5000_0010);
         assert!(matches!(outcome, Outcome::Resume(_)));
-        assert_eq!(platform.memory.read(0x5000_0010, 2), [0x5a, 0]);
+        assert_eq!(platform.memory.bytes(0x5000_0010, 2), [0x5a, 0]);
         assert_eq!(platform.started.len(), 0);
     }
 
@@ -153,7 +154,7 @@ mod tests {
         // The instruction stores elsewhere than the fault says.
         let other = store(&mut platform, &[0x89, 0x47, 0x04], 1, MAILBOX + 8);
         assert_eq!(other, Outcome::GENERAL_PROTECTION);
-        assert_eq!(platform.memory.read(MAILBOX, 16), [0; 16]);
+        assert_eq!(platform.memory.bytes(MAILBOX, 16), [0; 16]);
     }
 
     #[test]
@@ -183,7 +184,7 @@ mod tests {
         let reason = ExitReason::NestedFault { gpa, access };
         let exit = Exit { reason, instruction_length: 0, registers };
         let info = fake::info();
-        handle(&mut platform, &fake::machine(&info), &exit, gpa, access)
+        handle(&mut platform, &fake::facts(&info), &exit, gpa, access)
     }
 
     #[test]

@@ -5,103 +5,19 @@ use core::fmt;
 use heapless::Vec;
 use lucos_abi::cpuid::{CpuidRule, MAX_CPUID_RULES};
 use lucos_abi::manifest::Object;
-use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{FlatStart, MachineReply, MachineRequest, VcpuReply, VcpuRequest};
-use lucos_runtime::{CallError, CallStatus, Journal, Thread};
-use lucos_service::{
-    AddressSpace, FaultVerdict, LIVEUPDATE, LiveupdateReply, LiveupdateRequest, MEMORY,
-    MemoryError, MemoryReply, MemoryRequest,
-};
-
-/// Why something was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The task `memory` says why.
-    Memory(MemoryError),
-    /// The request was refused.
-    Refused,
-    /// The other task was restarted, each time it was asked.
-    Restarted,
-    /// A reply that does not fit the request, or a status that this task's requests never have.
-    Protocol,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory(error) => write!(to, "memory: {error:x?}"),
-            Self::Refused => to.write_str("refused"),
-            Self::Restarted => to.write_str("the other task was restarted"),
-            Self::Protocol => to.write_str("unexpected reply"),
-        }
-    }
-}
-
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Status(
-                CallStatus::Refused
-                | CallStatus::NotThere
-                | CallStatus::WrongState
-                | CallStatus::Full,
-            ) => Self::Refused,
-            CallError::Status(CallStatus::Restarted) => Self::Restarted,
-            _ => Self::Protocol,
-        }
-    }
-}
+use lucos_runtime::{Journal, Thread};
+use lucos_service::client::{Failure, Memory, ask_liveupdate};
+use lucos_service::{LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
 
 /// What the kernel and the other tasks do for this one.
-pub trait Platform {
+pub trait Platform: Memory {
     /// Number of the processor.
     fn cpu(&self) -> u32;
 
     /// Whether the exit may have been handled before: this task was restarted, and the guest
     /// repeats the instruction.
     fn repeats(&self) -> bool;
-
-    /// Copies up to `to.len()` (1 to 15) bytes of code and returns how many.
-    ///
-    /// # Errors
-    /// Not even the first byte can be read.
-    fn fetch(&mut self, space: AddressSpace, address: u64, to: &mut [u8])
-    -> Result<usize, Failure>;
-
-    /// Fills `to` from guest-physical memory.
-    ///
-    /// # Errors
-    /// Some of it cannot be read.
-    fn read_physical(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure>;
-
-    /// Writes guest-physical memory.
-    ///
-    /// # Errors
-    /// Some of it is not the guest's; pieces of [`PAYLOAD_MAX`] bytes before it were written.
-    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> Result<(), Failure>;
-
-    /// Copies within guest memory.
-    ///
-    /// # Errors
-    /// Some of it is not the guest's; nothing was copied.
-    fn copy_physical(&mut self, from: u64, to: u64, length: u64) -> Result<(), Failure>;
-
-    /// Makes the guest's writes to a page come here.
-    ///
-    /// # Errors
-    /// It is no page of the guest, or there are too many.
-    fn guard(&mut self, gpa: u64) -> Result<(), Failure>;
-
-    /// Asks what a nested page fault means, and mends what can be mended.
-    ///
-    /// # Errors
-    /// The page cannot be mapped.
-    fn nested_fault(
-        &mut self,
-        gpa: u64,
-        write: bool,
-        execute: bool,
-    ) -> Result<FaultVerdict, Failure>;
 
     /// Asks the task `liveupdate`.
     ///
@@ -160,7 +76,7 @@ pub trait Platform {
 
 /// The real ones.
 #[derive(Debug)]
-pub struct Kernel {
+pub struct Real {
     /// The calling thread.
     pub thread: Thread,
     /// Number of the processor.
@@ -171,53 +87,7 @@ pub struct Kernel {
     pub repeats: bool,
 }
 
-/// How often a task is asked that is restarted while it works on the question. Asking again is
-/// right: `memory` may do the same twice, and `liveupdate` knows what it has done.
-const ATTEMPTS: usize = 4;
-
-/// Asks until the answer is another than that the task was restarted.
-fn persist<T>(mut ask: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-    for _ in 1..ATTEMPTS {
-        match ask() {
-            Err(Failure::Restarted) => {}
-            answer => return answer,
-        }
-    }
-    ask()
-}
-
-impl Kernel {
-    /// Asks `memory`, and makes a value of its reply.
-    fn memory<T>(
-        &mut self,
-        request: &MemoryRequest<'_>,
-        mut value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        persist(|| match self.thread.call(MEMORY, request)? {
-            MemoryReply::Failed(error) => Err(Failure::Memory(error)),
-            reply => value(reply),
-        })
-    }
-
-    fn done(&mut self, request: &MemoryRequest<'_>) -> Result<(), Failure> {
-        self.memory(request, |reply| match reply {
-            MemoryReply::Done => Ok(()),
-            _ => Err(Failure::Protocol),
-        })
-    }
-
-    /// Copies the bytes of a reply to the start of `to` and returns how many there are.
-    fn bytes(&mut self, request: &MemoryRequest<'_>, to: &mut [u8]) -> Result<usize, Failure> {
-        self.memory(request, |reply| {
-            let MemoryReply::Bytes { data } = reply else {
-                return Err(Failure::Protocol);
-            };
-            let place = to.get_mut(..data.len()).ok_or(Failure::Protocol)?;
-            place.copy_from_slice(data);
-            Ok(data.len())
-        })
-    }
-
+impl Real {
     fn machine(&mut self, request: &MachineRequest) -> Result<(), Failure> {
         match self.thread.call(Object::Machine, request)? {
             MachineReply::Done => Ok(()),
@@ -267,7 +137,17 @@ impl Kernel {
     }
 }
 
-impl Platform for Kernel {
+impl Memory for Real {
+    fn ask<T>(
+        &mut self,
+        request: &MemoryRequest<'_>,
+        value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.thread.ask(request, value)
+    }
+}
+
+impl Platform for Real {
     fn cpu(&self) -> u32 {
         self.cpu
     }
@@ -276,64 +156,8 @@ impl Platform for Kernel {
         self.repeats
     }
 
-    fn fetch(
-        &mut self,
-        space: AddressSpace,
-        address: u64,
-        to: &mut [u8],
-    ) -> Result<usize, Failure> {
-        let request = MemoryRequest::Fetch {
-            space,
-            address,
-            length: u8::try_from(to.len()).map_err(|_| Failure::Protocol)?,
-        };
-        self.bytes(&request, to)
-    }
-
-    fn read_physical(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure> {
-        for (index, part) in to.chunks_mut(PAYLOAD_MAX).enumerate() {
-            let request = MemoryRequest::ReadPhysical {
-                gpa: gpa.saturating_add((index * PAYLOAD_MAX) as u64),
-                length: part.len() as u32,
-            };
-            if self.bytes(&request, part)? != part.len() {
-                return Err(Failure::Protocol);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_physical(&mut self, gpa: u64, data: &[u8]) -> Result<(), Failure> {
-        for (index, data) in data.chunks(PAYLOAD_MAX).enumerate() {
-            let gpa = gpa.saturating_add((index * PAYLOAD_MAX) as u64);
-            self.done(&MemoryRequest::WritePhysical { gpa, data })?;
-        }
-        Ok(())
-    }
-
-    fn copy_physical(&mut self, from: u64, to: u64, length: u64) -> Result<(), Failure> {
-        self.done(&MemoryRequest::CopyPhysical { from, to, length })
-    }
-
-    fn guard(&mut self, gpa: u64) -> Result<(), Failure> {
-        self.done(&MemoryRequest::Guard { gpa, on: true })
-    }
-
-    fn nested_fault(
-        &mut self,
-        gpa: u64,
-        write: bool,
-        execute: bool,
-    ) -> Result<FaultVerdict, Failure> {
-        let request = MemoryRequest::Fault { gpa, write, execute };
-        self.memory(&request, |reply| match reply {
-            MemoryReply::Fault(verdict) => Ok(verdict),
-            _ => Err(Failure::Protocol),
-        })
-    }
-
     fn liveupdate(&mut self, request: LiveupdateRequest) -> Result<LiveupdateReply, Failure> {
-        let answer = persist(|| Ok(self.thread.call(LIVEUPDATE, &request)?));
+        let answer = ask_liveupdate(&mut self.thread, &request);
         #[cfg(feature = "fault-injection")]
         crate::injection::answered(&request);
         answer
@@ -384,40 +208,5 @@ impl Platform for Kernel {
 
     fn log(&mut self, text: fmt::Arguments<'_>) {
         self.thread.log(text);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{ATTEMPTS, Failure, persist};
-
-    /// Asks a task that is restarted a number of times before it answers.
-    fn asked(restarts: usize) -> (Result<u8, Failure>, usize) {
-        let mut questions = 0;
-        let answer = persist(|| {
-            questions += 1;
-            match questions > restarts {
-                true => Ok(7),
-                false => Err(Failure::Restarted),
-            }
-        });
-        (answer, questions)
-    }
-
-    #[test]
-    fn a_task_that_is_restarted_is_asked_again_but_not_for_ever() {
-        assert_eq!(asked(0), (Ok(7), 1));
-        assert_eq!(asked(ATTEMPTS - 1), (Ok(7), ATTEMPTS));
-        assert_eq!(asked(ATTEMPTS), (Err(Failure::Restarted), ATTEMPTS));
-    }
-
-    #[test]
-    fn other_failures_are_final() {
-        let mut questions = 0;
-        let answer = persist(|| {
-            questions += 1;
-            Err::<(), _>(Failure::Refused)
-        });
-        assert_eq!((answer, questions), (Err(Failure::Refused), 1));
     }
 }

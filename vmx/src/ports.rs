@@ -10,10 +10,11 @@
 use lucos_abi::object::PortAccess;
 use lucos_linux_boot::acpi::{MAX_SLEEP_REGISTERS, SleepControl, SleepRegister};
 
-use crate::exit::{Exit, Outcome};
 use crate::instruction::behind;
-use crate::platform::{Failure, Platform};
+use crate::outcome::{Exit, Outcome};
+use crate::platform::Platform;
 use crate::processors;
+use lucos_service::client::Failure;
 
 /// System control port A. Bit 1 is address line 20.
 const SYSTEM_CONTROL: u16 = 0x92;
@@ -89,8 +90,8 @@ pub fn handle(platform: &mut impl Platform, exit: &Exit, access: PortAccess) -> 
 #[cfg(test)]
 mod tests {
     use super::{handle, start};
-    use crate::exit::{Exit, Outcome};
     use crate::fake::{self, Fake};
+    use crate::outcome::{Exit, Outcome};
     use lucos_abi::object::{ExitReason, PortAccess};
     use lucos_abi::registers::Registers;
     use lucos_linux_boot::acpi::{SleepControl, SleepRegister};

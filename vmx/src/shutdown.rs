@@ -2,7 +2,7 @@
 
 use lucos_abi::registers::Registers;
 
-use crate::exit::Outcome;
+use crate::outcome::Outcome;
 use crate::platform::Platform;
 
 /// A triple fault resets the machine, as it does without LUCOS; Linux uses that to reboot.
@@ -49,8 +49,8 @@ fn describe(platform: &mut impl Platform, what: &str, registers: &Registers) {
 #[cfg(test)]
 mod tests {
     use super::{handle, handle_invalid_state, handle_lost_tables, handle_unknown};
-    use crate::exit::Outcome;
     use crate::fake::{self, Fake};
+    use crate::outcome::Outcome;
 
     #[test]
     fn each_says_what_happened() {

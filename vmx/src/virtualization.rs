@@ -1,6 +1,6 @@
 //! Instructions of the virtualization extension, which is switched off for the guest.
 
-use crate::exit::Outcome;
+use crate::outcome::Outcome;
 
 /// They are invalid opcodes.
 pub fn handle() -> Outcome {

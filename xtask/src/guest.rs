@@ -8,7 +8,7 @@ use clap::Args;
 use image_builder::initramfs::{Builder, Parts};
 use image_builder::tree::Tree;
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{self, Kernel, Series, Version};
+use lucos_debian_archive::kernel::{self, Flavour, Kernel, Series, Version};
 
 use crate::command;
 use crate::modules::{self, Modules};
@@ -22,11 +22,15 @@ pub struct GuestArgs {
     /// The series of Debian's kernels: debian-6.1 or debian-6.12 [default: debian-6.1]
     #[arg(long, value_name = "SERIES")]
     pub guest: Option<Series>,
-    /// One version, such as 6.1.0-47, in place of the newest of the series.
+    /// What that kernel is configured for: cloud or generic [default: cloud]
+    #[arg(long, value_name = "FLAVOUR", conflicts_with = "guest_version")]
+    pub flavour: Option<Flavour>,
+    /// One version, such as 6.1.0-47 (for clouds) or 6.1.0-47-amd64 (generic), in place of the newest
+    /// of the series.
     #[arg(long, value_name = "VERSION")]
     pub guest_version: Option<Version>,
     /// A bzImage in place of Debian's.
-    #[arg(long, value_name = "BZIMAGE", conflicts_with_all = ["guest", "guest_version"])]
+    #[arg(long, value_name = "BZIMAGE", conflicts_with_all = ["guest", "guest_version", "flavour"])]
     pub kernel: Option<PathBuf>,
     /// An initramfs in place of ours.
     #[arg(long, value_name = "FILE")]
@@ -134,7 +138,10 @@ fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<Kernel> {
     }
     let fetch = || match (&args.guest_version, args.guest) {
         (Some(version), _) => Kernel::fetch(archive, version),
-        (None, series) => Kernel::newest(archive, series.unwrap_or(Series::Debian6_1)),
+        (None, series) => {
+            let flavour = args.flavour.unwrap_or_default();
+            Kernel::newest(archive, series.unwrap_or(Series::Debian6_1), flavour)
+        }
     };
     if let (Some(version), Some(series)) = (&args.guest_version, args.guest)
         && Series::of(version) != Some(series)

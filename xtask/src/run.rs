@@ -14,8 +14,8 @@ use clap::Args;
 use image_builder::bundle::GuestParts;
 use image_builder::iso;
 use qemu_runner::{
-    AcceleratorChoice, Boot, Console, ExtensionChoice, Machine, Output, Report, Session, Verdict,
-    bochs,
+    AcceleratorChoice, Boot, Console, ExtensionChoice, Machine, Output, Report, Session, Threads,
+    Verdict, bochs,
 };
 
 use crate::guest::{self, Guest, GuestArgs, Script};
@@ -77,6 +77,9 @@ pub struct RunArgs {
     /// The virtualization extension: auto, svm or vmx.
     #[arg(long, value_name = "EXTENSION", default_value = "auto")]
     extension: ExtensionChoice,
+    /// Threads of TCG for the processors: single (they take turns) or multi.
+    #[arg(long, value_name = "THREADS", default_value = "multi")]
+    threads: Threads,
     /// Every run is the same, and time counts instructions: slow, and only under TCG.
     #[arg(long, conflicts_with = "accel")]
     deterministic: bool,
@@ -166,6 +169,7 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
             cpus: args.cpus,
             memory: args.memory,
             accelerator,
+            threads: args.threads,
             deterministic: args.deterministic,
             disks: args.disks.clone(),
             network: args.net,

@@ -118,7 +118,7 @@ fn where_nothing_can_be_written_is_said_once_before_anything_is_done() {
 #[test]
 fn a_kernel_of_another_flavour_is_named() {
     let tree = Tree::new();
-    for version in ["6.1.0-47-amd64", "6.1.0-47-rt-amd64", "6.1.0-47-cloud-arm64"] {
+    for version in ["6.1.0-47-arm64", "6.1.0-47-rt-amd64", "6.1.0-47-cloud-arm64"] {
         for verb in [&["run"][..], &["iso"], &["patch", "x.diff"]] {
             let said = errors(&tree.run(&[verb, &["--guest-version", version]].concat()));
             let flavour = version.trim_start_matches("6.1.0-47-");

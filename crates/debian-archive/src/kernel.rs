@@ -11,9 +11,42 @@ use crate::packages;
 
 const IMAGE: &str = "linux-image-";
 const HEADERS: &str = "linux-headers-";
-const FLAVOUR: &str = "-cloud-amd64";
 
-/// A series of Debian's kernels for virtual machines.
+/// What a kernel of Debian's is configured for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flavour {
+    /// Virtual machines of clouds: few drivers. What a version without a flavour means.
+    #[default]
+    Cloud,
+    /// Any machine; what an installed Debian has.
+    Generic,
+}
+
+impl Flavour {
+    const ALL: [Self; 2] = [Self::Cloud, Self::Generic];
+
+    /// What follows the version in the name of a package, and in what `uname -r` prints.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Cloud => "-cloud-amd64",
+            Self::Generic => "-amd64",
+        }
+    }
+}
+
+impl FromStr for Flavour {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cloud" => Ok(Self::Cloud),
+            "generic" => Ok(Self::Generic),
+            _ => Err(format!("no flavour is called {text}; there are cloud and generic")),
+        }
+    }
+}
+
+/// A series of Debian's kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Series {
     /// The kernel of Debian 12.
@@ -54,17 +87,24 @@ impl fmt::Display for Series {
     }
 }
 
-/// A kernel version as Debian's package names write it: `6.1.0-47`, `6.12.117+deb12`.
+/// A kernel version as Debian's package names write it: `6.1.0-47-amd64`, `6.12.117+deb12-cloud-amd64`;
+/// [`Flavour::Cloud`] may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     text: String,
     numbers: Vec<u32>,
+    flavour: Flavour,
 }
 
 impl Version {
     /// What `uname -r` prints on this kernel.
     pub fn release(&self) -> String {
-        format!("{}{FLAVOUR}", self.text)
+        format!("{}{}", self.text, self.flavour.suffix())
+    }
+
+    /// What it is configured for.
+    pub const fn flavour(&self) -> Flavour {
+        self.flavour
     }
 
     /// Which of two versions of a series is older: the lesser one.
@@ -72,14 +112,15 @@ impl Version {
         self.numbers.cmp(&other.numbers)
     }
 
-    /// The kernel that was built from a version of the source package, such as `6.1.170-3`.
+    /// The kernel for clouds that was built from a version of the source package, such as `6.1.170-3`.
     ///
     /// # Errors
     /// When neither the archive nor the cache has one.
     pub fn of_source(archive: &Archive, source: &str) -> Result<Self, Error> {
         let mut names = archive.names(IMAGE)?;
         names.extend(archive.cached_names(IMAGE));
-        names.retain(|name| Self::of_image(name).is_some());
+        let is_clouds = |version: Self| version.flavour == Flavour::Cloud;
+        names.retain(|name| Self::of_image(name).is_some_and(is_clouds));
         archive.ask(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         for name in &names {
             let offered = archive.candidate(name)?.is_some_and(|package| package.version == source);
@@ -95,9 +136,11 @@ impl Version {
         format!("{IMAGE}{}", self.release())
     }
 
-    /// The version of a kernel for virtual machines, from its package's name.
+    /// The version of a kernel, from its package's name.
     pub fn of_image(package: &str) -> Option<Self> {
-        package.strip_prefix(IMAGE)?.strip_suffix(FLAVOUR)?.parse().ok()
+        let release = package.strip_prefix(IMAGE)?;
+        let version: Self = release.parse().ok()?;
+        (version.release() == release).then_some(version)
     }
 }
 
@@ -119,15 +162,20 @@ impl FromStr for Version {
         if !starts || !text.chars().all(allowed) || numbers.len() < 3 {
             return Err(wrong());
         }
-        if !flavour.is_empty() && flavour != FLAVOUR {
-            return Err(format!(
-                "{given} is a kernel of the flavour {}, and guests run those of the flavour {}: \
-                 {text}{FLAVOUR}, or {text} for short",
-                flavour.trim_start_matches('-'),
-                FLAVOUR.trim_start_matches('-'),
-            ));
-        }
-        Ok(Self { text: text.to_owned(), numbers })
+        let known = Flavour::ALL.into_iter().find(|known| known.suffix() == flavour);
+        let flavour = match known {
+            Some(known) => known,
+            None if flavour.is_empty() => Flavour::default(),
+            None => {
+                let [cloud, generic] = Flavour::ALL.map(Flavour::suffix);
+                return Err(format!(
+                    "{given} is a kernel of the flavour {}, and guests run {text}{cloud} ({text} for \
+                     short) and {text}{generic}",
+                    flavour.trim_start_matches('-'),
+                ));
+            }
+        };
+        Ok(Self { text: text.to_owned(), numbers, flavour })
     }
 }
 
@@ -144,7 +192,11 @@ fn split_flavour(text: &str) -> (&str, &str) {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.text)?;
+        match self.flavour {
+            Flavour::Cloud => Ok(()),
+            Flavour::Generic => f.write_str(self.flavour.suffix()),
+        }
     }
 }
 
@@ -223,12 +275,12 @@ impl Error {
 }
 
 impl Kernel {
-    /// The newest kernel of a series for which headers are offered too.
+    /// The newest kernel of a series and flavour for which headers are offered too.
     ///
     /// # Errors
     /// When none is offered or it cannot be fetched.
-    pub fn newest(archive: &Archive, series: Series) -> Result<Self, Error> {
-        let mut versions = offered(archive, series)?;
+    pub fn newest(archive: &Archive, series: Series, flavour: Flavour) -> Result<Self, Error> {
+        let mut versions = offered(archive, series, flavour)?;
         while let Some(version) = versions.pop() {
             let headers = headers_package(&version);
             let image = version.image_package();
@@ -249,7 +301,7 @@ impl Kernel {
         let package = version.image_package();
         if !archive.has(&package)? {
             let others = match Series::of(version) {
-                Some(series) => offered(archive, series)?,
+                Some(series) => offered(archive, series, version.flavour)?,
                 None => Vec::new(),
             };
             return Err(Error::Package(archive::Error::Gone {
@@ -305,24 +357,30 @@ impl Kernel {
     }
 }
 
-/// The versions of a series that apt's lists name, oldest first.
-fn offered(archive: &Archive, series: Series) -> Result<Vec<Version>, Error> {
+/// The versions of a series and flavour that apt's lists name, oldest first.
+fn offered(archive: &Archive, series: Series, flavour: Flavour) -> Result<Vec<Version>, Error> {
     let mut versions: Vec<Version> = archive
         .names(IMAGE)?
         .iter()
         .filter_map(|name| Version::of_image(name))
-        .filter(|version| Series::of(version) == Some(series))
+        .filter(|version| Series::of(version) == Some(series) && version.flavour == flavour)
         .collect();
     versions.sort_by(Version::age);
     Ok(versions)
 }
 
-/// The versions of a series that apt's lists or the cache name.
-pub(crate) fn known(archive: &Archive, series: Series) -> Result<Vec<Version>, Error> {
-    let mut versions = offered(archive, series)?;
+/// The versions of a series and flavour that apt's lists or the cache name.
+pub(crate) fn known(
+    archive: &Archive,
+    series: Series,
+    flavour: Flavour,
+) -> Result<Vec<Version>, Error> {
+    let mut versions = offered(archive, series, flavour)?;
     let cached = archive.cached_names(IMAGE);
     let cached = cached.iter().filter_map(|name| Version::of_image(name));
-    versions.extend(cached.filter(|version| Series::of(version) == Some(series)));
+    let is_it =
+        |version: &Version| Series::of(version) == Some(series) && version.flavour == flavour;
+    versions.extend(cached.filter(is_it));
     Ok(versions)
 }
 
@@ -428,38 +486,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_of_both_series_are_read() {
+    fn versions_of_both_series_and_flavours_are_read() {
         let old: Version = "6.1.0-47".parse().expect("a version");
         assert_eq!(old.release(), "6.1.0-47-cloud-amd64");
         assert_eq!(Series::of(&old), Some(Series::Debian6_1));
         let new = Version::of_image("linux-image-6.12.117+deb12-cloud-amd64").expect("a version");
         assert_eq!(Series::of(&new), Some(Series::Debian6_12));
-        assert_eq!("6.1.0-47-cloud-amd64".parse(), Ok(old));
+        assert_eq!(new.to_string(), "6.12.117+deb12");
+        assert_eq!("6.1.0-47-cloud-amd64".parse(), Ok(old.clone()));
+        let generic: Version = "6.1.0-47-amd64".parse().expect("a version");
+        assert_ne!(generic, old);
+        assert_eq!(generic.release(), "6.1.0-47-amd64");
+        assert_eq!(generic.to_string(), generic.release());
+        assert_eq!(generic.image_package(), "linux-image-6.1.0-47-amd64");
+        assert_eq!(Version::of_image("linux-image-6.1.0-47-amd64"), Some(generic));
     }
 
     #[test]
-    fn another_flavour_is_named_with_the_one_that_guests_run() {
+    fn another_flavour_is_named_with_those_that_guests_run() {
         for (text, flavour, short) in [
-            ("6.1.0-47-amd64", "amd64", "6.1.0-47"),
             ("6.1.0-47-rt-amd64", "rt-amd64", "6.1.0-47"),
             ("6.1.0-47-cloud-arm64", "cloud-arm64", "6.1.0-47"),
             ("6.1.0-47-cloud-amd64-dbg", "cloud-amd64-dbg", "6.1.0-47"),
+            ("6.1.0-47-amd64-unsigned", "amd64-unsigned", "6.1.0-47"),
             ("6.12.117+deb12-arm64", "arm64", "6.12.117+deb12"),
-            ("6.1.0-0.deb11.17-amd64", "amd64", "6.1.0-0.deb11.17"),
         ] {
             let error = text.parse::<Version>().expect_err("another flavour");
             let named = format!(
-                "{text} is a kernel of the flavour {flavour}, and guests run those of the flavour \
-                 cloud-amd64: {short}-cloud-amd64, or {short} for short"
+                "{text} is a kernel of the flavour {flavour}, and guests run {short}-cloud-amd64 \
+                 ({short} for short) and {short}-amd64"
             );
             assert_eq!(error, named);
         }
-        for text in ["6.1.0-47", "6.13.1-rc6", "6.1.0-0.deb11.17", "6.12.117+deb12-cloud-amd64"] {
-            let short = text.trim_end_matches(FLAVOUR);
-            assert_eq!(
-                text.parse::<Version>().map(|version| version.to_string()),
-                Ok(short.into())
-            );
+        for (text, shown) in [
+            ("6.1.0-47", "6.1.0-47"),
+            ("6.13.1-rc6", "6.13.1-rc6"),
+            ("6.1.0-0.deb11.17", "6.1.0-0.deb11.17"),
+            ("6.1.0-0.deb11.17-amd64", "6.1.0-0.deb11.17-amd64"),
+            ("6.12.117+deb12-cloud-amd64", "6.12.117+deb12"),
+        ] {
+            let version = text.parse::<Version>();
+            assert_eq!(version.map(|version| version.to_string()), Ok(shown.into()));
         }
         for text in
             ["", "-", "newest", "amd64", "6.1", "6.1-cloud-amd64", "6.1.0 47", "99999999999.1.0"]
@@ -473,9 +540,11 @@ mod tests {
     fn packages_that_are_no_version_are_passed_over() {
         for name in [
             "linux-image-cloud-amd64",
+            "linux-image-amd64",
+            "linux-image-6.1.0-47",
             "linux-image-6.12-cloud-amd64",
             "linux-image-6.1.0-47-cloud-amd64-dbg",
-            "linux-image-6.1.0-47-amd64",
+            "linux-image-6.1.0-47-amd64-unsigned",
         ] {
             assert_eq!(Version::of_image(name), None, "{name}");
         }

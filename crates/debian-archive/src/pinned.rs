@@ -93,7 +93,7 @@ impl Pins {
             Err(error) if error.is_absence() => error,
             result => return Ok(result?),
         };
-        for version in stand_ins(pinned, kernel::known(archive, series)?) {
+        for version in stand_ins(pinned, kernel::known(archive, series, pinned.flavour())?) {
             match with_headers(archive, &version) {
                 Ok(kernel) => {
                     let release = pinned.release();

@@ -1,147 +1,14 @@
-//! Updates in any order on a machine whose steps fail, and journals that are anything at all.
-
-use std::cell::RefCell;
-use std::rc::Rc;
+//! Updates in any order on a guest whose steps fail, and journals that are anything at all.
 
 use lucos_transaction::engine::Which;
-use lucos_transaction::journal::{STORE_MIN, StoreError};
-use lucos_transaction::machine::{Difference, Place, PlaceError, Target};
-use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
-use lucos_transaction::{Engine, FunctionPlan, Machine, MachineError, Plan, Store};
+use lucos_transaction::fake::{BASE, Shared, TRAP, Trouble};
+use lucos_transaction::journal::STORE_MIN;
+use lucos_transaction::patch::CODE_MAX;
+use lucos_transaction::{Engine, FunctionPlan, Plan};
 
 use crate::input::Input;
 
-const TRAP: u8 = 0x06;
-const BASE: u64 = 0xffff_ffff_8100_0000;
 const SIZE: usize = 256;
-
-/// Memory and retained pages; a step can fail.
-struct World {
-    memory: Vec<u8>,
-    store: Vec<u8>,
-    stopped: bool,
-    fails_in: Option<u8>,
-}
-
-/// The machine and the store are both of them.
-#[derive(Clone)]
-struct Shared(Rc<RefCell<World>>);
-
-impl World {
-    /// Whether this step works.
-    fn works(&mut self) -> bool {
-        let fails = self.fails_in == Some(0);
-        self.fails_in = self.fails_in.and_then(|left| left.checked_sub(1));
-        !fails
-    }
-
-    fn range(&self, address: u64, length: usize) -> Result<std::ops::Range<usize>, MachineError> {
-        let start = usize::try_from(address.wrapping_sub(BASE)).unwrap_or(usize::MAX);
-        match start.checked_add(length) {
-            Some(end) if end <= self.memory.len() => Ok(start..end),
-            _ => Err(MachineError::NotMapped { address }),
-        }
-    }
-}
-
-impl Machine for Shared {
-    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MachineError> {
-        let mut world = self.0.borrow_mut();
-        let range = world.range(address, bytes.len())?;
-        if !world.works() {
-            return Err(MachineError::Failed);
-        }
-        bytes.copy_from_slice(&world.memory[range]);
-        Ok(())
-    }
-
-    fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError> {
-        let mut world = self.0.borrow_mut();
-        for (place, Place { address, bytes }) in places.iter().enumerate() {
-            let failed = |error| PlaceError { place, error };
-            let range = world.range(*address, bytes.len()).map_err(failed)?;
-            if !world.works() {
-                return Err(failed(MachineError::Failed));
-            }
-            let mut pairs = world.memory[range].iter().zip(*bytes);
-            if let Some(offset) = pairs.position(|(now, then)| now != then) {
-                return Ok(Some(Difference { place, offset }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError> {
-        let mut world = self.0.borrow_mut();
-        assert!(world.stopped, "code is written while the guest runs");
-        assert!(places.len() <= FUNCTIONS_MAX, "more places than functions");
-        let mut ranges = Vec::new();
-        for (place, Place { address, bytes }) in places.iter().enumerate() {
-            assert!(bytes.len() <= CODE_MAX, "more is written than a redirection");
-            let range = world.range(*address, bytes.len());
-            ranges.push(range.map_err(|error| PlaceError { place, error })?);
-        }
-        for ((place, Place { bytes, .. }), range) in places.iter().enumerate().zip(ranges) {
-            if !world.works() {
-                return Err(PlaceError { place, error: MachineError::Failed });
-            }
-            world.memory[range].copy_from_slice(bytes);
-        }
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<(), MachineError> {
-        let mut world = self.0.borrow_mut();
-        assert!(!world.stopped, "stopped twice");
-        if !world.works() {
-            return Err(MachineError::Late);
-        }
-        world.stopped = true;
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), MachineError> {
-        let stopped = std::mem::replace(&mut self.0.borrow_mut().stopped, false);
-        assert!(stopped, "resumed what runs");
-        Ok(())
-    }
-
-    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError> {
-        Ok(vec![0x1000])
-    }
-
-    fn intercept(&mut self, _: bool) -> Result<(), MachineError> {
-        if self.0.borrow_mut().works() { Ok(()) } else { Err(MachineError::Failed) }
-    }
-
-    fn redirect(&mut self, _: u64, _: Option<Target>) {}
-
-    fn now(&mut self) -> u64 {
-        1
-    }
-}
-
-impl Store for Shared {
-    fn len(&self) -> usize {
-        STORE_MIN
-    }
-
-    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
-        let world = self.0.borrow();
-        let end = offset.checked_add(bytes.len()).ok_or(StoreError)?;
-        bytes.copy_from_slice(world.store.get(offset..end).ok_or(StoreError)?);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut world = self.0.borrow_mut();
-        let end = offset.checked_add(bytes.len()).ok_or(StoreError)?;
-        let works = world.works();
-        let place = world.store.get_mut(offset..end).filter(|_| works).ok_or(StoreError)?;
-        place.copy_from_slice(bytes);
-        Ok(())
-    }
-}
 
 /// The first byte says whether a journal or operations follow.
 pub fn check(data: &[u8]) -> bool {
@@ -150,8 +17,7 @@ pub fn check(data: &[u8]) -> bool {
         return journal(data);
     }
     let memory: Vec<u8> = (0..SIZE).map(|index| 0x40 + (index % 89) as u8).collect();
-    let world = World { memory, store: vec![0; STORE_MIN], stopped: false, fails_in: None };
-    operations(data, &Shared(Rc::new(RefCell::new(world))))
+    operations(data, &Shared::new(memory, vec![0; STORE_MIN]))
 }
 
 /// A journal is opened, or not; what it says is in force is taken back, or not. Pieces of the
@@ -165,8 +31,7 @@ fn journal(data: &[u8]) -> bool {
             *byte = *new;
         }
     }
-    let world = World { memory: vec![TRAP; SIZE], store, stopped: false, fails_in: None };
-    let mut shared = Shared(Rc::new(RefCell::new(world)));
+    let mut shared = Shared::new(vec![TRAP; SIZE], store);
     let Ok(mut engine) = Engine::open(shared.clone(), TRAP) else { return false };
     assert!(engine.patches().len() <= engine.capacity());
     let _ = engine.recover(&mut shared);
@@ -181,7 +46,7 @@ fn journal(data: &[u8]) -> bool {
 
 /// Whether an update was applied.
 fn operations(data: &[u8], shared: &Shared) -> bool {
-    let original = shared.0.borrow().memory.clone();
+    let original = shared.memory();
     let mut engine = Engine::open(shared.clone(), TRAP).expect("an empty journal");
     let mut input = Input(data);
     let mut applied = false;
@@ -189,33 +54,36 @@ fn operations(data: &[u8], shared: &Shared) -> bool {
         if input.is_empty() {
             break;
         }
-        let before = shared.0.borrow().memory.clone();
+        let before = shared.memory();
         let operation = input.u8();
         let fails_in = input.u8();
-        shared.0.borrow_mut().fails_in = (fails_in < 64).then_some(fails_in);
+        shared.set_trouble(match fails_in {
+            0..64 => Trouble::Fail(fails_in.into()),
+            _ => Trouble::Nothing,
+        });
         let number = u32::from(operation >> 3);
-        let mut machine = shared.clone();
+        let mut subject = shared.clone();
         let done = match operation % 8 {
             0..=3 => apply(&mut engine, shared, &mut input, count),
-            4 => engine.jump(&mut machine, number, Which::All).is_ok(),
-            5 => engine.jump(&mut machine, number, Which::One(input.u8().into())).is_ok(),
-            6 => engine.rollback(&mut machine, number).is_ok(),
+            4 => engine.jump(&mut subject, number, Which::All).is_ok(),
+            5 => engine.jump(&mut subject, number, Which::One(input.u8().into())).is_ok(),
+            6 => engine.rollback(&mut subject, number).is_ok(),
             _ => {
                 engine = Engine::open(shared.clone(), TRAP).expect("its own journal");
                 false
             }
         };
         assert!(!shared.0.borrow().stopped, "the guest stands still");
-        shared.0.borrow_mut().fails_in = None;
+        shared.set_trouble(Trouble::Nothing);
         if !done && !engine.is_unfinished() {
-            assert_eq!(shared.0.borrow().memory, before, "an error changed memory");
+            assert_eq!(shared.memory(), before, "an error changed memory");
         }
-        engine.recover(&mut machine).expect("a machine that works");
+        engine.recover(&mut subject).expect("a subject that works");
         assert!(!engine.is_unfinished());
         applied |= done;
     }
     take_all_back(&mut engine, shared);
-    assert_eq!(shared.0.borrow().memory, original, "not everything was taken back");
+    assert_eq!(shared.memory(), original, "not everything was taken back");
     applied
 }
 
@@ -293,9 +161,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
 
 /// The journal of an update that is in force, as pieces.
 fn written_journal() -> Vec<u8> {
-    let memory = vec![0x40; SIZE];
-    let world = World { memory, store: vec![0; STORE_MIN], stopped: false, fails_in: None };
-    let shared = Shared(Rc::new(RefCell::new(world)));
+    let shared = Shared::new(vec![0x40; SIZE], vec![0; STORE_MIN]);
     let mut engine = Engine::open(shared.clone(), TRAP).expect("an empty journal");
     let plan_bytes = [20, 7, 1, 1, 1, 0];
     apply(&mut engine, &shared, &mut Input(&[&[0][..], &plan_bytes].concat()), 0);

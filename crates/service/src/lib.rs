@@ -1,10 +1,11 @@
-//! What the tasks offer each other: the messages of `memory` and `liveupdate`.
+//! What the tasks offer each other: the messages of `memory` and `liveupdate`, and their clients.
 //!
 //! The kernel carries these messages without reading them, so they are no part of the trusted base.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod client;
 #[cfg(feature = "fault-injection")]
 pub mod injection;
 mod log_budget;
@@ -218,6 +219,10 @@ pub enum MemoryError {
     TooLong,
     /// All guards are in use.
     NoMoreGuards,
+    /// LUCOS's region has no room for the page tables.
+    NoRoom,
+    /// The kernel did not do what it had to: LUCOS is at fault.
+    Kernel,
 }
 
 /// Requests to `liveupdate`.

@@ -24,6 +24,24 @@ pub struct Place<'a> {
     pub bytes: &'a [u8],
 }
 
+/// An error at one of several places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceError<E> {
+    /// Number of the place, from 0.
+    pub place: usize,
+    /// What it is.
+    pub error: E,
+}
+
+/// A byte that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Number of the place, from 0.
+    pub place: usize,
+    /// The byte's number in it.
+    pub offset: usize,
+}
+
 /// A payload that is being made.
 pub type Payload = heapless::Vec<u8, PAYLOAD_MAX>;
 

@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use lucos_guest_interface::{ErrorCode, Fault};
 
 use crate::journal::{Head, Journal, JournalError, Presence, Store};
-use crate::machine::{Machine, Place, PlaceError, Target};
 use crate::patch::{Function, Patch, PatchState, SiteState};
+use crate::subject::{Place, PlaceError, Subject, Target};
 
 pub use jump::Which;
 
@@ -147,29 +147,29 @@ impl<S: Store> Engine<S> {
     }
 
     /// Turns the intercept on or off, unless it is so already. Only in a stop.
-    fn intercept(&mut self, machine: &mut impl Machine, on: bool) -> Result<(), Fault> {
+    fn intercept(&mut self, subject: &mut impl Subject, on: bool) -> Result<(), Fault> {
         if self.intercepting == Some(on) {
             return Ok(());
         }
         // Whatever happens, it is not known in between.
         self.intercepting = None;
-        machine.intercept(on).map_err(general)?;
+        subject.intercept(on).map_err(general)?;
         self.intercepting = Some(on);
         Ok(())
     }
 
     /// Turns the intercept off when no trap is left. An intercept that stays on only costs time,
     /// and the next transaction tries again.
-    fn intercept_if_needed(&mut self, machine: &mut impl Machine) {
+    fn intercept_if_needed(&mut self, subject: &mut impl Subject) {
         if !self.has_traps() {
-            let _ = self.intercept(machine, false);
+            let _ = self.intercept(subject, false);
         }
     }
 
-    /// Tells the machine where a trap at `site` leads now, and whether it is a new one.
-    fn publish(&self, machine: &mut impl Machine, site: u64, is_new: bool) {
+    /// Tells the subject where a trap at `site` leads now, and whether it is a new one.
+    fn publish(&self, subject: &mut impl Subject, site: u64, is_new: bool) {
         let target = self.at_site(site).and_then(|(_, function)| target(function));
-        machine.redirect(site, target.map(|target| Target { is_new, ..target }));
+        subject.redirect(site, target.map(|target| Target { is_new, ..target }));
     }
 
     /// Every trap that may be in the guest's memory, by its site.
@@ -203,14 +203,14 @@ fn at_item(PlaceError { place, error }: PlaceError) -> Fault {
     error.fault(item(place))
 }
 
-/// An error of the machine that no single entry is to blame for.
-fn general(error: crate::machine::MachineError) -> Fault {
+/// An error of the subject that no single entry is to blame for.
+fn general(error: crate::subject::SubjectError) -> Fault {
     error.fault(lucos_guest_interface::call::NO_ITEM)
 }
 
 /// Writes code at one place.
-fn write_one(machine: &mut impl Machine, address: u64, bytes: &[u8]) -> Result<(), Fault> {
-    machine.write(&[Place { address, bytes }]).map_err(|error| general(error.error))
+fn write_one(subject: &mut impl Subject, address: u64, bytes: &[u8]) -> Result<(), Fault> {
+    subject.write(&[Place { address, bytes }]).map_err(|error| general(error.error))
 }
 
 /// The number of an entry; there are at most 64.
@@ -220,15 +220,15 @@ fn item(index: usize) -> u32 {
 
 /// Runs `work` while the guest is stopped. What it did counts even when the guest cannot be
 /// resumed, which is reported.
-fn stopped<M: Machine, T>(
-    machine: &mut M,
+fn stopped<M: Subject, T>(
+    subject: &mut M,
     work: impl FnOnce(&mut M) -> Result<T, Fault>,
 ) -> Result<(T, u64), Fault> {
-    let start = machine.now();
-    machine.stop().map_err(general)?;
-    let result = work(machine);
-    let resumed = machine.resume().map_err(general);
-    let ticks = machine.now().saturating_sub(start);
+    let start = subject.now();
+    subject.stop().map_err(general)?;
+    let result = work(subject);
+    let resumed = subject.resume().map_err(general);
+    let ticks = subject.now().saturating_sub(start);
     let result = result?;
     resumed?;
     Ok((result, ticks))

@@ -15,13 +15,15 @@ mod record;
 
 use alloc::vec::Vec;
 
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::Fault;
+use lucos_guest_interface::call::NO_ITEM;
 use serde::{Deserialize, Serialize};
 
 use crate::patch::{
     DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, SiteState,
     Times,
 };
+use crate::subject::Part;
 use record::{read_record, write_record};
 
 /// The retained pages.
@@ -323,5 +325,5 @@ impl<S: Store> Journal<S> {
 }
 
 fn internal(_: StoreError) -> Fault {
-    Fault::new(ErrorCode::Internal, 0)
+    Part::Journal.fault(NO_ITEM)
 }

@@ -13,25 +13,27 @@
 //! for byte as it was. A crash of the task at any point is mended by [`Engine::recover`], from the
 //! [`journal`] alone.
 //!
-//! The crate knows guest memory, processors and retained pages only as the traits [`Machine`] and
+//! The crate knows guest memory, processors and retained pages only as the traits [`Subject`] and
 //! [`Store`], and it knows no instruction set: what to write comes with the [`Plan`].
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "fake")), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod engine;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod journal;
-pub mod machine;
 pub mod patch;
 pub mod redirect;
+pub mod subject;
 
 pub use engine::Engine;
 pub use journal::Store;
-pub use machine::{Machine, MachineError};
 pub use patch::{Code, FunctionPlan, Patch, PatchState, Plan, SiteState};
 pub use redirect::{Lookup, Redirects};
+pub use subject::{Subject, SubjectError};
 
 #[cfg(test)]
 mod tests;

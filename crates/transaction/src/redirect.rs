@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::machine::Target;
+use crate::subject::Target;
 
 /// What an invalid opcode means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl Redirects {
 #[cfg(test)]
 mod tests {
     use super::{Lookup, Redirects};
-    use crate::machine::Target;
+    use crate::subject::Target;
 
     fn to(entry: u64, function: usize) -> Option<Target> {
         Some(Target { entry, function, is_new: false })

@@ -1,4 +1,4 @@
-//! The engine against a machine that fails and crashes.
+//! The engine against a guest that fails and crashes.
 
 mod crash;
 mod failure;

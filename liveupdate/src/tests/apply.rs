@@ -244,7 +244,7 @@ fn places_are_checked() {
         assert_eq!(answer, Err((code, 0, detail)));
     }
     // An unmapped part of the module area.
-    system.guest.pages.remove(&MODULE);
+    system.guest.unmap(MODULE);
     let answer = system.apply("fix", &[function]);
     assert_eq!(answer, Err((ErrorCode::Address, 0, MODULE + 0x100)));
     // No instruction at the entry.
@@ -313,7 +313,7 @@ fn a_processor_in_the_window_postpones_the_jump() {
 fn a_late_processor_undoes_everything() {
     let mut system = System::new();
     let original = system.guest.text();
-    system.guest.stop_error = Some(lucos_transaction::MachineError::Late);
+    system.guest.stop_error = Some(lucos_transaction::SubjectError::Late);
     let answer = system.apply("fix", &[record("plain", 0x100)]);
     assert_eq!(answer, Err((ErrorCode::Deadline, NO_ITEM, 0)));
     assert_eq!(system.guest.text(), original);

@@ -9,13 +9,14 @@ use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::{ErrorCode, name};
-use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
+use lucos_memory::fake::Fake;
+use lucos_service::client::{Failure, Memory};
+use lucos_service::{LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
 use lucos_system_info::{MemoryKind, MemoryRange};
-use lucos_transaction::MachineError;
+use lucos_transaction::SubjectError;
 use lucos_transaction::journal::{Store, StoreError};
-use lucos_transaction::machine::{Difference, Place, PlaceError};
 
-pub(super) const SPACE: AddressSpace = AddressSpace { root: 0x1000, five_levels: false };
+pub(super) use lucos_memory::fake::SPACE;
 pub(super) const NONCE: u64 = 0x1234_5678;
 /// Text of the kernel: two pages.
 pub(super) const TEXT: u64 = 0xffff_ffff_8100_0000;
@@ -24,6 +25,8 @@ pub(super) const TEXT_END: u64 = TEXT + 0x2000;
 pub(super) const MODULE: u64 = 0xffff_ffff_c000_0000;
 /// Data that the guest may write: 32 pages.
 pub(super) const DATA: u64 = 0xffff_8880_0000_0000;
+/// Where the guest's pages lie.
+const PAGES: u64 = 0x20_0000;
 /// Redirections before the task was restarted.
 pub(super) const EARLIER: u64 = 500;
 pub(super) const BUILD_ID: [u8; 4] = [0xb0, 0x11, 0xd1, 0xd0];
@@ -66,8 +69,10 @@ pub(super) fn start_of(function: &str) -> u64 {
 }
 
 pub(super) struct Guest {
-    /// By page: its bytes, and whether the guest may write there.
-    pub(super) pages: BTreeMap<u64, (Vec<u8>, bool)>,
+    /// Memory, and the task that knows it.
+    memory: Fake,
+    /// Guest-physical addresses of the pages that are mapped.
+    pages: BTreeMap<u64, u64>,
     pub(super) processor: u32,
     pub(super) pointers: BTreeMap<u32, u64>,
     pub(super) stopped: bool,
@@ -75,7 +80,7 @@ pub(super) struct Guest {
     pub(super) forward: bool,
     pub(super) log: Vec<u8>,
     pub(super) log_start: u64,
-    pub(super) stop_error: Option<MachineError>,
+    pub(super) stop_error: Option<SubjectError>,
     pub(super) time: u64,
     pub(super) redirections: u64,
 }
@@ -83,6 +88,7 @@ pub(super) struct Guest {
 impl Guest {
     pub(super) fn new() -> Self {
         let mut guest = Self {
+            memory: Fake::new(),
             pages: BTreeMap::new(),
             processor: 0,
             pointers: BTreeMap::new(),
@@ -96,11 +102,12 @@ impl Guest {
             redirections: 0,
         };
         for page in [TEXT, TEXT + 0x1000, MODULE] {
-            guest.pages.insert(page, (vec![0x90; 4096], false));
+            guest.map(page, false);
+            guest.poke(page, &[0x90; 4096]);
         }
         for page in 0..32 {
             let page = DATA + page * 0x1000;
-            guest.pages.insert(page, (vec![0; 4096], true));
+            guest.map(page, true);
         }
         for (index, (_, code)) in FUNCTIONS.iter().enumerate() {
             let mut whole = vec![0xcc; 64];
@@ -110,17 +117,43 @@ impl Guest {
         guest
     }
 
+    fn map(&mut self, page: u64, writable: bool) {
+        let gpa = PAGES + self.pages.len() as u64 * 0x1000;
+        self.memory.map_page(page, gpa, writable);
+        self.pages.insert(page, gpa);
+    }
+
+    /// Takes a page out of the guest's page tables.
+    pub(super) fn unmap(&mut self, page: u64) {
+        let gpa = self.pages.remove(&page).unwrap();
+        self.memory.unmap_page(page);
+        assert_eq!(self.memory.bytes(gpa, 1), [0x90]);
+    }
+
+    fn gpa(&self, address: u64) -> u64 {
+        self.pages[&(address & !0xfff)] + (address & 0xfff)
+    }
+
     pub(super) fn poke(&mut self, address: u64, bytes: &[u8]) {
-        for (index, byte) in bytes.iter().enumerate() {
-            let at = address + index as u64;
-            let page = self.pages.get_mut(&(at & !0xfff)).unwrap();
-            page.0[(at & 0xfff) as usize] = *byte;
+        let mut rest = bytes;
+        let mut at = address;
+        while !rest.is_empty() {
+            let count = rest.len().min(0x1000 - (at & 0xfff) as usize);
+            self.memory.put(self.gpa(at), &rest[..count]);
+            rest = &rest[count..];
+            at += count as u64;
         }
     }
 
     pub(super) fn peek(&self, address: u64, length: usize) -> Vec<u8> {
-        let byte = |at: u64| self.pages[&(at & !0xfff)].0[(at & 0xfff) as usize];
-        (0..length as u64).map(|index| byte(address + index)).collect()
+        let end = address + length as u64;
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let at = address + bytes.len() as u64;
+            let next = end.min((at | 0xfff) + 1);
+            bytes.extend(self.memory.bytes(self.gpa(at), (next - at) as usize));
+        }
+        bytes
     }
 
     /// Everything that is code.
@@ -129,17 +162,17 @@ impl Guest {
         text.extend(self.peek(MODULE, 0x1000));
         text
     }
+}
 
-    fn check(&self, address: u64, length: usize, write: bool) -> Result<(), MachineError> {
-        for index in 0..length as u64 {
-            let at = address.wrapping_add(index);
-            let page = self.pages.get(&(at & !0xfff));
-            match page {
-                Some((_, writable)) if *writable || !write => {}
-                _ => return Err(MachineError::NotMapped { address: at }),
-            }
-        }
-        Ok(())
+impl Memory for Guest {
+    fn ask<T>(
+        &mut self,
+        request: &MemoryRequest<'_>,
+        value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let writes_code = matches!(request, MemoryRequest::WriteCode { .. });
+        assert!(self.stopped || !writes_code, "code written while the guest runs");
+        self.memory.ask(request, value)
     }
 }
 
@@ -162,63 +195,11 @@ impl Platform for Guest {
         self.processor
     }
 
-    fn read(
-        &mut self,
-        _space: AddressSpace,
-        address: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), MachineError> {
-        assert!(bytes.len() <= lucos_abi::message::PAYLOAD_MAX);
-        self.check(address, bytes.len(), false)?;
-        bytes.copy_from_slice(&self.peek(address, bytes.len()));
-        Ok(())
-    }
-
-    fn write(
-        &mut self,
-        _space: AddressSpace,
-        address: u64,
-        bytes: &[u8],
-    ) -> Result<(), MachineError> {
-        assert!(bytes.len() <= lucos_abi::message::PAYLOAD_MAX);
-        self.check(address, bytes.len(), true)?;
-        self.poke(address, bytes);
-        Ok(())
-    }
-
-    fn compare_code(
-        &mut self,
-        _space: AddressSpace,
-        places: &[Place<'_>],
-    ) -> Result<Option<Difference>, PlaceError> {
-        for (place, Place { address, bytes }) in places.iter().enumerate() {
-            self.check(*address, bytes.len(), false)
-                .map_err(|error| PlaceError { place, error })?;
-            let now = self.peek(*address, bytes.len());
-            if let Some(offset) = now.iter().zip(*bytes).position(|(now, then)| now != then) {
-                return Ok(Some(Difference { place, offset }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn write_code(&mut self, _space: AddressSpace, places: &[Place<'_>]) -> Result<(), PlaceError> {
-        assert!(self.stopped, "code written while the guest runs");
-        for (place, Place { address, bytes }) in places.iter().enumerate() {
-            self.check(*address, bytes.len(), false)
-                .map_err(|error| PlaceError { place, error })?;
-        }
-        for Place { address, bytes } in places {
-            self.poke(*address, bytes);
-        }
-        Ok(())
-    }
-
     fn time(&mut self) -> u64 {
         self.time
     }
 
-    fn stop(&mut self) -> Result<(), MachineError> {
+    fn stop(&mut self) -> Result<(), SubjectError> {
         if let Some(error) = self.stop_error {
             return Err(error);
         }
@@ -228,29 +209,29 @@ impl Platform for Guest {
         Ok(())
     }
 
-    fn resume(&mut self) -> Result<(), MachineError> {
+    fn resume(&mut self) -> Result<(), SubjectError> {
         assert!(self.stopped);
         self.stopped = false;
         Ok(())
     }
 
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, MachineError> {
+    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError> {
         assert!(self.stopped && processor != self.processor);
         Ok(self.pointers.get(&processor).copied())
     }
 
-    fn intercept(&mut self, on: bool) -> Result<(), MachineError> {
+    fn intercept(&mut self, on: bool) -> Result<(), SubjectError> {
         assert!(self.stopped);
         self.intercept = on;
         Ok(())
     }
 
-    fn forward_kicks(&mut self, on: bool) -> Result<(), MachineError> {
+    fn forward_kicks(&mut self, on: bool) -> Result<(), SubjectError> {
         self.forward = on;
         Ok(())
     }
 
-    fn counters(&mut self) -> Result<[u64; COUNTERS], MachineError> {
+    fn counters(&mut self) -> Result<[u64; COUNTERS], SubjectError> {
         let mut counters = [0; COUNTERS];
         for (index, counter) in counters.iter_mut().enumerate() {
             *counter = 100 * index as u64;
@@ -260,10 +241,6 @@ impl Platform for Guest {
 
     fn retain_redirections(&mut self, count: u64) {
         self.redirections = count;
-    }
-
-    fn hidden_accesses(&mut self) -> Result<u64, MachineError> {
-        Ok(17)
     }
 
     fn read_log(&mut self, offset: u64, bytes: &mut [u8]) -> (u64, usize) {

@@ -5,6 +5,7 @@ use crate::service::Liveupdate;
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{Call, MAX_DESCRIPTOR_LENGTH, NO_ITEM};
 use lucos_service::{LiveupdateReply, LiveupdateRequest};
+use lucos_transaction::subject::Part;
 use lucos_x86_code::jump::TRAP;
 use proptest::prelude::*;
 
@@ -78,7 +79,7 @@ fn without_a_journal_nothing_is_done() {
         System { guest: Guest::new(), task: Liveupdate::new(Pages(vec![0; 4096]), 2, 0) };
     assert!(system.task.journal_error().is_some());
     let answer = system.register(&super::guest::registration(), NONCE);
-    assert_eq!(answer, Err((ErrorCode::Internal, NO_ITEM, 0)));
+    assert_eq!(answer, Err((ErrorCode::Internal, NO_ITEM, Part::Journal as u64)));
     assert_eq!(system.invalid_opcode(TEXT, 0), LiveupdateReply::NotOurs);
 }
 

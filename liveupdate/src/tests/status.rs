@@ -7,6 +7,9 @@ use lucos_guest_interface::status::{
     ExitClass, ExitCounters, FunctionStatus, JumpStatus, PatchState, PatchStatus, ProcessorList,
     SiteState, SystemStatus, WindowReason,
 };
+use lucos_memory::fake::REGION;
+use lucos_service::FaultVerdict;
+use lucos_service::client::Memory;
 
 const BUFFER: u64 = DATA + 0x8ff0;
 
@@ -40,6 +43,10 @@ fn the_state_is_shown() {
     system.apply("two", &[record("long_first", 0x300)]).unwrap();
     system.apply("three", &[record("long_first", 0x400)]).unwrap();
 
+    for _ in 0..17 {
+        let verdict = system.guest.nested_fault(REGION, true, false);
+        assert_eq!(verdict, Ok(FaultVerdict::Hidden));
+    }
     let status = system_status(&mut system);
     assert_eq!((status.extension, status.assists, status.vcpus), (1, 0b101, 2));
     assert_eq!((status.registered, status.patches, status.applied), (1, 3, 3));

@@ -2,11 +2,11 @@
 
 use super::{BuildError, build};
 use crate::fake::{self, Fake, MAILBOX, REGION};
-use crate::platform::Failure;
 use lucos_linux_boot::acpi::AcpiError;
 use lucos_linux_boot::kernel::KernelError;
 use lucos_linux_boot::nvs::NvsError;
 use lucos_service::MemoryError;
+use lucos_service::client::Failure;
 use lucos_system_info::{Efi, MemoryKind, MemoryRange, Module, SystemInfo};
 
 const BUNDLE: u64 = 0x2000_0200;
@@ -62,11 +62,11 @@ fn write_firmware(platform: &mut Fake) {
         table(b"DSDT", b"\x08_S3_\x12\x01"),
     ];
     for (number, table) in (0..).zip(&tables) {
-        platform.memory.write(at(number), table);
+        platform.memory.put(at(number), table);
     }
     let mut pointer = b"RSD PTR \0LUCOS \0".to_vec();
     pointer.extend((at(0) as u32).to_le_bytes());
-    platform.memory.write(0xf_0000, &sealed(pointer, 8));
+    platform.memory.put(0xf_0000, &sealed(pointer, 8));
 }
 
 /// A machine whose bundle has these parts, one behind the other.
@@ -76,7 +76,7 @@ fn machine(parts: &[(&str, &[u8])]) -> (Fake, SystemInfo) {
     write_firmware(&mut platform);
     let mut next = BUNDLE;
     for (name, bytes) in parts {
-        platform.memory.write(next, bytes);
+        platform.memory.put(next, bytes);
         let module =
             Module { name: (*name).try_into().unwrap(), start: next, length: bytes.len() as u64 };
         info.modules.push(module).unwrap();
@@ -97,24 +97,24 @@ fn everything_is_where_the_first_processor_finds_it() {
     let state = build(&mut platform, &info).unwrap();
 
     assert_eq!(state.rip, 0x100_0200);
-    assert_eq!(platform.memory.read(0x100_0000, CODE), kernel()[1024..]);
-    let parameters = platform.memory.read(state.rsi, 4096);
+    assert_eq!(platform.memory.bytes(0x100_0000, CODE), kernel()[1024..]);
+    let parameters = platform.memory.bytes(state.rsi, 4096);
     assert_eq!(&parameters[0x202..0x206], b"HdrS");
-    assert_eq!(parameters[0x1e8], 5, "memory ranges");
+    assert_eq!(usize::from(parameters[0x1e8]), fake::info().memory.len(), "memory ranges");
     let field = |offset: usize| {
         u64::from(u32::from_le_bytes(parameters[offset..offset + 4].try_into().unwrap()))
     };
     let (start, length) = (field(0x218), field(0x21c));
     assert_eq!((start % 4096, length), (0, 5000));
-    assert_eq!(platform.memory.read(start, 5000), initrd);
-    let line = platform.memory.read(field(0x228), 20);
+    assert_eq!(platform.memory.bytes(start, 5000), initrd);
+    let line = platform.memory.bytes(field(0x228), 20);
     assert_eq!(line, b"console=ttyS0 quiet\0");
     let rsdp = field(0x70);
-    assert_eq!(platform.memory.read(rsdp, 8), b"RSD PTR ");
+    assert_eq!(platform.memory.bytes(rsdp, 8), b"RSD PTR ");
     assert!(MAILBOX < rsdp && rsdp < REGION);
     assert_eq!(platform.guarded, [MAILBOX]);
     assert_eq!(state.cr3, MAILBOX + 0x2000);
-    let reset_code = platform.memory.read(MAILBOX + 0x1000, 8);
+    let reset_code = platform.memory.bytes(MAILBOX + 0x1000, 8);
     assert_eq!(reset_code, [0xb8, 9, 0, 0x55, 0x4c, 0x0f, 0x01, 0xd9]);
 }
 
@@ -122,17 +122,17 @@ fn everything_is_where_the_first_processor_finds_it() {
 fn building_again_gives_the_same() {
     let (mut platform, info) = machine(&[("guest/kernel", &kernel())]);
     let first = build(&mut platform, &info).unwrap();
-    let before = platform.memory.read(first.rsi, 4096);
+    let before = platform.memory.bytes(first.rsi, 4096);
     assert_eq!(build(&mut platform, &info).unwrap(), first);
-    assert_eq!(platform.memory.read(first.rsi, 4096), before);
+    assert_eq!(platform.memory.bytes(first.rsi, 4096), before);
 }
 
 #[test]
 fn the_end_of_the_nvs_area_is_left_alone() {
     let (mut platform, info) = machine(&[("guest/kernel", &kernel())]);
-    platform.memory.write(REGION - 64, &[0xa5; 64]);
+    platform.memory.put(REGION - 64, &[0xa5; 64]);
     build(&mut platform, &info).unwrap();
-    assert_eq!(platform.memory.read(REGION - 64, 64), [0xa5; 64]);
+    assert_eq!(platform.memory.bytes(REGION - 64, 64), [0xa5; 64]);
 }
 
 #[test]
@@ -165,11 +165,11 @@ fn parts_of_the_bundle_are_never_overwritten() {
     let kernel = kernel();
     let (mut platform, mut info) = machine(&[("guest/kernel", &kernel)]);
     // The bundle lies where the kernel would like to be.
-    platform.memory.write(0x100_0200, &kernel);
+    platform.memory.put(0x100_0200, &kernel);
     info.modules[0].start = 0x100_0200;
     let state = build(&mut platform, &info).unwrap();
     assert_eq!(state.rip, 0x120_0200);
-    assert_eq!(platform.memory.read(0x100_0200, kernel.len()), kernel);
+    assert_eq!(platform.memory.bytes(0x100_0200, kernel.len()), kernel);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn modules_inside_lucos_and_missing_tables_are_errors() {
     assert_eq!(build(&mut platform, &info), Err(BuildError::Memory { part: "guest/kernel", why }));
 
     let (mut platform, info) = machine(&[("guest/kernel", &kernel())]);
-    platform.memory.write(0xf_0000, b"X");
+    platform.memory.put(0xf_0000, b"X");
     assert_eq!(
         build(&mut platform, &info),
         Err(BuildError::Nvs(NvsError::Acpi(AcpiError::RootPointer { gpa: 0xf_0000 })))
@@ -206,7 +206,7 @@ fn with_uefi(platform: &mut Fake, info: &mut SystemInfo, free: &[(u64, u64)]) {
         descriptor[24..32].copy_from_slice(&((end - start) << 8).to_le_bytes());
         map.extend(descriptor);
     }
-    platform.memory.write(0x5_0000, &map);
+    platform.memory.put(0x5_0000, &map);
     info.efi = Some(Efi {
         system_table: 0x3e00_0000,
         memory_map: 0x5_0000,

@@ -2,15 +2,16 @@
 
 use alloc::vec::Vec;
 
+use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{ErrorCode, Fault};
 
 use super::{Engine, at_item, general, item, stopped, write_one};
 use crate::journal::Store;
-use crate::machine::{Difference, Machine, Place};
 use crate::patch::{
     DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, Plan,
     SiteState, Times,
 };
+use crate::subject::{Difference, Part, Place, Subject};
 
 impl<S: Store> Engine<S> {
     /// Checks everything about `plan` that does not need the guest.
@@ -36,9 +37,9 @@ impl<S: Store> Engine<S> {
     /// * `JournalFull`
     /// * `SiteForeign`: the bytes at a site are not those that were found when it was checked
     ///   (detail: the address of the first one)
-    /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
-    pub fn apply<M: Machine>(&mut self, machine: &mut M, plan: &Plan<'_>) -> Result<u32, Fault> {
-        self.recover(machine)?;
+    /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
+    pub fn apply<M: Subject>(&mut self, subject: &mut M, plan: &Plan<'_>) -> Result<u32, Fault> {
+        self.recover(subject)?;
         let repeated = core::mem::take(&mut self.repeated);
         if let Some(number) = self.done_before(plan).filter(|_| repeated) {
             return Ok(number);
@@ -57,7 +58,7 @@ impl<S: Store> Engine<S> {
         let number = patch.number;
         self.patches.push(patch);
 
-        let result = stopped(machine, |machine| self.commit(machine));
+        let result = stopped(subject, |subject| self.commit(subject));
         let ticks = match result {
             Ok(((), ticks)) => ticks,
             Err(fault) => {
@@ -100,7 +101,7 @@ impl<S: Store> Engine<S> {
             let number = applied(name).ok_or(missing)?.number;
             dependencies.push(number).map_err(|_| missing)?;
         }
-        let broken = Fault::new(ErrorCode::Internal, 0);
+        let broken = Part::Liveupdate.fault(NO_ITEM);
         if plan.functions.is_empty() || plan.functions.len() > FUNCTIONS_MAX {
             return Err(broken);
         }
@@ -177,18 +178,18 @@ impl<S: Store> Engine<S> {
     }
 
     /// Puts the last patch in force. In a stop.
-    fn commit<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+    fn commit<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
         let Some(patch) = self.patches.last() else {
-            return Err(Fault::new(ErrorCode::Internal, 0));
+            return Err(Part::Liveupdate.fault(NO_ITEM));
         };
         let slot = patch.slot;
-        verify(machine, &patch.functions)?;
+        verify(subject, &patch.functions)?;
         let result = self
-            .intercept(machine, true)
-            .and_then(|()| self.write_traps(machine))
+            .intercept(subject, true)
+            .and_then(|()| self.write_traps(subject))
             .and_then(|()| self.journal.set_patch(slot, PatchState::Applied));
         if let Err(fault) = result {
-            self.take_back(machine);
+            self.take_back(subject);
             return Err(fault);
         }
         if let Some(patch) = self.patches.last_mut() {
@@ -197,11 +198,11 @@ impl<S: Store> Engine<S> {
                 function.state = SiteState::Trap;
             }
         }
-        self.publish_last(machine, true);
+        self.publish_last(subject, true);
         Ok(())
     }
 
-    fn write_traps<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+    fn write_traps<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
         let functions = self.patches.last().map_or(&[][..], |patch| &patch.functions);
         for function in functions {
             // Matters only once the patch is applied.
@@ -210,34 +211,34 @@ impl<S: Store> Engine<S> {
         let trap = [self.trap];
         let place = |function: &Function| Place { address: function.plan.site, bytes: &trap };
         let places: Vec<Place<'_>> = functions.iter().map(place).collect();
-        machine.write(&places).map_err(at_item)
+        subject.write(&places).map_err(at_item)
     }
 
     /// Takes back what the last patch wrote, in the stop in which it was written.
-    fn take_back<M: Machine>(&mut self, machine: &mut M) {
+    fn take_back<M: Subject>(&mut self, subject: &mut M) {
         let functions = self.patches.last().map_or(&[][..], |patch| &patch.functions);
         let clean = functions
             .iter()
             .rev()
-            .all(|function| remove_trap(machine, &function.plan, self.trap).is_ok());
+            .all(|function| remove_trap(subject, &function.plan, self.trap).is_ok());
         if !clean {
             // The traps that are left stay in the journal, and lead where they say, until
             // `recover` can take them back.
             self.unfinished = true;
-            self.publish_last(machine, false);
+            self.publish_last(subject, false);
             return;
         }
         if let Some(patch) = self.patches.last_mut() {
             patch.state = PatchState::Free;
         }
-        self.intercept_if_needed(machine);
+        self.intercept_if_needed(subject);
     }
 
-    /// Tells the machine where the traps of the last patch lead.
-    fn publish_last(&self, machine: &mut impl Machine, is_new: bool) {
+    /// Tells the subject where the traps of the last patch lead.
+    fn publish_last(&self, subject: &mut impl Subject, is_new: bool) {
         let functions = self.patches.last().map_or(&[][..], |patch| &patch.functions);
         for function in functions {
-            self.publish(machine, function.plan.site, is_new);
+            self.publish(subject, function.plan.site, is_new);
         }
     }
 
@@ -261,9 +262,9 @@ impl<S: Store> Engine<S> {
 }
 
 /// Checks that the bytes at all sites are still those that were found.
-fn verify<M: Machine>(machine: &mut M, functions: &[Function]) -> Result<(), Fault> {
+fn verify<M: Subject>(subject: &mut M, functions: &[Function]) -> Result<(), Fault> {
     let places: Vec<Place<'_>> = functions.iter().map(found).collect();
-    let Some(Difference { place, offset }) = machine.compare(&places).map_err(at_item)? else {
+    let Some(Difference { place, offset }) = subject.compare(&places).map_err(at_item)? else {
         return Ok(());
     };
     let site = functions.get(place).map_or(0, |function| function.plan.site);
@@ -277,8 +278,8 @@ fn found(function: &Function) -> Place<'_> {
 }
 
 /// Puts the first byte back where the trap stands.
-pub(super) fn remove_trap<M: Machine>(
-    machine: &mut M,
+pub(super) fn remove_trap<M: Subject>(
+    subject: &mut M,
     plan: &FunctionPlan,
     trap: u8,
 ) -> Result<(), Fault> {
@@ -286,9 +287,9 @@ pub(super) fn remove_trap<M: Machine>(
         return Ok(());
     };
     let mut now = [0];
-    machine.read(plan.site, &mut now).map_err(general)?;
+    subject.read(plan.site, &mut now).map_err(general)?;
     if now == [trap] && original != trap {
-        write_one(machine, plan.site, &[original])?;
+        write_one(subject, plan.site, &[original])?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use lucos_guest_interface::{ErrorCode, Fault};
 
 use super::{Engine, general, item, stopped};
 use crate::journal::Store;
-use crate::machine::{Difference, Machine, MachineError, Place, PlaceError};
 use crate::patch::{Code, Function, Patch, SiteState};
+use crate::subject::{Difference, Part, Place, PlaceError, Subject, SubjectError};
 
 /// Which functions of a patch get their jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +32,22 @@ impl<S: Store> Engine<S> {
     /// * `Stacked`: a later patch stands there (detail: its number)
     /// * `WindowOccupied`: a processor stands in the window (detail: where)
     /// * `SiteChanged`: the bytes are not those that LUCOS wrote and found
-    /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
-    pub fn jump<M: Machine>(
+    /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
+    pub fn jump<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         number: u32,
         which: Which,
     ) -> Result<u32, Fault> {
-        self.recover(machine)?;
+        self.recover(subject)?;
         self.repeated = false;
         let position = self.applied_position(number)?;
         let wanted = self.wanted(position, which)?;
         if wanted.is_empty() {
             return Ok(self.jumping(position));
         }
-        let work = |machine: &mut M| self.convert(machine, position, &wanted);
-        let ((converted, obstacle), ticks) = stopped(machine, work)?;
+        let work = |subject: &mut M| self.convert(subject, position, &wanted);
+        let ((converted, obstacle), ticks) = stopped(subject, work)?;
         if let Some(patch) = self.patches.get_mut(position) {
             patch.times.jump = patch.times.jump.max(ticks);
             // Only a figure.
@@ -110,23 +110,23 @@ impl<S: Store> Engine<S> {
 
     /// Converts those functions that nothing stands in the way of. In a stop. Returns how many, and
     /// the first obstacle.
-    fn convert<M: Machine>(
+    fn convert<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         position: usize,
         wanted: &[usize],
     ) -> Result<(usize, Option<Fault>), Fault> {
         let mut windows = self.windows(position, wanted);
-        let mut obstacle = leave_occupied_out(machine, &mut windows).map_err(general)?;
-        let changed = leave_changed_out(machine, &mut windows);
+        let mut obstacle = leave_occupied_out(subject, &mut windows).map_err(general)?;
+        let changed = leave_changed_out(subject, &mut windows);
         obstacle = obstacle.or(changed);
         if windows.is_empty() {
             return Ok((0, obstacle));
         }
-        let done = self.write_jumps(machine, &windows);
+        let done = self.write_jumps(subject, &windows);
         let state = match done {
             Ok(()) => SiteState::Jump,
-            Err(_) => self.put_traps_back(machine, &windows),
+            Err(_) => self.put_traps_back(subject, &windows),
         };
         if let Some(patch) = self.patches.get_mut(position) {
             for window in &windows {
@@ -136,9 +136,9 @@ impl<S: Store> Engine<S> {
             }
         }
         for window in &windows {
-            self.publish(machine, window.site, false);
+            self.publish(subject, window.site, false);
         }
-        self.intercept_if_needed(machine);
+        self.intercept_if_needed(subject);
         match done {
             Ok(()) => Ok((windows.len(), obstacle)),
             Err(fault) => Ok((0, obstacle.or(Some(fault)))),
@@ -155,16 +155,16 @@ impl<S: Store> Engine<S> {
         wanted.iter().filter_map(window).collect()
     }
 
-    fn write_jumps<M: Machine>(
+    fn write_jumps<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         windows: &[Window],
     ) -> Result<(), Fault> {
         for window in windows {
             self.journal.set_function(window.slot, SiteState::Jumping)?;
         }
         let at = |place: usize| windows.get(place).map_or(NO_ITEM, |window| item(window.index));
-        machine
+        subject
             .write(&places(windows, |window| &window.jump))
             .map_err(|PlaceError { place, error }| error.fault(at(place)))?;
         for window in windows {
@@ -175,8 +175,8 @@ impl<S: Store> Engine<S> {
 
     /// Undoes jumps of which some may be written, in the stop in which they were. Returns what the
     /// journal says then.
-    fn put_traps_back<M: Machine>(&mut self, machine: &mut M, windows: &[Window]) -> SiteState {
-        let restored = machine.write(&places(windows, |window| &window.trapped)).is_ok()
+    fn put_traps_back<M: Subject>(&mut self, subject: &mut M, windows: &[Window]) -> SiteState {
+        let restored = subject.write(&places(windows, |window| &window.trapped)).is_ok()
             && windows
                 .iter()
                 .all(|window| self.journal.set_function(window.slot, SiteState::Trap).is_ok());
@@ -202,12 +202,12 @@ fn places(windows: &[Window], bytes: impl Fn(&Window) -> &Code) -> Vec<Place<'_>
 }
 
 /// Leaves out the windows in which a processor stands; the first of them as an obstacle.
-fn leave_occupied_out<M: Machine>(
-    machine: &mut M,
+fn leave_occupied_out<M: Subject>(
+    subject: &mut M,
     windows: &mut Vec<Window>,
-) -> Result<Option<Fault>, MachineError> {
+) -> Result<Option<Fault>, SubjectError> {
     let mut obstacle = None;
-    let pointers = machine.stopped_at()?;
+    let pointers = subject.stopped_at()?;
     windows.retain(|window| {
         let length = window.jump.len() as u64;
         let is_inside = |rip: &&u64| (1..length).contains(&rip.wrapping_sub(window.site));
@@ -222,17 +222,17 @@ fn leave_occupied_out<M: Machine>(
 
 /// Leaves out the windows whose bytes are not the trap and what was found; the first of them as an
 /// obstacle.
-fn leave_changed_out<M: Machine>(machine: &mut M, windows: &mut Vec<Window>) -> Option<Fault> {
+fn leave_changed_out<M: Subject>(subject: &mut M, windows: &mut Vec<Window>) -> Option<Fault> {
     let mut obstacle = None;
     while !windows.is_empty() {
-        let (place, problem) = match machine.compare(&places(windows, |window| &window.trapped)) {
+        let (place, problem) = match subject.compare(&places(windows, |window| &window.trapped)) {
             Ok(None) => break,
             Ok(Some(Difference { place, offset })) => (place, Ok(offset)),
             Err(PlaceError { place, error }) => (place, Err(error)),
         };
         if place >= windows.len() {
             windows.clear();
-            return obstacle.or(Some(Fault::new(ErrorCode::Internal, 0)));
+            return obstacle.or(Some(Part::Liveupdate.fault(NO_ITEM)));
         }
         let window = windows.remove(place);
         let index = item(window.index);

@@ -5,49 +5,49 @@ use lucos_guest_interface::Fault;
 use super::apply::remove_trap;
 use super::{Engine, general, stopped, write_one};
 use crate::journal::Store;
-use crate::machine::Machine;
 use crate::patch::{Code, Function, PatchState, SiteState};
+use crate::subject::Subject;
 
 impl<S: Store> Engine<S> {
-    /// Completes or undoes what was left half done, and tells the machine every redirection.
+    /// Completes or undoes what was left half done, and tells the subject every redirection.
     /// Nothing happens when there is nothing to do.
     ///
     /// An apply is undone, a rollback is completed, a jump is completed when all of it was written
     /// and else undone.
     ///
     /// # Errors
-    /// The machine's; the next call tries again.
-    pub fn recover<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+    /// The subject's; the next call tries again.
+    pub fn recover<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
         if !self.unfinished {
             return Ok(());
         }
-        let ((), _) = stopped(machine, |machine| self.mend(machine))?;
+        let ((), _) = stopped(subject, |subject| self.mend(subject))?;
         self.unfinished = false;
         Ok(())
     }
 
-    fn mend<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+    fn mend<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
         // What the kernel does is not known after a restart. While bytes change, traps come to us.
         self.intercepting = None;
         if !self.patches.is_empty() {
-            self.intercept(machine, true)?;
+            self.intercept(subject, true)?;
         }
         // Later patches stand on earlier ones. One that is being applied goes away.
         for position in (0..self.patches.len()).rev() {
-            self.mend_patch(machine, position)?;
+            self.mend_patch(subject, position)?;
         }
         self.patches.retain(|patch| patch.state != PatchState::Free);
         let traps = self.has_traps();
-        self.intercept(machine, traps)?;
+        self.intercept(subject, traps)?;
         for patch in &self.patches {
             for function in &patch.functions {
-                self.publish(machine, function.plan.site, false);
+                self.publish(subject, function.plan.site, false);
             }
         }
         Ok(())
     }
 
-    fn mend_patch<M: Machine>(&mut self, machine: &mut M, position: usize) -> Result<(), Fault> {
+    fn mend_patch<M: Subject>(&mut self, subject: &mut M, position: usize) -> Result<(), Fault> {
         let Some(patch) = self.patches.get(position).cloned() else {
             return Ok(());
         };
@@ -55,21 +55,21 @@ impl<S: Store> Engine<S> {
             PatchState::Free | PatchState::RolledBack => Ok(()),
             PatchState::Applying => {
                 for function in patch.functions.iter().rev() {
-                    remove_trap(machine, &function.plan, self.trap)?;
+                    remove_trap(subject, &function.plan, self.trap)?;
                 }
                 self.journal.set_patch(patch.slot, PatchState::Free)?;
                 if let Some(patch) = self.patches.get_mut(position) {
                     patch.state = PatchState::Free;
                 }
                 for function in &patch.functions {
-                    self.publish(machine, function.plan.site, false);
+                    self.publish(subject, function.plan.site, false);
                 }
                 Ok(())
             }
             PatchState::Applied => {
                 for (index, function) in patch.functions.iter().enumerate() {
                     if function.state == SiteState::Jumping {
-                        let state = self.mend_jump(machine, function)?;
+                        let state = self.mend_jump(subject, function)?;
                         self.set_state(position, index, state);
                     }
                 }
@@ -77,10 +77,10 @@ impl<S: Store> Engine<S> {
             }
             PatchState::RollingBack => {
                 for function in &patch.functions {
-                    self.complete_rollback(machine, function)?;
+                    self.complete_rollback(subject, function)?;
                 }
                 self.journal.set_patch(patch.slot, PatchState::RolledBack)?;
-                self.note_rolled_back(machine, position);
+                self.note_rolled_back(subject, position);
                 Ok(())
             }
         }
@@ -94,39 +94,39 @@ impl<S: Store> Engine<S> {
     }
 
     /// A jump of which some bytes may be written: complete, or back to the trap.
-    fn mend_jump<M: Machine>(
+    fn mend_jump<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         function: &Function,
     ) -> Result<SiteState, Fault> {
         let plan = &function.plan;
         let trapped = plan.trapped(self.trap);
-        let now = bytes_at(machine, plan.site, plan.jump.len())?;
+        let now = bytes_at(subject, plan.site, plan.jump.len())?;
         let state = match now == plan.jump {
             true => SiteState::Jump,
             false => SiteState::Trap,
         };
         if state == SiteState::Trap && now != trapped && is_mixed(&now, &plan.jump, &trapped) {
-            write_one(machine, plan.site, &trapped)?;
+            write_one(subject, plan.site, &trapped)?;
         }
         self.journal.set_function(function.slot, state)?;
         Ok(state)
     }
 
     /// Puts the old bytes back where ours still stand. What somebody else wrote stays.
-    fn complete_rollback<M: Machine>(
+    fn complete_rollback<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         function: &Function,
     ) -> Result<(), Fault> {
         let plan = &function.plan;
         match function.state {
             SiteState::Original => Ok(()),
-            SiteState::Trap => remove_trap(machine, plan, self.trap),
+            SiteState::Trap => remove_trap(subject, plan, self.trap),
             SiteState::Jumping | SiteState::Jump => {
-                let now = bytes_at(machine, plan.site, plan.jump.len())?;
+                let now = bytes_at(subject, plan.site, plan.jump.len())?;
                 if now != plan.found && is_mixed(&now, &plan.jump, &plan.found) {
-                    write_one(machine, plan.site, &plan.found)?;
+                    write_one(subject, plan.site, &plan.found)?;
                 }
                 Ok(())
             }
@@ -134,9 +134,9 @@ impl<S: Store> Engine<S> {
     }
 }
 
-fn bytes_at<M: Machine>(machine: &mut M, site: u64, length: usize) -> Result<Code, Fault> {
+fn bytes_at<M: Subject>(subject: &mut M, site: u64, length: usize) -> Result<Code, Fault> {
     let mut bytes: Code = core::iter::repeat_n(0, length).collect();
-    machine.read(site, &mut bytes).map_err(general)?;
+    subject.read(site, &mut bytes).map_err(general)?;
     Ok(bytes)
 }
 

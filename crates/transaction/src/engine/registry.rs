@@ -1,28 +1,29 @@
 //! Who may ask for updates, and what is forgotten when the guest kernel changes.
 
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::Fault;
+use lucos_guest_interface::call::NO_ITEM;
 
 use super::{Engine, stopped};
 use crate::journal::{Presence, Registration, Store};
-use crate::machine::Machine;
 use crate::patch::PatchState;
+use crate::subject::{Part, Subject};
 
 impl<S: Store> Engine<S> {
     /// Takes a registration. A manager of the same boot of the same kernel finds everything as the
     /// last one left it; another kernel starts empty. Returns how many patches are in force.
     ///
     /// # Errors
-    /// The machine's.
-    pub fn register<M: Machine>(
+    /// The subject's.
+    pub fn register<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         registration: Registration,
     ) -> Result<usize, Fault> {
         let known = self.head.registration.boot_identity == registration.boot_identity;
         if known && self.head.presence != Presence::Nobody {
-            self.recover(machine)?;
+            self.recover(subject)?;
         } else {
-            self.forget_kernel(machine)?;
+            self.forget_kernel(subject)?;
         }
         let mut head = self.head.clone();
         head.registration = registration;
@@ -52,18 +53,18 @@ impl<S: Store> Engine<S> {
     /// kernel's now, and is left alone.
     ///
     /// # Errors
-    /// The machine's.
-    pub fn forget_kernel<M: Machine>(&mut self, machine: &mut M) -> Result<(), Fault> {
+    /// The subject's.
+    pub fn forget_kernel<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
         while let Some(patch) = self.patches.last() {
             self.journal.set_patch(patch.slot, PatchState::Free)?;
             for function in &patch.functions {
-                machine.redirect(function.plan.site, None);
+                subject.redirect(function.plan.site, None);
             }
             self.patches.pop();
         }
         self.unfinished = false;
         if self.intercepting != Some(false) {
-            stopped(machine, |machine| self.intercept(machine, false))?;
+            stopped(subject, |subject| self.intercept(subject, false))?;
         }
         self.head.presence = Presence::Nobody;
         Ok(())
@@ -77,7 +78,7 @@ impl<S: Store> Engine<S> {
             return Ok(());
         };
         if patch.is_in_memory() {
-            return Err(Fault::new(ErrorCode::Internal, 0));
+            return Err(Part::Liveupdate.fault(NO_ITEM));
         }
         self.journal.set_patch(patch.slot, PatchState::Free)?;
         self.patches.remove(position);
@@ -88,15 +89,15 @@ impl<S: Store> Engine<S> {
     /// longest stop in time-stamp ticks.
     ///
     /// # Errors
-    /// The machine's, when not even the first stop worked.
-    pub fn measure<M: Machine>(
+    /// The subject's, when not even the first stop worked.
+    pub fn measure<M: Subject>(
         &mut self,
-        machine: &mut M,
+        subject: &mut M,
         count: u64,
     ) -> Result<(u64, u64), Fault> {
         let mut longest = 0;
         for done in 0..count {
-            match stopped(machine, |_| Ok(())) {
+            match stopped(subject, |_| Ok(())) {
                 Ok(((), ticks)) => longest = ticks.max(longest),
                 Err(fault) if done == 0 => return Err(fault),
                 Err(_) => return Ok((done, longest)),

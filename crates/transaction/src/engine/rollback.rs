@@ -6,8 +6,8 @@ use lucos_guest_interface::{ErrorCode, Fault};
 
 use super::{Engine, at_item, item, stopped};
 use crate::journal::Store;
-use crate::machine::{Difference, Machine, Place};
 use crate::patch::{Code, Function, Patch, PatchState, SiteState};
+use crate::subject::{Difference, Place, Subject};
 
 impl<S: Store> Engine<S> {
     /// Takes an update back: afterwards a call of each old function runs the old one again, or what
@@ -22,9 +22,9 @@ impl<S: Store> Engine<S> {
     /// * `DependencyInUse`: a patch that needs this one is in force (detail: its number)
     /// * `Stacked`: a later patch stands on a function (detail: its number)
     /// * `SiteChanged`: somebody overwrote a redirection (detail: the address)
-    /// * `Deadline`, `Busy`, `Address`, `Internal`: the machine's
-    pub fn rollback<M: Machine>(&mut self, machine: &mut M, number: u32) -> Result<(), Fault> {
-        self.recover(machine)?;
+    /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
+    pub fn rollback<M: Subject>(&mut self, subject: &mut M, number: u32) -> Result<(), Fault> {
+        self.recover(subject)?;
         let repeated = core::mem::take(&mut self.repeated);
         let known = self.position(number).ok().and_then(|position| self.patches.get(position));
         if repeated && known.is_some_and(|patch| patch.state == PatchState::RolledBack) {
@@ -35,7 +35,7 @@ impl<S: Store> Engine<S> {
         let sequence = self.next_sequence();
         // A number that is skipped does no harm.
         self.journal.write_head(&mut self.head)?;
-        let ((), ticks) = stopped(machine, |machine| self.restore(machine, position))?;
+        let ((), ticks) = stopped(subject, |subject| self.restore(subject, position))?;
         if let Some(patch) = self.patches.get_mut(position) {
             patch.times.rollback = ticks;
             patch.times.sequence = sequence;
@@ -64,34 +64,34 @@ impl<S: Store> Engine<S> {
     }
 
     /// Puts the old bytes back. In a stop.
-    fn restore<M: Machine>(&mut self, machine: &mut M, position: usize) -> Result<(), Fault> {
+    fn restore<M: Subject>(&mut self, subject: &mut M, position: usize) -> Result<(), Fault> {
         let unknown = Fault::new(ErrorCode::UnknownPatch, 0);
         let patch = self.patches.get(position).ok_or(unknown)?;
         let slot = patch.slot;
         let sites: Vec<Site> =
             patch.functions.iter().map(|function| Site::of(function, self.trap)).collect();
-        verify_ours(machine, &sites)?;
+        verify_ours(subject, &sites)?;
         // From here on a crash is mended by completing the rollback.
         self.journal.set_patch(slot, PatchState::RollingBack)?;
         let uncovers_trap =
             patch.functions.iter().any(|function| function.plan.found.first() == Some(&self.trap));
         let intercepted = match uncovers_trap {
-            true => self.intercept(machine, true),
+            true => self.intercept(subject, true),
             false => Ok(()),
         };
         let done = intercepted
-            .and_then(|()| machine.write(&places(&sites, |site| &site.original)).map_err(at_item))
+            .and_then(|()| subject.write(&places(&sites, |site| &site.original)).map_err(at_item))
             .and_then(|()| self.journal.set_patch(slot, PatchState::RolledBack));
         if let Err(fault) = done {
-            self.put_back(machine, position, &sites);
+            self.put_back(subject, position, &sites);
             return Err(fault);
         }
-        self.note_rolled_back(machine, position);
+        self.note_rolled_back(subject, position);
         Ok(())
     }
 
     /// Everything that follows once the old bytes are back and the journal says so.
-    pub(super) fn note_rolled_back<M: Machine>(&mut self, machine: &mut M, position: usize) {
+    pub(super) fn note_rolled_back<M: Subject>(&mut self, subject: &mut M, position: usize) {
         let mut sites = Vec::new();
         if let Some(patch) = self.patches.get_mut(position) {
             patch.state = PatchState::RolledBack;
@@ -101,24 +101,24 @@ impl<S: Store> Engine<S> {
             }
         }
         for site in sites {
-            self.publish(machine, site, false);
+            self.publish(subject, site, false);
         }
-        self.intercept_if_needed(machine);
+        self.intercept_if_needed(subject);
     }
 
     /// Undoes a rollback that failed, in the stop in which it was tried.
-    fn put_back<M: Machine>(&mut self, machine: &mut M, position: usize, sites: &[Site]) {
+    fn put_back<M: Subject>(&mut self, subject: &mut M, position: usize, sites: &[Site]) {
         let Some(patch) = self.patches.get_mut(position) else {
             return;
         };
-        let clean = machine.write(&places(sites, |site| &site.ours)).is_ok()
+        let clean = subject.write(&places(sites, |site| &site.ours)).is_ok()
             && self.journal.set_patch(patch.slot, PatchState::Applied).is_ok();
         if !clean {
             // The journal says that it is being rolled back; `recover` completes that.
             self.unfinished = true;
             patch.state = PatchState::RollingBack;
         }
-        self.intercept_if_needed(machine);
+        self.intercept_if_needed(subject);
     }
 }
 
@@ -151,9 +151,9 @@ fn places(sites: &[Site], bytes: impl Fn(&Site) -> &Code) -> Vec<Place<'_>> {
     sites.iter().map(|site| Place { address: site.address, bytes: bytes(site) }).collect()
 }
 
-fn verify_ours<M: Machine>(machine: &mut M, sites: &[Site]) -> Result<(), Fault> {
+fn verify_ours<M: Subject>(subject: &mut M, sites: &[Site]) -> Result<(), Fault> {
     let ours = places(sites, |site| &site.ours);
-    let Some(Difference { place, offset }) = machine.compare(&ours).map_err(at_item)? else {
+    let Some(Difference { place, offset }) = subject.compare(&ours).map_err(at_item)? else {
         return Ok(());
     };
     let address = sites.get(place).map_or(0, |site| site.address);

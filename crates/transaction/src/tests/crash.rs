@@ -10,7 +10,7 @@ fn a_crash_while_recovering_is_recovered_from() {
         for step in (0..120).step_by(5) {
             for second in 0..40 {
                 for torn in [0, 3, usize::MAX] {
-                    let shared = Shared::new();
+                    let shared = Shared::sample();
                     let original = shared.memory();
                     let mut engine = shared.open();
                     shared.apply(&mut engine, "one", &[0, 1, 2], 0x7000).unwrap();

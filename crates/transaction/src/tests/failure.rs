@@ -9,7 +9,7 @@ type Operation = fn(&Shared, &mut Engine<Shared>) -> Result<u32, Fault>;
 
 /// Two patches, one of them half converted, one on top of it.
 fn prepared() -> (Shared, Vec<u8>, Engine<Shared>) {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
     shared.apply(&mut engine, "one", &[0, 1, 2], 0x7000).unwrap();

@@ -12,7 +12,7 @@ fn registration(identity: u8, nonce: u64) -> Registration {
 
 #[test]
 fn one_function_is_redirected_and_restored() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
     let number = shared.apply(&mut engine, "fix", &[0], 0x7000).unwrap();
@@ -33,7 +33,7 @@ fn one_function_is_redirected_and_restored() {
 
 #[test]
 fn a_function_without_room_keeps_its_trap() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     shared.apply(&mut engine, "fix", &[0, 4], 0x7000).unwrap();
     assert_eq!(engine.jump(&mut shared.clone(), 1, Which::All), Ok(1));
@@ -51,7 +51,7 @@ fn a_function_without_room_keeps_its_trap() {
 
 #[test]
 fn patches_stack_and_unstack_in_order() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
     for (name, entry) in [("one", 0x7000), ("two", 0x8000), ("three", 0x9001)] {
@@ -73,7 +73,7 @@ fn patches_stack_and_unstack_in_order() {
 
 #[test]
 fn a_patch_on_a_jump_brings_the_jump_back() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
     shared.apply(&mut engine, "one", &[2], 0x7000).unwrap();
@@ -90,7 +90,7 @@ fn a_patch_on_a_jump_brings_the_jump_back() {
 
 #[test]
 fn the_same_code_at_another_place_is_refused() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     shared.apply(&mut engine, "one", &[1], 0x7000).unwrap();
     let mut function = shared.function(1, 0x8000);
@@ -104,7 +104,7 @@ fn the_same_code_at_another_place_is_refused() {
 
 #[test]
 fn names_and_dependencies_are_obeyed() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     let functions = shared.plan(&[0], 0x7000);
     let other = shared.plan(&[1], 0x7000);
@@ -130,7 +130,7 @@ fn names_and_dependencies_are_obeyed() {
 
 #[test]
 fn what_changed_since_the_check_is_noticed() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     let functions = shared.plan(&[0, 1], 0x7000);
     let site = FUNCTION_LENGTH + 5;
@@ -149,7 +149,7 @@ fn what_changed_since_the_check_is_noticed() {
 #[test]
 fn an_overwritten_redirection_stays_and_is_named() {
     for jump in [false, true] {
-        let shared = Shared::new();
+        let shared = Shared::sample();
         let mut engine = shared.open();
         shared.apply(&mut engine, "fix", &[0, 3], 0x7000).unwrap();
         if jump {
@@ -167,7 +167,7 @@ fn an_overwritten_redirection_stays_and_is_named() {
 
 #[test]
 fn the_guests_own_changes_behind_a_trap_survive() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut original = shared.memory();
     let mut engine = shared.open();
     shared.apply(&mut engine, "fix", &[0], 0x7000).unwrap();
@@ -186,7 +186,7 @@ fn a_processor_in_the_window_postpones_the_jump() {
     for (rip, occupied) in
         [(site - 1, false), (site, false), (site + 1, true), (site + 4, true), (site + 5, false)]
     {
-        let shared = Shared::new();
+        let shared = Shared::sample();
         let original = shared.memory();
         let mut engine = shared.open();
         shared.apply(&mut engine, "fix", &[0, 1], 0x7000).unwrap();
@@ -206,7 +206,7 @@ fn a_processor_in_the_window_postpones_the_jump() {
 
 #[test]
 fn rolled_back_patches_make_room() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
     let all: Vec<_> = (0..FUNCTIONS).collect();
@@ -226,7 +226,7 @@ fn rolled_back_patches_make_room() {
         assert_eq!(engine.patches().len(), listed);
     }
     // What is in force stays, and when all room is taken by it, that is said.
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     let mut applied = 0;
     let full = loop {
@@ -243,29 +243,29 @@ fn rolled_back_patches_make_room() {
 
 #[test]
 fn the_same_kernel_finds_its_patches_another_does_not() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
-    let mut machine = shared.clone();
-    assert_eq!(engine.register(&mut machine, registration(1, 11)), Ok(0));
+    let mut subject = shared.clone();
+    assert_eq!(engine.register(&mut subject, registration(1, 11)), Ok(0));
     shared.apply(&mut engine, "fix", &[0], 0x7000).unwrap();
     engine.unregister(false).unwrap();
     assert_eq!(engine.head().presence, Presence::Kernel);
     check(&shared, &engine, &original);
-    assert_eq!(engine.register(&mut machine, registration(1, 12)), Ok(1));
+    assert_eq!(engine.register(&mut subject, registration(1, 12)), Ok(1));
     assert_eq!(engine.head().registration.nonce, 12);
 
     // A kernel that goes down is redirected to its end, but its patches are not shown.
     engine.unregister(true).unwrap();
     assert_eq!(engine.patches().len(), 0);
     assert!(shared.0.borrow().intercept);
-    let hidden = engine.rollback(&mut machine, 1);
+    let hidden = engine.rollback(&mut subject, 1);
     assert_eq!(hidden, Err(Fault::new(ErrorCode::UnknownPatch, 1)));
 
     // The next one starts empty; its memory is not touched.
     shared.0.borrow_mut().memory.fill(0x55);
     let memory = shared.memory();
-    assert_eq!(engine.register(&mut machine, registration(2, 13)), Ok(0));
+    assert_eq!(engine.register(&mut subject, registration(2, 13)), Ok(0));
     assert_eq!(shared.memory(), memory);
     assert!(!shared.0.borrow().intercept);
     assert_eq!(shared.0.borrow().redirects.len(), 0);
@@ -274,7 +274,7 @@ fn the_same_kernel_finds_its_patches_another_does_not() {
 
 #[test]
 fn the_registration_survives_a_restart() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     engine.register(&mut shared.clone(), registration(1, 11)).unwrap();
     shared.apply(&mut engine, "fix", &[0, 1], 0x7000).unwrap();
@@ -292,7 +292,7 @@ fn the_registration_survives_a_restart() {
 
 #[test]
 fn a_damaged_journal_is_refused() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     shared.apply(&mut engine, "fix", &[0], 0x7000).unwrap();
     let slot = engine.patches()[0].slot;
@@ -304,7 +304,7 @@ fn a_damaged_journal_is_refused() {
 
 #[test]
 fn stops_are_measured() {
-    let shared = Shared::new();
+    let shared = Shared::sample();
     let mut engine = shared.open();
     let (done, longest) = engine.measure(&mut shared.clone(), 1000).unwrap();
     assert_eq!(done, 1000);

@@ -58,7 +58,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn the_engine_does_what_the_model_says(steps in prop::collection::vec(step(), 1..40)) {
-        let shared = Shared::new();
+        let shared = Shared::sample();
         let original = shared.memory();
         let mut engine = shared.open();
         let mut model = Model::default();

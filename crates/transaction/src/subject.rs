@@ -1,12 +1,13 @@
-//! What a transaction needs of the machine.
+//! The subject of a transaction: the guest that it changes.
 
 use alloc::vec::Vec;
 
 use lucos_guest_interface::{ErrorCode, Fault};
+pub use lucos_service::places::{Difference, Place};
 
-/// Why the machine did not do something.
+/// Why something was not done to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MachineError {
+pub enum SubjectError {
     /// A guest address is not mapped, or not memory.
     NotMapped {
         /// The address.
@@ -14,100 +15,97 @@ pub enum MachineError {
     },
     /// A processor did not stop in time; everything runs on.
     Late,
-    /// Somebody else has stopped the machine.
+    /// Somebody else has stopped the guest.
     Busy,
-    /// LUCOS itself failed.
-    Failed,
+    /// LUCOS itself failed, in this part.
+    Failed(Part),
 }
 
-impl MachineError {
+/// A part of LUCOS that can fail. Its number is the detail of `Internal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Part {
+    /// The kernel.
+    Kernel = 1,
+    /// The task `memory`.
+    Memory = 2,
+    /// The task `liveupdate`, or how the parts fit together.
+    Liveupdate = 3,
+    /// The journal.
+    Journal = 4,
+}
+
+impl Part {
+    /// The error for the guest when this part fails.
+    pub const fn fault(self, item: u32) -> Fault {
+        Fault::at(ErrorCode::Internal, item, self as u64)
+    }
+}
+
+impl SubjectError {
     /// The error for the guest, which is about entry `item`.
     pub const fn fault(self, item: u32) -> Fault {
         match self {
             Self::NotMapped { address } => Fault::at(ErrorCode::Address, item, address),
             Self::Late => Fault::at(ErrorCode::Deadline, item, 0),
             Self::Busy => Fault::at(ErrorCode::Busy, item, 0),
-            Self::Failed => Fault::at(ErrorCode::Internal, item, 0),
+            Self::Failed(part) => part.fault(item),
         }
     }
 }
 
-/// Bytes of code at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
-    /// Where.
-    pub address: u64,
-    /// What is or should be there, 1 to [`crate::patch::CODE_MAX`] bytes.
-    pub bytes: &'a [u8],
-}
-
 /// An error at one of several places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlaceError {
-    /// Number of the place, from 0.
-    pub place: usize,
-    /// What it is.
-    pub error: MachineError,
-}
-
-/// A byte that is not what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Number of the place, from 0.
-    pub place: usize,
-    /// The byte's number in it.
-    pub offset: usize,
-}
+pub type PlaceError = lucos_service::places::PlaceError<SubjectError>;
 
 /// The guest's memory and processors, for one call of the guest.
 ///
 /// Addresses are guest-virtual, in the kernel's part of the address space.
-pub trait Machine {
+pub trait Subject {
     /// Reads code; all bytes or none.
     ///
     /// # Errors
-    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
-    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), MachineError>;
+    /// [`SubjectError::NotMapped`], [`SubjectError::Failed`]
+    fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), SubjectError>;
 
     /// Looks whether code is what it should be; tells the first byte that is not. At most
     /// [`crate::patch::FUNCTIONS_MAX`] places.
     ///
     /// # Errors
-    /// [`MachineError::NotMapped`], [`MachineError::Failed`]
+    /// [`SubjectError::NotMapped`], [`SubjectError::Failed`]
     fn compare(&mut self, places: &[Place<'_>]) -> Result<Option<Difference>, PlaceError>;
 
     /// Writes code, place by place. At most [`crate::patch::FUNCTIONS_MAX`] places.
     ///
     /// # Errors
-    /// [`MachineError::NotMapped`], and nothing is written; [`MachineError::Failed`], and some of
+    /// [`SubjectError::NotMapped`], and nothing is written; [`SubjectError::Failed`], and some of
     /// the first places may be written.
     fn write(&mut self, places: &[Place<'_>]) -> Result<(), PlaceError>;
 
     /// Stops the guest on all other processors.
     ///
     /// # Errors
-    /// [`MachineError::Late`], [`MachineError::Busy`], [`MachineError::Failed`]: nothing is
+    /// [`SubjectError::Late`], [`SubjectError::Busy`], [`SubjectError::Failed`]: nothing is
     /// stopped.
-    fn stop(&mut self) -> Result<(), MachineError>;
+    fn stop(&mut self) -> Result<(), SubjectError>;
 
     /// Ends the stop.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn resume(&mut self) -> Result<(), MachineError>;
+    /// [`SubjectError::Failed`]
+    fn resume(&mut self) -> Result<(), SubjectError>;
 
     /// The instruction pointers of all stopped processors that run.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn stopped_at(&mut self) -> Result<Vec<u64>, MachineError>;
+    /// [`SubjectError::Failed`]
+    fn stopped_at(&mut self) -> Result<Vec<u64>, SubjectError>;
 
     /// Whether invalid opcodes of the guest come to LUCOS, from now on and on all processors. Only
     /// called in a stop.
     ///
     /// # Errors
-    /// [`MachineError::Failed`]
-    fn intercept(&mut self, on: bool) -> Result<(), MachineError>;
+    /// [`SubjectError::Failed`]
+    fn intercept(&mut self, on: bool) -> Result<(), SubjectError>;
 
     /// Where a trap at `site` leads from now on: to function number `function` of the journal, at
     /// `target`; nowhere with `None`. Only called in a stop, or before the first guest instruction
