@@ -7,6 +7,7 @@ use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_DYN, PF_W, PF_X, PT_LOAD, PT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
+use elf::segment::ProgramHeader;
 use heapless::Vec;
 use lucos_abi::layout::{DIRECT, PAGE};
 use lucos_paging::{Mapping, Rights};
@@ -68,12 +69,24 @@ pub fn check(file: &[u8]) -> Result<(), BootError> {
     for section in parsed.section_headers().into_iter().flatten() {
         parsed.section_data(&section).map_err(cut)?;
     }
-    let mut has_note = false;
+    let (mut has_note, mut has_entry) = (false, false);
     for segment in parsed.segments().into_iter().flatten() {
         let data = parsed.segment_data(&segment).map_err(cut)?;
         has_note |= segment.p_type == PT_NOTE && !data.is_empty();
+        has_entry |= is_entered(&segment, header.e_entry);
+    }
+    if !has_entry {
+        return Err(bad("its entry point is not in its code"));
     }
     has_note.then_some(()).ok_or(bad("it has no note"))
+}
+
+/// Whether the entry point is in the bytes of an executable segment.
+const fn is_entered(segment: &ProgramHeader, entry: u64) -> bool {
+    segment.p_type == PT_LOAD
+        && segment.p_flags & PF_X != 0
+        && segment.p_vaddr <= entry
+        && entry - segment.p_vaddr < segment.p_filesz
 }
 
 #[cfg(test)]
@@ -118,6 +131,7 @@ mod tests {
             file.segment(NOTE, 4, [0x100, 0x100, 24, 24]);
             file.segment(FIRST, 1, [0, 0, 0x180, 0x180]);
             file.segment(SECOND, 1, [0x180, 0x1000, 0x80, 0x2000]);
+            file.put(SECOND + 4, &[5]);
             file
         }
 
@@ -152,13 +166,19 @@ mod tests {
         type Change = fn(&mut File);
         let position = "it is not position-independent code for x86-64";
         let cut = "it is cut off";
-        let cases: [(Change, &'static str); 7] = [
+        let entry = "its entry point is not in its code";
+        let cases: [(Change, &'static str); 12] = [
             (|f| f.put(0, &[0]), "no ELF file"),
             (|f| f.put(4, &[1]), "no ELF file"),
             (|f| f.put(16, &[2]), position),
             (|f| f.put(18, &[3]), position),
             (|f| f.put(NOTE, &[0]), "it has no note"),
             (|f| f.segment(NOTE, 4, [0x100, 0x100, 0, 0]), "it has no note"),
+            (|f| f.put(24, &[0; 8]), entry),
+            (|f| f.put(24, &0x1080u64.to_le_bytes()), entry),
+            (|f| f.put(24, &u64::MAX.to_le_bytes()), entry),
+            (|f| f.put(SECOND + 4, &[6]), entry),
+            (|f| f.put(SECOND, &[2]), entry),
             (|f| f.segment(SECOND, 1, [u64::MAX, 0x1000, 0x80, 0x80]), cut),
         ];
         for (change, expected) in cases {
