@@ -5,7 +5,7 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{Report, Run, SharedBoot, equal, guest_program, number_at, task_functions};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-modules");
-const PROGRAMS: [&str; 2] = ["registers", "breakpoints"];
+const PROGRAMS: [&str; 3] = ["registers", "breakpoints", "instructions"];
 
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
@@ -20,7 +20,29 @@ pub fn trials() -> Vec<Trial> {
             .test("control_registers_keep_reserved_bits", module("cr3 cr4"), refused)
             .test("caches_are_not_thrown_away", module("invd"), |report| report.expect("invd", 1))
             .test("breakpoints_of_a_program_are_its_own", BREAKPOINTS, breakpoints)
+            .test("virtualization_stays_off", tries("virtualization"), |report| held(report, 54))
+            .test("the_local_apic_is_not_moved", tries("apic"), |report| held(report, 7))
+            .test("page_tables_lead_lucos_nowhere", tries("walks"), |report| held(report, 40))
+            .test("lucos_writes_to_the_guests_memory_only", buffers(), |report| {
+                let ends: Vec<_> = report.all("ends").collect();
+                equal("ends", ends, vec!["-7 -7 -7"; NO_MEMORY.len() + 2])
+            })
+            .test("code_of_32_bits_is_answered", COMPAT, |report| {
+                report.expect("compat", "0x4f43554c 2 256 2")
+            })
+            .test("programs_cannot_virtualize", "instructions", programs)
+            .test(
+                "a_device_over_lucos_memory_changes_nothing",
+                format!("{ATTACKS}{DEVICE}"),
+                device,
+            )
             .test("nothing_was_restarted", "echo status $(lucos status --json)", end);
+        // Both end the kernel: by a panic that can be read, and by a reset.
+        let attack = |name| format!("echo 1 >/sys/module/attacks/parameters/{name}");
+        let tests = match series {
+            "debian-6.1" => tests.ending("a_stack_in_lucos_memory_panics", &attack("stack"), 121),
+            _ => tests.ending("a_state_that_cannot_be_resets", &attack("state"), 125),
+        };
         trials.extend(tests.trials());
     }
     trials
@@ -29,6 +51,7 @@ pub fn trials() -> Vec<Trial> {
 fn boot(series: &str) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
     let mut run = Run::of_series(series).argument("--modules").argument(MODULES);
+    run = run.qemu(["-no-reboot"]);
     for name in PROGRAMS {
         let program = guest_program(name, folder.path())?;
         run = run.argument("--add").argument(format!("{}:usr/bin/{name}", program.display()));
@@ -106,6 +129,76 @@ fn breakpoints(report: &Report) -> Result<(), Failed> {
     equal("there are functions", functions > 100, true)?;
     report.expect("executed", functions.div_ceil(4) * 3)?;
     report.expect("hits", 0)
+}
+
+/// Has the module `attacks` try a kind.
+fn tries(kind: &str) -> String {
+    format!("{ATTACKS}echo tries $(cat /sys/module/attacks/parameters/{kind})")
+}
+
+/// Loads that module. `region` is the address of LUCOS's memory.
+pub const ATTACKS: &str = r#"
+region=$(lucos status --json | sed 's/.*"region_start": *\([0-9]*\).*/\1/')
+[ -e /sys/module/attacks ] || insmod /lib/lucos/modules/attacks.ko region=$region || exit 1
+"#;
+
+/// None of the tries got through.
+fn held(report: &Report, tries: u32) -> Result<(), Failed> {
+    report.expect("tries", format!("0 of {tries} (0x0)"))
+}
+
+/// Where LUCOS must neither read nor write for the guest: VGA, configuration space, I/O APIC, HPET,
+/// local APIC, a hole.
+const NO_MEMORY: [u64; 6] =
+    [0xa_0000, 0xb000_0000, 0xfec0_0000, 0xfed0_0000, 0xfee0_0000, 0xf000_0000];
+
+fn buffers() -> String {
+    let places = NO_MEMORY.map(|place| format!("{place:#x}")).join(" ");
+    format!(
+        "{ATTACKS}
+        cd /sys/module/attacks/parameters
+        for place in {places} $region $((region + 0x7f000)); do
+            echo $place >at; echo ends $(cat at)
+        done"
+    )
+}
+
+/// The registers of the disk controller are moved over LUCOS's memory, and back.
+const DEVICE: &str = r#"
+device=/sys/bus/pci/devices/0000:00:1f.2/config
+base() { dd if=$device bs=4 skip=9 count=1 2>/dev/null | xxd -p; }
+set_base() { echo $1 | xxd -r -p | dd of=$device bs=4 seek=9 conv=notrunc 2>/dev/null; }
+before=$(base)
+hex=$(printf %08x $region)
+set_base ${hex:6:2}${hex:4:2}${hex:2:2}${hex:0:2}
+echo moved $(base | grep -c "${hex:2:2}${hex:0:2}$")
+echo read $(devmem $region 32)
+lucos apply /lib/lucos/patches/version_line.ko >/dev/null && lucos rollback version_line >/dev/null
+echo update $?
+set_base $before
+"#;
+
+fn device(report: &Report) -> Result<(), Failed> {
+    report.expect("moved", 1)?;
+    report.expect("read", "0xFFFFFFFF")?;
+    report.expect("update", 0)
+}
+
+/// RDMSR in a 32-bit code segment of the kernel gives LUCOS's register; a hypercall is an invalid
+/// opcode there.
+const COMPAT: &str = "
+insmod /lib/lucos/modules/compat.ko && echo compat $(cat /sys/module/compat/parameters/compat)
+";
+
+/// Without LUCOS all are invalid opcodes; under it AMD-V is on.
+fn programs(report: &Report) -> Result<(), Failed> {
+    for name in ["vmrun", "vmload", "vmsave", "stgi", "clgi", "invlpga"] {
+        report.expect(name, "SIGSEGV")?;
+    }
+    for name in ["vmmcall", "vmcall", "vmxon"] {
+        report.expect(name, "SIGILL")?;
+    }
+    Ok(())
 }
 
 fn end(report: &Report) -> Result<(), Failed> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use lucos_debian_archive::kernel::Series;
+use lucos_debian_archive::packages::{self, Consent, Need};
 use lucos_tests::{Run, SharedBoot, boot_iso, equal, kernels};
 
 use crate::{confinement, devices, nmi, steady};
@@ -11,7 +12,11 @@ use crate::{confinement, devices, nmi, steady};
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        Trial::test("boot::iso::bios", iso),
+        Trial::test("boot::iso::bios", || iso(None)),
+        Trial::test("boot::iso::uefi", uefi),
+        Trial::test("boot::without_huge_pages", without_huge_pages),
+        Trial::test("boot::32_processors", || many_processors(32)),
+        Trial::test("boot::64_processors", || many_processors(64)).with_ignored_flag(true),
         Trial::test("boot::foreign_kernel", foreign_kernel),
         Trial::test("boot::reboot", || reboot(Run::lucos(), "reboot -f")),
         Trial::test("boot::reset_without_page_tables", without_page_tables),
@@ -74,10 +79,46 @@ fn foreign_kernel() -> Result<(), Failed> {
     })
 }
 
-fn iso() -> Result<(), Failed> {
-    let text =
-        boot_iso("nproc; lucos status >/dev/null && echo under", None, Duration::from_secs(180))?;
-    equal("stdout", text.as_str(), "2\nunder\n")
+fn iso(firmware: Option<&str>) -> Result<(), Failed> {
+    let command = "nproc; lucos status >/dev/null && echo under; [ -d /sys/firmware/efi ]; echo $?";
+    let text = boot_iso(command, firmware, Duration::from_secs(240))?;
+    let is_bios = u8::from(firmware.is_none());
+    // UEFI writes to all serial ports before.
+    let expected = format!("2\nunder\n{is_bios}\n");
+    equal(&text, text.ends_with(&expected) && (text == expected || is_bios == 0), true)
+}
+
+/// The same CD-ROM in a machine with UEFI.
+fn uefi() -> Result<(), Failed> {
+    const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
+    let need = Need { file: FIRMWARE, package: "ovmf" };
+    packages::ensure(&[need], Consent::new(true)).map_err(|error| format!("{error:#}"))?;
+    iso(Some(FIRMWARE))
+}
+
+/// An update and its rollback.
+const UPDATE: &str = "
+lucos apply /lib/lucos/patches/version_line.ko >/dev/null && lucos rollback version_line >/dev/null
+echo update $?
+";
+
+/// The processor has no pages of 1 GiB: the guest's memory is mapped by smaller ones.
+fn without_huge_pages() -> Result<(), Failed> {
+    Run::lucos()
+        .qemu(["-cpu", "EPYC,+svm,-pdpe1gb"])
+        .check(&format!("grep -c pdpe1gb /proc/cpuinfo; {UPDATE}"), |end| {
+            end.printed("0\nupdate 0\n")
+        })
+}
+
+/// LUCOS's memory grows with their number.
+fn many_processors(count: u32) -> Result<(), Failed> {
+    Run::lucos()
+        .cpus(count)
+        .timeout(900)
+        .check(&format!("nproc; lucos status | grep '^processors'; {UPDATE}"), |end| {
+            end.printed(&format!("{count}\nprocessors    {count}\nupdate 0\n"))
+        })
 }
 
 /// CR3 leads into LUCOS's region: no fault can be delivered, and the machine is reset, as it is by a

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{Monitor, equal, watched_self_test};
+use lucos_tests::{Monitor, equal, watched_fault, watched_self_test};
 
 const SYSTEM: &str = "tests/on-target/system.toml";
 const CPUS: u32 = 2;
@@ -19,19 +19,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let test = || watched_self_test(SYSTEM, CPUS, LIMIT, watch);
-    vec![Trial::test("machine_checks::lucos_goes_on", test)]
+    let fault = || watched_fault(SYSTEM, CPUS, LIMIT, all_end);
+    vec![
+        Trial::test("machine_checks::lucos_goes_on", test),
+        Trial::test("machine_checks::lucos_ends_on_all_processors", fault),
+    ]
 }
 
 /// The kernel and its tasks run all their tests while one processor after the other is checked.
 fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
-    while !fs::read_to_string(log).is_ok_and(|log| log.contains("@@ test ")) {
-        thread::sleep(Duration::from_millis(1));
-        // An error when the machine has ended without a test.
-        monitor.processor(0)?;
-    }
+    until_it_runs(monitor, log)?;
     let mut checks = 0;
     for cpu in (0..CPUS).cycle() {
-        match monitor.machine_check(cpu) {
+        match monitor.machine_check(cpu, true) {
             Ok(()) => checks += 1,
             // The system has ended.
             Err(error)
@@ -47,4 +47,31 @@ fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
         thread::sleep(PAUSE);
     }
     equal("each processor was checked", checks >= CPUS, true)
+}
+
+/// A processor cannot go on: LUCOS ends, and no other processor runs its tasks or the guest any more.
+fn all_end(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
+    until_it_runs(monitor, log)?;
+    monitor.machine_check(0, false)?;
+    // An error when the machine has ended before.
+    loop {
+        let mut halted = 0;
+        for cpu in 0..CPUS {
+            halted += u32::from(monitor.processor(cpu)?.is_halted);
+        }
+        if halted == CPUS && fs::read_to_string(log)?.contains("LUCOS FAULT: ") {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the first test is done.
+fn until_it_runs(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
+    while !fs::read_to_string(log).is_ok_and(|log| log.contains("@@ test ")) {
+        thread::sleep(Duration::from_millis(1));
+        // An error when the machine has ended without a test.
+        monitor.processor(0)?;
+    }
+    Ok(())
 }

@@ -16,6 +16,8 @@ mod figures;
 mod fixes;
 mod hostile;
 mod kept;
+mod kexec;
+mod limits;
 mod load;
 mod machine_checks;
 mod mappings;
@@ -53,7 +55,7 @@ fn main() {
         };
         filters.is_empty() || filters.iter().any(|(_, filter)| is_it(filter))
     };
-    let trials: Vec<Trial> = [
+    let mut trials: Vec<Trial> = [
         added::trials(),
         attacks::trials(),
         on_target::trials(),
@@ -72,6 +74,7 @@ fn main() {
         fixes::trials(),
         variables::trials(),
         kept::trials(),
+        kexec::trials(),
         every_function::trials(),
         bad_input::trials(),
         company::trials(),
@@ -83,8 +86,9 @@ fn main() {
     ]
     .into_iter()
     .flatten()
-    .filter(is_wanted)
     .collect();
+    trials.push(limits::trial(trials.iter().map(|trial| trial.name().to_owned()).collect()));
+    trials.retain(is_wanted);
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(summary) = restarts::summary() {
         eprintln!("{summary}");

@@ -50,7 +50,7 @@ fn watch(monitor: &mut Monitor, log: &Path) -> Result<(), Failed> {
         if !is_on_it(gdb.rsp()?) {
             break;
         }
-        monitor.machine_check(0)?;
+        monitor.machine_check(0, true)?;
         monitor.nmi()?;
         gdb.go_on(entry)?;
         let interrupted = gdb.rsp()? + FRAME_RSP;

@@ -20,11 +20,10 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
-#include <asm/asm.h>
 #include <asm/io.h>
-#include <asm/msr.h>
 
 #include "hostile.h"
+#include "hypercall.h"
 
 static u64 *nonce;
 static unsigned long nonce_address;
@@ -52,8 +51,6 @@ static struct {
 	s64 found;
 } state;
 
-#define REFUSED_INSTRUCTION 256
-
 static u64 random_state;
 
 u64 hostile_random(void)
@@ -69,34 +66,10 @@ u32 hostile_below(u32 limit)
 	return (hostile_random() >> 32) % limit;
 }
 
-struct registers {
-	u64 rax, rbx, rcx, rdx, rsi;
-};
-
-/* Answers REFUSED_INSTRUCTION when the instruction raised an exception. */
-#define HYPERCALL(instruction, registers)				\
-	asm volatile("1: " instruction "\n"				\
-		     "jmp 3f\n"						\
-		     "2: movq %[refused], %%rax\n"			\
-		     "3:\n"						\
-		     _ASM_EXTABLE(1b, 2b)				\
-		     : "+a"((registers)->rax), "+b"((registers)->rbx),	\
-		       "+c"((registers)->rcx), "+d"((registers)->rdx)	\
-		     : "S"((registers)->rsi),				\
-		       [refused] "i"(REFUSED_INSTRUCTION)		\
-		     : "memory", "cc")
-
-static bool by_vmmcall;
-
 static s64 call(struct registers *registers)
 {
-	s64 result;
+	s64 result = make_hypercall(registers);
 
-	if (by_vmmcall)
-		HYPERCALL("vmmcall", registers);
-	else
-		HYPERCALL("vmcall", registers);
-	result = registers->rax;
 	if (result == REFUSED_INSTRUCTION)
 		state.ends[REFUSED_INSTRUCTION]++;
 	else if (result >= 0)
@@ -500,8 +473,6 @@ static int __init hostile_init(void)
 	if (!nonce_address)
 		return -EINVAL;
 	nonce = (u64 *)nonce_address;
-	by_vmmcall = native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
-		     LUCOS_FEATURE_VMMCALL;
 	/* A page that is not mapped follows. */
 	buffer = vmalloc(PAGES * PAGE_SIZE);
 	moving = vmalloc(sizeof(*moving));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/hypercall: a test writes the five registers RAX, RBX, RCX, RDX and RSI
- * of a hypercall, and reads RAX, RBX, RCX and RDX as they are afterwards: the
- * same, when the instruction raised an exception.
+ * of a hypercall, and reads RAX, RBX, RCX and RDX as they are afterwards. RAX is
+ * 256 when the instruction raised an exception.
  */
 #include <linux/fs.h>
 #include <linux/kernel.h>
@@ -11,30 +11,10 @@
 #include <linux/mutex.h>
 #include <linux/uaccess.h>
 
-#include <asm/asm.h>
-#include <asm/msr.h>
-
-#include <lucos/interface.h>
+#include "hypercall.h"
 
 static DEFINE_MUTEX(lock);
-static u64 registers[5];
-
-static void call(void)
-{
-	if (native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
-	    LUCOS_FEATURE_VMMCALL)
-		asm volatile("1:	vmmcall\n2:\n" _ASM_EXTABLE(1b, 2b)
-			     : "+a"(registers[0]), "+b"(registers[1]),
-			       "+c"(registers[2]), "+d"(registers[3])
-			     : "S"(registers[4])
-			     : "memory", "cc");
-	else
-		asm volatile("1:	vmcall\n2:\n" _ASM_EXTABLE(1b, 2b)
-			     : "+a"(registers[0]), "+b"(registers[1]),
-			       "+c"(registers[2]), "+d"(registers[3])
-			     : "S"(registers[4])
-			     : "memory", "cc");
-}
+static struct registers registers;
 
 static ssize_t device_write(struct file *file, const char __user *data,
 			    size_t length, loff_t *offset)
@@ -48,10 +28,10 @@ static ssize_t device_write(struct file *file, const char __user *data,
 		return -EFAULT;
 	line[length] = '\0';
 	mutex_lock(&lock);
-	if (sscanf(line, "%llx %llx %llx %llx %llx", &registers[0],
-		   &registers[1], &registers[2], &registers[3],
-		   &registers[4]) == 5)
-		call();
+	if (sscanf(line, "%llx %llx %llx %llx %llx", &registers.rax,
+		   &registers.rbx, &registers.rcx, &registers.rdx,
+		   &registers.rsi) == 5)
+		make_hypercall(&registers);
 	else
 		result = -EINVAL;
 	mutex_unlock(&lock);
@@ -66,8 +46,8 @@ static ssize_t device_read(struct file *file, char __user *data, size_t length,
 
 	mutex_lock(&lock);
 	size = scnprintf(line, sizeof(line), "%lld %#llx %#llx %#llx\n",
-			 (s64)registers[0], registers[1], registers[2],
-			 registers[3]);
+			 (s64)registers.rax, registers.rbx, registers.rcx,
+			 registers.rdx);
 	mutex_unlock(&lock);
 	return simple_read_from_buffer(data, length, offset, line, size);
 }

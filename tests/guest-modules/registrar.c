@@ -14,9 +14,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-#include <asm/msr.h>
-
-#include <lucos/interface.h>
+#include "hypercall.h"
 
 static DEFINE_MUTEX(lock);
 static struct lucos_system_status status;
@@ -26,19 +24,8 @@ static unsigned int refused;
 
 static s64 call(enum lucos_call number, u64 rbx, u64 rcx, u64 rdx, u64 rsi)
 {
-	s64 rax = LUCOS_CALL_BASE | number;
+	s64 rax = hypercall(number, rbx, rcx, rdx, rsi);
 
-	if (native_read_msr(LUCOS_REGISTER) >> LUCOS_FEATURES_SHIFT &
-	    LUCOS_FEATURE_VMMCALL)
-		asm volatile("vmmcall"
-			     : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx)
-			     : "S"(rsi)
-			     : "memory", "cc");
-	else
-		asm volatile("vmcall"
-			     : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx)
-			     : "S"(rsi)
-			     : "memory", "cc");
 	last = rax;
 	refused += rax < 0;
 	return rax;

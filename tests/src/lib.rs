@@ -33,7 +33,9 @@ pub use report::{Report, number_at};
 pub use run::{Finished, Run};
 pub use script::{Results, Script, Step};
 pub use shared_boot::SharedBoot;
-pub use suite::{bochs_self_test, self_test, self_test_with_map, stub_with_map, watched_self_test};
+pub use suite::{
+    bochs_self_test, self_test, self_test_with_map, stub_with_map, watched_fault, watched_self_test,
+};
 pub use task_image::task_functions;
 
 use std::env;

@@ -44,6 +44,8 @@ pub struct Processor {
     pub efer: u64,
     /// Address of the interrupt table.
     pub idt: u64,
+    /// It stands at HLT.
+    pub is_halted: bool,
 }
 
 impl Monitor {
@@ -114,21 +116,23 @@ impl Monitor {
             cr4: register("CR4=")?,
             efer: register("EFER=")?,
             idt: register("IDT=")?,
+            is_halted: register("HLT=")? == 1,
         })
     }
 
-    /// Has a processor take a machine check after which it can go on: an uncorrected error in bank 4.
-    /// QEMU resets the machine when the processor takes none now (CR4.MCE), or has not finished
+    /// Has a processor take a machine check, an uncorrected error in bank 4, after which it can go on
+    /// or not. QEMU resets the machine when the processor takes none now (CR4.MCE), or has not finished
     /// with the one before.
     ///
     /// # Errors
     /// When QEMU has ended or does not do it.
-    pub fn machine_check(&mut self, cpu: u32) -> io::Result<()> {
+    pub fn machine_check(&mut self, cpu: u32, goes_on: bool) -> io::Result<()> {
         /// Valid, uncorrected, enabled, context not corrupt.
         const STATUS: u64 = 0xb000_0000_0000_0000;
-        /// The restart address is valid; a check is being handled.
-        const MCG_STATUS: u64 = 1 | 1 << 2;
-        let line = format!("mce {cpu} 4 {STATUS:#x} {MCG_STATUS:#x} 0 0");
+        /// A check is being handled. Beside it: the restart address is valid.
+        const MCG_STATUS: u64 = 1 << 2;
+        let mcg_status = MCG_STATUS | u64::from(goes_on);
+        let line = format!("mce {cpu} 4 {STATUS:#x} {mcg_status:#x} 0 0");
         match self.human(cpu, &line)?.as_str() {
             "" => Ok(()),
             other => Err(unexpected(other)),

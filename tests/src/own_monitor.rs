@@ -8,7 +8,8 @@ use crate::Run;
 /// Defines `monitor` for the guest's shell: it gives QEMU one command. Once for each boot, since the
 /// port can be opened once. QEMU's answers are read, so that it goes on, and thrown away.
 pub const MONITOR: &str = "
-exec 6<>/dev/vport0p1
+until ls /dev/vport*p1 >/dev/null 2>&1; do sleep 0.1; done
+exec 6<>$(echo /dev/vport*p1)
 cat <&6 >/dev/null &
 monitor() { printf '%s\\n' \"$1\" >&6; }
 ";

@@ -16,6 +16,9 @@ use crate::monitor::Monitor;
 /// What such a system writes to the exit port when every test passed.
 const PASSED: u8 = 0x10;
 
+/// The options of LUCOS for the ports that a session watches.
+const OPTIONS: &str = "debugcon=0xe9 exit=0xf4";
+
 /// The last line of such a system, by verdict.
 const CLOSING: [&str; 2] = ["@@ passed", "@@ failed"];
 
@@ -79,11 +82,54 @@ pub fn watched_self_test(
     limit: Duration,
     watch: impl FnOnce(&mut Monitor, &Path) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
+    let Watched { report, log, watched, _folder } = watched(system, cpus, limit, OPTIONS, watch)?;
+    watched?;
+    judge_report(&report, &log)
+}
+
+/// The same on a machine without an exit port, which LUCOS ends with a fault: what `watch` sees is
+/// the result.
+///
+/// # Errors
+/// When it does not build or boot or ends otherwise, and those of `watch`.
+pub fn watched_fault(
+    system: &str,
+    cpus: u32,
+    limit: Duration,
+    watch: impl FnOnce(&mut Monitor, &Path) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let Watched { report, watched, .. } =
+        self::watched(system, cpus, limit, "debugcon=0xe9", watch)?;
+    watched?;
+    match report.verdict {
+        Verdict::HypervisorFault => Ok(()),
+        other => Err(format!("{other}\n{}", report.last_lines.join("\n")).into()),
+    }
+}
+
+struct Watched {
+    report: Report,
+    log: PathBuf,
+    watched: Result<(), Failed>,
+    /// Of the log. Removed at the end.
+    _folder: tempfile::TempDir,
+}
+
+fn watched(
+    system: &str,
+    cpus: u32,
+    limit: Duration,
+    options: &str,
+    watch: impl FnOnce(&mut Monitor, &Path) -> Result<(), Failed>,
+) -> Result<Watched, Failed> {
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("monitor");
     let option = format!("unix:{},server=on,wait=on", socket.display());
     let extra = vec!["-qmp".into(), option.into()];
-    let Prepared { session, log, folder: _folder } = prepare(system, cpus, limit, extra)?;
+    let Prepared { mut session, log, folder: _folder } = prepare(system, cpus, limit, extra)?;
+    if let Boot::Lucos { options: set, .. } = &mut session.boot {
+        options.clone_into(set);
+    }
     let running = thread::spawn(move || session.run());
     let watched = Monitor::connect(&socket).map_err(Failed::from).and_then(|mut monitor| {
         let watched = watch(&mut monitor, &log);
@@ -94,8 +140,7 @@ pub fn watched_self_test(
         watched
     });
     let report = running.join().map_err(|_| "the session panicked")??;
-    watched?;
-    judge_report(&report, &log)
+    Ok(Watched { report, log, watched, _folder })
 }
 
 fn judge_report(report: &Report, log: &Path) -> Result<(), Failed> {
@@ -132,7 +177,7 @@ fn prepare(
             network: false,
             extra,
         },
-        boot: Boot::Lucos { image, bundle, options: String::from("debugcon=0xe9 exit=0xf4") },
+        boot: Boot::Lucos { image, bundle, options: String::from(OPTIONS) },
         console: Console::Log,
         command: None,
         log: log.clone(),
