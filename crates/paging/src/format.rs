@@ -102,7 +102,7 @@ impl Format {
     }
 
     /// An entry that maps a page at `phys` in a table of this level; 0 without the right to read.
-    pub(crate) const fn leaf(self, phys: u64, rights: Rights, level: u8) -> u64 {
+    pub const fn leaf(self, phys: u64, rights: Rights, level: u8) -> u64 {
         const fn bits(condition: bool, bits: u64) -> u64 {
             if condition { bits } else { 0 }
         }

@@ -1,16 +1,19 @@
 //! One page at a time of the guest's memory.
 
-use super::direct::Pages;
+use super::direct::Tables;
 use super::{PAGE, kernel_space};
 use crate::fatal::Fatal;
 use core::ops::Range;
 use core::ptr::copy_nonoverlapping;
-use lucos_paging::{Mapping, Rights};
-use spin::Mutex;
+use lucos_paging::format::{ADDRESS, level_size};
+use lucos_paging::{ENTRIES, Format, Mapping, Rights, TableMemory};
+use spin::{Mutex, Once};
 
 /// Where the page is mapped, in the half that all address spaces share.
 const AT: u64 = 0xffff_f000_0000_0000;
 
+/// The last table on the way to the place, which is its first page.
+static TABLE: Once<u64> = Once::new();
 /// Held by the processor that uses the place.
 static SLOT: Mutex<()> = Mutex::new(());
 
@@ -20,8 +23,14 @@ static SLOT: Mutex<()> = Mutex::new(());
 /// # Errors
 /// The region is full.
 pub fn start() -> Result<(), Fatal> {
-    let any = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
-    show(any.phys(), Rights::READ).ok_or(Fatal::OutOfMemory)
+    kernel_space::set(Mapping { virt: AT, phys: 0, length: PAGE, rights: Rights::READ })?;
+    let mut table = kernel_space::table().root;
+    for level in (2..=4).rev() {
+        let index = (AT / level_size(level)) as usize % ENTRIES;
+        table = Tables::default().read(table, index) & ADDRESS;
+    }
+    TABLE.call_once(|| table);
+    show(0, Rights::NONE).ok_or(Fatal::OutOfMemory)
 }
 
 /// Copies from there; `None` when it cannot be mapped.
@@ -65,8 +74,7 @@ fn by_page(
 /// Maps a page at the place, for this processor. Another one that used the place before looks anew
 /// when it comes here.
 fn show(phys: u64, rights: Rights) -> Option<()> {
-    let mapping = Mapping { virt: AT, phys, length: PAGE, rights };
-    kernel_space::set(mapping).ok()?;
+    Tables::default().write(*TABLE.get()?, 0, Format::LongMode.leaf(phys, rights, 1));
     // SAFETY: forgetting a translation changes nothing but time.
     unsafe { x86::tlb::flush(AT as usize) };
     Some(())
