@@ -92,7 +92,7 @@ pub fn build(
     let said = [request.said.clone(), request.origin.said()?].concat();
     let edited = Edited::new(&changes, said);
     let compared =
-        progress.stage("Comparing", || compare_all(&pairs, &kernel, &request.kernel, &edited))?;
+        progress.stage("Comparing", || compare_all(&pairs, &kernel, tree.has_ibt, &edited))?;
     let origin = request.origin.describe();
     let mut explanation = Explanation {
         kernel: tree.kernel.release.clone(),
@@ -239,13 +239,13 @@ fn part_of(object: &Object) -> String {
 fn compare_all<'a>(
     pairs: &'a [Pair],
     kernel: &Vmlinux,
-    version: &Version,
+    ibt: bool,
     edited: &'a Edited,
 ) -> Result<Vec<Compared<'a>>, Error> {
     let mut all = Vec::new();
     let mut refused = Refused::default();
     for pair in pairs {
-        match compare_pair(pair, kernel, version, edited) {
+        match compare_pair(pair, kernel, ibt, edited) {
             Ok(compared) => {
                 refused.add(&pair.original.path, &compared.comparison);
                 all.push(compared);
@@ -265,11 +265,9 @@ fn compare_all<'a>(
 pub(crate) fn compare_pair<'a>(
     pair: &'a Pair,
     kernel: &Vmlinux,
-    version: &Version,
+    ibt: bool,
     edited: &'a Edited,
 ) -> Result<Compared<'a>, Error> {
-    // Only the newer series is built for indirect branch tracking.
-    let ibt = Series::of(version) == Some(Series::Debian6_12);
     let (sources, decisions) = (edited.sources(), edited.decisions(&pair.original.path));
     let comparison = Comparison::default();
     let compared = Compared { pair, comparison, ibt, edited, sources, decisions };

@@ -48,6 +48,8 @@ pub struct KernelTree {
     pub kernel: Kernel,
     /// Version of the source package.
     pub version: String,
+    /// It is built for indirect branch tracking: functions begin with an ENDBR.
+    pub has_ibt: bool,
     place: PathBuf,
     /// What holds `tree` and the note of what is changed in it.
     work: PathBuf,
@@ -58,6 +60,7 @@ pub struct KernelTree {
 struct Found {
     kernel: Kernel,
     version: String,
+    has_ibt: bool,
     place: PathBuf,
 }
 
@@ -77,17 +80,19 @@ impl Found {
                 others: Vec::new(),
             }));
         }
-        check_compiler(&kernel)?;
+        let configuration = configuration(&kernel)?;
+        check_compiler(&configuration)?;
+        let has_ibt = configuration.lines().any(|line| line == "CONFIG_X86_KERNEL_IBT=y");
         let version = package_version(archive, &kernel)?;
         let place = archive.cache().join("kernels").join(format!("{}_{version}", kernel.release));
         fs::create_dir_all(&place).map_err(at(&place))?;
-        Ok(Self { kernel, version, place })
+        Ok(Self { kernel, version, has_ibt, place })
     }
 
     fn open(self, archive: &Archive, progress: &mut Progress) -> Result<KernelTree, Error> {
-        let Self { kernel, version, place } = self;
+        let Self { kernel, version, has_ibt, place } = self;
         let lock = lock(&place.join("lock"))?;
-        let tree = KernelTree { kernel, version, work: place.clone(), place, _lock: lock };
+        let tree = KernelTree { kernel, version, has_ibt, work: place.clone(), place, _lock: lock };
         if !tree.marker().exists() {
             tree.prepare(archive, progress)?;
         }
@@ -129,8 +134,8 @@ impl KernelTree {
         let lock = lock(&work.join("lock"))?;
         let copy = work.join("tree");
         if copy.exists() {
-            let Found { kernel, version, place } = found;
-            let tree = Self { kernel, version, place, work, _lock: lock };
+            let Found { kernel, version, has_ibt, place } = found;
+            let tree = Self { kernel, version, has_ibt, place, work, _lock: lock };
             WorkTree { tree: &tree }.restore()?;
             return Ok(tree);
         }
@@ -326,12 +331,16 @@ fn package_version(archive: &Archive, kernel: &Kernel) -> Result<String, Error> 
     Ok(version.replace("%3a", ":"))
 }
 
+/// The kernel's configuration, as its package has it.
+fn configuration(kernel: &Kernel) -> Result<String, Error> {
+    let file = kernel.image.with_file_name(format!("config-{}", kernel.release));
+    fs::read_to_string(&file).map_err(at(&file))
+}
+
 /// Only the compiler that built the kernel makes the same code.
-fn check_compiler(kernel: &Kernel) -> Result<(), Error> {
-    let config = kernel.image.with_file_name(format!("config-{}", kernel.release));
-    let text = fs::read_to_string(&config).map_err(at(&config))?;
+fn check_compiler(configuration: &str) -> Result<(), Error> {
     let key = "CONFIG_CC_VERSION_TEXT=";
-    let wanted = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    let wanted = configuration.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
     let wanted = last_word(wanted.trim_matches('"'));
     let output = Command::new(COMPILER)
         .arg("-dumpfullversion")

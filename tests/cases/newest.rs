@@ -1,4 +1,5 @@
-//! The newest kernel of each series, whatever the archive has today: boot, an update, a rollback.
+//! The newest kernel of each series and flavour, whatever the archive has today: boot, an update, a
+//! rollback.
 //!
 //! All other tests run kernels that `tests/kernels.toml` pins. These two tell early that LUCOS does
 //! not get on with a kernel that came after. What is not LUCOS's fault does not fail them, standard
@@ -6,15 +7,21 @@
 //! that does not do on the bare machine either what is asked of it here without LUCOS.
 
 use libtest_mimic::{Failed, Trial};
-use lucos_debian_archive::kernel::{Kernel, Series};
+use lucos_debian_archive::kernel::{Flavour, Kernel, Series};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, equal, kernels, patch};
 
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
-    let trial = |series: Series| {
-        Trial::test(format!("newest::{series}::an_update_and_its_rollback"), move || test(series))
-    };
-    let mut trials: Vec<Trial> = [Series::Debian6_1, Series::Debian6_12].map(trial).into();
+    let mut trials = Vec::new();
+    for series in [Series::Debian6_1, Series::Debian6_12] {
+        for (flavour, name) in [
+            (Flavour::Cloud, "an_update_and_its_rollback"),
+            (Flavour::Generic, "an_update_of_a_generic_kernel"),
+        ] {
+            let name = format!("newest::{series}::{name}");
+            trials.push(Trial::test(name, move || test(series, flavour)));
+        }
+    }
     trials.push(Trial::test("newest::who_is_at_fault", who_is_at_fault));
     trials
 }
@@ -37,8 +44,8 @@ fn who_is_at_fault() -> Result<(), Failed> {
     Ok(())
 }
 
-fn test(series: Series) -> Result<(), Failed> {
-    let kernel = match kernels::newest(series)? {
+fn test(series: Series, flavour: Flavour) -> Result<(), Failed> {
+    let kernel = match kernels::newest(series, flavour)? {
         Ok(kernel) => kernel,
         Err(error) => {
             patch::tell(&format!("the newest kernel of {series} is not tried: {error}"));

@@ -27,11 +27,11 @@ pub fn pinned(series: Series) -> Result<Kernel, Failed> {
     Ok(kernel)
 }
 
-/// The newest kernel of a series; the reason when the archive does not give one.
+/// The newest kernel of a series and flavour; the reason when the archive does not give one.
 ///
 /// # Errors
 /// When no folder can hold it.
-pub fn newest(series: Series) -> Result<Result<Kernel, kernel::Error>, Failed> {
+pub fn newest(series: Series, flavour: Flavour) -> Result<Result<Kernel, kernel::Error>, Failed> {
     let archive = archive()?;
-    Ok(kernel::with_fresh_lists(&archive, || Kernel::newest(&archive, series, Flavour::Cloud)))
+    Ok(kernel::with_fresh_lists(&archive, || Kernel::newest(&archive, series, flavour)))
 }

@@ -91,7 +91,7 @@ impl Judge<'_> {
         let edited = Edited::new(std::slice::from_ref(&change), Vec::new());
         let mut all = Vec::new();
         for pair in &pairs {
-            match compare_pair(pair, self.kernel, &self.settings.kernel, &edited) {
+            match compare_pair(pair, self.kernel, self.tree.has_ibt, &edited) {
                 Ok(compared) => all.push(compared),
                 Err(error) => return (Verdict::refused(file, true, &error), None),
             }
