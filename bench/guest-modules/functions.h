@@ -10,6 +10,7 @@
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/prio.h>
 #include <linux/seq_file.h>
 #include <linux/stat.h>
 #include <linux/syscalls.h>
@@ -56,9 +57,20 @@ CALL(getegid)
 	return from_kgid_munged(current_user_ns(), current_egid());
 }
 
-CALL(gettid)
+/* None that the program itself uses which asks for the figures. */
+CALL(sched_get_priority_max)
 {
-	return task_pid_vnr(current);
+	switch ((int)regs->di) {
+	case SCHED_FIFO:
+	case SCHED_RR:
+		return MAX_RT_PRIO - 1;
+	case SCHED_DEADLINE:
+	case SCHED_NORMAL:
+	case SCHED_BATCH:
+	case SCHED_IDLE:
+		return 0;
+	}
+	return -EINVAL;
 }
 
 CALL(getpid)
