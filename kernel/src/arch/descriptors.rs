@@ -3,7 +3,7 @@
 use super::processor::PerProcessor;
 use super::trap;
 use crate::fatal::Fatal;
-use crate::memory::direct::Stack;
+use crate::memory::direct::allocate_stack;
 use alloc::boxed::Box;
 use core::mem::size_of;
 use x86::Ring;
@@ -71,7 +71,7 @@ impl Descriptors {
             stacks: [stack(), stack()],
         }));
         let [nmi, init] = tables.stacks.each_ref().map(|stack| &raw const stack.shared as u64);
-        tables.state.ist = [nmi, Stack::allocate(FAULT_PAGES)?, init, 0, 0, 0, 0];
+        tables.state.ist = [nmi, allocate_stack(FAULT_PAGES)?, init, 0, 0, 0, 0];
         tables.state.iomap_base = size_of::<TaskStateSegment>() as u16;
         let base = &raw const tables.state as u64;
         let limit = size_of::<TaskStateSegment>() as u64 - 1;

@@ -4,7 +4,7 @@ use super::processor::{self, PerProcessor};
 use super::time::wait;
 use crate::boot;
 use crate::fatal::Fatal;
-use crate::memory::direct::Stack;
+use crate::memory::direct::allocate_stack;
 use crate::memory::guest_ram;
 use core::mem::offset_of;
 use core::sync::atomic::{Ordering, fence};
@@ -30,7 +30,7 @@ fn let_one_in(gate: u64, processor: &'static PerProcessor) -> Result<(), Fatal> 
         guest_ram::write(gate + field as u64, value).ok_or(Fatal::BadBootRecord)
     };
     let entry = arrive as extern "C" fn(u32) -> ! as usize as u64;
-    put(offset_of!(Gate, stack), &Stack::allocate(STACK_PAGES)?.to_le_bytes())?;
+    put(offset_of!(Gate, stack), &allocate_stack(STACK_PAGES)?.to_le_bytes())?;
     put(offset_of!(Gate, entry), &entry.to_le_bytes())?;
     fence(Ordering::SeqCst);
     put(offset_of!(Gate, next), &processor.number.to_le_bytes())?;

@@ -54,40 +54,36 @@ impl Pages {
 /// Pages that tasks have mapped too. They change under the kernel's eyes, so there are no references
 /// to them: bytes are copied in and out, and judged after the copy.
 #[derive(Debug)]
-pub struct SharedPages {
-    phys: u64,
-    length: usize,
-}
+pub struct SharedPages(Pages);
 
 impl SharedPages {
     /// Takes `count` pages in a row from LUCOS's region, all zero.
     pub fn allocate(count: u64) -> Option<Self> {
-        let Pages { phys, length } = Pages::allocate(count)?;
-        Some(Self { phys, length })
+        Pages::allocate(count).map(Self)
     }
 
     /// Pages of the region that the boot stub has filled, and that the kernel's own table shows
     /// read-only.
     pub fn loaded(phys: u64, length: u64) -> Self {
-        Self { phys, length: length as usize }
+        Self(Pages { phys, length: length as usize })
     }
 
     /// Physical address of the first byte.
     pub fn phys(&self) -> u64 {
-        self.phys
+        self.0.phys
     }
 
     /// Length in bytes.
     pub fn length(&self) -> u64 {
-        self.length as u64
+        self.0.length as u64
     }
 
     /// Copies the first bytes out; `None` when the pages are shorter.
     pub fn read(&self, buffer: &mut [u8]) -> Option<()> {
-        if buffer.len() > self.length {
+        if buffer.len() > self.0.length {
             return None;
         }
-        let from = (DIRECT + self.phys) as *const u8;
+        let from = (DIRECT + self.0.phys) as *const u8;
         // SAFETY: the pages are mapped RAM of LUCOS, never freed, and as long as the buffer.
         unsafe { copy_nonoverlapping(from, buffer.as_mut_ptr(), buffer.len()) };
         Some(())
@@ -95,20 +91,22 @@ impl SharedPages {
 
     /// Copies bytes to the start; `None` when they do not fit.
     pub fn write(&self, data: &[u8]) -> Option<()> {
-        if data.len() > self.length {
+        if data.len() > self.0.length {
             return None;
         }
         // SAFETY: the target is mapped RAM of LUCOS that no Rust object occupies.
-        unsafe { copy_nonoverlapping(data.as_ptr(), (DIRECT + self.phys) as *mut u8, data.len()) };
+        unsafe {
+            copy_nonoverlapping(data.as_ptr(), (DIRECT + self.0.phys) as *mut u8, data.len())
+        };
         Some(())
     }
 
     /// Copies bytes from the start of other pages to the start of these; `None` when they do not fit.
     pub fn copy_from(&self, from: &Self, length: usize) -> Option<()> {
-        if length > self.length.min(from.length) {
+        if length > self.0.length.min(from.0.length) {
             return None;
         }
-        let (from, to) = ((DIRECT + from.phys) as *const u8, (DIRECT + self.phys) as *mut u8);
+        let (from, to) = ((DIRECT + from.0.phys) as *const u8, (DIRECT + self.0.phys) as *mut u8);
         // SAFETY: both are mapped RAM of LUCOS that no Rust object occupies.
         unsafe { copy(from, to, length) };
         Some(())
@@ -117,7 +115,7 @@ impl SharedPages {
     /// Zeroes all.
     pub fn clear(&self) {
         // SAFETY: as for `write`.
-        unsafe { write_bytes((DIRECT + self.phys) as *mut u8, 0, self.length) };
+        unsafe { write_bytes((DIRECT + self.0.phys) as *mut u8, 0, self.0.length) };
     }
 }
 
@@ -182,18 +180,13 @@ impl TableMemory for Tables {
     }
 }
 
-/// A stack with a page below it that is mapped nowhere: who runs out of it faults.
-#[derive(Debug)]
-pub struct Stack;
-
-impl Stack {
-    /// Makes one of so many pages; the address of its end.
-    ///
-    /// # Errors
-    /// The region is full.
-    pub fn allocate(pages: u64) -> Result<u64, Fatal> {
-        let guard = Pages::allocate(1 + pages).ok_or(Fatal::OutOfMemory)?.phys();
-        kernel_space::unmap(DIRECT + guard)?;
-        Ok(DIRECT + guard + (1 + pages) * PAGE)
-    }
+/// Makes a stack of so many pages, with a page below it that is mapped nowhere: who runs out of it
+/// faults. Returns the address of its end.
+///
+/// # Errors
+/// The region is full.
+pub fn allocate_stack(pages: u64) -> Result<u64, Fatal> {
+    let guard = Pages::allocate(1 + pages).ok_or(Fatal::OutOfMemory)?.phys();
+    kernel_space::unmap(DIRECT + guard)?;
+    Ok(DIRECT + guard + (1 + pages) * PAGE)
 }
