@@ -23,7 +23,8 @@ static REGISTRATIONS: LogBudget = LogBudget::new(32, QUARTER_HOUR);
 ///
 /// # Errors
 /// `Argument` for the nonce 0, `Length`, `Address`, `Registration` at the offset of the wrong
-/// field, and those of the machine.
+/// field (that of the boot identity when it is another one and the kernel is not), and those of the
+/// machine.
 pub fn register<S: Store, P: Platform>(
     engine: &mut Engine<S>,
     guest: &mut Guest<'_, P>,

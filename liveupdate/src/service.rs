@@ -7,7 +7,7 @@ use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_transaction::journal::{JournalError, Presence};
 use lucos_transaction::subject::Part;
-use lucos_transaction::{Engine, Lookup, Redirects, Store, Subject};
+use lucos_transaction::{Engine, Lookup, Redirects, Store};
 use lucos_x86_code::jump::TRAP;
 use spin::{Mutex, RwLock};
 
@@ -234,19 +234,14 @@ impl<S: Store> Liveupdate<S> {
     }
 
     /// A kernel that said that it goes down may have started another one, which does not register.
-    /// Then the traps of the old one are not in memory any more.
+    /// Then nothing of ours is in memory any more.
     fn forget_kernel_that_is_gone<P: Platform>(&self, platform: &mut P, space: AddressSpace) {
         let Some(mut engine) = self.engine.try_lock() else {
             return;
         };
         let Ok(engine) = engine.as_mut() else { return };
         let mut guest = Guest::new(platform, space, &self.redirects);
-        let mut byte = [0];
-        let still_there = engine
-            .targets()
-            .next()
-            .is_some_and(|(site, _)| guest.read(site, &mut byte) == Ok(()) && byte == [TRAP]);
-        if !still_there {
+        if !engine.stands(&mut guest) {
             // Tried again at the next invalid opcode when it fails.
             let _ = engine.forget_kernel(&mut guest);
         }

@@ -43,6 +43,7 @@ fn script() -> Script {
         .step("first", "lucos log | head -n 1")
         .step("apply", "lucos apply $P/version_line.ko")
         .step("new", "cat /proc/version")
+        .step("other", "takes other")
         .step("taken", "takes 1")
         .step("rollback", "lucos rollback version_line")
         .step("old", "cat /proc/version")
@@ -71,6 +72,8 @@ fn taken_back(results: &Results) -> Result<(), Failed> {
     let is_new = |step: &str| results.text(step).map(|text| text.contains("was replaced while"));
     results.text("apply")?;
     equal("new", is_new("new")?, true)?;
+    // A kernel that is there is not forgotten: its patch could never be taken back.
+    equal("another boot", results.text("other")?, "-13 1\n")?;
     equal("registered by another", results.text("taken")?, "0 0\n")?;
     equal("rollback", results.text("rollback")?, "rolled back version_line\n")?;
     equal("old", is_new("old")?, false)?;

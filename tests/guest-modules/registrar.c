@@ -2,7 +2,8 @@
 /*
  * /dev/registrar: registers with LUCOS in the place of the update manager, as
  * all code of the kernel can: the identity of the boot is what a query tells.
- * A test writes how often; a reason behind it ends the last registration.
+ * A test writes how often; a reason behind it ends the last registration, and
+ * "other" registers another kernel's boot.
  * Reading gives the last result, and how many calls were refused.
  */
 #include <linux/fs.h>
@@ -50,6 +51,7 @@ static ssize_t device_write(struct file *file, const char __user *data,
 			    size_t length, loff_t *offset)
 {
 	unsigned int count, reason, i;
+	bool other;
 	char line[32];
 	int words;
 
@@ -58,12 +60,16 @@ static ssize_t device_write(struct file *file, const char __user *data,
 	if (copy_from_user(line, data, length))
 		return -EFAULT;
 	line[length] = '\0';
-	words = sscanf(line, "%u %u", &count, &reason);
+	other = sysfs_streq(line, "other");
+	count = 1;
+	words = other ? 1 : sscanf(line, "%u %u", &count, &reason);
 	if (words < 1)
 		return -EINVAL;
 	mutex_lock(&lock);
 	refused = 0;
 	fill_record();
+	if (other)
+		record.boot_identity[0] ^= 1;
 	for (i = 1; i <= count; i++) {
 		call(LUCOS_CALL_REGISTER, i, (unsigned long)&record,
 		     sizeof(record), 0);

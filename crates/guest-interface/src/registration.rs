@@ -40,6 +40,9 @@ record! {
     }
 }
 
+/// Offset of `boot_identity`, in bytes: the detail of [`ErrorCode::Registration`] when it is at fault.
+pub const BOOT_IDENTITY: usize = 72;
+
 /// A registration record that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registration {
@@ -81,7 +84,7 @@ impl Registration {
             return Err(wrong(56));
         }
         if record.boot_identity == [0; 16] {
-            return Err(wrong(72));
+            return Err(wrong(BOOT_IDENTITY));
         }
         Ok(Self { record })
     }

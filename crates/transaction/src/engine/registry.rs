@@ -1,19 +1,21 @@
 //! Who may ask for updates, and what is forgotten when the guest kernel changes.
 
-use lucos_guest_interface::Fault;
 use lucos_guest_interface::call::NO_ITEM;
+use lucos_guest_interface::registration::BOOT_IDENTITY;
+use lucos_guest_interface::{ErrorCode, Fault};
 
 use super::{Engine, stopped};
 use crate::journal::{Presence, Registration, Store};
-use crate::patch::PatchState;
-use crate::subject::{Part, Subject};
+use crate::patch::{PatchState, SiteState};
+use crate::subject::{Part, Place, Subject};
 
 impl<S: Store> Engine<S> {
     /// Takes a registration. A manager of the same boot of the same kernel finds everything as the
     /// last one left it; another kernel starts empty. Returns how many patches are in force.
     ///
     /// # Errors
-    /// The subject's.
+    /// `Registration` when another kernel is said to be there, and the one that is known still is;
+    /// the subject's.
     pub fn register<M: Subject>(
         &mut self,
         subject: &mut M,
@@ -22,6 +24,8 @@ impl<S: Store> Engine<S> {
         let known = self.head.registration.boot_identity == registration.boot_identity;
         if known && self.head.presence != Presence::Nobody {
             self.recover(subject)?;
+        } else if self.stands(subject) {
+            return Err(Fault::new(ErrorCode::Registration, BOOT_IDENTITY as u64));
         } else {
             self.forget_kernel(subject)?;
         }
@@ -32,6 +36,24 @@ impl<S: Store> Engine<S> {
         self.head = head;
         let in_force = self.patches.iter().filter(|patch| patch.is_in_memory());
         Ok(in_force.count())
+    }
+
+    /// Whether a redirection of ours is in the guest's memory: then the kernel to which it was applied
+    /// is still there, whatever anybody says.
+    pub fn stands<M: Subject>(&self, subject: &mut M) -> bool {
+        let in_memory = self.patches.iter().filter(|patch| patch.is_in_memory());
+        in_memory.flat_map(|patch| &patch.functions).any(|function| {
+            let plan = &function.plan;
+            let mut bytes = plan.found.clone();
+            let redirection: &[u8] = match function.state {
+                SiteState::Jump => &plan.jump,
+                _ => &[self.trap],
+            };
+            for (byte, new) in bytes.iter_mut().zip(redirection) {
+                *byte = *new;
+            }
+            subject.compare(&[Place { address: plan.site, bytes: &bytes }]) == Ok(None)
+        })
     }
 
     /// Ends a registration: the manager goes, or the whole kernel.

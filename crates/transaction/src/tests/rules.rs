@@ -10,6 +10,31 @@ fn registration(identity: u8, nonce: u64) -> Registration {
     Registration { nonce, boot_identity: [identity; 16], ..Registration::default() }
 }
 
+/// Who says that there is another kernel is not believed while a trap or a jump is where the journal
+/// has it: to forget it would leave it in the text for ever, with nobody who knows where it leads.
+#[test]
+fn a_kernel_that_is_there_is_not_forgotten() {
+    for jumps in [false, true] {
+        let shared = Shared::sample();
+        let original = shared.memory();
+        let mut engine = shared.open();
+        engine.register(&mut shared.clone(), registration(1, 10)).unwrap();
+        shared.apply(&mut engine, "fix", &[0, 1], 0x7000).unwrap();
+        if jumps {
+            engine.jump(&mut shared.clone(), 1, Which::All).unwrap();
+        }
+        let patched = shared.memory();
+        let other = engine.register(&mut shared.clone(), registration(2, 20));
+        assert_eq!(other, Err(Fault::new(ErrorCode::Registration, 72)));
+        assert_eq!(shared.memory(), patched);
+        check(&shared, &engine, &original);
+        assert_eq!(engine.register(&mut shared.clone(), registration(1, 30)), Ok(1));
+        engine.rollback(&mut shared.clone(), 1).unwrap();
+        assert_eq!(shared.memory(), original);
+        assert_eq!(engine.register(&mut shared.clone(), registration(2, 20)), Ok(0));
+    }
+}
+
 #[test]
 fn one_function_is_redirected_and_restored() {
     let shared = Shared::sample();
