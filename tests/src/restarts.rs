@@ -2,7 +2,7 @@
 //! were (docs/decisions/emulator-faults.md).
 //!
 //! A machine is started again only for what is listed here. Its logs go to a folder of cargo's
-//! target folder, it is counted, and more than [`MOST`] of them fail the suite.
+//! target folder, it is counted, and more than two of them fail the suite.
 
 use std::env;
 use std::fs;
