@@ -5,8 +5,8 @@ use crate::arch::processor::{self, PerProcessor};
 use crate::arch::{apic, control, cpuid, processors, vcpu};
 use crate::chain::Processor;
 use crate::fatal::{Fatal, die};
-use crate::memory::{frames, guest_ram, heap, kernel_space};
-use crate::object::{guest_space, log};
+use crate::memory::{PAGE, frames, guest_ram, heap, kernel_space};
+use crate::object::{self, guest_space};
 use crate::task;
 use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord};
 use lucos_abi::message;
@@ -25,10 +25,10 @@ fn run(processor: Result<Processor, Fatal>) -> ! {
 
 fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     let record = decode(record).ok_or(Fatal::BadBootRecord)?;
-    log::start(record.options);
-    log::line(format_args!("LUCOS {} starts", env!("CARGO_PKG_VERSION")));
+    object::log::start(record.options);
+    log::info!("LUCOS {} starts", env!("CARGO_PKG_VERSION"));
     control::enable_protections()?;
-    frames::start(record.region, record.free);
+    frames::start(record.free);
     kernel_space::start(record.root)?;
     heap::start(record.apic_ids.len())?;
     vcpu::probe(record.hypervisor_below)?;
@@ -40,10 +40,10 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
     let processor = Processor::new(first, Descriptors::new(first)?.load())?;
     processors::let_in(record.gate)?;
-    let (count, (free, all)) = (record.apic_ids.len(), frames::available());
-    let used = all - free;
-    log::line(format_args!("{count} processors, {used} of {all} pages of LUCOS's region used"));
-    log::release_serial();
+    let all = (record.region.end - record.region.start) / PAGE;
+    let (count, used) = (record.apic_ids.len(), all - frames::available());
+    log::info!("{count} processors, {used} of {all} pages of LUCOS's region used");
+    object::log::release_serial();
     Ok(processor)
 }
 

@@ -304,7 +304,7 @@ impl Processor {
         let task = thread.task;
         // A thread that another processor's restart ended faults too; that is not its fault.
         if task.restart(self.shared.number, thread.generation) {
-            object::log::line(format_args!("task {} is restarted: {why}", task.name));
+            log::error!("task {} is restarted: {why}", task.name);
             self.shared.counts.add(Counter::Restarts);
             if index == 0 {
                 let rip = self.vcpu.registers().rip;

@@ -167,7 +167,7 @@ impl TableMemory for Tables {
     }
 
     fn available(&self) -> u64 {
-        frames::available().0.saturating_sub(self.reserve)
+        frames::available().saturating_sub(self.reserve)
     }
 
     fn allocate(&mut self) -> Option<u64> {

@@ -6,7 +6,6 @@ use lucos_abi::layout::DIRECT;
 use spin::Mutex;
 
 struct Frames {
-    region: Span,
     /// Frames that were never taken.
     untouched: Span,
     /// The frame that came back last, 0 for none. Its first word says which came back before it.
@@ -18,8 +17,8 @@ struct Frames {
 static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
 
 /// Takes over a part of the region that is not used otherwise. Once.
-pub fn start(region: Span, untouched: Span) {
-    *FRAMES.lock() = Some(Frames { region, untouched, free: 0, free_count: 0 });
+pub fn start(untouched: Span) {
+    *FRAMES.lock() = Some(Frames { untouched, free: 0, free_count: 0 });
 }
 
 /// Takes `count` frames in a row; their contents are whatever was there.
@@ -51,10 +50,9 @@ pub fn free(frame: u64) {
     }
 }
 
-/// Frames that can still be taken one by one, and all.
-pub fn available() -> (u64, u64) {
-    FRAMES.lock().as_ref().map_or((0, 0), |frames| {
-        let pages = |span: Span| (span.end - span.start) / PAGE;
-        (pages(frames.untouched) + frames.free_count, pages(frames.region))
+/// Frames that can still be taken one by one.
+pub fn available() -> u64 {
+    FRAMES.lock().as_ref().map_or(0, |frames| {
+        (frames.untouched.end - frames.untouched.start) / PAGE + frames.free_count
     })
 }

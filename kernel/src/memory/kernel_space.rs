@@ -15,11 +15,12 @@ static EDIT: Mutex<()> = Mutex::new(());
 
 /// The kernel's own table.
 pub fn table() -> PageTable {
-    PageTable {
-        format: Format::LongMode,
-        root: ROOT.get().copied().unwrap_or(0),
-        largest: largest_page(),
-    }
+    table_at(ROOT.get().copied().unwrap_or(0))
+}
+
+/// A table of the kernel's or a task's, with this root.
+pub fn table_at(root: u64) -> PageTable {
+    PageTable { format: Format::LongMode, root, largest: largest_page() }
 }
 
 /// The largest page that this processor can use.

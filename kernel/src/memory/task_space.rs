@@ -4,7 +4,7 @@ use super::direct::{Pages, Tables};
 use super::{PAGE, kernel_space};
 use crate::fatal::Fatal;
 use lucos_abi::layout::DIRECT;
-use lucos_paging::{ENTRIES, Format, Mapping, PageTable, Rights, TableMemory};
+use lucos_paging::{ENTRIES, Mapping, PageTable, Rights, TableMemory};
 
 /// A task's page table. The upper half is the kernel's, shared.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +25,7 @@ impl TaskSpace {
             let entry = tables.read(kernel.root, index);
             tables.write(root, index, entry);
         }
-        Ok(Self {
-            table: PageTable {
-                format: Format::LongMode,
-                root,
-                largest: kernel_space::largest_page(),
-            },
-        })
+        Ok(Self { table: kernel_space::table_at(root) })
     }
 
     /// Physical address of the root table.
@@ -47,7 +41,6 @@ impl TaskSpace {
         debug_assert!(!(rights.write && rights.execute) && virt + length <= DIRECT);
         let mapping =
             Mapping { virt, phys, length: length.next_multiple_of(PAGE), rights: rights.user() };
-        self.table.set(&mut Tables::default(), mapping).map_err(|_| Fatal::OutOfMemory)?;
-        Ok(())
+        self.table.set(&mut Tables::default(), mapping).map(|_| ()).map_err(|_| Fatal::OutOfMemory)
     }
 }

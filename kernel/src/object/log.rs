@@ -41,15 +41,27 @@ impl Write for Sink {
     }
 }
 
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // Writing to the sink cannot fail.
+        let _ = writeln!(SINK.lock(), "[kernel] {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 /// Starts logging to where the options say.
 pub fn start(options: Options) {
     OPTIONS.call_once(|| options);
-}
-
-/// One line of the kernel.
-pub fn line(text: fmt::Arguments<'_>) {
-    // Writing to the sink cannot fail.
-    let _ = writeln!(SINK.lock(), "[kernel] {text}");
+    // Nobody has set another one.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(log::LevelFilter::Info);
 }
 
 /// Gives the UART to the guest.

@@ -8,7 +8,6 @@ use crate::arch::vcpu::{Backend, Extension};
 use crate::arch::{cpuid, msr};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
-use crate::object::log;
 use alloc::boxed::Box;
 use core::ops::RangeInclusive;
 use lucos_paging::Format;
@@ -48,7 +47,7 @@ pub fn probe(hypervisor_below: bool) -> Result<Extension, Fatal> {
     if hypervisor_below && !assists().contains(Assists::NEXT_RIP) {
         return Err(Fatal::MissingFeature("next-RIP save, needed to hide another hypervisor"));
     }
-    log::line(format_args!("AMD-V, assists: {:?}", assists()));
+    log::info!("AMD-V, assists: {:?}", assists());
     let make = |shared| Ok(Box::new(vcpu::SvmVcpu::new(shared)?) as Box<dyn Backend>);
     Ok(Extension { format: Format::AmdNested, hides_cpuid: hypervisor_below, make })
 }
