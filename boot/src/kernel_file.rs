@@ -19,7 +19,7 @@ use crate::error::BootError;
 const MAX_SEGMENTS: usize = 8;
 
 /// How the segments of a kernel that [`check`] has found complete are mapped, in whole pages, when it
-/// is loaded to `image`.
+/// is loaded to `image`. That it starts in its code is for [`check`] to say.
 ///
 /// # Errors
 /// [`BootError::BadKernel`] with what is wrong.
@@ -28,7 +28,6 @@ pub fn segments(file: &[u8], image: MemoryRange) -> Result<Vec<Mapping, MAX_SEGM
     let parsed = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(|_| bad("no ELF file"))?;
     let loaded = parsed.segments().into_iter().flatten();
     let mut segments = Vec::new();
-    let mut starts_in_code = false;
     for segment in loaded.filter(|segment| segment.p_type == PT_LOAD) {
         let rights = match (segment.p_flags & PF_W != 0, segment.p_flags & PF_X != 0) {
             (false, false) => Rights::READ,
@@ -41,14 +40,12 @@ pub fn segments(file: &[u8], image: MemoryRange) -> Result<Vec<Mapping, MAX_SEGM
         if end > image.length {
             return Err(outside());
         }
-        let holds_entry = (segment.p_vaddr..end).contains(&parsed.ehdr.e_entry);
-        starts_in_code |= rights.execute && holds_entry;
         let phys = image.start + segment.p_vaddr / PAGE * PAGE;
         let length = image.start + end.next_multiple_of(PAGE) - phys;
         let mapping = Mapping { virt: DIRECT + phys, phys, length, rights };
         segments.push(mapping).map_err(|_| bad("it has too many parts"))?;
     }
-    starts_in_code.then_some(segments).ok_or_else(|| bad("its entry point is not in its code"))
+    Ok(segments)
 }
 
 /// Checks that `file` is a position-independent ELF file for this processor, and complete.
@@ -188,13 +185,6 @@ mod tests {
         }
     }
 
-    /// A kernel whose code is its second segment, which holds the entry point.
-    fn with_code() -> File {
-        let mut file = File::good();
-        file.put(SECOND + 4, &[5]);
-        file
-    }
-
     #[test]
     fn segments_are_whole_pages_with_the_rights_of_the_file() {
         let image = in_use(0x70_0000, 0x3000);
@@ -206,26 +196,10 @@ mod tests {
             (6, Rights::READ_WRITE),
             (2, Rights::READ_WRITE),
         ] {
-            let mut file = with_code();
+            let mut file = File::good();
             file.put(FIRST + 4, &[flags]);
             let first = mapping(0x70_0000, 0x1000, rights);
             assert_eq!(segments(&file.bytes(), image).unwrap(), [first, code]);
-        }
-    }
-
-    #[test]
-    fn a_kernel_starts_in_its_code() {
-        let starting_at = |entry: u64| {
-            let mut file = with_code();
-            file.put(24, &entry.to_le_bytes());
-            segments(&file.bytes(), in_use(0x70_0000, 0x3000)).err()
-        };
-        for entry in [0x1000, 0x2fff] {
-            assert_eq!(starting_at(entry), None);
-        }
-        let outside = BootError::BadKernel("its entry point is not in its code");
-        for entry in [0, 0x180, 0xfff, 0x3000, 1 << 47, u64::MAX] {
-            assert_eq!(starting_at(entry), Some(outside.clone()), "{entry:#x}");
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use lucos_guest_interface::call::NO_ITEM;
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::{Fault, Part};
 use lucos_service::AddressSpace;
 
 use crate::guest::subject_error;
@@ -32,7 +32,7 @@ pub fn copy_in<P: Platform>(
 /// `Internal`
 pub fn zeroed(length: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| Fault::new(ErrorCode::Internal, length as u64))?;
+    bytes.try_reserve_exact(length).map_err(|_| Part::Liveupdate.fault(NO_ITEM))?;
     bytes.resize(length, 0);
     Ok(bytes)
 }

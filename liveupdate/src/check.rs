@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::descriptor::Function;
 use lucos_guest_interface::status::WindowReason;
+use lucos_guest_interface::{ErrorCode, Part};
 use lucos_transaction::patch::{Code, Name};
 use lucos_transaction::{Engine, FunctionPlan, SiteState, Store, Subject, SubjectError};
 use lucos_x86_code::LONGEST_INSTRUCTION;
@@ -104,6 +104,9 @@ const fn machine(error: SubjectError) -> Wrong {
     let fault = error.fault(0);
     (fault.code, fault.detail)
 }
+
+/// What was checked before does not hold.
+const INTERNAL: Wrong = (ErrorCode::Internal, Part::Liveupdate as u64);
 
 const fn site_offset(function: &Function) -> usize {
     function.record().site_offset as usize
@@ -317,7 +320,7 @@ fn plan(
             let bytes = jump_bytes(function.site(), target, displaced);
             bytes.map_err(|error| match error {
                 JumpError::OutOfRange => (ErrorCode::JumpRange, function.new_entry()),
-                JumpError::Displaced => (ErrorCode::Internal, 0),
+                JumpError::Displaced => INTERNAL,
             })?
         }
         _ => Code::new(),
@@ -326,7 +329,7 @@ fn plan(
     // Without room for a jump only the trap's byte is ours.
     found.truncate(window.displaced.map_or(1, usize::from));
     Ok(FunctionPlan {
-        name: Name::try_from(function.name()).map_err(|_| (ErrorCode::Internal, 0))?,
+        name: Name::try_from(function.name()).map_err(|_| INTERNAL)?,
         old_start: function.old_start(),
         old_size: function.record().old_size,
         site: function.site(),

@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use lucos_abi::call::CallStatus;
+use lucos_guest_interface::Part;
 use lucos_service::client::Failure;
 use lucos_service::{AddressSpace, LogBudget, MemoryError, places};
 use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
-use lucos_transaction::subject::{Difference, Part, Place, PlaceError, Target};
+use lucos_transaction::subject::{Difference, Place, PlaceError, Target};
 use lucos_transaction::{Redirects, Subject, SubjectError};
 use spin::RwLock;
 
@@ -165,10 +166,10 @@ impl<P: Platform> Subject for Guest<'_, P> {
 mod tests {
     use super::subject_error;
     use lucos_abi::call::CallStatus;
+    use lucos_guest_interface::Part;
     use lucos_service::MemoryError;
     use lucos_service::client::Failure;
     use lucos_transaction::SubjectError;
-    use lucos_transaction::subject::Part;
 
     #[test]
     fn errors_say_who_is_at_fault() {

@@ -7,7 +7,7 @@ use core::fmt;
 use core::mem::take;
 
 use lucos_abi::object::COUNTERS;
-use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::{ErrorCode, Part};
 use lucos_service::client::{Failure, Memory};
 use lucos_service::injection::{CALL, Injection, Step};
 use lucos_service::{
@@ -15,7 +15,7 @@ use lucos_service::{
 };
 use lucos_transaction::SubjectError;
 use lucos_transaction::journal::{Store, StoreError};
-use lucos_transaction::subject::{Part, Place};
+use lucos_transaction::subject::Place;
 use spin::{Mutex, MutexGuard};
 
 use crate::kernel::Real;

@@ -3,6 +3,7 @@
 use lucos_abi::manifest::Object;
 use lucos_abi::object::{COUNTERS, MachineReply, MachineRequest};
 use lucos_abi::registers::Registers;
+use lucos_guest_interface::Part;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, CONTAINS_INIT, Extension,
@@ -13,7 +14,6 @@ use lucos_service::{MemoryReply, MemoryRequest};
 use lucos_system_info::SystemInfo;
 use lucos_transaction::SubjectError;
 use lucos_transaction::journal::{Store, StoreError};
-use lucos_transaction::subject::Part;
 
 use crate::guest::subject_error;
 use crate::platform::{Facts, Platform};

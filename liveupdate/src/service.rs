@@ -3,10 +3,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lucos_guest_interface::call::{Call, NO_ITEM};
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::{ErrorCode, Fault, Part};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
 use lucos_transaction::journal::{JournalError, Presence};
-use lucos_transaction::subject::Part;
 use lucos_transaction::{Engine, Lookup, Redirects, Store};
 use lucos_x86_code::jump::TRAP;
 use spin::{Mutex, RwLock};

@@ -3,8 +3,8 @@
 //! Two are answered here; the task `liveupdate` has the others.
 
 use lucos_abi::registers::Registers;
-use lucos_guest_interface::call::{CALL_BASE, CALL_NUMBER_MASK, Call};
-use lucos_guest_interface::{ErrorCode, Fault, INTERFACE_VERSION};
+use lucos_guest_interface::call::{CALL_BASE, CALL_NUMBER_MASK, Call, NO_ITEM};
+use lucos_guest_interface::{ErrorCode, Fault, INTERFACE_VERSION, Part};
 use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
 use crate::instruction::{address_space, behind};
@@ -70,7 +70,7 @@ fn forward(platform: &mut impl Platform, number: u16, registers: Registers) -> R
         }
         Ok(LiveupdateReply::NoSuchHypercall) => unknown(number, registers),
         Ok(LiveupdateReply::Redirect { .. } | LiveupdateReply::NotOurs) | Err(_) => {
-            failed(Fault::new(ErrorCode::Internal, 0), registers)
+            failed(Part::Liveupdate.fault(NO_ITEM), registers)
         }
     }
 }

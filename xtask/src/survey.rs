@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{Kernel, Version};
+use lucos_debian_archive::kernel::{self, Kernel};
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::output_file;
 use lucos_patch_builder::progress::Progress;
@@ -56,7 +56,7 @@ pub fn run(workspace: &Workspace, args: &SurveyArgs) -> Result<()> {
     output_file::check([args.json.as_ref(), args.table.as_ref()])?;
     let archive = Archive::new(&workspace.cache);
     let consent = Consent::new(args.yes);
-    let version = Version::of_source(&archive, &args.from)?;
+    let version = kernel::of_source(&archive, &args.from)?;
     let settings = Settings {
         manager_symbols: patch::manager_symbols(workspace, &archive, &version, consent)?,
         kernel: version.clone(),

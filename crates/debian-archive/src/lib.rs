@@ -8,3 +8,4 @@ pub mod archive;
 pub mod kernel;
 pub mod packages;
 pub mod pinned;
+mod version;

@@ -169,6 +169,28 @@ impl core::fmt::Display for Fault {
 
 impl core::error::Error for Fault {}
 
+/// A part of LUCOS that can fail. Its number is the detail of [`ErrorCode::Internal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Part {
+    /// The kernel.
+    Kernel = 1,
+    /// The task `memory`.
+    Memory = 2,
+    /// The task `liveupdate`, or how the parts fit together.
+    Liveupdate = 3,
+    /// The journal.
+    Journal = 4,
+}
+
+impl Part {
+    /// The error of a hypercall when this part fails, about entry `item`.
+    #[must_use]
+    pub const fn fault(self, item: u32) -> Fault {
+        Fault::at(ErrorCode::Internal, item, self as u64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ErrorCode, Fault};

@@ -32,7 +32,7 @@ pub mod registration;
 pub mod reply;
 pub mod status;
 
-pub use error::{ErrorCode, Fault};
+pub use error::{ErrorCode, Fault, Part};
 pub use record::Field;
 
 /// Version of this interface. LUCOS and the update manager must agree on it exactly.

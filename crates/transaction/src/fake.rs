@@ -5,9 +5,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use lucos_guest_interface::Part;
+
 use crate::journal::{Store, StoreError};
 use crate::patch::{CODE_MAX, FUNCTIONS_MAX};
-use crate::subject::{Difference, Part, Place, PlaceError, Subject, SubjectError, Target};
+use crate::subject::{Difference, Place, PlaceError, Subject, SubjectError, Target};
 
 /// The trap.
 pub const TRAP: u8 = 0x06;

@@ -15,15 +15,14 @@ mod record;
 
 use alloc::vec::Vec;
 
-use lucos_guest_interface::Fault;
 use lucos_guest_interface::call::NO_ITEM;
+use lucos_guest_interface::{Fault, Part};
 use serde::{Deserialize, Serialize};
 
 use crate::patch::{
     DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, SiteState,
     Times,
 };
-use crate::subject::Part;
 use record::{read_record, write_record};
 
 /// The retained pages.

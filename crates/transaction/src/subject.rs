@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::{ErrorCode, Fault, Part};
 pub use lucos_service::places::{Difference, Place};
 
 /// Why something was not done to the guest.
@@ -19,27 +19,6 @@ pub enum SubjectError {
     Busy,
     /// LUCOS itself failed, in this part.
     Failed(Part),
-}
-
-/// A part of LUCOS that can fail. Its number is the detail of `Internal`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Part {
-    /// The kernel.
-    Kernel = 1,
-    /// The task `memory`.
-    Memory = 2,
-    /// The task `liveupdate`, or how the parts fit together.
-    Liveupdate = 3,
-    /// The journal.
-    Journal = 4,
-}
-
-impl Part {
-    /// The error for the guest when this part fails.
-    pub const fn fault(self, item: u32) -> Fault {
-        Fault::at(ErrorCode::Internal, item, self as u64)
-    }
 }
 
 impl SubjectError {

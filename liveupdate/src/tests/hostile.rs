@@ -3,9 +3,9 @@
 use super::guest::{DATA, Guest, MODULE, NONCE, Pages, SPACE, System, TEXT, descriptor, record};
 use crate::service::Liveupdate;
 use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::Part;
 use lucos_guest_interface::call::{Call, MAX_DESCRIPTOR_LENGTH, NO_ITEM};
 use lucos_service::{LiveupdateReply, LiveupdateRequest};
-use lucos_transaction::subject::Part;
 use lucos_x86_code::jump::TRAP;
 use proptest::prelude::*;
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use lucos_guest_interface::call::NO_ITEM;
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::{ErrorCode, Fault, Part};
 
 use super::{Engine, at_item, general, item, stopped, write_one};
 use crate::journal::Store;
@@ -11,7 +11,7 @@ use crate::patch::{
     DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, Plan,
     SiteState, Times,
 };
-use crate::subject::{Difference, Part, Place, Subject};
+use crate::subject::{Difference, Place, Subject};
 
 impl<S: Store> Engine<S> {
     /// Checks everything about `plan` that does not need the guest.

@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 
 use lucos_guest_interface::call::NO_ITEM;
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::{ErrorCode, Fault, Part};
 
 use super::{Engine, general, item, stopped};
 use crate::journal::Store;
 use crate::patch::{Code, Function, Patch, SiteState};
-use crate::subject::{Difference, Part, Place, PlaceError, Subject, SubjectError};
+use crate::subject::{Difference, Place, PlaceError, Subject, SubjectError};
 
 /// Which functions of a patch get their jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

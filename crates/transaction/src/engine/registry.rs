@@ -2,12 +2,12 @@
 
 use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::registration::BOOT_IDENTITY;
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::{ErrorCode, Fault, Part};
 
 use super::{Engine, stopped};
 use crate::journal::{Presence, Registration, Store};
 use crate::patch::{PatchState, SiteState};
-use crate::subject::{Part, Place, Subject};
+use crate::subject::{Place, Subject};
 
 impl<S: Store> Engine<S> {
     /// Takes a registration. A manager of the same boot of the same kernel finds everything as the
