@@ -166,6 +166,17 @@ static uint64_t tell(const char *command)
 	return end - start;
 }
 
+/* Whether a patch stays loaded, since the kernel may hold on to something of it. */
+static bool is_kept(const char *shown)
+{
+	char line[1 << 14] = "";
+	FILE *output = popen(shown, "r");
+
+	if (!output || !fgets(line, sizeof(line), output) || pclose(output))
+		fail("%s fails", shown);
+	return strstr(line, "\"state\":\"kept\"");
+}
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -216,7 +227,8 @@ static void lucos(const char *file, const char *name, const char *parameters,
 	}
 	report("apply", applying);
 	report("rollback", taking_back);
-	unload(name);
+	if (!is_kept(shown))
+		unload(name);
 }
 
 /* Prints what livepatch wrote into the kernel's log about its failure. */

@@ -4,10 +4,11 @@ use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::registration::BOOT_IDENTITY;
 use lucos_guest_interface::{ErrorCode, Fault, Part};
 
+use super::rollback::Site;
 use super::{Engine, stopped};
 use crate::journal::{Presence, Registration, Store};
-use crate::patch::{PatchState, SiteState};
-use crate::subject::{Place, Subject};
+use crate::patch::PatchState;
+use crate::subject::Subject;
 
 impl<S: Store> Engine<S> {
     /// Takes a registration. A manager of the same boot of the same kernel finds everything as the
@@ -42,18 +43,8 @@ impl<S: Store> Engine<S> {
     /// is still there, whatever anybody says.
     pub fn stands<M: Subject>(&self, subject: &mut M) -> bool {
         let in_memory = self.patches.iter().filter(|patch| patch.is_in_memory());
-        in_memory.flat_map(|patch| &patch.functions).any(|function| {
-            let plan = &function.plan;
-            let mut bytes = plan.found.clone();
-            let redirection: &[u8] = match function.state {
-                SiteState::Jump => &plan.jump,
-                _ => &[self.trap],
-            };
-            for (byte, new) in bytes.iter_mut().zip(redirection) {
-                *byte = *new;
-            }
-            subject.compare(&[Place { address: plan.site, bytes: &bytes }]) == Ok(None)
-        })
+        let mut functions = in_memory.flat_map(|patch| &patch.functions);
+        functions.any(|function| Site::of(function, self.trap).stands(subject))
     }
 
     /// Ends a registration: the manager goes, or the whole kernel.

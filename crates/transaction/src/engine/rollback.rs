@@ -123,7 +123,7 @@ impl<S: Store> Engine<S> {
 }
 
 /// What a rollback does at a site.
-struct Site {
+pub(super) struct Site {
     address: u64,
     /// The bytes that it writes.
     original: Code,
@@ -132,7 +132,8 @@ struct Site {
 }
 
 impl Site {
-    fn of(function: &Function, trap: u8) -> Self {
+    /// The site of a function, with this byte as the trap.
+    pub(super) fn of(function: &Function, trap: u8) -> Self {
         let address = function.plan.site;
         let mut original = function.plan.found.clone();
         let ours = match function.state {
@@ -144,6 +145,11 @@ impl Site {
             }
         };
         Self { address, original, ours }
+    }
+
+    /// Whether what is ours is in memory.
+    pub(super) fn stands<M: Subject>(&self, subject: &mut M) -> bool {
+        subject.compare(&[Place { address: self.address, bytes: &self.ours }]) == Ok(None)
     }
 }
 
