@@ -3,6 +3,7 @@
 use super::{Buffer, need, reply, request};
 use crate::arch::port;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 use lucos_abi::boot::Options;
 use lucos_abi::call::CallStatus;
 use lucos_abi::layout::DIRECT;
@@ -12,21 +13,21 @@ use spin::{Mutex, Once};
 
 static OPTIONS: Once<Options> = Once::new();
 static RING: LogRing = LogRing::new();
-static SINK: Mutex<Sink> = Mutex::new(Sink { serial_released: false });
+/// The guest runs, and the UART is its.
+static SERIAL_RELEASED: AtomicBool = AtomicBool::new(false);
+/// Keeps lines whole.
+static LINE: Mutex<()> = Mutex::new(());
 
-struct Sink {
-    /// The guest runs, and the UART is its.
-    serial_released: bool,
-}
+struct Sink;
 
 impl Sink {
-    fn byte(&mut self, byte: u8) {
+    fn byte(&self, byte: u8) {
         RING.push(byte);
         let Some(options) = OPTIONS.get() else { return };
         if let Some(debugcon) = options.debugcon {
             port::write_u8(debugcon, byte);
         }
-        if let (Some(serial), false) = (options.serial, self.serial_released) {
+        if let (Some(serial), false) = (options.serial, SERIAL_RELEASED.load(Ordering::Acquire)) {
             port::serial_byte(serial, byte);
         }
     }
@@ -49,8 +50,9 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        let _line = LINE.lock();
         // Writing to the sink cannot fail.
-        let _ = writeln!(SINK.lock(), "[kernel] {}", record.args());
+        let _ = writeln!(Sink, "[kernel] {}", record.args());
     }
 
     fn flush(&self) {}
@@ -66,7 +68,8 @@ pub fn start(options: Options) {
 
 /// Gives the UART to the guest.
 pub fn release_serial() {
-    SINK.lock().serial_released = true;
+    let _line = LINE.lock();
+    SERIAL_RELEASED.store(true, Ordering::Release);
 }
 
 /// Serves a request of the task called `task`.
@@ -89,25 +92,24 @@ pub fn ring_phys() -> u64 {
 
 /// One line of a task; control characters become spaces, so that a task cannot forge lines.
 pub fn task_line(task: &str, text: &str) {
-    let mut sink = SINK.lock();
-    let _ = write!(sink, "[{task}] ");
+    let _line = LINE.lock();
+    let _ = write!(Sink, "[{task}] ");
     for character in text.chars() {
         let shown = if character.is_control() { ' ' } else { character };
-        let _ = sink.write_char(shown);
+        let _ = Sink.write_char(shown);
     }
-    sink.byte(b'\n');
+    Sink.byte(b'\n');
 }
 
-/// The last line of a LUCOS that fails. Does not wait for the lock for ever: the failure may have
-/// happened while it was held.
+/// The last line of a LUCOS that fails. It waits for a line of another processor, but not for ever:
+/// the failure may have come in the middle of a line of this one, and begins a new one then.
 pub fn fault_line(why: fmt::Arguments<'_>) {
-    for _ in 0..1_000_000 {
-        if let Some(mut sink) = SINK.try_lock() {
-            let _ = writeln!(sink, "LUCOS FAULT: {why}");
-            return;
-        }
+    let line = (0..1_000_000).find_map(|_| {
         core::hint::spin_loop();
-    }
+        LINE.try_lock()
+    });
+    let start = if line.is_some() { "" } else { "\n" };
+    let _ = writeln!(Sink, "{start}LUCOS FAULT: {why}");
 }
 
 /// The port that ends the emulator, when the operator named one.

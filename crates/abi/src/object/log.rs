@@ -38,7 +38,7 @@ impl LogRing {
         Self { written: AtomicU64::new(0), bytes: [const { AtomicU8::new(0) }; KEPT] }
     }
 
-    /// Logs a byte. One at a time.
+    /// Logs a byte. Of two at the same time one may be lost, no more.
     pub fn push(&self, byte: u8) {
         let written = self.written.load(Ordering::Relaxed);
         if let Some(place) = self.at(written) {
