@@ -1,0 +1,9 @@
+mod data;
+mod lists;
+mod lookups;
+mod notes;
+mod pages;
+mod states;
+mod transfers;
+mod world;
+mod writes;

@@ -1,0 +1,94 @@
+//! Budgets and causes.
+
+use crate::transfer::{BUSY_MAX, Cause, LAW_BROKEN, Next, Outcome, Run, SUCCESS, Upcall};
+use crate::write::Exception;
+
+/// Runs an upcall of so many instructions, with an interrupt before each of these; the number of
+/// instructions that it was given, and its end.
+fn run(upcall: Upcall, instructions: u64, interrupted: impl Fn(u64) -> bool) -> (u64, Next) {
+    let mut run = Run::new(upcall);
+    let mut done = 0;
+    loop {
+        let most = match run.next() {
+            Next::Free => u64::MAX,
+            Next::Steps(steps) => steps.into(),
+            end => return (done, end),
+        };
+        let mut here = 0;
+        let outcome = loop {
+            if done >= instructions {
+                break Outcome::Done { result: SUCCESS, detail: 0 };
+            }
+            if here == most {
+                break Outcome::Stepped;
+            }
+            if interrupted(done) && (here > 0 || most == u64::MAX) {
+                break Outcome::Interrupted;
+            }
+            done += 1;
+            here += 1;
+        };
+        run.advance(outcome);
+    }
+}
+
+#[test]
+fn one_pair_has_twenty_thousand_steps() {
+    assert_eq!(run(Upcall::One, 0, |_| false), (0, Next::Finished));
+    assert_eq!(run(Upcall::One, 19_999, |_| false), (19_999, Next::Finished));
+    let loops = Next::Contained(Cause::Loops);
+    assert_eq!(run(Upcall::One, u64::MAX, |_| false), (20_000, loops));
+}
+
+#[test]
+fn many_run_freely_until_an_interrupt_and_then_by_steps() {
+    let all = |pairs, asked_again| Upcall::All { pairs, asked_again };
+    assert_eq!(run(all(10_000, 0), 9_000_000, |_| false), (9_000_000, Next::Finished));
+    // Few go on at once, many are asked to come again, but not for ever.
+    let late = |at| at == 1_000;
+    assert_eq!(run(all(64, 0), 60_000, late), (60_000, Next::Finished));
+    assert_eq!(run(all(65, 0), 60_000, late), (1_000, Next::Busy));
+    assert_eq!(run(all(65, BUSY_MAX - 1), 60_000, late), (1_000, Next::Busy));
+    assert_eq!(run(all(65, BUSY_MAX), 60_000, late), (60_000, Next::Finished));
+    let (done, end) = run(all(64, 0), u64::MAX, late);
+    assert_eq!(end, Next::Contained(Cause::Loops));
+    assert_eq!(done, 1_000 + 50_000 + 300 * 64);
+    let witness = Upcall::Witness { threads: 512, asked_again: 0 };
+    assert_eq!(run(witness, 60_000, late), (1_000, Next::Busy));
+}
+
+#[test]
+fn interrupts_without_end_end_an_upcall() {
+    let mut run = Run::new(Upcall::One);
+    for _ in 0..20_000 {
+        assert!(matches!(run.next(), Next::Steps(1..=1_000)));
+        run.advance(Outcome::Interrupted);
+    }
+    assert_eq!(run.next(), Next::Contained(Cause::Loops));
+    run.advance(Outcome::Stepped);
+    assert_eq!(run.next(), Next::Contained(Cause::Loops));
+}
+
+#[test]
+fn every_end_has_its_cause() {
+    let fault = |vector, address| Exception { vector, error_code: None, address };
+    let causes = [
+        (Outcome::Exception(fault(14, 0x10)), Cause::Fault { vector: 14, address: 0x10 }),
+        (Outcome::Exception(fault(6, 0)), Cause::Fault { vector: 6, address: 0 }),
+        (Outcome::Write { gpa: 0x3008 }, Cause::Writes { gpa: 0x3008 }),
+        (Outcome::Device { gpa: 0xfee0_0000 }, Cause::Writes { gpa: 0xfee0_0000 }),
+        (Outcome::Exit, Cause::Calls),
+        (
+            Outcome::Done { result: u64::MAX - 11, detail: 0 },
+            Cause::Refused { result: u64::MAX - 11 },
+        ),
+        (Outcome::Done { result: LAW_BROKEN, detail: 4 }, Cause::Law { offset: 4 }),
+    ];
+    for upcall in [Upcall::One, Upcall::All { pairs: 1, asked_again: 0 }] {
+        for (outcome, cause) in causes {
+            let mut run = Run::new(upcall);
+            run.advance(outcome);
+            assert_eq!(run.next(), Next::Contained(cause));
+        }
+    }
+}

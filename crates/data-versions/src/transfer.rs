@@ -1,0 +1,188 @@
+//! How long the guest's transfer functions may run, and what they are ended for.
+//!
+//! They run on the guest's processor, confined: they can write a copy and their stack, and nothing
+//! else. They run freely until the machine's next interrupt, which LUCOS cannot put off for long, and
+//! from then on instruction by instruction.
+
+use crate::write::Exception;
+
+/// Steps for one pair.
+const ONE: u32 = 20_000;
+/// Steps for many, without those for each.
+const MANY: u32 = 50_000;
+/// Steps for each of many.
+const EACH: u32 = 300;
+/// Steps that are asked for at a time.
+const STRIDE: u32 = 1_000;
+/// Most pairs for which the rest goes by steps at once: a step costs as much as two hundred
+/// instructions.
+const SHORT: u32 = 64;
+/// How often the guest is asked to come again instead.
+pub const BUSY_MAX: u8 = 4;
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upcall {
+    /// One pair, for a write that is carried.
+    One,
+    /// Every pair of a version.
+    All {
+        /// How many.
+        pairs: u32,
+        /// How often the guest was asked to come again.
+        asked_again: u8,
+    },
+    /// The search for threads inside.
+    Witness {
+        /// How many threads are looked at.
+        threads: u32,
+        /// How often the guest was asked to come again.
+        asked_again: u8,
+    },
+}
+
+/// What a confined run ended with. RIP is known to whoever ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Stepped,
+    /// An interrupt, an NMI, or a stop.
+    Interrupted,
+    /// Hypercall DONE.
+    Done {
+        /// [`SUCCESS`], [`LAW_BROKEN`], or what the function returned.
+        result: u64,
+        /// For [`LAW_BROKEN`] the offset of the first byte that differs.
+        detail: u64,
+    },
+    /// An exception.
+    Exception(Exception),
+    /// A write to a page that is not open.
+    Write {
+        /// The address, guest-physical.
+        gpa: u64,
+    },
+    /// A read or write of a device.
+    Device {
+        /// The address, guest-physical.
+        gpa: u64,
+    },
+    /// A hypercall other than DONE, or any other exit.
+    Exit,
+}
+
+/// The result of an upcall that did what it should.
+pub const SUCCESS: u64 = 0;
+/// The result of an upcall that found two transfer functions not to be inverse.
+pub const LAW_BROKEN: u64 = 1;
+
+/// What a transfer function did that it must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It raised an exception: a page fault at an address, or one with another vector.
+    Fault {
+        /// The vector.
+        vector: u8,
+        /// The address of a page fault.
+        address: u64,
+    },
+    /// It did not end.
+    Loops,
+    /// It wrote something but its target, or used a device.
+    Writes {
+        /// The address, guest-physical.
+        gpa: u64,
+    },
+    /// It left the guest.
+    Calls,
+    /// It returned an error.
+    Refused {
+        /// What it returned.
+        result: u64,
+    },
+    /// There and back again is not the same.
+    Law {
+        /// Offset of the first byte that differs.
+        offset: u64,
+    },
+}
+
+/// What is to be done with an upcall next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Let it run until something interrupts it.
+    Free,
+    /// At most so many instructions.
+    Steps(u32),
+    /// It has done what it should.
+    Finished,
+    /// It is ended, and nothing of it counts; the guest is to come again, behind the interrupt.
+    Busy,
+    /// It is ended, and nothing of it counts.
+    Contained(Cause),
+}
+
+/// An upcall that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Steps that are left.
+    left: u32,
+    next: Next,
+    comes_again: bool,
+}
+
+impl Run {
+    /// An upcall that begins.
+    #[must_use]
+    pub const fn new(upcall: Upcall) -> Self {
+        match upcall {
+            Upcall::One => Self { left: ONE, next: Next::Steps(STRIDE), comes_again: false },
+            Upcall::All { pairs: count, asked_again }
+            | Upcall::Witness { threads: count, asked_again } => Self {
+                left: MANY.saturating_add(EACH.saturating_mul(count)),
+                next: Next::Free,
+                comes_again: count > SHORT && asked_again < BUSY_MAX,
+            },
+        }
+    }
+
+    /// What is to be done now.
+    #[must_use]
+    pub const fn next(&self) -> Next {
+        self.next
+    }
+
+    /// Takes what came of it.
+    pub fn advance(&mut self, outcome: Outcome) {
+        self.next = match (self.next, outcome) {
+            (Next::Free, Outcome::Interrupted) if self.comes_again => Next::Busy,
+            (Next::Free, Outcome::Interrupted) => self.steps(0),
+            (Next::Steps(steps), Outcome::Stepped) => self.steps(steps),
+            // It is not known how many were done. One is taken off, so that there is an end.
+            (Next::Steps(_), Outcome::Interrupted) => self.steps(1),
+            (Next::Free | Next::Steps(_), outcome) => ended(outcome),
+            (end, _) => end,
+        };
+    }
+
+    /// The next steps, when `done` are done.
+    fn steps(&mut self, done: u32) -> Next {
+        self.left = self.left.saturating_sub(done);
+        match self.left {
+            0 => Next::Contained(Cause::Loops),
+            left => Next::Steps(left.min(STRIDE)),
+        }
+    }
+}
+
+fn ended(outcome: Outcome) -> Next {
+    Next::Contained(match outcome {
+        Outcome::Done { result: SUCCESS, .. } => return Next::Finished,
+        Outcome::Done { result: LAW_BROKEN, detail } => Cause::Law { offset: detail },
+        Outcome::Done { result, .. } => Cause::Refused { result },
+        Outcome::Exception(Exception { vector, address, .. }) => Cause::Fault { vector, address },
+        Outcome::Write { gpa } | Outcome::Device { gpa } => Cause::Writes { gpa },
+        // A free run does not end by steps.
+        Outcome::Exit | Outcome::Stepped | Outcome::Interrupted => Cause::Calls,
+    })
+}
