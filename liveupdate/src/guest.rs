@@ -4,12 +4,15 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use lucos_abi::call::CallStatus;
-use lucos_guest_interface::Part;
+use lucos_data_versions::state::Code;
+use lucos_data_versions::{Side, VersionId};
+use lucos_guest_interface::call::NO_ITEM;
+use lucos_guest_interface::{Fault, Part};
 use lucos_service::client::Failure;
 use lucos_service::{AddressSpace, LogBudget, MemoryError, places};
 use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
 use lucos_transaction::subject::{Difference, Place, PlaceError, Target};
-use lucos_transaction::{Redirects, Subject, SubjectError};
+use lucos_transaction::{DataSubject, Half, Redirects, Subject, SubjectError, VersionPlan};
 use spin::RwLock;
 
 use crate::platform::Platform;
@@ -159,6 +162,31 @@ impl<P: Platform> Subject for Guest<'_, P> {
 
     fn now(&mut self) -> u64 {
         self.platform.time()
+    }
+}
+
+/// APPLY takes no data versions yet.
+const NO_DATA: SubjectError = SubjectError::Failed(Part::Liveupdate);
+
+impl<P: Platform> DataSubject for Guest<'_, P> {
+    fn is_clear(&mut self, _: Code) -> Result<bool, Fault> {
+        Err(NO_DATA.fault(NO_ITEM))
+    }
+
+    fn stage(&mut self, _: &VersionPlan, _: Side) -> Result<(), Fault> {
+        Err(NO_DATA.fault(NO_ITEM))
+    }
+
+    fn wipe_stage(&mut self, _: &VersionPlan) -> Result<(), SubjectError> {
+        Err(NO_DATA)
+    }
+
+    fn copy_pairs(&mut self, _: &VersionPlan, _: Side, _: Half) -> Result<(), SubjectError> {
+        Err(NO_DATA)
+    }
+
+    fn guard(&mut self, _: VersionId, _: &VersionPlan, _: bool) -> Result<(), SubjectError> {
+        Err(NO_DATA)
     }
 }
 

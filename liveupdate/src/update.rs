@@ -8,7 +8,7 @@ use lucos_guest_interface::call::{
 use lucos_guest_interface::descriptor::{Descriptor, DescriptorHeader};
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_service::{LogBudget, QUARTER_HOUR};
-use lucos_transaction::engine::Which;
+use lucos_transaction::engine::{Rollback, Which};
 use lucos_transaction::{Engine, FunctionPlan, Plan, Store};
 
 use crate::answer::{Answer, Arguments, check_nonce};
@@ -52,7 +52,12 @@ pub fn apply<S: Store, P: Platform>(
     }
     drop(checker);
     let dependencies: Vec<&str> = descriptor.dependencies().collect();
-    let plan = Plan { name: descriptor.name(), dependencies: &dependencies, functions: &functions };
+    let plan = Plan {
+        name: descriptor.name(),
+        dependencies: &dependencies,
+        functions: &functions,
+        ..Plan::default()
+    };
     if descriptor.is_check_only() {
         engine.check(&plan)?;
         return Ok(Answer::rbx(0));
@@ -108,7 +113,7 @@ pub fn rollback<S: Store, P: Platform>(
 ) -> Result<Answer, Fault> {
     check_nonce(engine, nonce)?;
     let number = narrow(number)?;
-    engine.rollback(guest, number)?;
+    engine.rollback(guest, &Rollback::of(number))?;
     guest.report(&UPDATES, format_args!("patch {number} is rolled back"));
     Ok(Answer::default())
 }

@@ -61,6 +61,7 @@ listing! {
         SharedOwner = 67, "SHARED_OWNER", "a shared field belongs to no or to two data versions";
         Hook = 68, "HOOK", "a hook is not a kernel address";
         Dependency = 69, "DEPENDENCY", "a patch depends on itself or twice on another";
+        RollbackRecord = 77, "ROLLBACK_RECORD", "the rollback record is malformed";
 
         OldNotText = 96, "OLD_NOT_TEXT", "an old function is not in the text of the kernel or of a module";
         NewNotText = 97, "NEW_NOT_TEXT", "a new function is not in the text of a module";
@@ -81,6 +82,8 @@ listing! {
         NoJump = 112, "NO_JUMP", "the window cannot take a jump";
         WindowOccupied = 113, "WINDOW_OCCUPIED", "a processor stands in the window";
         JumpRange = 114, "JUMP_RANGE", "the new function is too far away for a jump";
+        Occupied = 115, "OCCUPIED", "somebody is inside the code that is being left";
+        NotSettled = 116, "NOT_SETTLED", "an update on the same data has not settled yet";
 
         NoHypervisor = 160, "NO_HYPERVISOR", "LUCOS is not underneath";
         UnknownCommand = 161, "UNKNOWN_COMMAND", "the update manager does not know this command";

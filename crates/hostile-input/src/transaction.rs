@@ -1,6 +1,6 @@
 //! Updates in any order on a guest whose steps fail, and journals that are anything at all.
 
-use lucos_transaction::engine::Which;
+use lucos_transaction::engine::{Rollback, Which};
 use lucos_transaction::fake::{BASE, Shared, TRAP, Trouble};
 use lucos_transaction::journal::STORE_MIN;
 use lucos_transaction::patch::CODE_MAX;
@@ -38,7 +38,7 @@ fn journal(data: &[u8]) -> bool {
     let numbers: Vec<u32> = engine.patches().iter().map(|patch| patch.number).collect();
     for &number in &numbers {
         let _ = engine.jump(&mut shared, number, Which::All);
-        let _ = engine.rollback(&mut shared, number);
+        let _ = engine.rollback(&mut shared, &Rollback::of(number));
     }
     assert!(!shared.0.borrow().stopped, "the guest stands still");
     !numbers.is_empty()
@@ -67,7 +67,7 @@ fn operations(data: &[u8], shared: &Shared) -> bool {
             0..=3 => apply(&mut engine, shared, &mut input, count),
             4 => engine.jump(&mut subject, number, Which::All).is_ok(),
             5 => engine.jump(&mut subject, number, Which::One(input.u8().into())).is_ok(),
-            6 => engine.rollback(&mut subject, number).is_ok(),
+            6 => engine.rollback(&mut subject, &Rollback::of(number)).is_ok(),
             _ => {
                 engine = Engine::open(shared.clone(), TRAP).expect("its own journal");
                 false
@@ -93,7 +93,7 @@ fn take_all_back(engine: &mut Engine<Shared>, shared: &Shared) {
         patches.into_iter().find(|patch| patch.is_in_memory()).map(|patch| patch.number)
     };
     while let Some(number) = last(engine) {
-        engine.rollback(&mut shared.clone(), number).expect("nobody stands on it");
+        engine.rollback(&mut shared.clone(), &Rollback::of(number)).expect("nobody stands on it");
     }
 }
 
@@ -108,7 +108,7 @@ fn apply(engine: &mut Engine<Shared>, shared: &Shared, input: &mut Input<'_>, co
         return false;
     }
     let name = format!("patch{}", count % 20);
-    let plan = Plan { name: &name, dependencies: &[], functions: &functions };
+    let plan = Plan { name: &name, dependencies: &[], functions: &functions, ..Plan::default() };
     engine.apply(&mut shared.clone(), &plan).is_ok()
 }
 

@@ -1,6 +1,7 @@
 //! The engine: what is applied, and the steps that change it.
 
 mod apply;
+mod data;
 mod jump;
 mod recover;
 mod registry;
@@ -15,6 +16,7 @@ use crate::patch::{Function, Patch, PatchState, SiteState};
 use crate::subject::{Place, PlaceError, Subject, Target};
 
 pub use jump::Which;
+pub use rollback::Rollback;
 
 /// Whether updates can be applied, and which are.
 #[derive(Debug)]

@@ -1,15 +1,20 @@
 //! A guest and a store that can fail and crash at any step, for the tests of the engine and of
 //! those that feed it.
 
+mod data;
+
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use lucos_guest_interface::Part;
+use lucos_data_versions::VersionId;
+use lucos_guest_interface::{Fault, Part};
 
 use crate::journal::{Store, StoreError};
 use crate::patch::{CODE_MAX, FUNCTIONS_MAX};
 use crate::subject::{Difference, Place, PlaceError, Subject, SubjectError, Target};
+
+pub use data::TURN;
 
 /// The trap.
 pub const TRAP: u8 = 0x06;
@@ -45,6 +50,12 @@ pub struct World {
     pub redirects: BTreeMap<u64, Target>,
     /// Where the other processors stand.
     pub processors: Vec<u64>,
+    /// Versions whose pages are guarded.
+    pub guards: BTreeSet<VersionId>,
+    /// Nobody is inside the code that is left.
+    pub clear: bool,
+    /// What the second transfer function of a version is ended for.
+    pub contained: Option<Fault>,
     /// Memory has no traps but the engine's, so none may stand there that nobody looks at.
     pub traps_are_ours: bool,
     /// What goes wrong.
@@ -108,6 +119,9 @@ impl Shared {
             intercept: false,
             redirects: BTreeMap::new(),
             processors: vec![0x1000, 0x2000],
+            guards: BTreeSet::new(),
+            clear: true,
+            contained: None,
             trouble: Trouble::Nothing,
             steps: 0,
             crashed: false,

@@ -4,14 +4,16 @@
 //! |---|---|---|
 //! | [`Head`] | 2 × 256 | two copies; the valid one with the higher version counts |
 //! | patches | up to 64 × 256 | state byte, record, times |
+//! | versions | up to 64 × 384 | state byte, record, two copies of the lists |
 //! | functions | the rest, 160 each | state byte, record |
 //!
-//! A record is its length, a checksum and postcard. The state of a patch or a function is one byte
+//! A record is its length, a checksum and postcard. The state of a patch, a version or a function is one byte
 //! beside its record, so that it changes in one step: a task that ends in the middle of anything
 //! else leaves a record whose checksum is wrong, and its state byte still says that it is not in
 //! use. All zero bytes are an empty journal.
 
 mod record;
+mod versions;
 
 use alloc::vec::Vec;
 
@@ -24,6 +26,7 @@ use crate::patch::{
     Times,
 };
 use record::{read_record, write_record};
+use versions::{VERSION_SIZE, VERSIONS_MAX};
 
 /// The retained pages.
 pub trait Store {
@@ -133,6 +136,8 @@ struct PatchRecord {
     first_function: u32,
     functions: u32,
     dependencies: heapless::Vec<u32, DEPENDENCIES_MAX>,
+    first_version: u32,
+    versions: u32,
 }
 
 /// The journal in a store.
@@ -140,6 +145,7 @@ struct PatchRecord {
 pub struct Journal<S> {
     store: S,
     patches: usize,
+    versions: usize,
     functions: usize,
 }
 
@@ -154,8 +160,10 @@ impl<S: Store> Journal<S> {
             return Err(JournalError::TooSmall);
         }
         let patches = (length / 2 / PATCH_SIZE).min(PATCHES_MAX);
-        let functions = (length - 2 * HEAD_SIZE - patches * PATCH_SIZE) / FUNCTION_SIZE;
-        let journal = Self { store, patches, functions };
+        let versions = (length / 8 / VERSION_SIZE).min(VERSIONS_MAX);
+        let taken = 2 * HEAD_SIZE + patches * PATCH_SIZE + versions * VERSION_SIZE;
+        let functions = (length - taken) / FUNCTION_SIZE;
+        let journal = Self { store, patches, versions, functions };
         let head = journal.read_head();
         let mut found = Vec::new();
         for slot in 0..journal.patches {
@@ -197,8 +205,12 @@ impl<S: Store> Journal<S> {
         2 * HEAD_SIZE + slot * PATCH_SIZE
     }
 
+    const fn versions_start(&self) -> usize {
+        2 * HEAD_SIZE + self.patches * PATCH_SIZE
+    }
+
     fn function_offset(&self, slot: usize) -> usize {
-        2 * HEAD_SIZE + self.patches * PATCH_SIZE + slot * FUNCTION_SIZE
+        self.versions_start() + self.versions * VERSION_SIZE + slot * FUNCTION_SIZE
     }
 
     fn byte(&self, offset: usize) -> Option<u8> {
@@ -228,6 +240,13 @@ impl<S: Store> Journal<S> {
         for function in first..end {
             functions.push(self.read_function(function, state).ok_or(damaged)?);
         }
+        let first = record.first_version as usize;
+        let end = first.checked_add(record.versions as usize).ok_or(damaged)?;
+        if end > self.versions {
+            return Err(damaged);
+        }
+        let versions = (first..end).map(|version| self.read_version(version));
+        let versions = versions.collect::<Option<Vec<_>>>().ok_or(damaged)?;
         let times = read_record(&self.store, offset + PATCH_TIMES, PATCH_SIZE - PATCH_TIMES);
         Ok(Some(Patch {
             slot,
@@ -236,6 +255,7 @@ impl<S: Store> Journal<S> {
             dependencies: record.dependencies,
             state,
             functions,
+            versions,
             // Only figures: lost when the task ended while it wrote them.
             times: times.unwrap_or_default(),
         }))
@@ -258,18 +278,20 @@ impl<S: Store> Journal<S> {
         patches: impl Iterator<Item = &'a Patch>,
         count: usize,
     ) -> Option<usize> {
-        let mut used: Vec<_> = patches
-            .filter_map(|patch| Some((patch.functions.first()?.slot, patch.functions.len())))
-            .collect();
-        used.sort_unstable();
-        let mut free_from = 0;
-        for (first, length) in used {
-            if first.saturating_sub(free_from) >= count {
-                return Some(free_from);
-            }
-            free_from = first + length;
-        }
-        (free_from + count <= self.functions).then_some(free_from)
+        let used = patches
+            .filter_map(|patch| Some((patch.functions.first()?.slot, patch.functions.len())));
+        first_free(used.collect(), count, self.functions)
+    }
+
+    /// The same for versions.
+    pub(crate) fn room_for_versions<'a>(
+        &self,
+        patches: impl Iterator<Item = &'a Patch>,
+        count: usize,
+    ) -> Option<usize> {
+        let used =
+            patches.filter_map(|patch| Some((patch.versions.first()?.slot, patch.versions.len())));
+        first_free(used.collect(), count, self.versions)
     }
 
     /// A place for a patch that none of `patches` uses.
@@ -280,7 +302,7 @@ impl<S: Store> Journal<S> {
         (0..self.patches).find(|slot| patches.clone().all(|patch| patch.slot != *slot))
     }
 
-    /// Writes a patch with all its functions as one that is not in use. Its places are free.
+    /// Writes a patch with all its functions and versions as one that is not in use. Its places are free.
     pub(crate) fn write_patch(&mut self, patch: &Patch) -> Result<(), Fault> {
         let offset = self.patch_offset(patch.slot);
         self.set_byte(offset, PatchState::Free as u8)?;
@@ -290,12 +312,17 @@ impl<S: Store> Journal<S> {
             write_record(&mut self.store, offset + RECORD, FUNCTION_SIZE - RECORD, &function.plan)
                 .map_err(internal)?;
         }
+        for version in &patch.versions {
+            self.write_version(version)?;
+        }
         let record = PatchRecord {
             number: patch.number,
             name: patch.name.clone(),
             first_function: patch.functions.first().map_or(0, |first| first.slot as u32),
             functions: patch.functions.len() as u32,
             dependencies: patch.dependencies.clone(),
+            first_version: patch.versions.first().map_or(0, |first| first.slot as u32),
+            versions: patch.versions.len() as u32,
         };
         write_record(&mut self.store, offset + RECORD, PATCH_TIMES - RECORD, &record)
             .map_err(internal)?;
@@ -321,6 +348,20 @@ impl<S: Store> Journal<S> {
     fn set_byte(&mut self, offset: usize, byte: u8) -> Result<(), Fault> {
         self.store.write(offset, &[byte]).map_err(internal)
     }
+}
+
+/// The first of `count` places, of `places`, that none of the ranges in `used` has: their first
+/// place and their length.
+fn first_free(mut used: Vec<(usize, usize)>, count: usize, places: usize) -> Option<usize> {
+    used.sort_unstable();
+    let mut free_from = 0;
+    for (first, length) in used {
+        if first.saturating_sub(free_from) >= count {
+            return Some(free_from);
+        }
+        free_from = first + length;
+    }
+    (free_from + count <= places).then_some(free_from)
 }
 
 fn internal(_: StoreError) -> Fault {

@@ -28,12 +28,14 @@ pub mod journal;
 pub mod patch;
 pub mod redirect;
 pub mod subject;
+pub mod version;
 
 pub use engine::Engine;
 pub use journal::Store;
 pub use patch::{Code, FunctionPlan, Patch, PatchState, Plan, SiteState};
 pub use redirect::{Lookup, Redirects};
-pub use subject::{Subject, SubjectError};
+pub use subject::{DataSubject, Subject, SubjectError};
+pub use version::{Half, Version, VersionPlan};
 
 #[cfg(test)]
 mod tests;

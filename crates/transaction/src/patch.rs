@@ -2,8 +2,12 @@
 
 use alloc::vec::Vec;
 
+use lucos_data_versions::VersionState;
+use lucos_data_versions::state::Phase;
 use lucos_guest_interface::status::WindowReason;
 use serde::{Deserialize, Serialize};
+
+use crate::version::{Version, VersionPlan};
 
 /// Most bytes that a redirection displaces.
 pub const CODE_MAX: usize = 19;
@@ -19,7 +23,7 @@ pub type Name = heapless::String<63>;
 
 /// An update that is to be applied. Everything that can be checked without stopping the guest was
 /// checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Plan<'a> {
     /// Name of the patch.
     pub name: &'a str,
@@ -27,6 +31,10 @@ pub struct Plan<'a> {
     pub dependencies: &'a [&'a str],
     /// The functions, 1 to [`FUNCTIONS_MAX`].
     pub functions: &'a [FunctionPlan],
+    /// The versions of its data, at most [`VERSIONS_MAX`](crate::version::VERSIONS_MAX).
+    pub versions: &'a [VersionPlan],
+    /// The update is only put in force when nobody is inside old code; nothing is guarded then.
+    pub clear_only: bool,
 }
 
 /// A function that is to be redirected.
@@ -101,6 +109,17 @@ impl PatchState {
             .into_iter()
             .find(|state| *state as u8 == byte)
     }
+
+    /// What it says of the patch's data; `None` when there is no patch.
+    pub(crate) const fn phase(self) -> Option<Phase> {
+        match self {
+            Self::Free => None,
+            Self::Applying => Some(Phase::Applying),
+            Self::Applied => Some(Phase::Applied),
+            Self::RollingBack => Some(Phase::RollingBack),
+            Self::RolledBack => Some(Phase::RolledBack),
+        }
+    }
 }
 
 /// What stands at a site, as far as this update is concerned.
@@ -164,6 +183,8 @@ pub struct Patch {
     pub state: PatchState,
     /// Its functions.
     pub functions: Vec<Function>,
+    /// The versions of its data.
+    pub versions: Vec<Version>,
     /// When it happened and how long it took.
     pub times: Times,
 }
@@ -172,5 +193,11 @@ impl Patch {
     /// Whether its redirections are in the guest's memory, or may be.
     pub fn is_in_memory(&self) -> bool {
         !matches!(self.state, PatchState::Free | PatchState::RolledBack)
+    }
+
+    /// Whether both sides of some of its data live: it cannot be forgotten, and nothing else may
+    /// touch that data.
+    pub fn is_settling(&self) -> bool {
+        self.versions.iter().any(|version| version.state(self.state) == VersionState::Both)
     }
 }

@@ -2,8 +2,12 @@
 
 use alloc::vec::Vec;
 
+use lucos_data_versions::state::Code;
+use lucos_data_versions::{Side, VersionId};
 use lucos_guest_interface::{ErrorCode, Fault, Part};
 pub use lucos_service::places::{Difference, Place};
+
+use crate::version::{Half, VersionPlan};
 
 /// Why something was not done to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +40,52 @@ impl SubjectError {
 /// An error at one of several places.
 pub type PlaceError = lucos_service::places::PlaceError<SubjectError>;
 
+/// The guest's data in two versions, for one call of the guest. All of it is only called in a stop.
+pub trait DataSubject {
+    /// Whether nobody is inside this code of the patch that is being changed.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`], or the guest's code that looks failed.
+    fn is_clear(&mut self, code: Code) -> Result<bool, Fault>;
+
+    /// Makes the other side of every pair from side `from`, in the stage, and nowhere else: first what
+    /// the target is, and behind it what it becomes.
+    ///
+    /// # Errors
+    /// Why a transfer function was ended; [`SubjectError`]s. The stage then holds anything.
+    fn stage(&mut self, version: &VersionPlan, from: Side) -> Result<(), Fault>;
+
+    /// Fills the stage with zeros, as it was.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`]
+    fn wipe_stage(&mut self, version: &VersionPlan) -> Result<(), SubjectError>;
+
+    /// Copies one half of every place of the stage to side `to` of its pair. To do it once more
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`], and some may be copied.
+    fn copy_pairs(
+        &mut self,
+        version: &VersionPlan,
+        to: Side,
+        half: Half,
+    ) -> Result<(), SubjectError>;
+
+    /// Guards the pages of version `id`, or leaves those to the guest that no other version has. To do
+    /// it once more changes nothing.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`], and some may be guarded.
+    fn guard(&mut self, id: VersionId, version: &VersionPlan, on: bool)
+    -> Result<(), SubjectError>;
+}
+
 /// The guest's memory and processors, for one call of the guest.
 ///
 /// Addresses are guest-virtual, in the kernel's part of the address space.
-pub trait Subject {
+pub trait Subject: DataSubject {
     /// Reads code; all bytes or none.
     ///
     /// # Errors

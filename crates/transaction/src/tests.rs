@@ -1,6 +1,7 @@
 //! The engine against a guest that fails and crashes.
 
 mod crash;
+mod data;
 mod failure;
 mod rules;
 mod sequence;

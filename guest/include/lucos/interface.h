@@ -166,6 +166,7 @@
 	X(SHARED_OWNER, 67, "a shared field belongs to no or to two data versions") \
 	X(HOOK, 68, "a hook is not a kernel address") \
 	X(DEPENDENCY, 69, "a patch depends on itself or twice on another") \
+	X(ROLLBACK_RECORD, 77, "the rollback record is malformed") \
 	X(OLD_NOT_TEXT, 96, "an old function is not in the text of the kernel or of a module") \
 	X(NEW_NOT_TEXT, 97, "a new function is not in the text of a module") \
 	X(EXPECTED_BYTES, 98, "a function does not have the expected bytes") \
@@ -185,6 +186,8 @@
 	X(NO_JUMP, 112, "the window cannot take a jump") \
 	X(WINDOW_OCCUPIED, 113, "a processor stands in the window") \
 	X(JUMP_RANGE, 114, "the new function is too far away for a jump") \
+	X(OCCUPIED, 115, "somebody is inside the code that is being left") \
+	X(NOT_SETTLED, 116, "an update on the same data has not settled yet") \
 	X(NO_HYPERVISOR, 160, "LUCOS is not underneath") \
 	X(UNKNOWN_COMMAND, 161, "the update manager does not know this command") \
 	X(NOT_A_FUNCTION, 162, "the address is not the start of a function") \

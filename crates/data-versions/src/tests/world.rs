@@ -281,7 +281,13 @@ impl World {
             // A lock is always given back.
             let fails = self.fails.contains(&self.actions) && action != Action::Unlock;
             let event = match fails {
-                true => Event::Failed,
+                true => {
+                    // Some of it may be done.
+                    if let Action::Publish(touched) = action {
+                        self.publish(touched, 3);
+                    }
+                    Event::Failed
+                }
                 false => self.act(action, &write),
             };
             write.advance(event);

@@ -2,9 +2,12 @@
 
 use alloc::vec::Vec;
 
+use lucos_data_versions::StateByte;
+use lucos_data_versions::state::Request;
 use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{ErrorCode, Fault, Part};
 
+use super::data::not_settling;
 use super::{Engine, at_item, general, item, stopped, write_one};
 use crate::journal::Store;
 use crate::patch::{
@@ -12,6 +15,7 @@ use crate::patch::{
     SiteState, Times,
 };
 use crate::subject::{Difference, Place, Subject};
+use crate::version::{VERSIONS_MAX, Version, VersionPlan};
 
 impl<S: Store> Engine<S> {
     /// Checks everything about `plan` that does not need the guest.
@@ -34,7 +38,11 @@ impl<S: Store> Engine<S> {
     /// * `AlreadyApplied`: a patch of this name is in force (detail: its number)
     /// * `DependencyMissing`: at the dependency
     /// * `SiteOwned`: another patch redirects the function at another place (detail: its number)
+    /// * `NotSettled`: the data of a patch that this one needs, or of one of its name that was rolled
+    ///   back, has two live sides (detail: its number)
     /// * `JournalFull`
+    /// * `Occupied`: somebody is inside old code, and the update is to be clear only
+    /// * whatever a transfer function is ended for, at its version
     /// * `SiteForeign`: the bytes at a site are not those that were found when it was checked
     ///   (detail: the address of the first one)
     /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
@@ -58,7 +66,8 @@ impl<S: Store> Engine<S> {
         let number = patch.number;
         self.patches.push(patch);
 
-        let result = stopped(subject, |subject| self.commit(subject));
+        let request = Request::Apply { clear: plan.clear_only };
+        let result = stopped(subject, |subject| self.commit(subject, request));
         let ticks = match result {
             Ok(((), ticks)) => ticks,
             Err(fault) => {
@@ -98,7 +107,9 @@ impl<S: Store> Engine<S> {
         let mut dependencies = heapless::Vec::<u32, DEPENDENCIES_MAX>::new();
         for (index, name) in plan.dependencies.iter().enumerate() {
             let missing = Fault::at(ErrorCode::DependencyMissing, item(index), 0);
-            let number = applied(name).ok_or(missing)?.number;
+            let patch = applied(name).ok_or(missing)?;
+            not_settling(patch)?;
+            let number = patch.number;
             dependencies.push(number).map_err(|_| missing)?;
         }
         let broken = Part::Liveupdate.fault(NO_ITEM);
@@ -117,6 +128,17 @@ impl<S: Store> Engine<S> {
             plan.below = below;
             functions.push(Function { slot: index, plan, state: SiteState::Original });
         }
+        let mut of_this_name = self.patches.iter().filter(|patch| patch.name == plan.name);
+        of_this_name.try_for_each(not_settling)?;
+        if plan.versions.len() > VERSIONS_MAX || !plan.versions.iter().all(VersionPlan::is_sound) {
+            return Err(broken);
+        }
+        let version = |(slot, plan): (usize, &VersionPlan)| Version {
+            slot,
+            plan: plan.clone(),
+            byte: StateByte::Old,
+        };
+        let versions = plan.versions.iter().enumerate().map(version).collect();
         let number = self.head.last_number.checked_add(1);
         let mut patch = Patch {
             slot: 0,
@@ -125,6 +147,7 @@ impl<S: Store> Engine<S> {
             dependencies,
             state: PatchState::Free,
             functions,
+            versions,
             times: Times::default(),
         };
         let evicted = self.place(&mut patch)?;
@@ -152,7 +175,8 @@ impl<S: Store> Engine<S> {
     /// Gives the patch its places in the journal. Returns the rolled back patches that have to go:
     /// those of the same name, and of the others the oldest, as many as it takes.
     fn place(&self, patch: &mut Patch) -> Result<Vec<u32>, Fault> {
-        let rolled_back = |other: &&Patch| other.state == PatchState::RolledBack;
+        let rolled_back =
+            |other: &&Patch| other.state == PatchState::RolledBack && !other.is_settling();
         let old = self.patches.iter().filter(rolled_back);
         let same_name = old.clone().filter(|other| other.name == patch.name);
         let mut evicted: Vec<u32> = same_name.map(|other| other.number).collect();
@@ -160,9 +184,13 @@ impl<S: Store> Engine<S> {
             let is_kept = |other: &&Patch| !evicted.contains(&other.number);
             let kept = self.patches.iter().filter(is_kept);
             let slot = self.journal.free_slot(kept.clone());
-            let first = self.journal.room_for(kept, patch.functions.len());
-            if let (Some(slot), Some(first)) = (slot, first) {
+            let first = self.journal.room_for(kept.clone(), patch.functions.len());
+            let version = self.journal.room_for_versions(kept, patch.versions.len());
+            if let (Some(slot), Some(first), Some(first_version)) = (slot, first, version) {
                 patch.slot = slot;
+                for (index, version) in patch.versions.iter_mut().enumerate() {
+                    version.slot = first_version + index;
+                }
                 for (index, function) in patch.functions.iter_mut().enumerate() {
                     function.slot = first + index;
                 }
@@ -178,14 +206,17 @@ impl<S: Store> Engine<S> {
     }
 
     /// Puts the last patch in force. In a stop.
-    fn commit<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
+    fn commit<M: Subject>(&mut self, subject: &mut M, request: Request) -> Result<(), Fault> {
         let Some(patch) = self.patches.last() else {
             return Err(Part::Liveupdate.fault(NO_ITEM));
         };
         let slot = patch.slot;
+        let position = self.patches.len() - 1;
         verify(subject, &patch.functions)?;
+        self.stage(subject, position, request)?;
         let result = self
-            .intercept(subject, true)
+            .move_data(subject, position)
+            .and_then(|()| self.intercept(subject, true))
             .and_then(|()| self.write_traps(subject))
             .and_then(|()| self.journal.set_patch(slot, PatchState::Applied));
         if let Err(fault) = result {
@@ -198,6 +229,7 @@ impl<S: Store> Engine<S> {
                 function.state = SiteState::Trap;
             }
         }
+        self.settle_data(subject, position);
         self.publish_last(subject, true);
         Ok(())
     }
@@ -221,7 +253,12 @@ impl<S: Store> Engine<S> {
             .iter()
             .rev()
             .all(|function| remove_trap(subject, &function.plan, self.trap).is_ok());
-        if !clean {
+        let position = self.patches.len().saturating_sub(1);
+        let clean = clean && self.move_data_back(subject, position).is_ok();
+        if clean {
+            self.forget_move(subject, position);
+        }
+        if !clean || self.unfinished {
             // The traps that are left stay in the journal, and lead where they say, until
             // `recover` can take them back.
             self.unfinished = true;

@@ -52,11 +52,13 @@ impl<S: Store> Engine<S> {
             return Ok(());
         };
         match patch.state {
-            PatchState::Free | PatchState::RolledBack => Ok(()),
+            PatchState::Free => Ok(()),
+            PatchState::RolledBack => self.mend_data(subject, position),
             PatchState::Applying => {
                 for function in patch.functions.iter().rev() {
                     remove_trap(subject, &function.plan, self.trap)?;
                 }
+                self.mend_data(subject, position)?;
                 self.journal.set_patch(patch.slot, PatchState::Free)?;
                 if let Some(patch) = self.patches.get_mut(position) {
                     patch.state = PatchState::Free;
@@ -73,9 +75,10 @@ impl<S: Store> Engine<S> {
                         self.set_state(position, index, state);
                     }
                 }
-                Ok(())
+                self.mend_data(subject, position)
             }
             PatchState::RollingBack => {
+                self.mend_data(subject, position)?;
                 for function in &patch.functions {
                     self.complete_rollback(subject, function)?;
                 }

@@ -7,7 +7,7 @@ use lucos_guest_interface::{ErrorCode, Fault, Part};
 use super::rollback::Site;
 use super::{Engine, stopped};
 use crate::journal::{Presence, Registration, Store};
-use crate::patch::PatchState;
+use crate::patch::{Patch, PatchState};
 use crate::subject::Subject;
 
 impl<S: Store> Engine<S> {
@@ -68,6 +68,9 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// The subject's.
     pub fn forget_kernel<M: Subject>(&mut self, subject: &mut M) -> Result<(), Fault> {
+        if self.patches.iter().any(Patch::is_settling) {
+            stopped(subject, |subject| self.leave_guards(subject))?;
+        }
         while let Some(patch) = self.patches.last() {
             self.journal.set_patch(patch.slot, PatchState::Free)?;
             for function in &patch.functions {
@@ -90,7 +93,7 @@ impl<S: Store> Engine<S> {
         let (Some(position), Some(patch)) = (position, patch) else {
             return Ok(());
         };
-        if patch.is_in_memory() {
+        if patch.is_in_memory() || patch.is_settling() {
             return Err(Part::Liveupdate.fault(NO_ITEM));
         }
         self.journal.set_patch(patch.slot, PatchState::Free)?;

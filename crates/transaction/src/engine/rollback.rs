@@ -2,12 +2,35 @@
 
 use alloc::vec::Vec;
 
+use lucos_data_versions::state::Request;
 use lucos_guest_interface::{ErrorCode, Fault};
 
+use super::data::not_settling;
 use super::{Engine, at_item, item, stopped};
 use crate::journal::Store;
 use crate::patch::{Code, Function, Patch, PatchState, SiteState};
 use crate::subject::{Difference, Place, Subject};
+use crate::version::Lists;
+
+/// What is to be taken back, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollback<'a> {
+    /// The number of the patch.
+    pub number: u32,
+    /// Only when nobody is inside new code; nothing is guarded then.
+    pub clear_only: bool,
+    /// For every version of the patch its lists as they are now; only those of versions of which the
+    /// twins alone live are looked at.
+    pub lists: &'a [Lists],
+}
+
+impl Rollback<'_> {
+    /// The rollback of a patch of which no data has to be moved, whoever is inside.
+    #[must_use]
+    pub const fn of(number: u32) -> Self {
+        Self { number, clear_only: false, lists: &[] }
+    }
+}
 
 impl<S: Store> Engine<S> {
     /// Takes an update back: afterwards a call of each old function runs the old one again, or what
@@ -20,10 +43,20 @@ impl<S: Store> Engine<S> {
     /// Any error leaves the guest's memory as it was.
     /// * `UnknownPatch`, `NotApplied`
     /// * `DependencyInUse`: a patch that needs this one is in force (detail: its number)
+    /// * `NotSettled`: both sides of the data of a patch that needed this one still live (detail: its
+    ///   number)
+    /// * `Occupied`: somebody is inside new code, and the rollback is to be clear only
+    /// * `RollbackRecord`: the lists of a version are missing
+    /// * whatever a transfer function is ended for, at its version
     /// * `Stacked`: a later patch stands on a function (detail: its number)
     /// * `SiteChanged`: somebody overwrote a redirection (detail: the address)
     /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
-    pub fn rollback<M: Subject>(&mut self, subject: &mut M, number: u32) -> Result<(), Fault> {
+    pub fn rollback<M: Subject>(
+        &mut self,
+        subject: &mut M,
+        rollback: &Rollback<'_>,
+    ) -> Result<(), Fault> {
+        let Rollback { number, clear_only, lists } = *rollback;
         self.recover(subject)?;
         let repeated = core::mem::take(&mut self.repeated);
         let known = self.position(number).ok().and_then(|position| self.patches.get(position));
@@ -32,10 +65,12 @@ impl<S: Store> Engine<S> {
         }
         let position = self.applied_position(number)?;
         self.check_rollback(position)?;
+        self.take_lists(position, lists)?;
+        let request = Request::Rollback { clear: clear_only };
         let sequence = self.next_sequence();
         // A number that is skipped does no harm.
         self.journal.write_head(&mut self.head)?;
-        let ((), ticks) = stopped(subject, |subject| self.restore(subject, position))?;
+        let ((), ticks) = stopped(subject, |subject| self.restore(subject, position, request))?;
         if let Some(patch) = self.patches.get_mut(position) {
             patch.times.rollback = ticks;
             patch.times.sequence = sequence;
@@ -55,6 +90,9 @@ impl<S: Store> Engine<S> {
             let number = other.number.into();
             return Err(Fault::new(ErrorCode::DependencyInUse, number));
         }
+        let mut needed =
+            self.patches.iter().filter(|other| other.dependencies.contains(&patch.number));
+        needed.try_for_each(not_settling)?;
         for (index, function) in patch.functions.iter().enumerate() {
             if let Some(top) = self.covered_by(patch.number, function.plan.site) {
                 return Err(Fault::at(ErrorCode::Stacked, item(index), top.into()));
@@ -64,22 +102,33 @@ impl<S: Store> Engine<S> {
     }
 
     /// Puts the old bytes back. In a stop.
-    fn restore<M: Subject>(&mut self, subject: &mut M, position: usize) -> Result<(), Fault> {
+    fn restore<M: Subject>(
+        &mut self,
+        subject: &mut M,
+        position: usize,
+        request: Request,
+    ) -> Result<(), Fault> {
         let unknown = Fault::new(ErrorCode::UnknownPatch, 0);
         let patch = self.patches.get(position).ok_or(unknown)?;
         let slot = patch.slot;
         let sites: Vec<Site> =
             patch.functions.iter().map(|function| Site::of(function, self.trap)).collect();
-        verify_ours(subject, &sites)?;
-        // From here on a crash is mended by completing the rollback.
-        self.journal.set_patch(slot, PatchState::RollingBack)?;
         let uncovers_trap =
             patch.functions.iter().any(|function| function.plan.found.first() == Some(&self.trap));
+        verify_ours(subject, &sites)?;
+        self.stage(subject, position, request)?;
+        // From here on a crash is mended by completing the rollback.
+        let begun = self.journal.set_patch(slot, PatchState::RollingBack);
+        if let Err(fault) = begun {
+            self.forget_move(subject, position);
+            return Err(fault);
+        }
         let intercepted = match uncovers_trap {
             true => self.intercept(subject, true),
             false => Ok(()),
         };
         let done = intercepted
+            .and_then(|()| self.move_data(subject, position))
             .and_then(|()| subject.write(&places(&sites, |site| &site.original)).map_err(at_item))
             .and_then(|()| self.journal.set_patch(slot, PatchState::RolledBack));
         if let Err(fault) = done {
@@ -103,20 +152,26 @@ impl<S: Store> Engine<S> {
         for site in sites {
             self.publish(subject, site, false);
         }
+        self.settle_data(subject, position);
         self.intercept_if_needed(subject);
     }
 
     /// Undoes a rollback that failed, in the stop in which it was tried.
     fn put_back<M: Subject>(&mut self, subject: &mut M, position: usize, sites: &[Site]) {
-        let Some(patch) = self.patches.get_mut(position) else {
+        let Some(slot) = self.patches.get(position).map(|patch| patch.slot) else {
             return;
         };
         let clean = subject.write(&places(sites, |site| &site.ours)).is_ok()
-            && self.journal.set_patch(patch.slot, PatchState::Applied).is_ok();
-        if !clean {
+            && self.move_data_back(subject, position).is_ok()
+            && self.journal.set_patch(slot, PatchState::Applied).is_ok();
+        if clean {
+            self.forget_move(subject, position);
+        } else {
             // The journal says that it is being rolled back; `recover` completes that.
             self.unfinished = true;
-            patch.state = PatchState::RollingBack;
+            if let Some(patch) = self.patches.get_mut(position) {
+                patch.state = PatchState::RollingBack;
+            }
         }
         self.intercept_if_needed(subject);
     }

@@ -2,7 +2,7 @@
 
 use super::world::{Shared, Trouble, check, expected, roll_all_back};
 use crate::Engine;
-use crate::engine::Which;
+use crate::engine::{Rollback, Which};
 use lucos_guest_interface::Fault;
 
 type Operation = fn(&Shared, &mut Engine<Shared>) -> Result<u32, Fault>;
@@ -23,10 +23,12 @@ pub(super) const OPERATIONS: [(&str, Operation); 6] = [
     ("apply on top", |shared, engine| shared.apply(engine, "three", &[0, 1, 2, 4], 0x9000)),
     ("jump one", |shared, engine| engine.jump(&mut shared.clone(), 2, Which::One(1))),
     ("jump all", |shared, engine| engine.jump(&mut shared.clone(), 2, Which::All)),
-    ("rollback", |shared, engine| engine.rollback(&mut shared.clone(), 2).map(|()| 0)),
+    ("rollback", |shared, engine| {
+        engine.rollback(&mut shared.clone(), &Rollback::of(2)).map(|()| 0)
+    }),
     ("rollback of jumps", |shared, engine| {
         engine.jump(&mut shared.clone(), 2, Which::All)?;
-        engine.rollback(&mut shared.clone(), 2).map(|()| 0)
+        engine.rollback(&mut shared.clone(), &Rollback::of(2)).map(|()| 0)
     }),
 ];
 
@@ -116,7 +118,7 @@ fn after_a_crash_memory_is_as_before_or_as_after() {
         if name == "rollback of jumps" {
             engine.jump(&mut shared.clone(), 2, Which::All).unwrap();
             versions.push(shared.memory());
-            engine.rollback(&mut shared.clone(), 2).unwrap();
+            engine.rollback(&mut shared.clone(), &Rollback::of(2)).unwrap();
         } else {
             operation(&shared, &mut engine).unwrap();
         }
@@ -161,7 +163,7 @@ fn a_call_that_is_repeated_after_a_crash_succeeds() {
         for step in 0..1000 {
             let (shared, original, mut engine) = prepared();
             let call = |engine: &mut Engine<Shared>| match rollback {
-                true => engine.rollback(&mut shared.clone(), 2),
+                true => engine.rollback(&mut shared.clone(), &Rollback::of(2)),
                 false => shared.apply(engine, "three", &[0, 5], 0x9000).map(|_| ()),
             };
             shared.set_trouble(Trouble::Crash(step, 1));

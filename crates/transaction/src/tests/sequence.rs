@@ -2,7 +2,7 @@
 
 use super::world::{BASE, FUNCTION_LENGTH, FUNCTIONS, Shared, TRAP, Trouble, check};
 use crate::Engine;
-use crate::engine::Which;
+use crate::engine::{Rollback, Which};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -87,7 +87,7 @@ proptest! {
                 }
                 Step::Rollback { patch } => {
                     let Some(&number) = numbers.get(patch) else { continue };
-                    let done = engine.rollback(&mut shared.clone(), number);
+                    let done = engine.rollback(&mut shared.clone(), &Rollback::of(number));
                     prop_assert_eq!(done.is_ok(), model.may_roll_back(number), "{:?}", done);
                     if done.is_ok() {
                         for stack in model.stacks.values_mut() {
@@ -109,7 +109,7 @@ proptest! {
                     });
                     if let Some(patch) = last {
                         let number = patch.number;
-                        engine.rollback(&mut shared.clone(), number).unwrap();
+                        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
                     } else {
                         prop_assert!(applied.is_err());
                     }
@@ -120,7 +120,7 @@ proptest! {
                     let applied = shared.apply(&mut engine, "fail", &indices, 0x5000);
                     shared.set_trouble(Trouble::Nothing);
                     if let Ok(number) = applied {
-                        engine.rollback(&mut shared.clone(), number).unwrap();
+                        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Functions on the guest of tests, and what must be true of it.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Rollback};
 use crate::patch::{FunctionPlan, Patch, Plan, SiteState};
 
 pub(super) use crate::fake::{BASE, Shared, TRAP, Trouble};
@@ -68,7 +68,7 @@ impl Shared {
         entry: u64,
     ) -> Result<u32, lucos_guest_interface::Fault> {
         let functions = self.plan(indices, entry);
-        let plan = Plan { name, dependencies: &[], functions: &functions };
+        let plan = Plan { name, dependencies: &[], functions: &functions, ..Plan::default() };
         engine.apply(&mut self.clone(), &plan)
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn roll_all_back(shared: &Shared, engine: &mut Engine<Shared>) {
     let in_force = |patch: &&Patch| patch.is_in_memory();
     while let Some(patch) = engine.patches().iter().rev().find(in_force) {
         let number = patch.number;
-        engine.rollback(&mut shared.clone(), number).unwrap();
+        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
     }
 }
 
