@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use lucos_guest_interface::descriptor::Function;
 use lucos_guest_interface::status::WindowReason;
 use lucos_guest_interface::{ErrorCode, Part};
+use lucos_transaction::journal::Registration;
 use lucos_transaction::patch::{Code, Name};
 use lucos_transaction::{Engine, FunctionPlan, SiteState, Store, Subject, SubjectError};
 use lucos_x86_code::LONGEST_INSTRUCTION;
@@ -37,6 +38,9 @@ pub struct Checker {
     code: Vec<u8>,
     /// Bytes that may still be read.
     budget: usize,
+    /// Tables without an address of code, as the one of all processors' variables: of these nobody
+    /// has to be asked again for another function.
+    harmless: heapless::Vec<u64, TABLES_MAX>,
 }
 
 impl Checker {
@@ -45,7 +49,8 @@ impl Checker {
     /// # Errors
     /// `Internal` when there is no memory.
     pub fn new() -> Result<Self, lucos_guest_interface::Fault> {
-        Ok(Self { code: zeroed(FUNCTION_MAX)?, budget: CODE_MAX })
+        let harmless = heapless::Vec::new();
+        Ok(Self { code: zeroed(FUNCTION_MAX)?, budget: CODE_MAX, harmless })
     }
 
     /// Checks one function, and says what to write where.
@@ -83,7 +88,7 @@ impl Checker {
         if let Some(address) = window.not_entry {
             return Err((ErrorCode::NotAtEntry, address));
         }
-        let tables = Tables::look_at(guest, &window);
+        let tables = self.tables(engine, guest, &window);
         check_branches(&window, &tables, function)?;
         plan(function, &window, &tables, live, target)
     }
@@ -97,6 +102,57 @@ impl Checker {
         }
         self.budget = self.budget.checked_sub(length).ok_or(too_long)?;
         Ok(length)
+    }
+
+    /// What the tables of a function say.
+    fn tables<S: Store, P: Platform>(
+        &mut self,
+        engine: &Engine<S>,
+        guest: &mut Guest<'_, P>,
+        window: &Window,
+    ) -> Tables {
+        let registration = &engine.head().registration;
+        let mut found = Tables::default();
+        for &table in &window.tables {
+            if self.harmless.contains(&table) {
+                continue;
+            }
+            let mut is_harmless = true;
+            self.entries(guest, table, |address| {
+                is_harmless &= !is_code(registration, address, address);
+                found.note(window, table, address);
+            });
+            if is_harmless {
+                // Without room for it, it is read again.
+                let _ = self.harmless.push(table);
+            }
+        }
+        found
+    }
+
+    /// Tables have no known length: entries are looked at until memory ends, at most
+    /// [`TABLE_ENTRIES`].
+    fn entries<P: Platform>(
+        &mut self,
+        guest: &mut Guest<'_, P>,
+        table: u64,
+        mut look: impl FnMut(u64),
+    ) {
+        let mut at = table;
+        let mut left = TABLE_ENTRIES * 8;
+        while left > 0 {
+            // A page at a time, so that a table at the end of what is mapped is seen too.
+            let page_rest = 4096 - (at % 4096) as usize;
+            // A table that is not aligned may have an entry across two pages.
+            let part = left.min(page_rest.next_multiple_of(8));
+            let part = self.code.get_mut(..part).unwrap_or_default();
+            if guest.read(at, part).is_err() {
+                break;
+            }
+            part.as_chunks::<8>().0.iter().for_each(|entry| look(u64::from_le_bytes(*entry)));
+            at = at.wrapping_add(part.len() as u64);
+            left -= part.len();
+        }
     }
 }
 
@@ -112,12 +168,20 @@ const fn site_offset(function: &Function) -> usize {
     function.record().site_offset as usize
 }
 
+fn is_in(area: (u64, u64), start: u64, end: u64) -> bool {
+    area.0 <= start && end <= area.1
+}
+
+/// Whether this is in text of the kernel or of a module.
+fn is_code(registration: &Registration, start: u64, end: u64) -> bool {
+    is_in(registration.text, start, end) || is_in(registration.modules, start, end)
+}
+
 /// Old functions lie in text of the kernel or of a module, new ones in a module.
 fn check_places<S: Store>(engine: &Engine<S>, function: &Function) -> Result<(), Wrong> {
     let registration = &engine.head().registration;
-    let is_in = |area: (u64, u64), start: u64, end: u64| area.0 <= start && end <= area.1;
     let (old, old_end) = (function.old_start(), function.old_end());
-    if !is_in(registration.text, old, old_end) && !is_in(registration.modules, old, old_end) {
+    if !is_code(registration, old, old_end) {
         return Err((ErrorCode::OldNotText, old));
     }
     let (new, new_end) = (function.new_entry(), function.new_end());
@@ -239,39 +303,11 @@ struct Tables {
 }
 
 impl Tables {
-    /// Tables have no known length: entries are looked at until memory ends, at most
-    /// [`TABLE_ENTRIES`].
-    fn look_at<P: Platform>(guest: &mut Guest<'_, P>, window: &Window) -> Self {
-        let mut found = Self::default();
-        for &table in window.tables.iter().take(TABLES_MAX) {
-            // A page at a time, so that a table at the end of what is mapped is seen too.
-            let mut entries = [0; 1024];
-            let mut at = table;
-            let mut left = TABLE_ENTRIES * 8;
-            while left > 0 {
-                let page_rest = 4096 - (at % 4096) as usize;
-                // A table that is not aligned may have an entry across two pages.
-                let part = left.min(entries.len()).min(page_rest.next_multiple_of(8));
-                let part = entries.get_mut(..part).unwrap_or_default();
-                if guest.read(at, part).is_err() {
-                    break;
-                }
-                found.note(window, table, part);
-                at = at.wrapping_add(part.len() as u64);
-                left -= part.len();
-            }
-        }
-        found
-    }
-
-    fn note(&mut self, window: &Window, table: u64, entries: &[u8]) {
-        let entries = entries.as_chunks::<8>().0;
-        for address in entries.iter().map(|entry| u64::from_le_bytes(*entry)) {
-            if address == window.site {
-                self.to_site.get_or_insert(table);
-            } else if window.is_inside(address) {
-                self.inside.get_or_insert(table);
-            }
+    fn note(&mut self, window: &Window, table: u64, address: u64) {
+        if address == window.site {
+            self.to_site.get_or_insert(table);
+        } else if window.is_inside(address) {
+            self.inside.get_or_insert(table);
         }
     }
 }

@@ -13,10 +13,11 @@ pub(crate) fn target(instruction: &Instruction) -> Option<u64> {
     }
 }
 
-/// Whether control never goes on behind the instruction, so that what follows may be filling.
-pub(crate) fn ends_flow(instruction: &Instruction) -> bool {
+/// Whether control never goes on behind an instruction of this code, so that what follows may be
+/// filling.
+pub(crate) fn ends_flow(code: Code) -> bool {
     matches!(
-        instruction.mnemonic(),
+        code.mnemonic(),
         Mnemonic::Jmp
             | Mnemonic::Ret
             | Mnemonic::Retf

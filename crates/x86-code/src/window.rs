@@ -6,7 +6,7 @@
 //! to the site. It reports facts; what follows from them is the caller's decision.
 
 use heapless::Vec;
-use iced_x86::{Instruction, Mnemonic, Register};
+use iced_x86::{Code, Instruction, Mnemonic, Register};
 
 use crate::branch::{self, Place, TableUse};
 use crate::decoder::decoder;
@@ -119,7 +119,8 @@ struct Sweep {
     jumps: Vec<(u64, Register), 16>,
     /// More tables, loads or jumps than there is room for.
     overflow: bool,
-    previous_ends_flow: bool,
+    /// What the instruction before is; [`Code::INVALID`] before the first one.
+    previous: Code,
 }
 
 impl Sweep {
@@ -141,8 +142,7 @@ impl Sweep {
             computed: Vec::new(),
             jumps: Vec::new(),
             overflow: false,
-            // What is before a function is filling or another function.
-            previous_ends_flow: false,
+            previous: Code::INVALID,
         }
     }
 
@@ -160,7 +160,7 @@ impl Sweep {
             self.branch(&instruction);
             self.table(&instruction);
             self.breakpoint(&instruction, code, offset)?;
-            self.previous_ends_flow = branch::ends_flow(&instruction);
+            self.previous = instruction.code();
         }
         Ok(())
     }
@@ -195,9 +195,12 @@ impl Sweep {
     }
 
     fn entry(&mut self, instruction: &Instruction, offset: usize) {
+        if offset >= self.site_offset {
+            return;
+        }
         let marks =
             matches!(instruction.mnemonic(), Mnemonic::Endbr64 | Mnemonic::Nop | Mnemonic::Call);
-        if offset < self.site_offset && !marks {
+        if !marks {
             self.window.not_entry.get_or_insert(instruction.ip());
         }
     }
@@ -254,12 +257,12 @@ impl Sweep {
         code: &[u8],
         offset: usize,
     ) -> Result<(), WindowError> {
-        if instruction.mnemonic() != Mnemonic::Int3 || self.window.breakpoint.is_some() {
+        if instruction.code() != Code::Int3 || self.window.breakpoint.is_some() {
             return Ok(());
         }
         // Behind a call that never returns, filling starts without an end of flow.
         let filling = |rest: &[u8]| rest.iter().all(|byte| matches!(byte, 0xcc | 0x90));
-        if self.previous_ends_flow || code.get(offset..).is_some_and(filling) {
+        if branch::ends_flow(self.previous) || code.get(offset..).is_some_and(filling) {
             return Ok(());
         }
         if offset < self.site_offset {

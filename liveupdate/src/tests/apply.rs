@@ -1,7 +1,7 @@
 //! Applying, converting and taking back real code.
 
 use super::guest::{
-    BUILD_ID, MODULE, NONCE, System, TEXT, TEXT_END, descriptor, record, registration, start_of,
+    BUILD_ID, MODULE, NONCE, System, TABLE, TEXT_END, descriptor, record, registration, start_of,
 };
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{ALL_FUNCTIONS, Call, NO_ITEM};
@@ -123,10 +123,9 @@ fn windows_that_take_no_jump_keep_the_trap() {
 fn jump_tables_are_looked_at() {
     let function = record("jumps_by_table", 0x100);
     let start = start_of("jumps_by_table");
-    let table = TEXT + 0x1000;
     let with_entry = |target: u64| {
         let mut system = System::new();
-        system.guest.poke(table + 8 * 300, &target.to_le_bytes());
+        system.guest.poke(TABLE + 8 * 300, &target.to_le_bytes());
         system
     };
     let mut harmless = with_entry(start + 10);
@@ -139,8 +138,26 @@ fn jump_tables_are_looked_at() {
     assert_eq!(inside.jump(1, 0), Err((ErrorCode::NoJump, 0, branch)));
 
     let mut first = with_entry(start + 5);
-    let refused = Err((ErrorCode::BranchToSite, 0, table));
+    let refused = Err((ErrorCode::BranchToSite, 0, TABLE));
     assert_eq!(first.apply("fix", &[function]), refused);
+}
+
+#[test]
+fn a_table_without_code_is_read_once_for_all_functions() {
+    let functions = [record("jumps_by_table", 0x100), record("jumps_by_it_too", 0x200)];
+    let mut data = System::new();
+    assert_eq!(data.apply("fix", &functions), Ok([0, 1]));
+    assert_eq!(data.jump(1, ALL_FUNCTIONS), Ok([0, 2]));
+    assert_eq!(data.guest.table_reads, 1);
+
+    let mut code = System::new();
+    let inside = start_of("jumps_by_it_too") + 7;
+    code.guest.poke(TABLE, &inside.to_le_bytes());
+    assert_eq!(code.apply("fix", &functions), Ok([0, 1]));
+    let branch = WindowReason::Branch.number().into();
+    assert_eq!(code.jump(1, 1), Err((ErrorCode::NoJump, 1, branch)));
+    assert_eq!(code.jump(1, 0), Ok([0, 1]));
+    assert_eq!(code.guest.table_reads, 2);
 }
 
 #[test]

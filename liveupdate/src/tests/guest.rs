@@ -31,8 +31,15 @@ const PAGES: u64 = 0x20_0000;
 pub(super) const EARLIER: u64 = 500;
 pub(super) const BUILD_ID: [u8; 4] = [0xb0, 0x11, 0xd1, 0xd0];
 
+/// A table of addresses.
+pub(super) const TABLE: u64 = TEXT + 0x1000;
+
+const JUMPS_BY_TABLE: [u8; 17] = [
+    0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0x24, 0xc5, 0x00, 0x10, 0x00, 0x81,
+];
+
 /// The functions of the kernel, each in its own 64 bytes.
-pub(super) const FUNCTIONS: [(&str, &[u8]); 8] = [
+pub(super) const FUNCTIONS: [(&str, &[u8]); 9] = [
     // endbr64; slot; push rbp; mov rbp, rsp; push rbx; pop rbx; pop rbp; ret
     (
         "plain",
@@ -51,14 +58,9 @@ pub(super) const FUNCTIONS: [(&str, &[u8]); 8] = [
     ("tiny", &[0x0f, 0x1f, 0x44, 0, 0, 0xc3]),
     // push rbp; call +0; pop rbp; ret: no slot
     ("no_slot", &[0x55, 0xe8, 0, 0, 0, 0, 0x5d, 0xc3]),
-    // slot; jmp [TEXT + 0x1000 + rax*8]
-    (
-        "jumps_by_table",
-        &[
-            0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0x24, 0xc5, 0x00, 0x10,
-            0x00, 0x81,
-        ],
-    ),
+    // slot; jmp [TABLE + rax*8]
+    ("jumps_by_table", &JUMPS_BY_TABLE),
+    ("jumps_by_it_too", &JUMPS_BY_TABLE),
     // slot; an instruction of no processor; ret
     ("broken", &[0x0f, 0x1f, 0x44, 0, 0, 0x90, 0x06, 0xc3]),
 ];
@@ -76,6 +78,8 @@ pub(super) struct Guest {
     pub(super) processor: u32,
     pub(super) pointers: BTreeMap<u32, u64>,
     pub(super) stopped: bool,
+    /// How often the table was read from its start.
+    pub(super) table_reads: u32,
     pub(super) intercept: bool,
     pub(super) forward: bool,
     pub(super) log: Vec<u8>,
@@ -93,6 +97,7 @@ impl Guest {
             processor: 0,
             pointers: BTreeMap::new(),
             stopped: false,
+            table_reads: 0,
             intercept: false,
             forward: false,
             log: Vec::new(),
@@ -172,6 +177,8 @@ impl Memory for Guest {
     ) -> Result<T, Failure> {
         let writes_code = matches!(request, MemoryRequest::WriteCode { .. });
         assert!(self.stopped || !writes_code, "code written while the guest runs");
+        let reads_table = matches!(request, MemoryRequest::Read { address: TABLE, .. });
+        self.table_reads += u32::from(reads_table);
         self.memory.ask(request, value)
     }
 }
