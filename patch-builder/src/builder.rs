@@ -14,6 +14,7 @@ use lucos_object_diff::{
 use crate::change::FileChange;
 use crate::compile::{self, Object};
 use crate::decisions::Said;
+use crate::description;
 use crate::edited::Edited;
 use crate::error::Error;
 use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
@@ -25,13 +26,16 @@ use crate::linking::{Linked, NewGlobals, new_names};
 use crate::module_image::ModuleImage;
 use crate::module_names::ModuleNames;
 use crate::origin::Origin;
-use crate::patch_module::{self, PatchModule, Redirector, Replaced};
+use crate::output_file;
+use crate::patch_module::{PatchModule, Redirector, Replaced};
 use crate::progress::Progress;
-use crate::references::{Exports, Resolver, Used};
+use crate::references::{Exports, Resolver};
 use crate::refused::Refused;
-use crate::run_pre::{self, KERNEL_OBJECT, Matched, ObjectCode, Running};
+use crate::run_pre::{self, Matched, ObjectCode, Running};
 use crate::touched::Touched;
-use crate::work_tree::{self, WorkTree};
+use crate::used::{KERNEL_OBJECT, Used};
+use crate::work_tree;
+use crate::workshop;
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -66,17 +70,17 @@ pub fn build(
 ) -> Result<Explanation, Error> {
     let outputs = || [Some(&request.output), request.livepatch.as_ref()].into_iter().flatten();
     for output in outputs() {
-        patch_module::remove_older(output)?;
+        output_file::remove_older(output)?;
     }
     let tree = KernelTree::open(archive, &request.kernel, consent, &mut progress)?;
     let kernel = progress.stage("Kernel image", || image::read(&tree.kernel.image))?;
     let names = ModuleNames::read(&kernel, tree.kernel.modules.as_deref())?;
     for output in outputs() {
-        names.check(&patch_module::name_of_file(output))?;
+        names.check(&output_file::name_of(output))?;
     }
     let mut changes = request.origin.changes(archive, &tree, &mut progress)?;
     let pairs = loop {
-        WorkTree { tree: &tree }.restore()?;
+        tree.work_tree().restore()?;
         let touched = Touched::find(&tree, &changes, &mut progress)?;
         match compile_both(&tree, &touched, &changes, &mut progress) {
             Err(error) => {
@@ -122,11 +126,11 @@ pub fn build(
     })?;
     explanation.kept = kept::declared(made.kept, &request.harmless)?;
     progress.stage("Module", || {
-        let text = patch_module::described(request.description.as_deref(), &origin);
+        let text = description::described(request.description.as_deref(), &origin);
         let write = |redirector, output: &Path| {
             let module = PatchModule {
                 redirector,
-                name: &patch_module::name_of_file(output),
+                name: &output_file::name_of(output),
                 description: &text,
                 build_id: kernel.build_id(),
                 payloads: &made.payloads,
@@ -136,7 +140,7 @@ pub fn build(
                 spaces: &made.spaces,
                 kept: &explanation.kept,
             };
-            module.build(&headers, request.manager_symbols.as_deref(), output)
+            workshop::build(&module, &headers, request.manager_symbols.as_deref(), output)
         };
         if let Some(output) = &request.livepatch {
             write(Redirector::Livepatch, output)?;
@@ -161,7 +165,7 @@ fn compile_both(
     changes: &[FileChange],
     progress: &mut Progress,
 ) -> Result<Vec<Pair>, Error> {
-    let work = WorkTree { tree };
+    let work = tree.work_tree();
     work.restore()?;
     let paths = kbuild::compiled(&tree.root(), &touched.all())?;
     if let Some(path) = touched.direct.iter().find(|path| !paths.contains(*path)) {

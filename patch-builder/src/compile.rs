@@ -4,25 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::assembler;
 use crate::change::INDENT;
-use crate::digest;
 use crate::error::{Error, at};
+use crate::files::copy;
+use crate::flags;
 use crate::kernel_tree::KernelTree;
-
-/// What the differ needs: a section for each function and each variable.
-const FLAGS: &str = "-ffunction-sections -fdata-sections";
-
-/// What an object depends on besides the source: with others it is compiled again.
-#[must_use]
-pub fn settings() -> String {
-    digest::of(&[FLAGS, assembler::SCRIPT].map(str::as_bytes))
-}
-
-/// The flags for a tree.
-fn flags(tree: &KernelTree) -> Result<String, Error> {
-    Ok(format!("{FLAGS} {}", assembler::install(&tree.work().join("bin"))?))
-}
 
 /// What an error says of a compilation with the change.
 pub const CHANGED: &str = "with the change";
@@ -83,7 +69,7 @@ pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, Str
     }
     let root = tree.root();
     forget(&root, paths)?;
-    let text = tree.make().variable("KCFLAGS", &flags(tree)?).transcript(paths)?;
+    let text = tree.make().variable("KCFLAGS", &flags::of(tree.work())?).transcript(paths)?;
     let messages = failures(&text);
     let failed = paths.iter().copied().filter(|path| !root.join(path).exists());
     failed.map(|path| Ok((path.to_owned(), source_error(path, &messages, &text)?))).collect()
@@ -178,8 +164,10 @@ fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), 
     }
     let root = tree.root();
     forget(&root, paths)?;
-    let output =
-        tree.make().variable("KCFLAGS", &flags(tree)?).output(&[&["-k"], paths].concat())?;
+    let output = tree
+        .make()
+        .variable("KCFLAGS", &flags::of(tree.work())?)
+        .output(&[&["-k"], paths].concat())?;
     let errors = String::from_utf8_lossy(&output.stderr);
     match paths.iter().find(|path| !root.join(path).exists()) {
         None => Ok(()),
@@ -255,14 +243,6 @@ pub fn command_file(path: &str) -> PathBuf {
     let path = Path::new(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.cmd"))
-}
-
-/// Nobody sees half of the copy.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let part = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).map_err(at(to))?;
-    fs::copy(from, part.path()).map_err(at(from))?;
-    part.persist(to).map(|_| ()).map_err(|error| at(to)(error.error))
 }
 
 #[cfg(test)]

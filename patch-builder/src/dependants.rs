@@ -28,9 +28,8 @@ use crate::change::FileChange;
 use crate::digest;
 use crate::error::Error;
 use crate::kernel_tree::KernelTree;
+use crate::kinds::check_kind;
 use crate::progress::Progress;
-use crate::touched::check_kind;
-use crate::work_tree::WorkTree;
 
 use commands::Compilation;
 use known::{Known, Text};
@@ -84,7 +83,7 @@ impl Search<'_> {
             .filter_map(|object| Some((object.as_str(), self.includes.compilations.get(object)?)))
             .collect();
         progress.tell(&format!("{} objects include what changes", objects.len()));
-        let work = WorkTree { tree: self.tree };
+        let work = self.tree.work_tree();
         work.restore()?;
         let (known, before) = progress
             .stage("What they are without the change", || texts::unchanged(self.tree, &objects))?;

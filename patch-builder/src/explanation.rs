@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::kept::Kept;
 use crate::progress::Stage;
-use crate::references::Used;
+use crate::used::Used;
 
 /// The result of a build.
 #[derive(Debug, Serialize)]

@@ -4,6 +4,7 @@ mod btf;
 mod bzimage;
 mod kallsyms;
 mod vmlinux;
+mod wrong;
 
 pub use btf::Prototype;
 pub use kallsyms::{Symbol, Symbols};
@@ -31,9 +32,6 @@ pub enum Error {
         reason: String,
     },
 }
-
-/// What is wrong with an image, without its path.
-type Wrong = String;
 
 /// Reads a bzImage.
 ///

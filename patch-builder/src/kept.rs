@@ -20,7 +20,8 @@ use iced_x86::{Decoder, DecoderOptions, OpKind};
 use serde::Serialize;
 
 use crate::module_image::ModuleImage;
-use crate::run_pre::{self, KERNEL_OBJECT, Running};
+use crate::run_pre::{self, Running};
+use crate::used::KERNEL_OBJECT;
 use flow::{Callee, Found, Step, Surroundings, Way};
 use state::{Effect, Label, Labels, PARAMETERS};
 pub use things::Kind;

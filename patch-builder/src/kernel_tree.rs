@@ -18,14 +18,12 @@ use lucos_debian_archive::packages::{self, Consent, Need};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::compile;
 use crate::error::{Error, at};
-use crate::make::Make;
+use crate::flags;
+use crate::make::{COMPILER, Make};
+use crate::programs::run;
 use crate::progress::Progress;
 use crate::work_tree::WorkTree;
-
-/// What the kernels of both series were built with.
-pub const COMPILER: &str = "gcc-12";
 
 const NEEDS: [Need; 11] = [
     Need { file: "make", package: "make" },
@@ -96,7 +94,7 @@ impl Found {
         if !tree.marker().exists() {
             tree.prepare(archive, progress)?;
         }
-        WorkTree { tree: &tree }.restore()?;
+        tree.work_tree().restore()?;
         Ok(tree)
     }
 }
@@ -136,7 +134,7 @@ impl KernelTree {
         if copy.exists() {
             let Found { kernel, version, has_ibt, place } = found;
             let tree = Self { kernel, version, has_ibt, place, work, _lock: lock };
-            WorkTree { tree: &tree }.restore()?;
+            tree.work_tree().restore()?;
             return Ok(tree);
         }
         let tree = found.open(archive, progress)?;
@@ -176,13 +174,12 @@ impl KernelTree {
     /// Where objects without a change are kept.
     #[must_use]
     pub fn objects(&self) -> PathBuf {
-        self.place.join("objects").join(compile::settings())
+        self.place.join("objects").join(flags::settings())
     }
 
-    /// The note of the files that differ from the source package.
-    #[must_use]
-    pub fn changed_list(&self) -> PathBuf {
-        self.work.join("changed")
+    /// What puts a change into the tree.
+    pub(crate) fn work_tree(&self) -> WorkTree {
+        WorkTree::new(self.root(), self.pristine(), self.work.join("changed"))
     }
 
     /// A `make` of the kernel in this tree.
@@ -369,19 +366,6 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
             .map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?;
     }
     Ok(file)
-}
-
-/// Runs a program that has nothing to say.
-pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .map_err(|error| Error::Program { program: program.clone(), message: error.to_string() })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::Program { program, message })
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::patch_module::{PatchModule, Replaced, description};
+use crate::description::description;
+use crate::patch_module::{PatchModule, Replaced};
 use crate::preparation;
-use crate::run_pre::KERNEL_OBJECT;
+use crate::used::KERNEL_OBJECT;
 
 /// What stands behind the tables.
 const REST: &str = "\
@@ -74,7 +75,7 @@ mod tests {
 
     use super::source;
     use crate::patch_module::{PatchModule, Redirector, Replaced};
-    use crate::references::Used;
+    use crate::used::Used;
 
     #[test]
     fn each_object_has_a_table_of_its_functions() {

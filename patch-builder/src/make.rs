@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::Error;
-use crate::kernel_tree::COMPILER;
+
+/// What the kernels of both series were built with.
+pub const COMPILER: &str = "gcc-12";
 
 /// One call of `make`.
 pub struct Make {

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lucos_guest_interface::patch_module::SECTION_PREFIX;
+use lucos_object_diff::KernelPlace;
 use object::read::elf::ElfFile64;
 use object::{
     LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
@@ -16,7 +18,7 @@ use object::{
 
 use crate::error::{Error, at};
 use crate::image::{self, Symbol, Symbols};
-use crate::run_pre::Memory;
+use crate::run_pre::{Memory, Running};
 
 /// Where modules are, and where symbols of others are put.
 const BASE: u64 = 0xffff_ffff_c000_0000;
@@ -195,6 +197,49 @@ impl ModuleImage {
     }
 }
 
+impl Running for ModuleImage {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn symbols(&self) -> &Symbols {
+        self.symbols()
+    }
+
+    fn bytes_at(&self, address: u64) -> Option<&[u8]> {
+        self.bytes_at(address)
+    }
+
+    fn may_be_at(&self, symbol: &str, address: u64) -> bool {
+        let own = self.symbols().addresses(symbol);
+        let import = self.import(symbol);
+        (own.is_empty() && import.is_none()) || own.contains(&address) || import == Some(address)
+    }
+
+    fn memory_of(&self, address: u64) -> Memory {
+        self.memory_of(address)
+    }
+
+    fn import_at(&self, address: u64) -> Option<&str> {
+        self.import_at(address)
+    }
+
+    fn read_only_place(&self, address: u64) -> Option<KernelPlace> {
+        if self.memory_of(address) != Memory::ReadOnly {
+            return None;
+        }
+        let (section, offset) = self.section_of(address)?;
+        let symbol = section_symbol(self.name(), self.build_id()?, section);
+        Some(KernelPlace { symbol, distance: i64::try_from(offset).ok()? })
+    }
+}
+
+/// The undefined symbol that means the start of a section of a loaded module.
+fn section_symbol(module: &str, build_id: &[u8], section: &str) -> String {
+    let id: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{SECTION_PREFIX}{module}.{id}.{section}")
+}
+
 /// The names and sizes of sections by address; the name is empty where several have it.
 fn section_names(
     file: &ElfFile64<'_, LittleEndian>,
@@ -278,7 +323,6 @@ pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run_pre::Running;
 
     #[test]
     fn a_module_is_found_by_the_name_and_folder_of_its_objects() {

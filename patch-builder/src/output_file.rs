@@ -1,8 +1,12 @@
 //! Files that are to be written when long work is done, looked at before it begins.
 
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+
+use crate::error::{self, at};
 
 /// Why a file cannot be written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +51,34 @@ fn check_one(file: &Path) -> Result<(), Error> {
     access(written, Access::WRITE_OK).map_err(|_| Error::NotWritable(file.to_owned()))
 }
 
+/// Removes the module of an earlier build, which is not that of this one, however it ends.
+///
+/// # Errors
+/// When something else is there, or it cannot be removed.
+pub fn remove_older(output: &Path) -> Result<(), error::Error> {
+    let something_else =
+        || Err(at(output)(io::Error::other("this is there, and no module to replace")));
+    match fs::metadata(output) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at(output)(error)),
+        Ok(there) if !there.is_file() => return something_else(),
+        Ok(_) => {}
+    }
+    let mut magic = Vec::new();
+    File::open(output).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(at(output))?;
+    if !magic.is_empty() && magic != object::elf::ELFMAG {
+        return something_else();
+    }
+    fs::remove_file(output).map_err(at(output))
+}
+
+/// The name that a patch gets from the file it is written to.
+#[must_use]
+pub fn name_of(output: &Path) -> String {
+    let output = PathBuf::from(output);
+    output.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +99,20 @@ mod tests {
         let here = folder.path().to_owned();
         assert_eq!(check([Some(&here)]), Err(Error::IsFolder(here)));
         assert_eq!(check([Some(&"/".into())]), Err(Error::IsFolder("/".into())));
+    }
+
+    #[test]
+    fn an_older_module_goes_but_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("patch.ko");
+        remove_older(&file).unwrap();
+        fs::write(&file, b"\x7fELF and more").unwrap();
+        remove_older(&file).unwrap();
+        assert!(!file.exists());
+        assert!(remove_older(folder.path()).is_err());
+        assert!(remove_older(Path::new("/dev/null")).is_err());
+        fs::write(&file, "--- a/fs/file.c").unwrap();
+        assert!(remove_older(&file).is_err());
+        assert!(file.exists());
     }
 }

@@ -9,11 +9,11 @@ use std::fs;
 use std::path::Path;
 
 use lucos_object_diff::{Constant, Holder, KernelPlace, Reference, Site};
-use serde::Serialize;
 
 use crate::error::{self, at};
 use crate::image::Vmlinux;
-use crate::run_pre::{Error, KERNEL_OBJECT, Matched, Memory, Running};
+use crate::run_pre::{Error, Matched, Memory, Running};
+use crate::used::{KERNEL_OBJECT, Used};
 
 /// What the kernel and its modules export.
 #[derive(Debug, Default)]
@@ -43,28 +43,6 @@ impl Exports {
     #[must_use]
     pub fn space(&self, name: &str) -> Option<&str> {
         self.spaces.get(name).map(String::as_str)
-    }
-}
-
-/// A symbol that new code uses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Used {
-    /// Name as the kernel shows it.
-    pub name: String,
-    /// `vmlinux` or a module; empty for one that is exported.
-    pub object: String,
-    /// Which of the symbols of that name in the object, from 1 by address; 0: the only one.
-    pub nth: usize,
-}
-
-impl Used {
-    /// The name of the undefined symbol in the module.
-    #[must_use]
-    pub fn symbol(&self) -> String {
-        if self.object.is_empty() {
-            return self.name.clone();
-        }
-        format!("lucos.select.{}.{}.{}", self.object, self.nth, self.name)
     }
 }
 

@@ -6,11 +6,13 @@ mod compilation;
 pub mod dependencies;
 mod judge;
 mod order;
+mod settings;
 pub(crate) mod store;
 pub mod table;
 pub mod trial;
 mod verdict;
 
+pub use settings::Settings;
 pub use verdict::{Class, Verdict};
 
 use std::fs;
@@ -18,7 +20,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::Version;
 use lucos_debian_archive::packages::Consent;
 use serde::Serialize;
 
@@ -38,21 +39,6 @@ use trial::Tried;
 
 /// Files that are compiled, judged and linked together.
 const BATCH: usize = 24;
-
-/// What is to be surveyed.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The kernel that the patches are for.
-    pub kernel: Version,
-    /// The newer version of the source package.
-    pub to: String,
-    /// How many files at most; all without it.
-    pub limit: Option<usize>,
-    /// Decides which files these are: those of a smaller number are among those of a larger one.
-    pub seed: u64,
-    /// `Module.symvers` of an update manager built for the kernel.
-    pub manager_symbols: Option<PathBuf>,
-}
 
 /// What was found.
 #[derive(Debug, Serialize)]

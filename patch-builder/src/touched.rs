@@ -1,13 +1,13 @@
 //! Which objects a change of some files touches.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::change::FileChange;
 use crate::dependants::{self, Included, Includes};
 use crate::error::Error;
 use crate::kbuild;
 use crate::kernel_tree::KernelTree;
+use crate::kinds::check_kind;
 use crate::progress::Progress;
 
 /// Objects to compile, and why.
@@ -66,42 +66,4 @@ impl Touched {
 /// The object that a C file is compiled into if a makefile names it.
 fn own_object(file: &str) -> Option<String> {
     file.strip_suffix(".c").map(|stem| format!("{stem}.o"))
-}
-
-pub(crate) fn check_kind(path: &str) -> Result<(), Error> {
-    let refuse = |why: &str| Err(Error::NotPatchable { file: path.into(), why: why.into() });
-    let part = |name: &str| path.split('/').any(|part| part == name);
-    if part("vdso") {
-        return refuse("the vDSO is mapped into processes as it was at boot; leave this part out");
-    }
-    if path.starts_with("arch/x86/boot/") || part("realmode") || part("purgatory") {
-        return refuse("boot code has run already; leave this part out");
-    }
-    if path.starts_with("arch/") && !path.starts_with("arch/x86/") {
-        return refuse("it belongs to another architecture; leave this part out");
-    }
-    match Path::new(path).extension().and_then(|extension| extension.to_str()) {
-        Some("c" | "h") => Ok(()),
-        Some("S") => refuse("assembly is not patched; replace the C functions that call it"),
-        _ => refuse("only C sources and headers are patched; leave this part out"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_c_is_refused_with_a_reason() {
-        for path in [
-            "arch/x86/entry/entry_64.S",
-            "arch/x86/entry/vdso/vma.c",
-            "mm/Kconfig",
-            "arch/x86/boot/main.c",
-            "arch/arm64/mm/fault.c",
-        ] {
-            assert!(check_kind(path).is_err(), "{path}");
-        }
-        assert!(check_kind("mm/mremap.c").is_ok());
-    }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use crate::change::FileChange;
 use crate::error::{Error, at};
-use crate::kernel_tree::KernelTree;
 
 /// Headers that make generates from what C files compute of others.
 const GENERATED: [&str; 3] = [
@@ -15,19 +15,26 @@ const GENERATED: [&str; 3] = [
 ];
 
 /// The source tree while a change is in it.
-pub(crate) struct WorkTree<'a> {
-    pub(crate) tree: &'a KernelTree,
+pub(crate) struct WorkTree {
+    root: PathBuf,
+    /// The source as it is without a change.
+    pristine: PathBuf,
+    /// Says which files differ from it.
+    note: PathBuf,
 }
 
-impl WorkTree<'_> {
+impl WorkTree {
+    pub(crate) const fn new(root: PathBuf, pristine: PathBuf, note: PathBuf) -> Self {
+        Self { root, pristine, note }
+    }
+
     /// Puts the changed files in place of their links. What changes is noted first, so that the
     /// next build can put it back if this one does not.
     pub(crate) fn apply(&self, changes: &[FileChange]) -> Result<(), Error> {
         let list: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-        let note = self.tree.changed_list();
-        fs::write(&note, list.join("\n")).map_err(at(&note))?;
+        fs::write(&self.note, list.join("\n")).map_err(at(&self.note))?;
         for change in changes {
-            let file = self.tree.root().join(&change.path);
+            let file = self.root.join(&change.path);
             if file.exists() {
                 fs::remove_file(&file).map_err(at(&file))?;
             }
@@ -38,12 +45,11 @@ impl WorkTree<'_> {
 
     /// Puts back what is noted.
     pub(crate) fn restore(&self) -> Result<(), Error> {
-        let note = self.tree.changed_list();
-        let Ok(list) = fs::read_to_string(&note) else {
+        let Ok(list) = fs::read_to_string(&self.note) else {
             return Ok(());
         };
         for path in list.lines() {
-            let (file, pristine) = (self.tree.root().join(path), self.tree.pristine().join(path));
+            let (file, pristine) = (self.root.join(path), self.pristine.join(path));
             if file.exists() {
                 fs::remove_file(&file).map_err(at(&file))?;
             }
@@ -54,12 +60,12 @@ impl WorkTree<'_> {
         if list.lines().any(|path| path.ends_with(".h")) {
             self.forget_generated()?;
         }
-        fs::remove_file(&note).map_err(at(&note))
+        fs::remove_file(&self.note).map_err(at(&self.note))
     }
 
     /// The headers with what is computed of others, as make has made them last.
     pub(crate) fn generated(&self) -> BTreeMap<&'static str, String> {
-        let text = |path| fs::read_to_string(self.tree.root().join(path)).ok();
+        let text = |path| fs::read_to_string(self.root.join(path)).ok();
         GENERATED.into_iter().filter_map(|path| Some((path, text(path)?))).collect()
     }
 
@@ -68,7 +74,7 @@ impl WorkTree<'_> {
         for generated in
             ["kernel/bounds.s", "arch/x86/kernel/asm-offsets.s", "kernel/sched/rq-offsets.s"]
         {
-            let file = self.tree.root().join(generated);
+            let file = self.root.join(generated);
             if file.exists() {
                 fs::remove_file(&file).map_err(at(&file))?;
             }

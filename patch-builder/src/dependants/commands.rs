@@ -8,7 +8,8 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, at};
-use crate::kernel_tree::{COMPILER, KernelTree};
+use crate::kernel_tree::KernelTree;
+use crate::make::COMPILER;
 
 const MAKEFILE: &str = include_str!("record.mk");
 

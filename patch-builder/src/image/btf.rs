@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Wrong;
+use super::wrong::Wrong;
 
 const MAGIC: u16 = 0xeb9f;
 

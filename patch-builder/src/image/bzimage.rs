@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::Wrong;
+use super::wrong::Wrong;
 
 /// More than any kernel needs.
 const LIMIT: usize = 512 << 20;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Wrong;
+use super::wrong::Wrong;
 
 /// A symbol of the kernel image.
 #[derive(Debug, Clone, PartialEq, Eq)]

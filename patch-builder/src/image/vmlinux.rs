@@ -7,9 +7,9 @@ use object::LittleEndian as LE;
 use object::elf::{FileHeader64, SHF_ALLOC, SHT_NOBITS};
 use object::read::elf::{FileHeader, SectionHeader, SectionTable};
 
-use super::Wrong;
 use super::btf::{self, Prototype};
 use super::kallsyms::Symbols;
+use super::wrong::Wrong;
 
 type Header = FileHeader64<LE>;
 

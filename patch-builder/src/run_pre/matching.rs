@@ -8,44 +8,15 @@ use object::elf::{
     R_X86_64_PC32, R_X86_64_PC64, R_X86_64_PLT32,
 };
 
+use super::error::Error;
+use super::found::{Lead, Match};
 use super::instructions::{branch_target, decode, text};
 use super::object_code::{Code, Field, ObjectCode, Place, Target};
-use super::{Error, Running, settling};
+use super::running::Running;
+use super::settling;
 
 /// Bytes of a near branch's field.
 const BRANCH_FIELD: u64 = 4;
-
-/// A function that was found.
-#[derive(Debug, Clone)]
-pub struct Match {
-    /// Its address in the code that runs.
-    pub address: u64,
-    /// By offset in the compiled function: the address that a field refers to, without its addend,
-    /// and that addend.
-    values: BTreeMap<u64, (u64, i64)>,
-    /// What it refers to of the object's own functions.
-    pub(super) leads: Vec<Lead>,
-}
-
-/// A place in a function that refers to a function of the same object.
-#[derive(Debug, Clone)]
-pub(super) struct Lead {
-    /// In bytes from the compiled function's start.
-    pub(super) offset: u64,
-    /// The other function.
-    pub(super) function: String,
-    /// Where that is, going by the code that runs.
-    pub(super) address: u64,
-}
-
-impl Match {
-    /// The address that a field of the compiled function refers to, and its addend, which is not
-    /// part of it.
-    #[must_use]
-    pub fn value(&self, offset: u64) -> Option<(u64, i64)> {
-        self.values.get(&offset).copied()
-    }
-}
 
 /// What was found of an object.
 #[derive(Debug)]
@@ -83,7 +54,7 @@ impl<'a> Matched<'a> {
                 (1, _) => {
                     matched.functions.extend(matches.pop().map(|found| (name.clone(), found)));
                 }
-                (0, Some(difference)) if !code.is_weak && !is_boot_only(code) => {
+                (0, Some(difference)) if !code.is_weak && !code.is_boot_only() => {
                     return Err(difference.into_error(object, name));
                 }
                 (0, _) => matched.absent.push(name.clone()),
@@ -98,13 +69,13 @@ impl<'a> Matched<'a> {
     /// Whether what refers to a function of the object leads to the one that was found.
     fn check_leads(&self, code: &ObjectCode, running: &dyn Running) -> Result<(), Error> {
         for (name, found) in &self.functions {
-            if code.functions.get(name).is_none_or(is_uncertain) {
+            if code.functions.get(name).is_none_or(Code::is_uncertain) {
                 continue;
             }
             for lead in &found.leads {
                 let callee = code.functions.get(&lead.function);
                 let Some(known) = self.functions.get(&lead.function) else { continue };
-                if callee.is_some_and(is_uncertain) || known.address == lead.address {
+                if callee.is_some_and(Code::is_uncertain) || known.address == lead.address {
                     continue;
                 }
                 return Err(Difference {
@@ -133,16 +104,6 @@ impl<'a> Matched<'a> {
         }
         Err(Error::Ambiguous { object, name, count })
     }
-}
-
-/// Code that is gone after boot: a patch does not touch it, and its tables may differ.
-fn is_boot_only(code: &Code) -> bool {
-    [".init", ".exit", ".meminit", ".cpuinit"].iter().any(|start| code.section.starts_with(start))
-}
-
-/// What was found of it may be another object's.
-pub(super) fn is_uncertain(code: &Code) -> bool {
-    code.is_weak || is_boot_only(code)
 }
 
 /// An address, with the name that the kernel shows for it.

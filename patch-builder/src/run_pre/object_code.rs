@@ -9,7 +9,7 @@ use object::{
     SectionFlags, SectionIndex, SymbolKind, elf,
 };
 
-use super::Error;
+use super::error::Error;
 use super::instructions::{branch_target, decode};
 
 /// Tables whose entries name places that the kernel rewrites during boot or later.
@@ -107,6 +107,19 @@ pub struct Code {
     pub is_weak: bool,
     /// The name of its section.
     pub section: String,
+}
+
+impl Code {
+    /// It is gone after boot: a patch does not touch it, and its tables may differ.
+    pub(super) fn is_boot_only(&self) -> bool {
+        let starts = [".init", ".exit", ".meminit", ".cpuinit"];
+        starts.iter().any(|start| self.section.starts_with(start))
+    }
+
+    /// What was found of it may be another object's.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.is_weak || self.is_boot_only()
+    }
 }
 
 /// The functions of an object.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::matching::{Match, is_uncertain};
-use super::object_code::ObjectCode;
+use super::found::Match;
+use super::object_code::{Code, ObjectCode};
 use crate::image::Symbols;
 
 /// What the kernel shows in front of functions with room for a call before them.
@@ -64,7 +64,7 @@ fn narrow<'n>(
 
 /// Those that the object's other functions refer to, and that refer to those.
 fn by_references(name: &str, matches: &mut Vec<Match>, settled: &Settled, code: &ObjectCode) {
-    let is_certain = |name: &str| !code.functions.get(name).is_none_or(is_uncertain);
+    let is_certain = |name: &str| !code.functions.get(name).is_none_or(Code::is_uncertain);
     matches.retain(|found| {
         found.leads.iter().filter(|lead| is_certain(&lead.function)).all(|lead| {
             settled.get(&lead.function).is_none_or(|known| known.address == lead.address)
@@ -92,7 +92,7 @@ fn by_place(
 ) {
     let family = |name: &str| code.functions.get(name).map(|code| family(&code.section));
     let known = settled.iter().filter(|(other, _)| {
-        family(other) == family(name) && !code.functions.get(*other).is_none_or(is_uncertain)
+        family(other) == family(name) && !code.functions.get(*other).is_none_or(Code::is_uncertain)
     });
     let known: Vec<u64> = known.map(|(_, found)| found.address).collect();
     let (Some(&first), Some(&last)) = (known.iter().min(), known.iter().max()) else {

@@ -10,14 +10,13 @@ use crate::change::debian::Cut;
 use crate::compile;
 use crate::digest;
 use crate::error::{Error, at};
+use crate::flags;
 use crate::kernel_tree::KernelTree;
-use crate::work_tree::WorkTree;
 
 use super::candidates::Candidate;
 use super::store::Store;
+use super::verdict::CHANGED;
 
-/// What an error of the compiler says about the versions.
-pub const CHANGED: &str = "with the change and the old headers";
 const UNCHANGED: &str = "without the change";
 /// The note of the compiler's messages.
 const FAILED: &str = "failed";
@@ -56,7 +55,7 @@ impl Compilation<'_> {
     pub fn compile(&self, files: &[&Candidate]) -> Result<Vec<Compiled>, Error> {
         let changes: Vec<FileChange> =
             files.iter().map(|file| self.change(file)).collect::<Result<_, _>>()?;
-        let work = WorkTree { tree: self.tree };
+        let work = self.tree.work_tree();
         work.restore()?;
         let failed = self.originals(files)?;
         let mut open: Vec<usize> = Vec::new();
@@ -131,7 +130,7 @@ impl Compilation<'_> {
                 later.push(index);
             }
         }
-        let work = WorkTree { tree: self.tree };
+        let work = self.tree.work_tree();
         let inside: Vec<FileChange> = now.iter().map(|(_, _, change)| (*change).clone()).collect();
         work.apply(&inside)?;
         let paths: Vec<&str> = objects.iter().map(String::as_str).collect();
@@ -249,7 +248,7 @@ fn is_done(place: &Path) -> Result<bool, Error> {
 
 fn digest(candidate: &Candidate, change: &FileChange) -> String {
     let objects: Vec<&str> = candidate.objects.iter().map(String::as_str).collect();
-    let (objects, text, settings) = (objects.join(" "), change.after(), compile::settings());
+    let (objects, text, settings) = (objects.join(" "), change.after(), flags::settings());
     digest::of(&[settings.as_str(), &candidate.file, &objects, &text].map(str::as_bytes))
 }
 

@@ -8,17 +8,18 @@ use crate::edited::Edited;
 use crate::error::Error;
 use crate::image::Vmlinux;
 use crate::kernel_tree::KernelTree;
-use crate::patch_module::{PatchModule, Redirector, Workshop};
+use crate::kinds::check_kind;
+use crate::patch_module::{PatchModule, Redirector};
 use crate::references::Exports;
-use crate::run_pre::KERNEL_OBJECT;
-use crate::touched::check_kind;
+use crate::used::KERNEL_OBJECT;
+use crate::workshop::Workshop;
 
-use super::Settings;
 use super::candidates::Candidate;
 use super::compilation::Compiled;
 use super::order;
+use super::settings::Settings;
 use super::store::Store;
-use super::verdict::{Class, Verdict};
+use super::verdict::{CHANGED, Class, Verdict};
 
 /// Judges files.
 pub struct Judge<'a> {
@@ -83,8 +84,7 @@ impl Judge<'_> {
         let pairs = match pairs {
             Ok(pairs) => pairs,
             Err(error) => {
-                let is_code_only =
-                    !matches!(error, Error::Compile { with: super::compilation::CHANGED, .. });
+                let is_code_only = !matches!(error, Error::Compile { with: CHANGED, .. });
                 return (Verdict::refused(file, is_code_only, &error), None);
             }
         };

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::{patch_module, run_pre};
 
+/// What an error of the compiler says about the versions.
+pub const CHANGED: &str = "with the change and the old headers";
+
 /// Sorts of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,7 +110,7 @@ fn needs_data(reason: &Reason) -> bool {
 /// What the message says without names.
 fn group(error: &Error) -> String {
     match error {
-        Error::Compile { with: super::compilation::CHANGED, .. } => {
+        Error::Compile { with: CHANGED, .. } => {
             String::from("does not compile with the old headers")
         }
         Error::Compile { .. } => String::from("does not compile without the change"),
