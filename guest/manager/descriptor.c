@@ -50,10 +50,6 @@ static void fill_header(struct lucos_descriptor_header *header,
 	memcpy(header->name, patch->name, sizeof(header->name));
 	header->build_id_length = patch->build_id_length;
 	memcpy(header->build_id, patch->build_id, sizeof(header->build_id));
-	header->pre_apply = patch->hooks[0];
-	header->post_apply = patch->hooks[1];
-	header->pre_rollback = patch->hooks[2];
-	header->post_rollback = patch->hooks[3];
 }
 
 struct lucos_descriptor_header *
@@ -62,26 +58,16 @@ lucos_descriptor_build(const struct lucos_patch *patch,
 		       unsigned int count, u32 flags)
 {
 	unsigned int dependencies = lucos_patch_dependencies(patch);
-	unsigned int data = lucos_patch_data(patch);
-	unsigned int shared = lucos_patch_shared(patch);
 	struct lucos_descriptor_header *header;
 
 	header = kvzalloc(sizeof(*header) +
 			  count * sizeof(struct lucos_function) +
-			  data * sizeof(struct lucos_data_version) +
-			  shared * sizeof(struct lucos_shared_field) +
 			  dependencies * sizeof(struct lucos_dependency),
 			  GFP_KERNEL);
 	if (!header)
 		return NULL;
 	fill_header(header, patch, flags);
 	append_functions(header, candidates, count);
-	append(header, (void *)patch->data, data,
-	       sizeof(struct lucos_data_version), &header->data_count,
-	       &header->data_offset);
-	append(header, (void *)patch->shared, shared,
-	       sizeof(struct lucos_shared_field), &header->shared_count,
-	       &header->shared_offset);
 	append(header, (void *)patch->dependencies, dependencies,
 	       sizeof(struct lucos_dependency), &header->dependency_count,
 	       &header->dependency_offset);

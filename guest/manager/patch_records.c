@@ -32,16 +32,6 @@ unsigned int lucos_patch_dependencies(const struct lucos_patch *patch)
 	return TABLE_LENGTH(patch, dependencies, struct lucos_dependency);
 }
 
-unsigned int lucos_patch_data(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, data, struct lucos_data_version);
-}
-
-unsigned int lucos_patch_shared(const struct lucos_patch *patch)
-{
-	return TABLE_LENGTH(patch, shared, struct lucos_shared_field);
-}
-
 unsigned int lucos_patch_kept(const struct lucos_patch *patch)
 {
 	return TABLE_LENGTH(patch, kept, struct lucos_patch_kept);
@@ -96,12 +86,6 @@ static bool tables_are_valid(const struct lucos_patch *patch,
 			      patch->dependencies_end,
 			      sizeof(struct lucos_dependency),
 			      LUCOS_MAX_DEPENDENCIES) &&
-	       table_is_valid(module, patch->data, patch->data_end,
-			      sizeof(struct lucos_data_version),
-			      LUCOS_MAX_DATA_VERSIONS) &&
-	       table_is_valid(module, patch->shared, patch->shared_end,
-			      sizeof(struct lucos_shared_field),
-			      LUCOS_MAX_SHARED_FIELDS) &&
 	       table_is_valid(module, patch->kept, patch->kept_end,
 			      sizeof(struct lucos_patch_kept), LUCOS_MAX_KEPT);
 }

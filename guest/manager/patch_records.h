@@ -22,8 +22,6 @@ lucos_patch_function(const struct lucos_patch *patch, unsigned int index);
 unsigned int lucos_patch_functions(const struct lucos_patch *patch);
 unsigned int lucos_patch_expectations(const struct lucos_patch *patch);
 unsigned int lucos_patch_dependencies(const struct lucos_patch *patch);
-unsigned int lucos_patch_data(const struct lucos_patch *patch);
-unsigned int lucos_patch_shared(const struct lucos_patch *patch);
 unsigned int lucos_patch_kept(const struct lucos_patch *patch);
 
 #endif

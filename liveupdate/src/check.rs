@@ -53,7 +53,8 @@ impl Checker {
         Ok(Self { code: zeroed(FUNCTION_MAX)?, budget: CODE_MAX, harmless })
     }
 
-    /// Checks one function, and says what to write where.
+    /// Checks one function, and says what to write where. `pending` are the functions that come in
+    /// the same step before it: their traps are taken to stand.
     ///
     /// # Errors
     /// With the detail in brackets:
@@ -71,6 +72,7 @@ impl Checker {
         &mut self,
         engine: &Engine<S>,
         guest: &mut Guest<'_, P>,
+        pending: &[&FunctionPlan],
         function: &Function,
     ) -> Result<FunctionPlan, Wrong> {
         check_places(engine, function)?;
@@ -78,9 +80,14 @@ impl Checker {
         let length = self.length(function)?;
         let code = self.code.get_mut(..length).unwrap_or_default();
         guest.read(function.old_start(), code).map_err(machine)?;
-        // What the guest has there now, for the verification in the stop.
+        for plan in pending {
+            if let Some(byte) = place_of(plan, code, function).and_then(<[u8]>::first_mut) {
+                *byte = TRAP;
+            }
+        }
+        // What the guest has there in the stop.
         let live = at_site(code, function);
-        take_redirections_off(engine, code, function)?;
+        take_redirections_off(engine, pending, code, function)?;
         check_expected(code, &live, function)?;
         check_site(code, function)?;
         let window = analyse(code, function.old_start(), site_offset(function))
@@ -223,24 +230,21 @@ fn at_site(code: &[u8], function: &Function) -> Code {
 /// that exactly our redirection stands there.
 fn take_redirections_off<S: Store>(
     engine: &Engine<S>,
+    pending: &[&FunctionPlan],
     code: &mut [u8],
     function: &Function,
 ) -> Result<(), Wrong> {
     let in_memory = engine.patches().iter().rev().filter(|patch| patch.is_in_memory());
+    let standing = in_memory.flat_map(|patch| &patch.functions);
+    let standing = standing.map(|other| (&other.plan, other.state));
+    let pending = pending.iter().rev().map(|plan| (*plan, SiteState::Trap));
     // The last one stands on the others, and what it found is what they left.
-    for other in in_memory.flat_map(|patch| &patch.functions) {
-        let plan = &other.plan;
-        let Some(offset) = plan.site.checked_sub(function.old_start()) else {
-            continue;
-        };
-        let Ok(offset) = usize::try_from(offset) else {
-            continue;
-        };
-        let Some(place) = code.get_mut(offset..) else {
+    for (plan, state) in pending.chain(standing) {
+        let Some(place) = place_of(plan, code, function) else {
             continue;
         };
         let trap = [TRAP];
-        let ours: &[u8] = match other.state {
+        let ours: &[u8] = match state {
             SiteState::Jump => &plan.jump,
             _ => &trap,
         };
@@ -252,6 +256,17 @@ fn take_redirections_off<S: Store>(
         }
     }
     Ok(())
+}
+
+/// The code of a function from the site of `plan` on, if it is there.
+fn place_of<'a>(
+    plan: &FunctionPlan,
+    code: &'a mut [u8],
+    function: &Function,
+) -> Option<&'a mut [u8]> {
+    let offset = plan.site.checked_sub(function.old_start())?;
+    let place = code.get_mut(usize::try_from(offset).ok()?..)?;
+    (!place.is_empty()).then_some(place)
 }
 
 /// The bytes that the patch was made for: those of the kernel, or, where it is redirected, those

@@ -4,18 +4,22 @@ use alloc::vec::Vec;
 
 use lucos_abi::boot::MAX_CPUS;
 use lucos_abi::object::Counter;
-use lucos_guest_interface::call::{ALL_PROCESSORS, MAX_BUFFER_LENGTH, NO_ITEM, QueryKind};
+use lucos_guest_interface::call::{
+    ALL_PROCESSORS, MAX_BUFFER_LENGTH, NO_ITEM, QueryKind, VALUE_ITEMS,
+};
 use lucos_guest_interface::descriptor::JUMP_SIZE;
 use lucos_guest_interface::name::{self, NAME_SIZE};
 use lucos_guest_interface::status::{
     EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, JumpStatus, MAX_PROCESSORS,
     PatchState as Shown, PatchStatus, ProcessorList, STATUS_VERSION, SiteState as Site,
-    SystemStatus, WindowReason,
+    SystemStatus, ValueState as ShownValue, ValueStatus, WindowReason,
 };
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::Presence;
 use lucos_transaction::patch::Function;
-use lucos_transaction::{Engine, Patch, PatchState, SiteState, Store, Subject, SubjectError};
+use lucos_transaction::{
+    Engine, Patch, PatchState, SiteState, Store, Subject, SubjectError, Value, ValueState,
+};
 use lucos_x86_code::jump::TRAP;
 
 use crate::answer::{Answer, Arguments};
@@ -52,6 +56,10 @@ pub fn query<S: Store, P: Platform>(
         QueryKind::Function => function(engine, guest, selector)?,
         QueryKind::ExitCounters => counters(totals, guest, selector)?,
         QueryKind::Jumps => jumps(engine, selector)?,
+        QueryKind::Value => value(engine, guest, selector)?,
+        QueryKind::Version => {
+            return Err(Fault::new(ErrorCode::Unsupported, kind.number().into()));
+        }
         QueryKind::Processors => processors(guest.platform().facts().apic_ids, selector)?,
     };
     if length < record.len() as u64 {
@@ -140,6 +148,7 @@ fn patch_status<S: Store>(engine: &Engine<S>, patch: &Patch) -> PatchStatus {
         number: patch.number,
         state: state.number(),
         functions: number(patch.functions.len()),
+        values: number(patch.values.len()),
         trapping: trapping(engine, patch),
         jumping: jumping(engine, patch),
         apply_stop: patch.times.apply,
@@ -211,6 +220,60 @@ fn place<S: Store, P: Platform>(
     match guest.read(plan.site, now) {
         Ok(()) if now == ours => place,
         _ => Site::Overridden,
+    }
+}
+
+fn value<S: Store, P: Platform>(
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    selector: u64,
+) -> Result<Vec<u8>, Fault> {
+    let patch = patch_at(engine, selector >> 32)?;
+    // The lower half.
+    let index = selector as u32;
+    let unknown = Fault::at(ErrorCode::Argument, VALUE_ITEMS.saturating_add(index), selector);
+    let value = patch.values.get(index as usize).ok_or(unknown)?;
+    let plan = &value.plan;
+    let mut status = ValueStatus {
+        version: STATUS_VERSION,
+        state: value_state(engine, guest, patch, value).number(),
+        address: plan.address,
+        length: number(plan.mask.len()),
+        below: plan.below,
+        name: field(&plan.name),
+        ..ValueStatus::default()
+    };
+    for (place, bytes) in
+        [(&mut status.old, &plan.old), (&mut status.new, &plan.new), (&mut status.mask, &plan.mask)]
+    {
+        for (byte, given) in place.iter_mut().zip(bytes) {
+            *byte = *given;
+        }
+    }
+    Ok(status.to_bytes().to_vec())
+}
+
+/// What is at a value now.
+fn value_state<S: Store, P: Platform>(
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    patch: &Patch,
+    value: &Value,
+) -> ShownValue {
+    let plan = &value.plan;
+    match (is_applied(patch), value.state) {
+        (_, ValueState::LeftAlone) => return ShownValue::LeftAlone,
+        (false, ValueState::Overwritten) => return ShownValue::Overwritten,
+        (false, _) => return ShownValue::Original,
+        (true, _) => {}
+    }
+    if engine.value_covered_by(patch.number, plan).is_some() {
+        return ShownValue::Covered;
+    }
+    let mut now = plan.mask.clone();
+    match guest.read(plan.address, &mut now) {
+        Ok(()) if plan.holds(&now, &plan.new) => ShownValue::Changed,
+        _ => ShownValue::Overwritten,
     }
 }
 

@@ -23,8 +23,8 @@ static REGISTRATIONS: LogBudget = LogBudget::new(32, QUARTER_HOUR);
 ///
 /// # Errors
 /// `Argument` for the nonce 0, `Length`, `Address`, `Registration` at the offset of the wrong
-/// field (that of the boot identity when it is another one and the kernel is not), and those of the
-/// machine.
+/// field (that of the boot identity when it is another one and the kernel is not), `Unsupported` for
+/// upcalls, and those of the machine.
 pub fn register<S: Store, P: Platform>(
     engine: &mut Engine<S>,
     guest: &mut Guest<'_, P>,
@@ -39,6 +39,9 @@ pub fn register<S: Store, P: Platform>(
     let space = guest.space();
     let bytes = copy_in(guest.platform(), space, address, length as usize)?;
     let record = Record::parse(&bytes)?;
+    if record.takes_upcalls() {
+        return Err(Fault::new(ErrorCode::Unsupported, record.record().upcall_entry));
+    }
     let fields = record.record();
     let registration = Registration {
         nonce,

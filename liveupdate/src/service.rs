@@ -129,7 +129,7 @@ impl<S: Store> Liveupdate<S> {
             }
             Err(fault) => {
                 let code = fault.code.register_value();
-                [code, rbx, fault.item.into(), fault.detail]
+                [code, rbx, fault.place(), fault.detail]
             }
         }
     }
@@ -155,6 +155,10 @@ impl<S: Store> Liveupdate<S> {
             Call::Rollback => update::rollback(engine, &mut guest, arguments),
             Call::MeasureStop => update::measure_stop(engine, &mut guest, arguments),
             Call::Query => query::query(self.totals(), engine, &mut guest, arguments),
+            // What they are for does not exist yet.
+            Call::Drained | Call::Pair | Call::Unpair | Call::Withdraw | Call::Done => {
+                Err(Fault::new(ErrorCode::Unsupported, call.number().into()))
+            }
             Call::Hello | Call::Log | Call::Park => Err(Fault::new(ErrorCode::UnknownCall, 0)),
         };
         self.count(guest.stops());

@@ -14,8 +14,16 @@ use crate::make::Make;
 use crate::patch_module::{Error, PatchModule, Redirector, check_name};
 use crate::programs::run;
 
-const PATCH_HEADER: &str = include_str!("../../guest/include/lucos/patch.h");
-const INTERFACE_HEADER: &str = include_str!("../../guest/include/lucos/interface.h");
+/// The header of patches, and those that it includes.
+const HEADERS: [(&str, &str); 7] = [
+    ("lucos/patch.h", include_str!("../../guest/include/lucos/patch.h")),
+    ("lucos/interface.h", include_str!("../../guest/include/lucos/interface.h")),
+    ("lucos/descriptor.h", include_str!("../../guest/include/lucos/descriptor.h")),
+    ("lucos/errors.h", include_str!("../../guest/include/lucos/errors.h")),
+    ("lucos/patch_module.h", include_str!("../../guest/include/lucos/patch_module.h")),
+    ("lucos/reply.h", include_str!("../../guest/include/lucos/reply.h")),
+    ("lucos/status.h", include_str!("../../guest/include/lucos/status.h")),
+];
 
 /// Builds one module against a kernel's headers and writes it to `output`. `symbols` is the
 /// `Module.symvers` of an update manager built for that kernel; without it the `lucos` command
@@ -52,8 +60,9 @@ impl Workshop {
         let workshop = Self { folder, makefile: String::from("ccflags-y := -I$(src)\n") };
         let headers = workshop.folder.path().join("lucos");
         fs::create_dir(&headers).map_err(at(&headers))?;
-        workshop.write("lucos/patch.h", PATCH_HEADER.as_bytes())?;
-        workshop.write("lucos/interface.h", INTERFACE_HEADER.as_bytes())?;
+        for (name, text) in HEADERS {
+            workshop.write(name, text.as_bytes())?;
+        }
         Ok(workshop)
     }
 

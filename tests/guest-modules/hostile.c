@@ -231,9 +231,20 @@ static void registration(void)
 		.rdx = sizeof(record),
 	};
 	s64 expected = -LUCOS_ERROR_REGISTRATION;
-	u32 defect = hostile_below(10);
+	u32 defect = hostile_below(15);
 
 	switch (defect) {
+	case 10: record.reserved2 = hostile_random() | 1; break;
+	case 11: record.processors = 1 + hostile_below(64); break;
+	case 12: record.upcall_pages = hostile_wild_address() | 1; break;
+	case 13: record.upcall_entry = hostile_below(0x10000) + 1; break;
+	case 14:
+		/* Upcalls that would be right. */
+		record.upcall_entry = record.modules_start;
+		record.upcall_pages = (unsigned long)buffer;
+		record.processors = 1 + hostile_below(64);
+		expected = -LUCOS_ERROR_UNSUPPORTED;
+		break;
 	case 0: record.version += 1 + hostile_below(1000); break;
 	case 1: record.size += 8; break;
 	case 2: record.flags = 1U << hostile_below(32); break;
@@ -277,7 +288,7 @@ static void strange(void)
 {
 	struct registers registers = { .rbx = *nonce };
 	s64 expected = -LUCOS_ERROR_UNKNOWN_PATCH;
-	u32 kind = hostile_below(7);
+	u32 kind = hostile_below(8);
 
 	/* LUCOS counts patches from 1, and this kernel has made few. */
 	registers.rcx = 0x10000 + hostile_below(0x10000000);
@@ -303,12 +314,17 @@ static void strange(void)
 		expected = -LUCOS_ERROR_ARGUMENT;
 		break;
 	case 5:
-		registers.rax = 10 + hostile_below(0xfeff - 10);
+		registers.rax = LUCOS_CALL_DONE + 1 + hostile_below(0xfe00);
 		expected = -LUCOS_ERROR_UNKNOWN_CALL;
+		break;
+	case 6:
+		/* Of data versions, which LUCOS does not have. */
+		registers.rax = LUCOS_CALL_DRAINED + hostile_below(5);
+		expected = -LUCOS_ERROR_UNSUPPORTED;
 		break;
 	default:
 		registers.rax = LUCOS_CALL_HELLO;
-		registers.rbx = 2 + hostile_below(1000);
+		registers.rbx = LUCOS_INTERFACE_VERSION + 1 + hostile_below(1000);
 		expected = -LUCOS_ERROR_INTERFACE_VERSION;
 	}
 	registers.rax |= LUCOS_CALL_BASE;
@@ -325,7 +341,8 @@ static void random_call(void)
 		.rsi = hostile_random() >> hostile_below(64),
 	};
 
-	registers.rax = LUCOS_CALL_BASE | hostile_below(LUCOS_CALL_PARK);
+	registers.rax = LUCOS_CALL_BASE | hostile_below(LUCOS_CALL_DONE);
+	registers.rax += (registers.rax & 0xffff) >= LUCOS_CALL_PARK;
 	if (hostile_below(4)) {
 		call(&registers);
 		return;

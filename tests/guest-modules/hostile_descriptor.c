@@ -156,15 +156,16 @@ static u64 kernel_text(void)
 	}
 
 DEFECT(wrong_nonce, draft->nonce ^= 1ULL << hostile_below(64))
-DEFECT(too_short, draft->length = hostile_below(sizeof(H)))
-DEFECT(too_long, draft->length = 65537 + (hostile_random() >> (1 + hostile_below(47))))
+DEFECT(too_short, draft->length = hostile_below(sizeof(struct lucos_group)))
+DEFECT(truncated, draft->length = sizeof(struct lucos_group) + hostile_below(120))
+DEFECT(too_long, draft->length = LUCOS_MAX_GROUP_LENGTH + 1 + (hostile_random() >> (1 + hostile_below(47))))
 DEFECT(wild, draft->address = hostile_wild_address())
 DEFECT(magic, H.magic[hostile_below(8)] ^= 1 << hostile_below(8))
 DEFECT(version, H.version = other_than(LUCOS_DESCRIPTOR_VERSION))
 DEFECT(header_size, H.header_size = other_than(sizeof(H)))
 DEFECT(total_length, H.total_length = other_than(draft->length))
 DEFECT(half, draft->length -= 8 * (1 + hostile_below(30)))
-DEFECT(header_flag, H.flags |= 2U << hostile_below(31))
+DEFECT(header_flag, H.flags |= 4U << hostile_below(30))
 DEFECT(name_empty, memset(H.name, 0, sizeof(H.name)))
 DEFECT(name_full, memset(H.name, 'x', sizeof(H.name)))
 DEFECT(name_character, H.name[hostile_below(7)] = 1 + hostile_below(32))
@@ -172,15 +173,14 @@ DEFECT(name_tail, H.name[8 + hostile_below(56)] = 'x')
 DEFECT(build_id_length, H.build_id_length = 21 + hostile_below(1000))
 DEFECT(build_id_tail, H.build_id[hostile_below(20)] = 1)
 DEFECT(build_id, H.build_id_length = 1; H.build_id[0] = 1)
-DEFECT(reserved, H.reserved[hostile_below(4)] = hostile_random() | 1)
+DEFECT(reserved, H.reserved[hostile_below(3)] = hostile_random() | 1)
 DEFECT(functions_many, H.function_count = 65 + hostile_below(1000000))
 DEFECT(functions_far, H.function_offset = 512 + 8 * hostile_below(100000))
 DEFECT(functions_odd, H.function_count = 1; H.function_offset += 1 + hostile_below(7))
 DEFECT(functions_few, H.function_count = 1)
 DEFECT(overlap, H.dependency_count = 1; H.dependency_offset = sizeof(H) + 8 * hostile_below(27))
 DEFECT(nothing, H.function_count = 0; H.function_offset = 0; set_length(draft, sizeof(H)))
-DEFECT(hook_of_user, H.pre_apply = user_address() | 1)
-DEFECT(hook, H.post_rollback = kernel_text())
+DEFECT(clear_only, H.flags |= LUCOS_FLAG_CLEAR_ONLY)
 
 DEFECT(function_flag, either(draft)->flags |= 8U << hostile_below(29))
 DEFECT(flags, either(draft)->flags = LUCOS_FUNCTION_SITE_IS_SLOT)
@@ -229,6 +229,7 @@ DEFECT(nobody, hostile_with_dependency(draft, ""))
 const struct defect hostile_defects[] = {
 	{ LUCOS_ERROR_NONCE, wrong_nonce },
 	{ LUCOS_ERROR_LENGTH, too_short },
+	{ LUCOS_ERROR_DESCRIPTOR_TRUNCATED, truncated },
 	{ LUCOS_ERROR_LENGTH, too_long },
 	{ LUCOS_ERROR_ADDRESS, wild },
 	{ LUCOS_ERROR_MAGIC, magic },
@@ -251,8 +252,7 @@ const struct defect hostile_defects[] = {
 	{ LUCOS_ERROR_SECTION_GAP, functions_few },
 	{ LUCOS_ERROR_SECTION_OVERLAP, overlap },
 	{ LUCOS_ERROR_NOTHING_TO_DO, nothing },
-	{ LUCOS_ERROR_HOOK, hook_of_user },
-	{ LUCOS_ERROR_UNSUPPORTED, hook },
+	{ LUCOS_ERROR_UNSUPPORTED, clear_only },
 	{ LUCOS_ERROR_UNKNOWN_FLAG, function_flag },
 	{ LUCOS_ERROR_FLAG_COMBINATION, flags },
 	{ LUCOS_ERROR_REASON, reason },

@@ -77,7 +77,7 @@ mod tests {
     /// Every kind of instruction that is carried out here.
     fn instructions() -> Vec<(ExitReason, Registers)> {
         let kernel = fake::kernel_registers();
-        let with = |rax, rcx| Registers { rax, rcx, rbx: 2, ..kernel };
+        let with = |rax, rcx| Registers { rax, rcx, rbx: 3, ..kernel };
         vec![
             (ExitReason::Hypercall, with(0x4c55_0000, 0)),
             (ExitReason::ReadMsr, with(0, 0x4000_004c)),

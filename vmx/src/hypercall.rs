@@ -106,8 +106,8 @@ mod tests {
     use crate::processors;
     use lucos_abi::object::ExitReason;
     use lucos_abi::registers::Registers;
-    use lucos_guest_interface::ErrorCode;
     use lucos_guest_interface::call::{CALL_BASE, Call, register_value};
+    use lucos_guest_interface::{ErrorCode, INTERFACE_VERSION};
     use lucos_service::client::Failure;
     use lucos_service::{LiveupdateReply, LiveupdateRequest};
 
@@ -120,7 +120,7 @@ mod tests {
     fn registers(call: Call) -> Registers {
         Registers {
             rax: register_value(call),
-            rbx: 2,
+            rbx: INTERFACE_VERSION.into(),
             rcx: 2,
             rdx: 3,
             rsi: 4,
@@ -155,11 +155,11 @@ mod tests {
         let mut platform = Fake::new();
         let hello = registers(Call::Hello);
         let after = resumed(call(&mut platform, hello));
-        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 2, 3, 3]);
-        let newer = Registers { rbx: 3, ..hello };
+        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 3, 3, 3]);
+        let newer = Registers { rbx: 4, ..hello };
         let after = resumed(call(&mut platform, newer));
         assert_eq!(ErrorCode::from_register(after.rax), Some(ErrorCode::InterfaceVersion));
-        assert_eq!((after.rbx, after.rdx), (3, 2));
+        assert_eq!((after.rbx, after.rdx), (4, 3));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         else {
             panic!("not a hypercall");
         };
-        assert_eq!((number, arguments, again), (3, [2, 2, 3, 4], false));
+        assert_eq!((number, arguments, again), (3, [3, 2, 3, 4], false));
         assert_eq!(space.root, fake::kernel_registers().cr3);
     }
 

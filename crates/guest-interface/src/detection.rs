@@ -19,8 +19,10 @@ pub const FEATURE_VMMCALL: u32 = 1 << 0;
 pub const FEATURE_FUNCTIONS: u32 = 1 << 1;
 /// Feature bit: data versions can be applied.
 pub const FEATURE_DATA_VERSIONS: u32 = 1 << 2;
-/// Feature bit: apply and rollback hooks are run.
-pub const FEATURE_HOOKS: u32 = 1 << 3;
+/// Feature bit: values can be changed.
+pub const FEATURE_VALUES: u32 = 1 << 3;
+/// Feature bit: several patches can be applied and rolled back in one step.
+pub const FEATURE_GROUPS: u32 = 1 << 4;
 
 /// The value of [`REGISTER`] for a version of the interface and feature bits, 16 bits each.
 #[must_use]

@@ -53,14 +53,20 @@ listing! {
         ExpectedMask = 59, "EXPECTED_MASK", "expected bytes are set where the mask is not";
         FlagCombination = 60, "FLAG_COMBINATION", "these flags exclude each other";
         Reason = 61, "REASON", "a reason against the jump is unknown or stands without its flag";
-        DataSize = 62, "DATA_SIZE", "a data object has size zero";
-        DataRange = 63, "DATA_RANGE", "a data object is not in the kernel's half of the address space";
-        DataOverlap = 64, "DATA_OVERLAP", "two data objects overlap";
-        DataTransfer = 65, "DATA_TRANSFER", "a transfer or iterator function is missing or not a kernel address";
+        DataSize = 62, "DATA_SIZE", "a data object has size zero or more than 4096 bytes";
+        DataRange = 63, "DATA_RANGE", "a list or the stage of a data version is not in the kernel's half of the address space, or not aligned";
+        DataOverlap = 64, "DATA_OVERLAP", "a stage overlaps a list or another stage";
+        DataTransfer = 65, "DATA_TRANSFER", "a transfer function is missing or not a kernel address";
         SharedField = 66, "SHARED_FIELD", "a shared field is not inside its object";
         SharedOwner = 67, "SHARED_OWNER", "a shared field belongs to no or to two data versions";
-        Hook = 68, "HOOK", "a hook is not a kernel address";
         Dependency = 69, "DEPENDENCY", "a patch depends on itself or twice on another";
+        ValueSize = 70, "VALUE_SIZE", "a value has no bytes, more than sixteen, or bytes behind its end";
+        ValueRange = 71, "VALUE_RANGE", "a value is not in the kernel's half of the address space";
+        ValueMask = 72, "VALUE_MASK", "a value has bits outside its mask, or its mask does not reach from its first to its last byte";
+        ValueOverlap = 73, "VALUE_OVERLAP", "two values overlap";
+        DataStage = 74, "DATA_STAGE", "the stage of a data version has no room for its objects";
+        DataCount = 75, "DATA_COUNT", "a data version has lists without pairs, pairs without lists, or more than can be counted";
+        Group = 76, "GROUP", "a group has no or too many descriptors, or they do not fill it";
         RollbackRecord = 77, "ROLLBACK_RECORD", "the rollback record is malformed";
 
         OldNotText = 96, "OLD_NOT_TEXT", "an old function is not in the text of the kernel or of a module";
@@ -84,6 +90,21 @@ listing! {
         JumpRange = 114, "JUMP_RANGE", "the new function is too far away for a jump";
         Occupied = 115, "OCCUPIED", "somebody is inside the code that is being left";
         NotSettled = 116, "NOT_SETTLED", "an update on the same data has not settled yet";
+        Settled = 117, "SETTLED", "the update has settled, the twin is the caller's to fill";
+        TooManyPages = 118, "TOO_MANY_PAGES", "the data lies on more pages than can be guarded";
+        PairsOrder = 119, "PAIRS_ORDER", "a list of pairs does not ascend, or the two lists do not have the same pairs";
+        PairsOverlap = 120, "PAIRS_OVERLAP", "two objects or twins overlap";
+        DataOwned = 121, "DATA_OWNED", "another patch has this data in its old form";
+        DataInUse = 122, "DATA_IN_USE", "the data of another patch stands on this one's";
+        ValueChanged = 123, "VALUE_CHANGED", "a variable does not hold the value that the patch changes";
+        UpcallMissing = 124, "UPCALL_MISSING", "the update manager has registered no upcalls";
+        TransferFault = 125, "TRANSFER_FAULT", "a transfer function raised an exception";
+        TransferLoops = 126, "TRANSFER_LOOPS", "a transfer function does not end";
+        TransferWrites = 127, "TRANSFER_WRITES", "a transfer function writes to something else than its target";
+        TransferCalls = 128, "TRANSFER_CALLS", "a transfer function makes a hypercall";
+        TransferRefused = 129, "TRANSFER_REFUSED", "a transfer function refused an object";
+        TransferLaw = 130, "TRANSFER_LAW", "the transfer functions of a version are not inverse";
+        ValueInText = 131, "VALUE_IN_TEXT", "a value lies in code";
 
         NoHypervisor = 160, "NO_HYPERVISOR", "LUCOS is not underneath";
         UnknownCommand = 161, "UNKNOWN_COMMAND", "the update manager does not know this command";
@@ -103,6 +124,8 @@ listing! {
         NotLoadedByLucos = 176, "NOT_LOADED_BY_LUCOS", "the module was not loaded by the lucos command";
         SymbolMismatch = 177, "SYMBOL_MISMATCH", "an address does not belong to the function that was named";
         NotNoinstr = 178, "NOT_NOINSTR", "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)";
+        HookFailed = 179, "HOOK_FAILED", "the hook that runs after the update failed, and the update was rolled back";
+        TooManyPatches = 180, "TOO_MANY_PATCHES", "so many patches do not go in one step";
     }
 }
 
@@ -111,8 +134,12 @@ listing! {
 pub struct Fault {
     /// What is wrong.
     pub code: ErrorCode,
-    /// Index of the function, data version or dependency at fault, [`NO_ITEM`] if there is none.
+    /// Index of the function at fault; of the value, data version or dependency from
+    /// [`VALUE_ITEMS`](crate::call::VALUE_ITEMS), [`DATA_ITEMS`](crate::call::DATA_ITEMS) and
+    /// [`DEPENDENCY_ITEMS`](crate::call::DEPENDENCY_ITEMS) on; [`NO_ITEM`] if there is none.
     pub item: u32,
+    /// Number of the descriptor at fault in its group, from 0.
+    pub member: u32,
     /// A value that says more: the address, offset or number that was found; 0 if there is none.
     pub detail: u64,
 }
@@ -121,13 +148,25 @@ impl Fault {
     /// A fault that no single entry is to blame for.
     #[must_use]
     pub const fn new(code: ErrorCode, detail: u64) -> Self {
-        Self { code, item: NO_ITEM, detail }
+        Self { code, item: NO_ITEM, member: 0, detail }
     }
 
     /// A fault of one entry.
     #[must_use]
     pub const fn at(code: ErrorCode, item: u32, detail: u64) -> Self {
-        Self { code, item, detail }
+        Self { code, item, member: 0, detail }
+    }
+
+    /// The same fault, of the descriptor with this number in a group.
+    #[must_use]
+    pub const fn of_member(self, member: u32) -> Self {
+        Self { member, ..self }
+    }
+
+    /// RCX of a hypercall that failed: the item, and above it the number of the descriptor.
+    #[must_use]
+    pub const fn place(&self) -> u64 {
+        (self.member as u64) << 32 | self.item as u64
     }
 }
 

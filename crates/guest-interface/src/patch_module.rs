@@ -5,7 +5,7 @@
 //! module. In the file every address is 0 with a relocation.
 
 /// Version of the records below. The manager refuses modules built with another one.
-pub const PATCH_VERSION: u32 = 2;
+pub const PATCH_VERSION: u32 = 3;
 
 /// Section with one [`PatchRecord`].
 pub const SECTION_PATCH: &str = ".lucos.patch";
@@ -18,8 +18,8 @@ pub const SECTION_EXPECTED: &str = ".lucos.expected";
 pub const SECTION_DEPENDENCIES: &str = ".lucos.dependencies";
 /// Section with the [`PatchKeptRecord`]s.
 pub const SECTION_KEPT: &str = ".lucos.kept";
-/// Section with the [`DataVersionRecord`](crate::descriptor::DataVersionRecord)s.
-pub const SECTION_DATA: &str = ".lucos.data";
+/// Section with the addresses of the [`PatchValueRecord`]s.
+pub const SECTION_VALUES: &str = ".lucos.values";
 
 /// Start of the name of an undefined symbol that says which of several symbols it means:
 /// `lucos.select.OBJECT.N.NAME`. OBJECT is `vmlinux` or the name of a module; N counts the
@@ -44,7 +44,7 @@ pub const MAX_KEPT: usize = 32;
 
 record! {
     /// A patch module.
-    pub struct PatchRecord = "lucos_patch", 368 bytes {
+    pub struct PatchRecord = "lucos_patch", 336 bytes {
         /// [`PATCH_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -69,23 +69,20 @@ record! {
         pub dependencies: u64,
         /// Address behind the last one.
         pub dependencies_end: u64,
-        /// Address of the first data version.
-        pub data: u64,
+        /// Address of the first address of a [`PatchValueRecord`].
+        pub values: u64,
         /// Address behind the last one.
-        pub data_end: u64,
-        /// Hooks: before and after apply, before and after rollback; 0 for none.
-        pub hooks: [u64; 4],
+        pub values_end: u64,
+        /// Function that the manager calls when the patch has come into force; 0 for none.
+        pub on_apply: u64,
+        /// Function that the manager calls before the patch is taken out of force; 0 for none.
+        pub on_rollback: u64,
         /// Address of the text that names the modules whose symbols were resolved; 0 for none.
         pub modules: u64,
         /// 1 when the module is loaded to be checked only.
         pub check_only: u32,
-        /// Zero.
-        pub reserved: u32,
-        /// Address of the first
-        /// [`SharedFieldRecord`](crate::descriptor::SharedFieldRecord).
-        pub shared: u64,
-        /// Address behind the last one.
-        pub shared_end: u64,
+        /// 1 when the module is loaded to be applied in one step with others.
+        pub join: u32,
         /// Address of the first [`PatchKeptRecord`]. When there is one, the module stays loaded after
         /// a rollback.
         pub kept: u64,
@@ -111,6 +108,26 @@ record! {
         pub object: [u8; 64],
         /// Zero.
         pub reserved: u64,
+    }
+}
+
+record! {
+    /// Some bytes of an object that a patch module changes.
+    pub struct PatchValueRecord = "lucos_patch_value", 104 bytes {
+        /// Address of the first byte.
+        pub address: u64,
+        /// Address of the bytes before the update.
+        pub old: u64,
+        /// Address of the bytes after the update.
+        pub new: u64,
+        /// Address of the bits that are compared and changed; 0: all of them.
+        pub mask: u64,
+        /// Number of bytes.
+        pub length: u32,
+        /// `VALUE_*` bits of the descriptor.
+        pub flags: u32,
+        /// What the bytes are called, as NUL-terminated text.
+        pub name: [u8; 64],
     }
 }
 

@@ -1,9 +1,14 @@
 //! What the update manager tells LUCOS when it registers.
 
+use crate::descriptor::{PAGE_SIZE, kernel_range_end};
 use crate::error::{ErrorCode, Fault};
+use crate::status::MAX_PROCESSORS;
 
 /// Version of the registration record.
-pub const REGISTRATION_VERSION: u32 = 1;
+pub const REGISTRATION_VERSION: u32 = 2;
+
+/// Pages of upcalls for each processor: a stack, a scratch page, and four for copies.
+pub const UPCALL_PAGES: u64 = 6;
 
 /// Most bytes of a kernel build id.
 pub const BUILD_ID_SIZE: usize = 20;
@@ -14,7 +19,7 @@ pub const KERNEL_HALF_START: u64 = 0xff00_0000_0000_0000;
 
 record! {
     /// The guest kernel, as its update manager describes it.
-    pub struct RegistrationRecord = "lucos_registration", 88 bytes {
+    pub struct RegistrationRecord = "lucos_registration", 112 bytes {
         /// [`REGISTRATION_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -37,6 +42,14 @@ record! {
         pub modules_end: u64,
         /// A value that is the same during one boot of the guest kernel and differs between two.
         pub boot_identity: [u8; 16],
+        /// Where upcalls begin, in the area of modules; 0 when the manager takes none.
+        pub upcall_entry: u64,
+        /// Address of their pages, [`UPCALL_PAGES`] for each processor; 0 without an entry.
+        pub upcall_pages: u64,
+        /// Number of processors that have such pages; 0 without an entry.
+        pub processors: u32,
+        /// Zero.
+        pub reserved2: u32,
     }
 }
 
@@ -86,6 +99,7 @@ impl Registration {
         if record.boot_identity == [0; 16] {
             return Err(wrong(BOOT_IDENTITY));
         }
+        check_upcalls(&record).map_err(wrong)?;
         Ok(Self { record })
     }
 
@@ -93,6 +107,12 @@ impl Registration {
     #[must_use]
     pub const fn record(&self) -> &RegistrationRecord {
         &self.record
+    }
+
+    /// Whether the manager takes upcalls.
+    #[must_use]
+    pub const fn takes_upcalls(&self) -> bool {
+        self.record.upcall_entry != 0
     }
 
     /// The kernel's build id, empty when it has none.
@@ -114,6 +134,32 @@ impl Registration {
     }
 }
 
+/// The offset of the field of upcalls that is wrong.
+fn check_upcalls(record: &RegistrationRecord) -> Result<(), usize> {
+    if record.reserved2 != 0 {
+        return Err(108);
+    }
+    if record.upcall_entry == 0 {
+        return match (record.upcall_pages, record.processors) {
+            (0, 0) => Ok(()),
+            (0, _) => Err(104),
+            _ => Err(96),
+        };
+    }
+    if !(record.modules_start..record.modules_end).contains(&record.upcall_entry) {
+        return Err(88);
+    }
+    if record.processors == 0 || record.processors as usize > MAX_PROCESSORS {
+        return Err(104);
+    }
+    let size = u64::from(record.processors) * UPCALL_PAGES * PAGE_SIZE;
+    let pages = record.upcall_pages;
+    if !pages.is_multiple_of(PAGE_SIZE) || kernel_range_end(pages, size).is_none() {
+        return Err(96);
+    }
+    Ok(())
+}
+
 /// Whether a build id field is well-formed: at most 20 bytes, zero behind the used ones.
 pub(crate) fn build_id_is_valid(build_id: &[u8; BUILD_ID_SIZE], length: u32) -> bool {
     match build_id.split_at_checked(length as usize) {
@@ -128,12 +174,12 @@ const fn is_kernel_area((start, end): (u64, u64)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Registration, RegistrationRecord};
+    use super::{REGISTRATION_VERSION, Registration, RegistrationRecord};
     use crate::error::ErrorCode;
 
     fn valid() -> RegistrationRecord {
         RegistrationRecord {
-            version: 1,
+            version: REGISTRATION_VERSION,
             size: RegistrationRecord::SIZE as u32,
             build_id_length: 3,
             build_id: {
@@ -150,6 +196,13 @@ mod tests {
         }
     }
 
+    fn with_upcalls(record: &mut RegistrationRecord) -> &mut RegistrationRecord {
+        record.upcall_entry = record.modules_start;
+        record.upcall_pages = 0xffff_8880_0000_1000;
+        record.processors = 64;
+        record
+    }
+
     #[test]
     fn a_valid_record_is_taken() {
         let registration = Registration::parse(&valid().to_bytes()).unwrap();
@@ -158,14 +211,17 @@ mod tests {
         assert!(!registration.is_kernel_text(0xffff_ffff_8100_0000, 0xffff_ffff_8200_0001));
         assert!(!registration.is_kernel_text(0xffff_ffff_8100_0000, 0xffff_ffff_8100_0000));
         assert!(registration.is_module_area(0xffff_ffff_c000_0000, 0xffff_ffff_c000_0001));
+        assert!(!registration.takes_upcalls());
+        let upcalls = Registration::parse(&with_upcalls(&mut valid()).to_bytes()).unwrap();
+        assert!(upcalls.takes_upcalls());
         assert!(!registration.is_module_area(0xffff_ffff_bfff_ffff, 0xffff_ffff_c000_0001));
     }
 
     #[test]
     fn each_wrong_field_is_named() {
         type Change = fn(&mut RegistrationRecord);
-        let cases: [(Change, u64); 11] = [
-            (|record| record.version = 2, 0),
+        let cases: [(Change, u64); 22] = [
+            (|record| record.version = 1, 0),
             (|record| record.size += 8, 4),
             (|record| record.flags = 1, 8),
             (|record| record.build_id_length = 21, 12),
@@ -176,6 +232,17 @@ mod tests {
             (|record| record.modules_start = 0, 56),
             (|record| record.modules_start = record.text_end - 1, 56),
             (|record| record.boot_identity = [0; 16], 72),
+            (|record| record.upcall_pages = 0xffff_8880_0000_1000, 96),
+            (|record| record.processors = 1, 104),
+            (|record| record.reserved2 = 1, 108),
+            (|record| with_upcalls(record).upcall_entry = record.text_start, 88),
+            (|record| with_upcalls(record).upcall_entry = record.modules_end, 88),
+            (|record| with_upcalls(record).upcall_pages = 0, 96),
+            (|record| with_upcalls(record).upcall_pages += 8, 96),
+            (|record| with_upcalls(record).upcall_pages = !0xfff, 96),
+            (|record| with_upcalls(record).processors = 0, 104),
+            (|record| with_upcalls(record).processors = 65, 104),
+            (|record| with_upcalls(record).reserved2 = 8, 108),
         ];
         for (change, offset) in cases {
             let mut record = valid();

@@ -36,6 +36,26 @@ listing! {
 }
 
 listing! {
+    /// What stands at a value.
+    pub enum ValueState {
+        Original = 0, "ORIGINAL", "what was there before, or what the guest made of it since";
+        Changed = 1, "CHANGED", "the bytes of the patch";
+        LeftAlone = 2, "LEFT_ALONE", "what was there before: it was not the default";
+        Covered = 3, "COVERED", "the value of a later patch";
+        Overwritten = 4, "OVERWRITTEN", "what the guest wrote in place of the patch's bytes";
+    }
+}
+
+listing! {
+    /// Which side of a data version lives.
+    pub enum VersionState {
+        Old = 0, "OLD", "the objects";
+        Both = 1, "BOTH", "objects and twins, each write is carried";
+        New = 2, "NEW", "the twins";
+    }
+}
+
+listing! {
     /// Why a window keeps its trap instead of a jump.
     pub enum WindowReason {
         None = 0, "NONE", "nothing speaks against the jump";
@@ -169,8 +189,8 @@ record! {
         pub jumping: u32,
         /// Number of data versions.
         pub data_versions: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// Number of values.
+        pub values: u32,
         /// Length of the stop in which the patch was applied, in TSC ticks.
         pub apply_stop: u64,
         /// Length of the longest stop in which jumps were written, in TSC ticks.
@@ -212,6 +232,62 @@ record! {
         /// Zero.
         pub reserved: u64,
         /// Name of the function.
+        pub name: [u8; 64],
+    }
+}
+
+record! {
+    /// One value of a patch.
+    pub struct ValueStatus = "lucos_value_status", 136 bytes {
+        /// [`STATUS_VERSION`].
+        pub version: u32,
+        /// A [`ValueState`].
+        pub state: u32,
+        /// Address of the first byte.
+        pub address: u64,
+        /// The bytes that a rollback writes, zero where the mask has no bit and behind the end.
+        pub old: [u8; 16],
+        /// The bytes of the patch, in the same way.
+        pub new: [u8; 16],
+        /// Which bits are the patch's.
+        pub mask: [u8; 16],
+        /// Number of bytes.
+        pub length: u32,
+        /// Number of the patch under this one at the same bytes, 0 if it is the first.
+        pub below: u32,
+        /// What the bytes are called.
+        pub name: [u8; 64],
+    }
+}
+
+record! {
+    /// One data version of a patch.
+    pub struct VersionStatus = "lucos_version_status", 136 bytes {
+        /// [`STATUS_VERSION`].
+        pub version: u32,
+        /// A [`VersionState`].
+        pub state: u32,
+        /// Size of an object in bytes.
+        pub object_size: u32,
+        /// Size of a twin in bytes.
+        pub twin_size: u32,
+        /// Number of pairs.
+        pub pairs: u32,
+        /// Number of pages that are guarded because of them.
+        pub guarded_pages: u32,
+        /// Pairs of which a write is missing on one side.
+        pub torn: u32,
+        /// `DATA_*` bits.
+        pub flags: u32,
+        /// Writes that came to LUCOS.
+        pub traps: u64,
+        /// Those among them that were carried to the other side.
+        pub carried: u64,
+        /// Those among them that concerned neither object nor twin.
+        pub neighbours: u64,
+        /// Zero.
+        pub reserved: [u64; 2],
+        /// Name of the object or of its type.
         pub name: [u8; 64],
     }
 }

@@ -1,7 +1,8 @@
-//! `guest/include/lucos/interface.h` and this crate must say the same.
+//! `guest/include/lucos/interface.h`, the headers that it includes, and this crate must say the
+//! same.
 //!
-//! A C program is compiled that includes the header and prints every size, offset, number and
-//! text; the output is compared with what this crate has.
+//! A C program is compiled that includes them and prints every size, offset, number and text; the
+//! output is compared with what this crate has.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,24 +10,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lucos_guest_interface::Field;
-use lucos_guest_interface::call::{Call, QueryKind, UnregisterReason};
+use lucos_guest_interface::call::{Call, Cause, QueryKind, UnregisterReason, Upcall};
 use lucos_guest_interface::constants::CONSTANTS;
 use lucos_guest_interface::descriptor::{
     DataVersionRecord, DependencyRecord, DescriptorHeader, FunctionRecord, SharedFieldRecord,
+    ValueRecord,
 };
 use lucos_guest_interface::error::ErrorCode;
+use lucos_guest_interface::group::GroupHeader;
 use lucos_guest_interface::patch_module::{
-    PatchExpectedRecord, PatchFunctionRecord, PatchKeptRecord, PatchRecord,
+    PatchExpectedRecord, PatchFunctionRecord, PatchKeptRecord, PatchRecord, PatchValueRecord,
 };
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::reply::{
-    Failure, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, LogPiece, ManagerStatus,
-    MeasuredStops, OutsideProcessor, RecordHeader, RecordKind, ReplyHeader, Verdict,
+    Event, EventKind, Failure, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, LogPiece,
+    ManagerStatus, MeasuredStops, OutsideProcessor, RecordHeader, RecordKind, ReplyHeader, Verdict,
 };
+use lucos_guest_interface::rollback::{RollbackHeader, RollbackVersion};
 use lucos_guest_interface::status::{
     ExitClass, ExitCounters, Extension, FunctionStatus, JumpStatus, PatchState, PatchStatus,
-    ProcessorList, SiteState, SystemStatus, WindowReason,
+    ProcessorList, SiteState, SystemStatus, ValueState, ValueStatus, VersionState, VersionStatus,
+    WindowReason,
 };
+use lucos_guest_interface::upcall::{PairRecord, StoppedProcessor, StoppedProcessors};
 
 /// A record: C name, size, fields.
 type Record = (&'static str, usize, &'static [Field]);
@@ -58,17 +64,27 @@ fn records() -> Vec<Record> {
         RegistrationRecord,
         DescriptorHeader,
         FunctionRecord,
+        ValueRecord,
         DataVersionRecord,
         SharedFieldRecord,
         DependencyRecord,
+        GroupHeader,
+        RollbackHeader,
+        RollbackVersion,
+        PairRecord,
+        StoppedProcessors,
+        StoppedProcessor,
         SystemStatus,
         PatchStatus,
         FunctionStatus,
+        ValueStatus,
+        VersionStatus,
         JumpStatus,
         ExitCounters,
         ProcessorList,
         PatchRecord,
         PatchFunctionRecord,
+        PatchValueRecord,
         PatchExpectedRecord,
         PatchKeptRecord,
         ReplyHeader,
@@ -81,6 +97,7 @@ fn records() -> Vec<Record> {
         LogPiece,
         MeasuredStops,
         LoadOutcome,
+        Event,
     ]
     .to_vec()
 }
@@ -90,20 +107,29 @@ fn lists() -> Vec<List> {
         list!("LUCOS_CALLS", "LUCOS_CALL_", Call),
         list!("LUCOS_UNREGISTER_REASONS", "LUCOS_UNREGISTER_", UnregisterReason),
         list!("LUCOS_QUERY_KINDS", "LUCOS_QUERY_", QueryKind),
+        list!("LUCOS_CAUSES", "LUCOS_CAUSE_", Cause),
+        list!("LUCOS_UPCALLS", "LUCOS_UPCALL_", Upcall),
         list!("LUCOS_ERRORS", "LUCOS_ERROR_", ErrorCode),
         list!("LUCOS_EXTENSIONS", "LUCOS_EXTENSION_", Extension),
         list!("LUCOS_PATCH_STATES", "LUCOS_PATCH_", PatchState),
         list!("LUCOS_SITE_STATES", "LUCOS_SITE_", SiteState),
+        list!("LUCOS_VALUE_STATES", "LUCOS_VALUE_", ValueState),
+        list!("LUCOS_VERSION_STATES", "LUCOS_VERSION_", VersionState),
         list!("LUCOS_WINDOW_REASONS", "LUCOS_REASON_", WindowReason),
         list!("LUCOS_EXIT_CLASSES", "LUCOS_EXIT_", ExitClass),
         list!("LUCOS_RECORD_KINDS", "LUCOS_RECORD_", RecordKind),
         list!("LUCOS_LOADED_STATES", "LUCOS_LOADED_", LoadedState),
         list!("LUCOS_VERDICTS", "LUCOS_VERDICT_", Verdict),
+        list!("LUCOS_EVENT_KINDS", "LUCOS_EVENT_", EventKind),
     ]
 }
 
-fn header() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/include/lucos/interface.h")
+/// The headers of the interface.
+const HEADERS: [&str; 6] =
+    ["interface.h", "descriptor.h", "errors.h", "patch_module.h", "reply.h", "status.h"];
+
+fn include() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest/include")
 }
 
 /// The lines that the C program has to print.
@@ -160,15 +186,14 @@ fn program() -> String {
 }
 
 #[test]
-fn the_c_header_agrees() {
+fn the_c_headers_agree() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("print.c");
     let binary = folder.path().join("print");
     std::fs::write(&source, program()).unwrap();
-    let include = header().parent().unwrap().parent().unwrap().to_path_buf();
     let compiled = Command::new("cc")
         .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I"])
-        .arg(include)
+        .arg(include())
         .arg(&source)
         .arg("-o")
         .arg(&binary)
@@ -185,14 +210,17 @@ fn the_c_header_agrees() {
     assert!(only_rust.is_empty() && only_c.is_empty(), "Rust: {only_rust:#?}\nC: {only_c:#?}");
 }
 
-/// What stands in the header and is unknown here would not be compared at all.
+/// What stands in the headers and is unknown here would not be compared at all.
 #[test]
-fn the_c_header_defines_nothing_else() {
-    let text = std::fs::read_to_string(header()).unwrap();
+fn the_c_headers_define_nothing_else() {
+    let read = |name: &str| std::fs::read_to_string(include().join("lucos").join(name)).unwrap();
+    let text = HEADERS.map(read).concat();
     let lists = lists();
     let mut known: BTreeSet<&str> = CONSTANTS.iter().map(|(name, _)| *name).collect();
     known.extend(lists.iter().map(|(macro_name, ..)| *macro_name));
-    known.extend(["LUCOS_INTERFACE_H", "LUCOS_MEMBER"]);
+    let guards = HEADERS.map(|name| format!("LUCOS_{}", name.replace('.', "_").to_uppercase()));
+    known.extend(guards.iter().map(String::as_str));
+    known.insert("LUCOS_MEMBER");
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("#define ") {
             let name = rest.split(['(', ' ']).next().unwrap_or_default();

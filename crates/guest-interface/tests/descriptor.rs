@@ -1,9 +1,11 @@
 //! The descriptor parser: each fault has its own error, and no input makes it panic.
 
+use lucos_guest_interface::call::{DATA_ITEMS, VALUE_ITEMS};
 use lucos_guest_interface::descriptor::{
-    DataVersionRecord, Descriptor, DescriptorBuilder, DescriptorHeader, FLAG_CHECK_ONLY,
-    FUNCTION_FENTRY_SLOT, FUNCTION_NO_JUMP, FUNCTION_SITE_IS_SLOT, FunctionRecord, MAX_FUNCTIONS,
-    SharedFieldRecord,
+    DATA_CLEAR_ONLY, DATA_LOSSY, DataVersionRecord, Descriptor, DescriptorBuilder,
+    DescriptorHeader, FLAG_CHECK_ONLY, FUNCTION_FENTRY_SLOT, FUNCTION_NO_JUMP,
+    FUNCTION_SITE_IS_SLOT, FunctionRecord, MAX_FUNCTIONS, MAX_VALUES, SharedFieldRecord,
+    VALUE_IF_DEFAULT, ValueRecord,
 };
 use lucos_guest_interface::error::ErrorCode;
 use lucos_guest_interface::name;
@@ -12,6 +14,7 @@ use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, propte
 
 const TEXT: u64 = 0xffff_ffff_8100_0000;
 const MODULES: u64 = 0xffff_ffff_c000_0000;
+const MEMORY: u64 = 0xffff_8880_0000_0000;
 
 fn function(index: u64) -> FunctionRecord {
     FunctionRecord {
@@ -35,12 +38,32 @@ fn bytes<const N: usize>(values: &[u8]) -> [u8; N] {
     field
 }
 
+fn value(index: u64) -> ValueRecord {
+    ValueRecord {
+        address: MEMORY + index * 16,
+        old: bytes(&[1, 0, 2]),
+        new: bytes(&[0, 0, 3]),
+        mask: bytes(&[1, 0, 0xff]),
+        length: 3,
+        flags: VALUE_IF_DEFAULT,
+        name: name::field("table.entry").unwrap(),
+        ..ValueRecord::default()
+    }
+}
+
 fn data(index: u64) -> DataVersionRecord {
+    let lists = MEMORY + 0x10_0000 + index * 0x1_0000;
     DataVersionRecord {
-        old_object: TEXT + 0x100_0000 + index * 0x1000,
-        new_object: MODULES + 0x100_0000 + index * 0x1000,
-        old_size: 64,
-        new_size: 96,
+        pairs_by_object: lists,
+        pair_count: 4,
+        flags: DATA_LOSSY,
+        pairs_by_twin: lists + 64,
+        pages: lists + 128,
+        page_count: 8,
+        stage_step: 192,
+        stage: lists + 0x1000,
+        object_size: 64,
+        twin_size: 96,
         to_new: MODULES,
         to_old: MODULES + 16,
         name: name::field("some_object").unwrap(),
@@ -60,12 +83,13 @@ fn full() -> Vec<u8> {
         .unwrap()
         .function(function(0))
         .function(function(1))
+        .value(value(0))
+        .value(value(1))
         .data_version(data(0), &[shared(), shared()])
         .data_version(data(1), &[])
         .data_version(data(2), &[shared()])
         .dependency("other")
         .unwrap()
-        .hooks([MODULES, 0, MODULES + 32, 0])
         .build()
 }
 
@@ -80,7 +104,18 @@ fn a_full_descriptor_comes_back() {
     assert_eq!(descriptor.name(), "example");
     assert!(descriptor.is_check_only());
     assert_eq!(descriptor.build_id(), [9; 20]);
-    assert_eq!(descriptor.hooks().collect::<Vec<_>>(), [MODULES, MODULES + 32]);
+    assert!(!descriptor.is_clear_only());
+    let values: Vec<_> = descriptor.values().collect();
+    assert_eq!(
+        values.iter().map(|value| *value.record()).collect::<Vec<_>>(),
+        [value(0), value(1)]
+    );
+    assert_eq!((values[1].address(), values[1].end()), (MEMORY + 16, MEMORY + 19));
+    assert_eq!(
+        [values[0].old(), values[0].new_bytes(), values[0].mask()],
+        [&[1, 0, 2][..], &[0, 0, 3], &[1, 0, 0xff]]
+    );
+    assert!(values[0].is_if_default());
     assert_eq!(descriptor.dependencies().collect::<Vec<_>>(), ["other"]);
     let functions: Vec<_> = descriptor.functions().collect();
     assert_eq!(functions.len(), 2);
@@ -166,28 +201,107 @@ fn with_data(change: fn(&mut DataVersionRecord)) -> Vec<u8> {
 #[test]
 fn each_fault_of_a_data_version_has_its_own_error() {
     type Change = fn(&mut DataVersionRecord);
-    let cases: [(Change, ErrorCode); 11] = [
-        (|d| d.old_size = 0, ErrorCode::DataSize),
-        (|d| d.new_size = 0, ErrorCode::DataSize),
-        (|d| d.old_object = 0, ErrorCode::DataRange),
-        (|d| d.new_size = u64::MAX, ErrorCode::DataRange),
-        (|d| d.instances = MODULES, ErrorCode::DataRange),
+    let cases: [(Change, ErrorCode); 30] = [
+        (|d| d.object_size = 0, ErrorCode::DataSize),
+        (|d| d.twin_size = 0, ErrorCode::DataSize),
+        (|d| d.object_size = 4097, ErrorCode::DataSize),
+        (|d| d.twin_size = u32::MAX, ErrorCode::DataSize),
         (|d| d.to_old = 0, ErrorCode::DataTransfer),
-        (|d| d.instances = 5, ErrorCode::DataTransfer),
-        (|d| d.old_object -= 0x1000, ErrorCode::DataOverlap),
-        (|d| d.new_object = d.old_object + 8, ErrorCode::DataOverlap),
-        (|d| d.flags = 1, ErrorCode::UnknownFlag),
-        (|d| d.reserved2 = [0, 1], ErrorCode::Reserved),
+        (|d| d.to_new = 0x1000, ErrorCode::DataTransfer),
+        (|d| d.flags = 1 << 3, ErrorCode::UnknownFlag),
+        (|d| d.pair_count = 0, ErrorCode::DataCount),
+        (|d| d.page_count = 0, ErrorCode::DataCount),
+        (|d| d.page_count = 1025, ErrorCode::TooManyPages),
+        (|d| d.pairs_by_object = 0, ErrorCode::DataRange),
+        (|d| d.pairs_by_object += 4, ErrorCode::DataRange),
+        (|d| d.pairs_by_twin = 0x1000, ErrorCode::DataRange),
+        (|d| d.pairs_by_twin = u64::MAX - 7, ErrorCode::DataRange),
+        (|d| d.pages = 0, ErrorCode::DataRange),
+        (|d| d.pages += 1, ErrorCode::DataRange),
+        (|d| d.stage = 0, ErrorCode::DataRange),
+        (|d| d.stage += 8, ErrorCode::DataRange),
+        (|d| (d.stage, d.pair_count) = (!0xfff, 100), ErrorCode::DataRange),
+        (|d| d.pair_count = u32::MAX, ErrorCode::DataOverlap),
+        (|d| d.stage_step = 0, ErrorCode::DataStage),
+        (|d| d.stage_step = 184, ErrorCode::DataStage),
+        (|d| d.stage_step = 200, ErrorCode::DataStage),
+        (|d| d.pairs_by_object = d.stage + 8, ErrorCode::DataOverlap),
+        (|d| d.pairs_by_twin = d.stage - 56, ErrorCode::DataOverlap),
+        (|d| d.pages = d.stage + 4 * 192 - 8, ErrorCode::DataOverlap),
+        (|d| d.stage = data(0).stage, ErrorCode::DataOverlap),
+        (|d| d.stage = data(0).pages & !0xfff, ErrorCode::DataOverlap),
+        (|d| d.pages = data(0).stage, ErrorCode::DataOverlap),
+        (|d| d.name[0] = 0, ErrorCode::NameEmpty),
     ];
     for (index, (change, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(code(&with_data(change)), expected, "case {index}");
+        let fault = Descriptor::parse(&with_data(change)).unwrap_err();
+        assert_eq!((fault.code, fault.item), (expected, DATA_ITEMS + 1), "case {index}");
     }
-    let instances = with_data(|d| {
-        d.instances = MODULES + 64;
-        d.old_object = 0;
-        d.new_object = 0;
+    // Without instances there is nothing to lend; never guarded, there is no limit but that of counts.
+    let none = with_data(|d| {
+        *d = DataVersionRecord {
+            pairs_by_object: 0,
+            pair_count: 0,
+            pairs_by_twin: 0,
+            pages: 0,
+            page_count: 0,
+            stage_step: 0,
+            stage: 0,
+            ..*d
+        };
     });
-    assert!(Descriptor::parse(&instances).is_ok());
+    assert!(Descriptor::parse(&none).is_ok());
+    let many = with_data(|d| {
+        d.flags = DATA_CLEAR_ONLY;
+        (d.pair_count, d.page_count) = (40_000, 20_000);
+        d.stage += 0x100_0000;
+        d.pairs_by_twin += 0x10_0000;
+        d.pages += 0x20_0000;
+    });
+    assert!(Descriptor::parse(&many).is_ok());
+}
+
+/// Builds a descriptor around one changed value.
+fn with_value(change: fn(&mut ValueRecord)) -> Vec<u8> {
+    let mut record = value(1);
+    change(&mut record);
+    DescriptorBuilder::new("example").unwrap().value(value(0)).value(record).build()
+}
+
+#[test]
+fn each_fault_of_a_value_has_its_own_error() {
+    type Change = fn(&mut ValueRecord);
+    let cases: [(Change, ErrorCode); 18] = [
+        (|v| v.length = 0, ErrorCode::ValueSize),
+        (|v| v.length = 17, ErrorCode::ValueSize),
+        (|v| v.length = 2, ErrorCode::ValueSize),
+        (|v| v.old[3] = 1, ErrorCode::ValueSize),
+        (|v| v.new[15] = 1, ErrorCode::ValueSize),
+        (|v| v.mask[7] = 1, ErrorCode::ValueSize),
+        (|v| v.length = 4, ErrorCode::ValueMask),
+        (|v| v.mask[0] = 0, ErrorCode::ValueMask),
+        (|v| v.mask[2] = 0xfc, ErrorCode::ValueMask),
+        (|v| v.new[1] = 1, ErrorCode::ValueMask),
+        (|v| v.old[0] = 3, ErrorCode::ValueMask),
+        (|v| v.address = 0x1000, ErrorCode::ValueRange),
+        (|v| v.address = u64::MAX - 1, ErrorCode::ValueRange),
+        (|v| v.address = MEMORY + 2, ErrorCode::ValueOverlap),
+        (|v| v.address = MEMORY - 2, ErrorCode::ValueOverlap),
+        (|v| v.flags = 2, ErrorCode::UnknownFlag),
+        (|v| v.reserved = 1, ErrorCode::Reserved),
+        (|v| v.name[2] = b' ', ErrorCode::NameCharacter),
+    ];
+    for (index, (change, expected)) in cases.into_iter().enumerate() {
+        let fault = Descriptor::parse(&with_value(change)).unwrap_err();
+        assert_eq!((fault.code, fault.item), (expected, VALUE_ITEMS + 1), "case {index}");
+    }
+    assert!(Descriptor::parse(&with_value(|v| v.address = MEMORY + 3)).is_ok());
+    let many = |count: u64| {
+        let builder = DescriptorBuilder::new("example").unwrap();
+        (0..count).fold(builder, |builder, index| builder.value(value(index))).build()
+    };
+    assert!(Descriptor::parse(&many(u64::from(MAX_VALUES))).is_ok());
+    assert_eq!(code(&many(u64::from(MAX_VALUES) + 1)), ErrorCode::SectionCount);
 }
 
 #[test]
@@ -229,10 +343,10 @@ fn with_header(field: &str, value: u32) -> Vec<u8> {
 fn each_fault_of_the_header_has_its_own_error() {
     let cases = [
         ("magic", 0, ErrorCode::Magic),
-        ("version", 2, ErrorCode::DescriptorVersion),
-        ("header_size", 200, ErrorCode::HeaderSize),
+        ("version", 1, ErrorCode::DescriptorVersion),
+        ("header_size", 208, ErrorCode::HeaderSize),
         ("total_length", 8, ErrorCode::TotalLength),
-        ("flags", 2, ErrorCode::UnknownFlag),
+        ("flags", 4, ErrorCode::UnknownFlag),
         ("name", 0, ErrorCode::NameEmpty),
         ("build_id_length", 21, ErrorCode::BuildIdLength),
         ("build_id_length", 19, ErrorCode::BuildIdLength),
@@ -240,21 +354,15 @@ fn each_fault_of_the_header_has_its_own_error() {
         ("function_count", MAX_FUNCTIONS, ErrorCode::SectionRange),
         ("function_count", 0, ErrorCode::SectionRange),
         ("function_count", 1, ErrorCode::SectionGap),
-        ("function_offset", 204, ErrorCode::SectionAlignment),
-        ("function_offset", 200, ErrorCode::SectionRange),
+        ("function_offset", 172, ErrorCode::SectionAlignment),
+        ("function_offset", 168, ErrorCode::SectionRange),
         ("function_offset", 0xffff_fff8, ErrorCode::SectionRange),
-        ("function_offset", 216, ErrorCode::SectionOverlap),
+        ("function_offset", 184, ErrorCode::SectionOverlap),
         ("reserved", 1, ErrorCode::Reserved),
     ];
     for (field, value, expected) in cases {
         assert_eq!(code(&with_header(field, value)), expected, "{field} = {value}");
     }
-    let hook = DescriptorBuilder::new("example")
-        .unwrap()
-        .function(function(0))
-        .hooks([0, 0x1000, 0, 0])
-        .build();
-    assert_eq!(code(&hook), ErrorCode::Hook);
 }
 
 #[test]
@@ -344,7 +452,7 @@ proptest! {
     #[test]
     fn random_bytes_behind_a_good_header_never_panic(
         tail in prop::collection::vec(any::<u8>(), 0..2048),
-        counts in any::<[u8; 32]>(),
+        counts in any::<[u8; 40]>(),
     ) {
         let mut input = full()[..DescriptorHeader::SIZE].to_vec();
         let counts_start = offset(DescriptorHeader::FIELDS, "function_count");
@@ -404,10 +512,12 @@ fn rebuild(descriptor: &Descriptor<'_>) -> Vec<u8> {
         .unwrap()
         .flags(header.flags)
         .build_id(descriptor.build_id())
-        .unwrap()
-        .hooks([header.pre_apply, header.post_apply, header.pre_rollback, header.post_rollback]);
+        .unwrap();
     for function in descriptor.functions() {
         builder = builder.function(*function.record());
+    }
+    for value in descriptor.values() {
+        builder = builder.value(*value.record());
     }
     for version in descriptor.data_versions() {
         let fields: Vec<_> = descriptor.shared_fields(&version).collect();

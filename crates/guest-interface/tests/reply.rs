@@ -1,10 +1,11 @@
 //! Replies of the update manager: what is accepted keeps what its records promise.
 
+use lucos_guest_interface::call::Cause;
 use lucos_guest_interface::reply::{
-    Failure, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, ManagerStatus,
-    MeasuredStops, RecordKind, ReplyBuilder, ReplyFault, read,
+    Event, EventKind, Failure, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState,
+    ManagerStatus, MeasuredStops, RecordKind, ReplyBuilder, ReplyFault, read,
 };
-use lucos_guest_interface::status::{ExitCounters, STATUS_VERSION};
+use lucos_guest_interface::status::{ExitCounters, STATUS_VERSION, ValueStatus};
 use lucos_guest_interface::{ErrorCode, name};
 use proptest::prelude::*;
 
@@ -83,7 +84,7 @@ fn every_field_is_checked() {
         change(&mut record);
         record.to_bytes()
     };
-    wrong(RecordKind::Loaded, &edit(|patch| patch.state = 5), "state");
+    wrong(RecordKind::Loaded, &edit(|patch| patch.state = 6), "state");
     wrong(RecordKind::Loaded, &edit(|patch| patch.overridden = 3), "overridden");
     wrong(RecordKind::Loaded, &edit(|patch| patch.name[1] = b' '), "name");
     wrong(RecordKind::Loaded, &edit(|patch| patch.module[63] = 1), "module");
@@ -92,7 +93,7 @@ fn every_field_is_checked() {
     wrong(RecordKind::Failure, &Failure { code: 0, ..failure }.to_bytes(), "code");
     wrong(RecordKind::Failure, &Failure { reserved: 1, ..failure }.to_bytes(), "reserved field");
     let outcome = |verdict, reserved| LoadOutcome { verdict, reserved }.to_bytes();
-    wrong(RecordKind::Outcome, &outcome(4, 0), "verdict");
+    wrong(RecordKind::Outcome, &outcome(5, 0), "verdict");
     wrong(RecordKind::Outcome, &outcome(1, 1), "reserved field");
     let function = LoadedFunction::default();
     wrong(
@@ -110,6 +111,43 @@ fn every_field_is_checked() {
     wrong(RecordKind::Exits, &exits.to_bytes(), "count");
     exits.count = 25;
     wrong(RecordKind::Exits, &exits.to_bytes(), "count");
+}
+
+#[test]
+fn an_event_has_the_code_of_its_kind() {
+    let name = name::field("fix").unwrap();
+    let busy = ErrorCode::Busy.number();
+    for (kind, code, is_right) in [
+        (EventKind::Applied, 0, true),
+        (EventKind::RolledBack, busy, false),
+        (EventKind::Refused, busy, true),
+        (EventKind::NotRolledBack, 0, false),
+        (EventKind::Withdrawn, Cause::Oops.number(), true),
+        (EventKind::Withdrawn, busy, false),
+    ] {
+        let event = Event { kind: kind.number(), code, name, ..Event::default() };
+        let reply = one(RecordKind::Event, &event.to_bytes());
+        let expected = match is_right {
+            true => Ok(vec![Item::Event(event)]),
+            false => Err(ReplyFault::Field(RecordKind::Event, "code")),
+        };
+        assert_eq!(items(&reply), expected, "{kind:?}");
+    }
+    let unknown = Event { kind: 6, name, ..Event::default() };
+    let fault = items(&one(RecordKind::Event, &unknown.to_bytes())).unwrap_err();
+    assert_eq!(fault, ReplyFault::Field(RecordKind::Event, "kind"));
+    let value = ValueStatus { version: STATUS_VERSION, length: 1, name, ..ValueStatus::default() };
+    assert!(items(&one(RecordKind::Value, &value.to_bytes())).is_ok());
+    for (wrong, field) in [
+        (ValueStatus { version: 0, ..value }, "version"),
+        (ValueStatus { state: 5, ..value }, "state"),
+        (ValueStatus { length: 0, ..value }, "length"),
+        (ValueStatus { length: 17, ..value }, "length"),
+        (ValueStatus { name: [0; 64], ..value }, "name"),
+    ] {
+        let fault = items(&one(RecordKind::Value, &wrong.to_bytes())).unwrap_err();
+        assert_eq!(fault, ReplyFault::Field(RecordKind::Value, field));
+    }
 }
 
 #[test]

@@ -3,14 +3,17 @@
 
 use lucos_guest_interface::descriptor::{
     Descriptor, DescriptorBuilder, DescriptorHeader, Function, FunctionRecord, JUMP_SIZE,
+    VALUE_SIZE, Value, ValueRecord,
 };
+use lucos_guest_interface::group;
 use lucos_guest_interface::name;
 use lucos_guest_interface::patch_module::{PatchFunctionRecord, PatchRecord};
 use lucos_guest_interface::registration::{
     BUILD_ID_SIZE, KERNEL_HALF_START, REGISTRATION_VERSION, Registration, RegistrationRecord,
 };
+use lucos_guest_interface::rollback::{RollbackHeader, RollbackRecord};
 
-/// The bytes are taken for a descriptor, a registration and records.
+/// The bytes are taken for a descriptor, a group, a registration, a rollback record and records.
 pub fn check(data: &[u8]) -> bool {
     let descriptor = Descriptor::parse(data);
     if let Ok(descriptor) = &descriptor {
@@ -21,6 +24,22 @@ pub fn check(data: &[u8]) -> bool {
         assert_eq!(registration.record().to_bytes().as_slice(), data);
         assert!(registration.build_id().len() <= BUILD_ID_SIZE);
     }
+    let members = group::split(data);
+    if let Ok(members) = &members {
+        assert!((1..=group::MAX_GROUP).contains(&members.len()));
+        if members.as_slice() != [data] {
+            let members: Vec<Vec<u8>> = members.iter().map(|member| (*member).to_vec()).collect();
+            assert_eq!(group::join(&members), data, "a group has other bytes");
+        }
+    }
+    let record = data.get(16..20).and_then(|number| {
+        let number = u32::from_le_bytes(number.try_into().ok()?);
+        RollbackRecord::parse(data, number).ok()
+    });
+    if let Some(record) = &record {
+        assert!((1..=group::MAX_GROUP).contains(&record.patches().len()));
+        assert!(!record.patches().contains(&0));
+    }
     if let Some(record) = PatchRecord::read(data) {
         assert!(data.starts_with(&record.to_bytes()));
         is_name(name::parse(&record.name));
@@ -28,7 +47,8 @@ pub fn check(data: &[u8]) -> bool {
     if let Some(record) = PatchFunctionRecord::read(data) {
         assert!(data.starts_with(&record.to_bytes()));
     }
-    descriptor.is_ok() || registration.is_ok()
+    let is_group = members.is_ok_and(|members| members.as_slice() != [data]);
+    descriptor.is_ok() || registration.is_ok() || record.is_some() || is_group
 }
 
 fn is_name<E>(name: Result<&str, E>) {
@@ -56,6 +76,14 @@ fn promises(descriptor: &Descriptor<'_>, data: &[u8]) {
             assert!(apart(window(function), window(other)), "windows overlap");
         }
     }
+    let values: Vec<Value> = descriptor.values().collect();
+    assert_eq!(values.len(), header.value_count as usize, "a value is lost");
+    for (index, value) in values.iter().enumerate() {
+        one_value(value);
+        for other in &values[..index] {
+            assert!(value.end() <= other.address() || other.end() <= value.address());
+        }
+    }
     let versions: Vec<_> = descriptor.data_versions().collect();
     assert_eq!(versions.len(), header.data_count as usize, "a data version is lost");
     let shared: usize = versions.iter().map(|data| descriptor.shared_fields(data).count()).sum();
@@ -63,8 +91,7 @@ fn promises(descriptor: &Descriptor<'_>, data: &[u8]) {
     let dependencies: Vec<&str> = descriptor.dependencies().collect();
     assert_eq!(dependencies.len(), header.dependency_count as usize, "a dependency is lost");
     assert!(!dependencies.contains(&descriptor.name()));
-    assert!(!(functions.is_empty() && versions.is_empty()));
-    assert!(descriptor.hooks().all(|hook| hook >= KERNEL_HALF_START));
+    assert!(!(functions.is_empty() && values.is_empty() && versions.is_empty()));
 }
 
 fn one_function(function: &Function) {
@@ -81,7 +108,19 @@ fn one_function(function: &Function) {
     assert!(expected.iter().all(|(byte, mask)| byte & !mask == 0));
 }
 
-/// Descriptors with one and two functions and dependencies, a registration, records.
+fn one_value(value: &Value) {
+    is_name(Ok::<_, ()>(value.name()));
+    assert!(value.address() >= KERNEL_HALF_START && value.address() < value.end());
+    let length = value.record().length as usize;
+    assert!((1..=VALUE_SIZE).contains(&length));
+    for bytes in [value.old(), value.new_bytes()] {
+        assert_eq!(bytes.len(), length);
+        assert!(bytes.iter().zip(value.mask()).all(|(byte, mask)| byte & !mask == 0));
+    }
+    assert!(value.mask().first() != Some(&0) && value.mask().last() != Some(&0));
+}
+
+/// Descriptors with functions, values and dependencies, a group, a registration, records.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let function = |index: u64| FunctionRecord {
@@ -103,6 +142,20 @@ pub fn seeds() -> Vec<Vec<u8>> {
         boot_identity: [1; 16],
         ..RegistrationRecord::default()
     };
+    let mut value = ValueRecord {
+        address: 0xffff_ffff_8280_0000,
+        length: 8,
+        name: name::field("table.entry").expect("a name"),
+        ..ValueRecord::default()
+    };
+    (value.old[0], value.mask[0], value.mask[7]) = (1, 1, 0x80);
+    let rollback = RollbackHeader {
+        version: 1,
+        total_length: RollbackHeader::SIZE as u32,
+        count: 1,
+        patches: [7, 0, 0, 0, 0, 0, 0, 0],
+        ..RollbackHeader::default()
+    };
     let patch =
         PatchRecord { name: name::field("example").expect("a name"), ..PatchRecord::default() };
     vec![
@@ -114,8 +167,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
             .and_then(|builder| builder.dependency("two"))
             .and_then(|builder| builder.build_id(&[7; 20]))
             .expect("names")
-            .hooks([KERNEL_HALF_START, 0, 0, u64::MAX])
+            .value(value)
             .build(),
+        group::join(&[builder().function(function(0)).build(), builder().value(value).build()]),
+        rollback.to_bytes().to_vec(),
         DescriptorHeader::default().to_bytes().to_vec(),
         registration.to_bytes().to_vec(),
         patch.to_bytes().to_vec(),

@@ -4,7 +4,8 @@ use lucos_transaction::engine::{Rollback, Which};
 use lucos_transaction::fake::{BASE, Shared, TRAP, Trouble};
 use lucos_transaction::journal::STORE_MIN;
 use lucos_transaction::patch::CODE_MAX;
-use lucos_transaction::{Engine, FunctionPlan, Plan};
+use lucos_transaction::patch::value::VALUE_MAX;
+use lucos_transaction::{Engine, FunctionPlan, Plan, ValuePlan};
 
 use crate::input::Input;
 
@@ -38,7 +39,7 @@ fn journal(data: &[u8]) -> bool {
     let numbers: Vec<u32> = engine.patches().iter().map(|patch| patch.number).collect();
     for &number in &numbers {
         let _ = engine.jump(&mut shared, number, Which::All);
-        let _ = engine.rollback(&mut shared, &Rollback::of(number));
+        let _ = engine.rollback(&mut shared, &[Rollback::of(number)]);
     }
     assert!(!shared.0.borrow().stopped, "the guest stands still");
     !numbers.is_empty()
@@ -67,7 +68,7 @@ fn operations(data: &[u8], shared: &Shared) -> bool {
             0..=3 => apply(&mut engine, shared, &mut input, count),
             4 => engine.jump(&mut subject, number, Which::All).is_ok(),
             5 => engine.jump(&mut subject, number, Which::One(input.u8().into())).is_ok(),
-            6 => engine.rollback(&mut subject, &Rollback::of(number)).is_ok(),
+            6 => engine.rollback(&mut subject, &[Rollback::of(number)]).is_ok(),
             _ => {
                 engine = Engine::open(shared.clone(), TRAP).expect("its own journal");
                 false
@@ -93,11 +94,11 @@ fn take_all_back(engine: &mut Engine<Shared>, shared: &Shared) {
         patches.into_iter().find(|patch| patch.is_in_memory()).map(|patch| patch.number)
     };
     while let Some(number) = last(engine) {
-        engine.rollback(&mut shared.clone(), &Rollback::of(number)).expect("nobody stands on it");
+        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).expect("nobody stands on it");
     }
 }
 
-/// One or two functions, whose plans need not be sound.
+/// One or two functions and up to three values, whose plans need not be sound.
 fn apply(engine: &mut Engine<Shared>, shared: &Shared, input: &mut Input<'_>, count: u32) -> bool {
     let functions: Vec<FunctionPlan> =
         (0..1 + input.u8() % 2).map(|_| plan(shared, input)).collect();
@@ -108,8 +109,48 @@ fn apply(engine: &mut Engine<Shared>, shared: &Shared, input: &mut Input<'_>, co
         return false;
     }
     let name = format!("patch{}", count % 20);
-    let plan = Plan { name: &name, dependencies: &[], functions: &functions, ..Plan::default() };
-    engine.apply(&mut shared.clone(), &plan).is_ok()
+    let values: Vec<ValuePlan> = (0..input.u8() % 4).map(|_| value(shared, input)).collect();
+    // As descriptors promise it.
+    let overlap =
+        |one: &ValuePlan, other: &ValuePlan| one.address.abs_diff(other.address) < VALUE_MAX as u64;
+    for (index, one) in values.iter().enumerate() {
+        if values[..index].iter().any(|other| overlap(one, other)) {
+            return false;
+        }
+    }
+    // In one step, or each by itself in a step of two.
+    let whole = Plan { name: &name, functions: &functions, values: &values, ..Plan::default() };
+    let first = Plan { values: &[], ..whole };
+    let second = Plan { name: "second", functions: &[], ..whole };
+    match input.u8() % 4 {
+        0 if !values.is_empty() => engine.apply(&mut shared.clone(), &[first, second]).is_ok(),
+        _ => engine.apply(&mut shared.clone(), &[whole]).is_ok(),
+    }
+}
+
+fn value(shared: &Shared, input: &mut Input<'_>) -> ValuePlan {
+    let offset = usize::from(input.u8());
+    let length = usize::from(input.u8() % 20).min(VALUE_MAX);
+    let (mask, new, state) = (input.u8(), input.u8(), input.u8());
+    let memory = &shared.0.borrow().memory;
+    let now = memory.iter().skip(offset).take(length).map(|byte| byte & mask);
+    let mut old: Vec<u8> = now.collect();
+    if state.is_multiple_of(16)
+        && let Some(last) = old.last_mut()
+    {
+        *last ^= mask;
+    }
+    let length = old.len();
+    ValuePlan {
+        name: "value".try_into().expect("a short name"),
+        address: BASE + offset as u64,
+        old: old.into_iter().collect(),
+        // Bits that its mask does not have, at times.
+        new: (0..length).map(|_| if state % 16 == 1 { new } else { new & mask }).collect(),
+        mask: (0..length).map(|_| mask).collect(),
+        if_default: state & 0x80 != 0,
+        below: input.u8().into(),
+    }
 }
 
 fn plan(shared: &Shared, input: &mut Input<'_>) -> FunctionPlan {
@@ -146,7 +187,13 @@ fn plan(shared: &Shared, input: &mut Input<'_>) -> FunctionPlan {
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     const NO_FAILURE: u8 = 255;
-    let apply = |site: u8| [0, NO_FAILURE, 0, site, 7, 1, 1, site, 0];
+    let function = |site: u8| [0, NO_FAILURE, 0, site, 7, 1, 1, site, 0];
+    let apply = |site: u8| [&function(site)[..], &[0, 1]].concat();
+    // Eight bytes at 200, and half of one; in one step, or in a step of two.
+    let with_values = |site: u8, step: u8| {
+        let values = [2, 200, 8, 0xff, 7, 2, 0, 230, 1, 0xf0, 0x10, 2, 0, step];
+        [&function(site)[..], &values].concat()
+    };
     let rollback = |number: u8, fails_in: u8| [6 | number << 3, fails_in];
     let jump = |number: u8| [4 | number << 3, NO_FAILURE];
     vec![
@@ -155,6 +202,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
             .concat(),
         [&[1][..], &apply(10), &[7, 255], &apply(60), &rollback(1, 6), &rollback(1, NO_FAILURE)]
             .concat(),
+        [&[1][..], &with_values(10, 1), &rollback(1, 3), &rollback(1, NO_FAILURE)].concat(),
+        [&[1][..], &with_values(10, 0), &with_values(60, 1), &[7, 255]].concat(),
         [&[0][..], &written_journal()].concat(),
     ]
 }
@@ -163,7 +212,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
 fn written_journal() -> Vec<u8> {
     let shared = Shared::new(vec![0x40; SIZE], vec![0; STORE_MIN]);
     let mut engine = Engine::open(shared.clone(), TRAP).expect("an empty journal");
-    let plan_bytes = [20, 7, 1, 1, 1, 0];
+    let plan_bytes = [20, 7, 1, 1, 1, 0, 1, 200, 8, 0xff, 7, 2, 0, 1];
     apply(&mut engine, &shared, &mut Input(&[&[0][..], &plan_bytes].concat()), 0);
     let store = &shared.0.borrow().store;
     let pieces = store.chunks(128).enumerate().filter(|(_, piece)| piece.iter().any(|&b| b != 0));

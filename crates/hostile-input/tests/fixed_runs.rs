@@ -38,7 +38,7 @@ fn messages() {
 
 #[test]
 fn descriptor() {
-    run("descriptor", &[3, 5]);
+    run("descriptor", &[5, 7]);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 mod apply;
 mod data;
 mod jump;
+mod prepare;
 mod recover;
 mod registry;
 mod rollback;
+mod values;
 
 use alloc::vec::Vec;
 
@@ -17,6 +19,7 @@ use crate::subject::{Place, PlaceError, Subject, Target};
 
 pub use jump::Which;
 pub use rollback::Rollback;
+pub use values::left_over;
 
 /// Whether updates can be applied, and which are.
 #[derive(Debug)]
@@ -218,6 +221,16 @@ fn write_one(subject: &mut impl Subject, address: u64, bytes: &[u8]) -> Result<(
 /// The number of an entry; there are at most 64.
 fn item(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(lucos_guest_interface::call::NO_ITEM)
+}
+
+/// The number of a value among the entries.
+fn value_item(index: usize) -> u32 {
+    lucos_guest_interface::call::VALUE_ITEMS.saturating_add(item(index))
+}
+
+/// The same for a data version.
+fn data_item(index: usize) -> u32 {
+    lucos_guest_interface::call::DATA_ITEMS.saturating_add(item(index))
 }
 
 /// Runs `work` while the guest is stopped. What it did counts even when the guest cannot be

@@ -5,12 +5,15 @@
 //! | [`Head`] | 2 × 256 | two copies; the valid one with the higher version counts |
 //! | patches | up to 64 × 256 | state byte, record, times |
 //! | versions | up to 64 × 384 | state byte, record, two copies of the lists |
+//! | values | up to 128 × 160 | state byte, record |
 //! | functions | the rest, 160 each | state byte, record |
 //!
-//! A record is its length, a checksum and postcard. The state of a patch, a version or a function is one byte
-//! beside its record, so that it changes in one step: a task that ends in the middle of anything
-//! else leaves a record whose checksum is wrong, and its state byte still says that it is not in
-//! use. All zero bytes are an empty journal.
+//! A record is its length, a checksum and postcard. The state of a patch, a version, a value or a
+//! function is one byte beside its record, so that it changes in one step: a task that ends in the
+//! middle of anything else leaves a record whose checksum is wrong, and its state byte still says that
+//! it is not in use. All zero bytes are an empty journal.
+//!
+//! Several updates in one step are committed by one write of the head, which names them.
 
 mod record;
 mod versions;
@@ -21,6 +24,7 @@ use lucos_guest_interface::call::NO_ITEM;
 use lucos_guest_interface::{Fault, Part};
 use serde::{Deserialize, Serialize};
 
+use crate::patch::value::{VALUES_MAX, Value, ValuePlan, ValueState};
 use crate::patch::{
     DEPENDENCIES_MAX, FUNCTIONS_MAX, Function, FunctionPlan, Name, Patch, PatchState, SiteState,
     Times,
@@ -71,12 +75,17 @@ pub enum JournalError {
 }
 
 /// Least bytes of a store.
-pub const STORE_MIN: usize = 16 * 1024;
+pub const STORE_MIN: usize = 32 * 1024;
+
+/// Most updates of one step.
+pub const GROUP_MAX: usize = lucos_guest_interface::group::MAX_GROUP;
 
 const HEAD_SIZE: usize = 256;
 const PATCH_SIZE: usize = 256;
 const PATCH_TIMES: usize = 200;
 const PATCHES_MAX: usize = 64;
+const VALUE_SIZE: usize = 160;
+const ALL_VALUES_MAX: usize = 128;
 const FUNCTION_SIZE: usize = 160;
 const RECORD: usize = 1;
 
@@ -127,6 +136,24 @@ pub struct Head {
     pub last_number: u32,
     /// The last sequence number.
     pub last_sequence: u64,
+    /// Numbers of the first and the last update of the last step that put several in force at once.
+    /// They are in force, whatever their own state bytes say of being applied.
+    pub committed: (u32, u32),
+    /// The updates of a step that takes several out of force. They are, once it has begun.
+    pub leaving: heapless::Vec<u32, GROUP_MAX>,
+}
+
+impl Head {
+    /// What is true of a patch of the journal: its own byte, or what one write said of several.
+    fn state_of(&self, patch: &Patch) -> PatchState {
+        let (first, last) = self.committed;
+        let is_committed = (first..=last).contains(&patch.number);
+        match patch.state {
+            PatchState::Applying if is_committed => PatchState::Applied,
+            PatchState::Applied if self.leaving.contains(&patch.number) => PatchState::RollingBack,
+            state => state,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,6 +162,8 @@ struct PatchRecord {
     name: Name,
     first_function: u32,
     functions: u32,
+    first_value: u32,
+    values: u32,
     dependencies: heapless::Vec<u32, DEPENDENCIES_MAX>,
     first_version: u32,
     versions: u32,
@@ -146,6 +175,7 @@ pub struct Journal<S> {
     store: S,
     patches: usize,
     versions: usize,
+    values: usize,
     functions: usize,
 }
 
@@ -161,15 +191,19 @@ impl<S: Store> Journal<S> {
         }
         let patches = (length / 2 / PATCH_SIZE).min(PATCHES_MAX);
         let versions = (length / 8 / VERSION_SIZE).min(VERSIONS_MAX);
-        let taken = 2 * HEAD_SIZE + patches * PATCH_SIZE + versions * VERSION_SIZE;
-        let functions = (length - taken) / FUNCTION_SIZE;
-        let journal = Self { store, patches, versions, functions };
+        let values = (length / 8 / VALUE_SIZE).min(ALL_VALUES_MAX);
+        let data = versions * VERSION_SIZE + values * VALUE_SIZE;
+        let functions = (length - 2 * HEAD_SIZE - patches * PATCH_SIZE - data) / FUNCTION_SIZE;
+        let journal = Self { store, patches, versions, values, functions };
         let head = journal.read_head();
         let mut found = Vec::new();
         for slot in 0..journal.patches {
             found.extend(journal.read_patch(slot)?);
         }
         found.sort_by_key(|patch| patch.number);
+        for patch in &mut found {
+            patch.state = head.state_of(patch);
+        }
         Ok((journal, head, found))
     }
 
@@ -209,8 +243,12 @@ impl<S: Store> Journal<S> {
         2 * HEAD_SIZE + self.patches * PATCH_SIZE
     }
 
+    fn value_offset(&self, slot: usize) -> usize {
+        self.versions_start() + self.versions * VERSION_SIZE + slot * VALUE_SIZE
+    }
+
     fn function_offset(&self, slot: usize) -> usize {
-        self.versions_start() + self.versions * VERSION_SIZE + slot * FUNCTION_SIZE
+        self.value_offset(self.values) + slot * FUNCTION_SIZE
     }
 
     fn byte(&self, offset: usize) -> Option<u8> {
@@ -230,14 +268,17 @@ impl<S: Store> Journal<S> {
         }
         let record: PatchRecord =
             read_record(&self.store, offset + RECORD, PATCH_TIMES - RECORD).ok_or(damaged)?;
-        let first = record.first_function as usize;
-        let count = record.functions as usize;
-        let end = first.checked_add(count).ok_or(damaged)?;
-        if count == 0 || count > FUNCTIONS_MAX || end > self.functions {
+        let places = |first: u32, count: u32, most: usize, room: usize| {
+            let (first, count) = (first as usize, count as usize);
+            let end = first.checked_add(count).filter(|&end| end <= room && count <= most);
+            end.map(|end| first..end).ok_or(damaged)
+        };
+        if record.functions == 0 && record.values == 0 {
             return Err(damaged);
         }
         let mut functions = Vec::new();
-        for function in first..end {
+        let first = record.first_function;
+        for function in places(first, record.functions, FUNCTIONS_MAX, self.functions)? {
             functions.push(self.read_function(function, state).ok_or(damaged)?);
         }
         let first = record.first_version as usize;
@@ -247,6 +288,10 @@ impl<S: Store> Journal<S> {
         }
         let versions = (first..end).map(|version| self.read_version(version));
         let versions = versions.collect::<Option<Vec<_>>>().ok_or(damaged)?;
+        let mut values = Vec::new();
+        for value in places(record.first_value, record.values, VALUES_MAX, self.values)? {
+            values.push(self.read_value(value).ok_or(damaged)?);
+        }
         let times = read_record(&self.store, offset + PATCH_TIMES, PATCH_SIZE - PATCH_TIMES);
         Ok(Some(Patch {
             slot,
@@ -256,6 +301,7 @@ impl<S: Store> Journal<S> {
             state,
             functions,
             versions,
+            values,
             // Only figures: lost when the task ended while it wrote them.
             times: times.unwrap_or_default(),
         }))
@@ -272,15 +318,21 @@ impl<S: Store> Journal<S> {
         plan.is_sound().then_some(Function { slot, plan, state })
     }
 
+    fn read_value(&self, slot: usize) -> Option<Value> {
+        let offset = self.value_offset(slot);
+        let plan: ValuePlan = read_record(&self.store, offset + RECORD, VALUE_SIZE - RECORD)?;
+        let state = ValueState::from_byte(self.byte(offset)?)?;
+        plan.is_sound().then_some(Value { slot, plan, state })
+    }
+
     /// The first of `count` places for functions that none of `patches` uses.
-    pub(crate) fn room_for<'a>(
+    pub(crate) fn room_for_functions<'a>(
         &self,
         patches: impl Iterator<Item = &'a Patch>,
         count: usize,
     ) -> Option<usize> {
-        let used = patches
-            .filter_map(|patch| Some((patch.functions.first()?.slot, patch.functions.len())));
-        first_free(used.collect(), count, self.functions)
+        let used = |patch: &Patch| Some((patch.functions.first()?.slot, patch.functions.len()));
+        first_free(patches.filter_map(used).collect(), count, self.functions)
     }
 
     /// The same for versions.
@@ -289,9 +341,18 @@ impl<S: Store> Journal<S> {
         patches: impl Iterator<Item = &'a Patch>,
         count: usize,
     ) -> Option<usize> {
-        let used =
-            patches.filter_map(|patch| Some((patch.versions.first()?.slot, patch.versions.len())));
-        first_free(used.collect(), count, self.versions)
+        let used = |patch: &Patch| Some((patch.versions.first()?.slot, patch.versions.len()));
+        first_free(patches.filter_map(used).collect(), count, self.versions)
+    }
+
+    /// The same for values.
+    pub(crate) fn room_for_values<'a>(
+        &self,
+        patches: impl Iterator<Item = &'a Patch>,
+        count: usize,
+    ) -> Option<usize> {
+        let used = |patch: &Patch| Some((patch.values.first()?.slot, patch.values.len()));
+        first_free(patches.filter_map(used).collect(), count, self.values)
     }
 
     /// A place for a patch that none of `patches` uses.
@@ -302,7 +363,8 @@ impl<S: Store> Journal<S> {
         (0..self.patches).find(|slot| patches.clone().all(|patch| patch.slot != *slot))
     }
 
-    /// Writes a patch with all its functions and versions as one that is not in use. Its places are free.
+    /// Writes a patch with all its functions, versions and values as one that is not in use. Its places
+    /// are free.
     pub(crate) fn write_patch(&mut self, patch: &Patch) -> Result<(), Fault> {
         let offset = self.patch_offset(patch.slot);
         self.set_byte(offset, PatchState::Free as u8)?;
@@ -315,11 +377,19 @@ impl<S: Store> Journal<S> {
         for version in &patch.versions {
             self.write_version(version)?;
         }
+        for value in &patch.values {
+            let offset = self.value_offset(value.slot);
+            self.set_byte(offset, ValueState::Untouched as u8)?;
+            write_record(&mut self.store, offset + RECORD, VALUE_SIZE - RECORD, &value.plan)
+                .map_err(internal)?;
+        }
         let record = PatchRecord {
             number: patch.number,
             name: patch.name.clone(),
             first_function: patch.functions.first().map_or(0, |first| first.slot as u32),
             functions: patch.functions.len() as u32,
+            first_value: patch.values.first().map_or(0, |first| first.slot as u32),
+            values: patch.values.len() as u32,
             dependencies: patch.dependencies.clone(),
             first_version: patch.versions.first().map_or(0, |first| first.slot as u32),
             versions: patch.versions.len() as u32,
@@ -343,6 +413,11 @@ impl<S: Store> Journal<S> {
     /// Changes the state of a function, in one step.
     pub(crate) fn set_function(&mut self, slot: usize, state: SiteState) -> Result<(), Fault> {
         self.set_byte(self.function_offset(slot), state as u8)
+    }
+
+    /// Changes the state of a value, in one step.
+    pub(crate) fn set_value(&mut self, slot: usize, state: ValueState) -> Result<(), Fault> {
+        self.set_byte(self.value_offset(slot), state as u8)
     }
 
     fn set_byte(&mut self, offset: usize, byte: u8) -> Result<(), Fault> {

@@ -1,11 +1,12 @@
 //! The update transaction.
 //!
 //! An update replaces functions: at the *site* of each old function it places a redirection to the
-//! new one, first a one-byte trap, later a jump. The transaction is all or nothing, and what it did
-//! can be taken back:
+//! new one, first a one-byte trap, later a jump. And it changes *values*: a few bytes of an object.
+//! The transaction is all or nothing, also over several updates at once, and what it did can be taken
+//! back:
 //!
-//! * [`Engine::apply`]: intent in the journal, stop, verify, write all traps, commit in the
-//!   journal, resume;
+//! * [`Engine::apply`]: intent in the journal, stop, verify, write all values and traps, commit in
+//!   the journal, resume;
 //! * [`Engine::jump`]: a second stop that turns traps into jumps;
 //! * [`Engine::rollback`]: the same with the roles exchanged.
 //!
@@ -32,6 +33,7 @@ pub mod version;
 
 pub use engine::Engine;
 pub use journal::Store;
+pub use patch::value::{Value, ValuePlan, ValueState};
 pub use patch::{Code, FunctionPlan, Patch, PatchState, Plan, SiteState};
 pub use redirect::{Lookup, Redirects};
 pub use subject::{DataSubject, Subject, SubjectError};

@@ -1,5 +1,7 @@
 //! What an update consists of.
 
+pub mod value;
+
 use alloc::vec::Vec;
 
 use lucos_data_versions::VersionState;
@@ -8,6 +10,7 @@ use lucos_guest_interface::status::WindowReason;
 use serde::{Deserialize, Serialize};
 
 use crate::version::{Version, VersionPlan};
+use value::{Value, ValuePlan};
 
 /// Most bytes that a redirection displaces.
 pub const CODE_MAX: usize = 19;
@@ -29,12 +32,14 @@ pub struct Plan<'a> {
     pub name: &'a str,
     /// Names of the patches that must be applied before.
     pub dependencies: &'a [&'a str],
-    /// The functions, 1 to [`FUNCTIONS_MAX`].
+    /// The functions, at most [`FUNCTIONS_MAX`].
     pub functions: &'a [FunctionPlan],
     /// The versions of its data, at most [`VERSIONS_MAX`](crate::version::VERSIONS_MAX).
     pub versions: &'a [VersionPlan],
     /// The update is only put in force when nobody is inside old code; nothing is guarded then.
     pub clear_only: bool,
+    /// The values, at most [`value::VALUES_MAX`]; without functions at least one.
+    pub values: &'a [ValuePlan],
 }
 
 /// A function that is to be redirected.
@@ -82,6 +87,11 @@ impl FunctionPlan {
         code
     }
 
+    /// Address behind the old function and behind what a jump displaces, which may be more.
+    pub(crate) fn code_end(&self) -> u64 {
+        self.old_end().max(self.site.saturating_add(self.found.len() as u64))
+    }
+
     pub(crate) const fn old_end(&self) -> u64 {
         self.old_start.saturating_add(self.old_size as u64)
     }
@@ -93,11 +103,11 @@ impl FunctionPlan {
 pub enum PatchState {
     /// The place holds no update.
     Free = 0,
-    /// Traps are being written: after a crash they are taken back.
+    /// Values and traps are being written: after a crash they are taken back.
     Applying = 1,
     /// In force.
     Applied = 2,
-    /// Redirections are being taken back: after a crash that is completed.
+    /// Values and redirections are being taken back: after a crash that is completed.
     RollingBack = 3,
     /// The old functions are in force again.
     RolledBack = 4,
@@ -185,12 +195,14 @@ pub struct Patch {
     pub functions: Vec<Function>,
     /// The versions of its data.
     pub versions: Vec<Version>,
+    /// Its values.
+    pub values: Vec<Value>,
     /// When it happened and how long it took.
     pub times: Times,
 }
 
 impl Patch {
-    /// Whether its redirections are in the guest's memory, or may be.
+    /// Whether its redirections and values are in the guest's memory, or may be.
     pub fn is_in_memory(&self) -> bool {
         !matches!(self.state, PatchState::Free | PatchState::RolledBack)
     }

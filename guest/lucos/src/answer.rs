@@ -372,7 +372,7 @@ pub(crate) mod tests {
             release: field("0.1.0"),
             ..SystemStatus::default()
         };
-        let manager = ManagerStatus { interface: 2, overridden: 0 };
+        let manager = ManagerStatus { interface: 3, overridden: 0 };
         let mut exits = ExitCounters { version: STATUS_VERSION, count: 1, ..Default::default() };
         exits.counters[0] = 12;
         ReplyBuilder::default()

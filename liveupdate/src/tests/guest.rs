@@ -7,7 +7,7 @@ use crate::service::{Liveupdate, Results};
 use lucos_abi::object::COUNTERS;
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
-use lucos_guest_interface::registration::RegistrationRecord;
+use lucos_guest_interface::registration::{REGISTRATION_VERSION, RegistrationRecord};
 use lucos_guest_interface::{ErrorCode, name};
 use lucos_memory::fake::Fake;
 use lucos_service::client::{Failure, Memory};
@@ -295,7 +295,7 @@ pub(super) fn registration() -> RegistrationRecord {
     let mut build_id = [0; 20];
     build_id[..4].copy_from_slice(&BUILD_ID);
     RegistrationRecord {
-        version: 1,
+        version: REGISTRATION_VERSION,
         size: RegistrationRecord::SIZE as u32,
         build_id_length: 4,
         build_id,

@@ -4,6 +4,7 @@ use std::vec::Vec;
 
 use super::records::{
     DataVersionRecord, DependencyRecord, DescriptorHeader, FunctionRecord, SharedFieldRecord,
+    ValueRecord,
 };
 use super::{DESCRIPTOR_VERSION, MAGIC};
 use crate::error::ErrorCode;
@@ -16,6 +17,7 @@ use crate::registration::BUILD_ID_SIZE;
 pub struct DescriptorBuilder {
     header: DescriptorHeader,
     functions: Vec<FunctionRecord>,
+    values: Vec<ValueRecord>,
     data: Vec<DataVersionRecord>,
     shared: Vec<SharedFieldRecord>,
     dependencies: Vec<DependencyRecord>,
@@ -37,6 +39,7 @@ impl DescriptorBuilder {
         Ok(Self {
             header,
             functions: Vec::new(),
+            values: Vec::new(),
             data: Vec::new(),
             shared: Vec::new(),
             dependencies: Vec::new(),
@@ -66,18 +69,17 @@ impl DescriptorBuilder {
         Ok(self)
     }
 
-    /// Sets the hooks: before and after apply, before and after rollback.
-    #[must_use]
-    pub fn hooks(mut self, hooks: [u64; 4]) -> Self {
-        let header = &mut self.header;
-        [header.pre_apply, header.post_apply, header.pre_rollback, header.post_rollback] = hooks;
-        self
-    }
-
     /// Adds a function.
     #[must_use]
     pub fn function(mut self, function: FunctionRecord) -> Self {
         self.functions.push(function);
+        self
+    }
+
+    /// Adds a value.
+    #[must_use]
+    pub fn value(mut self, value: ValueRecord) -> Self {
+        self.values.push(value);
         self
     }
 
@@ -122,6 +124,8 @@ impl DescriptorBuilder {
         };
         (header.function_count, header.function_offset) =
             add(&mut self.functions.iter().map(|record| record.to_bytes().to_vec()));
+        (header.value_count, header.value_offset) =
+            add(&mut self.values.iter().map(|record| record.to_bytes().to_vec()));
         (header.data_count, header.data_offset) =
             add(&mut self.data.iter().map(|record| record.to_bytes().to_vec()));
         (header.shared_count, header.shared_offset) =

@@ -2,14 +2,15 @@
 
 use super::records::{
     DataVersionRecord, DependencyRecord, DescriptorHeader, FunctionRecord, SharedFieldRecord,
+    ValueRecord,
 };
 use super::tables::{Claim, Table, check_cover};
 use super::{
-    DESCRIPTOR_VERSION, DataVersion, FLAG_CHECK_ONLY, Function, HEADER_FLAGS, MAGIC,
-    MAX_DATA_VERSIONS, MAX_DEPENDENCIES, MAX_FUNCTIONS, MAX_SHARED_FIELDS, SharedField, data,
-    functions, is_kernel_address,
+    DESCRIPTOR_VERSION, DataVersion, FLAG_CHECK_ONLY, FLAG_CLEAR_ONLY, Function, HEADER_FLAGS,
+    MAGIC, MAX_DATA_VERSIONS, MAX_DEPENDENCIES, MAX_FUNCTIONS, MAX_SHARED_FIELDS, MAX_VALUES,
+    SharedField, Value, data, functions, values,
 };
-use crate::call::MAX_DESCRIPTOR_LENGTH;
+use crate::call::{DEPENDENCY_ITEMS, MAX_DESCRIPTOR_LENGTH};
 use crate::error::{ErrorCode, Fault};
 use crate::name;
 use crate::registration::build_id_is_valid;
@@ -19,6 +20,7 @@ use crate::registration::build_id_is_valid;
 pub struct Descriptor<'a> {
     header: DescriptorHeader,
     functions: Table<'a>,
+    values: Table<'a>,
     data: Table<'a>,
     shared: Table<'a>,
     dependencies: Table<'a>,
@@ -34,46 +36,35 @@ impl<'a> Descriptor<'a> {
         let header = DescriptorHeader::read(bytes)
             .ok_or(Fault::new(ErrorCode::DescriptorTruncated, bytes.len() as u64))?;
         check_header(&header, bytes.len())?;
+        let table = |count, offset, limit, record_size| {
+            let claim = Claim { count, offset, limit, record_size };
+            Table::find(bytes, DescriptorHeader::SIZE, &claim)
+        };
         let descriptor = Self {
-            functions: Table::find(
-                bytes,
-                DescriptorHeader::SIZE,
-                &Claim {
-                    count: header.function_count,
-                    offset: header.function_offset,
-                    limit: MAX_FUNCTIONS,
-                    record_size: FunctionRecord::SIZE,
-                },
+            functions: table(
+                header.function_count,
+                header.function_offset,
+                MAX_FUNCTIONS,
+                FunctionRecord::SIZE,
             )?,
-            data: Table::find(
-                bytes,
-                DescriptorHeader::SIZE,
-                &Claim {
-                    count: header.data_count,
-                    offset: header.data_offset,
-                    limit: MAX_DATA_VERSIONS,
-                    record_size: DataVersionRecord::SIZE,
-                },
+            values: table(header.value_count, header.value_offset, MAX_VALUES, ValueRecord::SIZE)?,
+            data: table(
+                header.data_count,
+                header.data_offset,
+                MAX_DATA_VERSIONS,
+                DataVersionRecord::SIZE,
             )?,
-            shared: Table::find(
-                bytes,
-                DescriptorHeader::SIZE,
-                &Claim {
-                    count: header.shared_count,
-                    offset: header.shared_offset,
-                    limit: MAX_SHARED_FIELDS,
-                    record_size: SharedFieldRecord::SIZE,
-                },
+            shared: table(
+                header.shared_count,
+                header.shared_offset,
+                MAX_SHARED_FIELDS,
+                SharedFieldRecord::SIZE,
             )?,
-            dependencies: Table::find(
-                bytes,
-                DescriptorHeader::SIZE,
-                &Claim {
-                    count: header.dependency_count,
-                    offset: header.dependency_offset,
-                    limit: MAX_DEPENDENCIES,
-                    record_size: DependencyRecord::SIZE,
-                },
+            dependencies: table(
+                header.dependency_count,
+                header.dependency_offset,
+                MAX_DEPENDENCIES,
+                DependencyRecord::SIZE,
             )?,
             header,
         };
@@ -106,9 +97,10 @@ impl<'a> Descriptor<'a> {
         self.header.build_id.get(..self.header.build_id_length as usize).unwrap_or_default()
     }
 
-    /// The functions to call around apply and rollback that are not 0, in the header's order.
-    pub fn hooks(&self) -> impl Iterator<Item = u64> + use<> {
-        hooks(&self.header).into_iter().filter(|&hook| hook != 0)
+    /// Whether nobody may be inside the old functions.
+    #[must_use]
+    pub const fn is_clear_only(&self) -> bool {
+        self.header.flags & FLAG_CLEAR_ONLY != 0
     }
 
     /// The functions to replace.
@@ -122,6 +114,12 @@ impl<'a> Descriptor<'a> {
     #[must_use]
     pub fn function(&self, index: usize) -> Option<Function> {
         functions::get(&self.functions, index)?.ok()
+    }
+
+    /// The values to change.
+    pub fn values(&self) -> impl Iterator<Item = Value> + use<'a> {
+        let table = self.values;
+        (0..table.len()).map_while(move |index| values::get(&table, index)?.ok())
     }
 
     /// The data versions.
@@ -149,14 +147,15 @@ impl<'a> Descriptor<'a> {
 
     fn check(&self, length: usize) -> Result<(), Fault> {
         check_cover(
-            [&self.functions, &self.data, &self.shared, &self.dependencies],
+            [&self.functions, &self.values, &self.data, &self.shared, &self.dependencies],
             DescriptorHeader::SIZE,
             length,
         )?;
-        if self.functions.len() == 0 && self.data.len() == 0 {
+        if [&self.functions, &self.values, &self.data].iter().all(|table| table.len() == 0) {
             return Err(Fault::new(ErrorCode::NothingToDo, 0));
         }
         functions::check(&self.functions)?;
+        values::check(&self.values)?;
         data::check(&self.data, &self.shared)?;
         self.check_dependencies()
     }
@@ -164,7 +163,7 @@ impl<'a> Descriptor<'a> {
     fn check_dependencies(&self) -> Result<(), Fault> {
         for index in 0..self.dependencies.len() {
             // At most `MAX_DEPENDENCIES`.
-            let item = index as u32;
+            let item = DEPENDENCY_ITEMS + index as u32;
             let Some(name) = dependency(&self.dependencies, index) else {
                 continue;
             };
@@ -211,17 +210,8 @@ fn check_header(header: &DescriptorHeader, length: usize) -> Result<(), Fault> {
     if !build_id_is_valid(&header.build_id, header.build_id_length) {
         return fault(ErrorCode::BuildIdLength, header.build_id_length);
     }
-    if header.reserved != [0; 4] {
+    if header.reserved != [0; 3] {
         return fault(ErrorCode::Reserved, 0);
     }
-    for hook in hooks(header) {
-        if hook != 0 && !is_kernel_address(hook) {
-            return Err(Fault::new(ErrorCode::Hook, hook));
-        }
-    }
     Ok(())
-}
-
-fn hooks(header: &DescriptorHeader) -> [u64; 4] {
-    [header.pre_apply, header.post_apply, header.pre_rollback, header.post_rollback]
 }

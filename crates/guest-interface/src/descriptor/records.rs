@@ -2,7 +2,7 @@
 
 record! {
     /// The start of a descriptor.
-    pub struct DescriptorHeader = "lucos_descriptor_header", 208 bytes {
+    pub struct DescriptorHeader = "lucos_descriptor_header", 176 bytes {
         /// [`MAGIC`](super::MAGIC).
         pub magic: [u8; 8],
         /// [`DESCRIPTOR_VERSION`](super::DESCRIPTOR_VERSION).
@@ -23,6 +23,10 @@ record! {
         pub function_count: u32,
         /// Their offset from the start of the descriptor; 0 when there are none.
         pub function_offset: u32,
+        /// Number of [`ValueRecord`]s.
+        pub value_count: u32,
+        /// Their offset; 0 when there are none.
+        pub value_offset: u32,
         /// Number of [`DataVersionRecord`]s.
         pub data_count: u32,
         /// Their offset; 0 when there are none.
@@ -35,16 +39,8 @@ record! {
         pub dependency_count: u32,
         /// Their offset; 0 when there are none.
         pub dependency_offset: u32,
-        /// Function to call before the update is put in force; 0 for none.
-        pub pre_apply: u64,
-        /// Function to call after the update is in force; 0 for none.
-        pub post_apply: u64,
-        /// Function to call before the update is taken back; 0 for none.
-        pub pre_rollback: u64,
-        /// Function to call after the update is taken back; 0 for none.
-        pub post_rollback: u64,
         /// Zero.
-        pub reserved: [u64; 4],
+        pub reserved: [u64; 3],
     }
 }
 
@@ -79,34 +75,64 @@ record! {
 }
 
 record! {
-    /// A data object of which a new version is made.
-    pub struct DataVersionRecord = "lucos_data_version", 152 bytes {
-        /// Address of the old object; 0 when `instances` gives the objects.
-        pub old_object: u64,
-        /// Address of the new object; 0 when `instances` gives the objects.
-        pub new_object: u64,
-        /// Size of the old object in bytes.
-        pub old_size: u64,
-        /// Size of the new object in bytes.
-        pub new_size: u64,
-        /// Function that carries the state of the old object to the new one.
+    /// Some bytes of an object that the patch changes.
+    pub struct ValueRecord = "lucos_value", 136 bytes {
+        /// Address of the first byte.
+        pub address: u64,
+        /// The bytes before the update, zero where the mask has no bit and behind the end.
+        pub old: [u8; 16],
+        /// The bytes after the update, in the same way.
+        pub new: [u8; 16],
+        /// Which bits are compared and changed. The first and the last byte have one at least.
+        pub mask: [u8; 16],
+        /// Number of bytes, 1 to [`VALUE_SIZE`](super::VALUE_SIZE).
+        pub length: u32,
+        /// `VALUE_*` bits.
+        pub flags: u32,
+        /// What the bytes are called.
+        pub name: [u8; 64],
+        /// Zero.
+        pub reserved: u64,
+    }
+}
+
+record! {
+    /// A kind of object of which the patch has a new version, the twin, with all pairs of the two.
+    ///
+    /// The lists and the stage are memory of the update manager. Without a pair they are all 0.
+    pub struct DataVersionRecord = "lucos_data_version", 144 bytes {
+        /// Address of the pairs, in the order of the objects: for each the address of the object and
+        /// that of the twin.
+        pub pairs_by_object: u64,
+        /// Number of pairs.
+        pub pair_count: u32,
+        /// `DATA_*` bits.
+        pub flags: u32,
+        /// Address of the same pairs in the order of the twins.
+        pub pairs_by_twin: u64,
+        /// Address of the ascending addresses of all pages on which objects and twins lie.
+        pub pages: u64,
+        /// Number of pages.
+        pub page_count: u32,
+        /// Bytes from one place of the stage to the next, a multiple of 16. A place holds a target
+        /// twice: what it was, and what it becomes.
+        pub stage_step: u32,
+        /// Address of the stage, a page's start: a place for each pair, in the order of the objects.
+        pub stage: u64,
+        /// Size of an object in bytes, 1 to [`MAX_INSTANCE_SIZE`](super::MAX_INSTANCE_SIZE).
+        pub object_size: u32,
+        /// Size of a twin in bytes, the same.
+        pub twin_size: u32,
+        /// Function that makes the twin of the object.
         pub to_new: u64,
-        /// Function that carries the state of the new object to the old one.
+        /// Function that makes the object of the twin.
         pub to_old: u64,
-        /// Function that gives one pair of objects after the other; 0 for a single instance.
-        pub instances: u64,
         /// Index of the first shared field.
         pub shared_first: u32,
         /// Number of shared fields.
         pub shared_count: u32,
-        /// Flags, none are defined.
-        pub flags: u32,
-        /// Zero.
-        pub reserved: u32,
         /// Name of the object or of its type.
         pub name: [u8; 64],
-        /// Zero.
-        pub reserved2: [u64; 2],
     }
 }
 

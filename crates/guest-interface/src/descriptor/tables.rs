@@ -64,7 +64,7 @@ impl<'a> Table<'a> {
 
 /// Checks that the tables neither overlap nor leave bytes between or behind them.
 pub(super) fn check_cover(
-    tables: [&Table<'_>; 4],
+    tables: [&Table<'_>; 5],
     header: usize,
     total: usize,
 ) -> Result<(), Fault> {

@@ -10,7 +10,7 @@ use lucos_data_versions::state::{Code, Refusal, Request, transition};
 use lucos_data_versions::{Side, StateByte, VersionId, VersionState};
 use lucos_guest_interface::{ErrorCode, Fault};
 
-use super::{Engine, general, item, stopped};
+use super::{Engine, data_item, general, item, stopped};
 use crate::journal::Store;
 use crate::patch::{Patch, PatchState};
 use crate::subject::Subject;
@@ -78,7 +78,7 @@ impl<S: Store> Engine<S> {
                     Refusal::Applied => ErrorCode::AlreadyApplied,
                     Refusal::NotApplied | Refusal::Settled => ErrorCode::NotApplied,
                 };
-                Fault::at(code, item(index), patch.number.into())
+                Fault::at(code, data_item(index), patch.number.into())
             };
             let made = transition(request, phase, version.state(patch.state)).map_err(refused)?;
             let Some(made) = made else { continue };
@@ -133,7 +133,7 @@ impl<S: Store> Engine<S> {
         else {
             return Ok(());
         };
-        let named = |fault: Fault| Fault { item: item(step.index), ..fault };
+        let named = |fault: Fault| Fault { item: data_item(step.index), ..fault };
         subject.stage(&version.plan, from).map_err(named)
     }
 
@@ -282,7 +282,7 @@ impl<S: Store> Engine<S> {
             if self.state_of(position, index) != Some(VersionState::New) {
                 continue;
             }
-            let missing = Fault::at(ErrorCode::RollbackRecord, item(index), 0);
+            let missing = Fault::at(ErrorCode::RollbackRecord, data_item(index), 0);
             let lists = *lists.get(index).ok_or(missing)?;
             let Some(version) = self.version(position, index) else { continue };
             self.journal.write_lists(version.slot, lists)?;

@@ -2,8 +2,8 @@
 
 use lucos_guest_interface::Fault;
 
-use super::apply::remove_trap;
-use super::{Engine, general, stopped, write_one};
+use super::apply::{remove_trap, take_off};
+use super::{Engine, general, stopped, values, write_one};
 use crate::journal::Store;
 use crate::patch::{Code, Function, PatchState, SiteState};
 use crate::subject::Subject;
@@ -55,9 +55,7 @@ impl<S: Store> Engine<S> {
             PatchState::Free => Ok(()),
             PatchState::RolledBack => self.mend_data(subject, position),
             PatchState::Applying => {
-                for function in patch.functions.iter().rev() {
-                    remove_trap(subject, &function.plan, self.trap)?;
-                }
+                take_off(subject, &patch, self.trap)?;
                 self.mend_data(subject, position)?;
                 self.journal.set_patch(patch.slot, PatchState::Free)?;
                 if let Some(patch) = self.patches.get_mut(position) {
@@ -81,6 +79,9 @@ impl<S: Store> Engine<S> {
                 self.mend_data(subject, position)?;
                 for function in &patch.functions {
                     self.complete_rollback(subject, function)?;
+                }
+                for (index, value) in patch.values.iter().enumerate() {
+                    values::restore(subject, value, index)?;
                 }
                 self.journal.set_patch(patch.slot, PatchState::RolledBack)?;
                 self.note_rolled_back(subject, position);

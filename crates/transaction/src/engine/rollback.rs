@@ -1,13 +1,14 @@
-//! Taking an update back.
+//! Taking updates back.
 
 use alloc::vec::Vec;
 
 use lucos_data_versions::state::Request;
-use lucos_guest_interface::{ErrorCode, Fault};
+use lucos_guest_interface::call::NO_ITEM;
+use lucos_guest_interface::{ErrorCode, Fault, Part};
 
 use super::data::not_settling;
-use super::{Engine, at_item, item, stopped};
-use crate::journal::Store;
+use super::{Engine, at_item, data_item, item, stopped, value_item, values};
+use crate::journal::{GROUP_MAX, Store};
 use crate::patch::{Code, Function, Patch, PatchState, SiteState};
 use crate::subject::{Difference, Place, Subject};
 use crate::version::Lists;
@@ -33,110 +34,215 @@ impl Rollback<'_> {
 }
 
 impl<S: Store> Engine<S> {
-    /// Takes an update back: afterwards a call of each old function runs the old one again, or what
-    /// the update below made of it.
+    /// Takes updates back in one step, all or none, in this order: afterwards a call of each old
+    /// function runs the old one again, or what the update below made of it, and so for each value.
+    /// Returns the number of values that are not the new ones any more: they stay as they are.
     ///
-    /// The first call after a restart may be the one that was served when the task ended: then a
-    /// patch that is rolled back is the answer to it.
+    /// The first call after a restart may be the one that was served when the task ended: then
+    /// patches that are rolled back are the answer to it.
     ///
     /// # Errors
     /// Any error leaves the guest's memory as it was.
-    /// * `UnknownPatch`, `NotApplied`
-    /// * `DependencyInUse`: a patch that needs this one is in force (detail: its number)
-    /// * `NotSettled`: both sides of the data of a patch that needed this one still live (detail: its
-    ///   number)
+    /// * `UnknownPatch`, `NotApplied` (detail: the number)
+    /// * `DependencyInUse`: a patch that needs one of these is in force (detail: its number)
+    /// * `NotSettled`: both sides of the data of a patch that needed one of these still live (detail:
+    ///   its number)
     /// * `Occupied`: somebody is inside new code, and the rollback is to be clear only
+    /// * `Unsupported`: one of several patches has data versions: what stands on its data would have
+    ///   to go first, and all of it be known before
     /// * `RollbackRecord`: the lists of a version are missing
     /// * whatever a transfer function is ended for, at its version
-    /// * `Stacked`: a later patch stands on a function (detail: its number)
+    /// * `Stacked`: a later patch stands on a function or value (detail: its number)
     /// * `SiteChanged`: somebody overwrote a redirection (detail: the address)
     /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
     pub fn rollback<M: Subject>(
         &mut self,
         subject: &mut M,
-        rollback: &Rollback<'_>,
-    ) -> Result<(), Fault> {
-        let Rollback { number, clear_only, lists } = *rollback;
+        rollbacks: &[Rollback<'_>],
+    ) -> Result<usize, Fault> {
+        let numbers: Vec<u32> = rollbacks.iter().map(|rollback| rollback.number).collect();
         self.recover(subject)?;
         let repeated = core::mem::take(&mut self.repeated);
-        let known = self.position(number).ok().and_then(|position| self.patches.get(position));
-        if repeated && known.is_some_and(|patch| patch.state == PatchState::RolledBack) {
-            return Ok(());
-        }
-        let position = self.applied_position(number)?;
-        self.check_rollback(position)?;
-        self.take_lists(position, lists)?;
-        let request = Request::Rollback { clear: clear_only };
-        let sequence = self.next_sequence();
-        // A number that is skipped does no harm.
-        self.journal.write_head(&mut self.head)?;
-        let ((), ticks) = stopped(subject, |subject| self.restore(subject, position, request))?;
-        if let Some(patch) = self.patches.get_mut(position) {
-            patch.times.rollback = ticks;
-            patch.times.sequence = sequence;
-            // Only figures.
-            let _ = self.journal.write_times(patch.slot, &patch.times);
-        }
-        Ok(())
-    }
-
-    fn check_rollback(&self, position: usize) -> Result<(), Fault> {
-        let Some(patch) = self.patches.get(position) else {
-            return Err(Fault::new(ErrorCode::UnknownPatch, 0));
+        let is_back = |number: &u32| {
+            let position = self.position(*number).ok();
+            let known = position.and_then(|position| self.patches.get(position));
+            known.is_some_and(|patch| patch.state == PatchState::RolledBack)
         };
-        let needs =
-            |other: &&Patch| other.is_in_memory() && other.dependencies.contains(&patch.number);
-        if let Some(other) = self.patches.iter().find(needs) {
-            let number = other.number.into();
-            return Err(Fault::new(ErrorCode::DependencyInUse, number));
+        if repeated && numbers.iter().all(is_back) {
+            return Ok(self.left_over(&numbers));
         }
-        let mut needed =
-            self.patches.iter().filter(|other| other.dependencies.contains(&patch.number));
-        needed.try_for_each(not_settling)?;
-        for (index, function) in patch.functions.iter().enumerate() {
-            if let Some(top) = self.covered_by(patch.number, function.plan.site) {
-                return Err(Fault::at(ErrorCode::Stacked, item(index), top.into()));
+        let positions = self.leaving(&numbers)?;
+        for (&position, rollback) in positions.iter().zip(rollbacks) {
+            self.take_lists(position, rollback.lists)?;
+        }
+        let clear = rollbacks.iter().any(|rollback| rollback.clear_only);
+        let sequences: Vec<u64> = positions.iter().map(|_| self.next_sequence()).collect();
+        self.head.leaving.clear();
+        // Numbers that are skipped do no harm.
+        self.journal.write_head(&mut self.head)?;
+        let ((), ticks) = stopped(subject, |subject| self.take_out(subject, &positions, clear))?;
+        for (&position, sequence) in positions.iter().zip(sequences) {
+            if let Some(patch) = self.patches.get_mut(position) {
+                patch.times.rollback = ticks;
+                patch.times.sequence = sequence;
+                // Only figures.
+                let _ = self.journal.write_times(patch.slot, &patch.times);
             }
         }
-        Ok(())
+        Ok(self.left_over(&numbers))
     }
 
-    /// Puts the old bytes back. In a stop.
-    fn restore<M: Subject>(
+    /// Checks everything about a rollback that does not need the guest.
+    ///
+    /// # Errors
+    /// What [`Engine::rollback`] would answer before it stops the guest.
+    pub fn check_rollback(&self, numbers: &[u32]) -> Result<(), Fault> {
+        self.leaving(numbers).map(|_| ())
+    }
+
+    /// Values that stay as somebody else has changed them.
+    fn left_over(&self, numbers: &[u32]) -> usize {
+        let gone = self.patches.iter().filter(|patch| numbers.contains(&patch.number));
+        gone.map(|patch| values::left_over(patch).count()).sum()
+    }
+
+    /// The positions of patches that can be rolled back in this order.
+    fn leaving(&self, numbers: &[u32]) -> Result<Vec<usize>, Fault> {
+        if numbers.is_empty() || numbers.len() > GROUP_MAX {
+            return Err(Part::Liveupdate.fault(NO_ITEM));
+        }
+        let mut positions = Vec::with_capacity(numbers.len());
+        for (index, &number) in numbers.iter().enumerate() {
+            let of_member = |fault: Fault| fault.of_member(item(index));
+            let gone = numbers.get(..index).unwrap_or_default();
+            let position = self.leave(number, gone).map_err(of_member)?;
+            let patch = self.patches.get(position);
+            if numbers.len() > 1 && patch.is_some_and(|patch| !patch.versions.is_empty()) {
+                return Err(of_member(Fault::at(ErrorCode::Unsupported, data_item(0), 0)));
+            }
+            positions.push(position);
+        }
+        Ok(positions)
+    }
+
+    /// The position of a patch that can be rolled back when `gone` are.
+    fn leave(&self, number: u32, gone: &[u32]) -> Result<usize, Fault> {
+        let position = self.applied_position(number)?;
+        let unknown = Fault::new(ErrorCode::UnknownPatch, number.into());
+        let patch = self.patches.get(position).ok_or(unknown)?;
+        let stays = |other: u32| !gone.contains(&other);
+        let needs = |other: &&Patch| {
+            other.is_in_memory() && stays(other.number) && other.dependencies.contains(&number)
+        };
+        if let Some(other) = self.patches.iter().find(needs) {
+            return Err(Fault::new(ErrorCode::DependencyInUse, other.number.into()));
+        }
+        let mut needed = self.patches.iter().filter(|other| other.dependencies.contains(&number));
+        needed.try_for_each(not_settling)?;
+        let functions =
+            patch.functions.iter().enumerate().map(|(index, function)| {
+                (item(index), self.covered_by(number, function.plan.site))
+            });
+        let values =
+            patch.values.iter().enumerate().map(|(index, value)| {
+                (value_item(index), self.value_covered_by(number, &value.plan))
+            });
+        for (item, top) in functions.chain(values) {
+            if let Some(top) = top.filter(|&top| stays(top)) {
+                return Err(Fault::at(ErrorCode::Stacked, item, top.into()));
+            }
+        }
+        Ok(position)
+    }
+
+    /// Puts everything back that these patches changed. In a stop.
+    fn take_out<M: Subject>(
         &mut self,
         subject: &mut M,
-        position: usize,
-        request: Request,
+        positions: &[usize],
+        clear: bool,
     ) -> Result<(), Fault> {
-        let unknown = Fault::new(ErrorCode::UnknownPatch, 0);
-        let patch = self.patches.get(position).ok_or(unknown)?;
-        let slot = patch.slot;
-        let sites: Vec<Site> =
-            patch.functions.iter().map(|function| Site::of(function, self.trap)).collect();
-        let uncovers_trap =
-            patch.functions.iter().any(|function| function.plan.found.first() == Some(&self.trap));
-        verify_ours(subject, &sites)?;
-        self.stage(subject, position, request)?;
+        let steps = self.leaving_steps(positions);
+        for step in &steps {
+            verify_ours(subject, step)?;
+        }
+        self.judge_leaving_values(subject, positions)?;
+        // With data there is one patch only.
+        for &position in positions {
+            self.stage(subject, position, Request::Rollback { clear })?;
+        }
         // From here on a crash is mended by completing the rollback.
-        let begun = self.journal.set_patch(slot, PatchState::RollingBack);
-        if let Err(fault) = begun {
-            self.forget_move(subject, position);
+        if let Err(fault) = self.note_leaving(positions) {
+            positions.iter().for_each(|&position| self.forget_move(subject, position));
             return Err(fault);
         }
-        let intercepted = match uncovers_trap {
+        let uncovers_trap = steps.iter().flat_map(|step| &step.sites);
+        let mut originals = uncovers_trap.map(|site| site.original.first());
+        let intercepted = match originals.any(|first| first == Some(&self.trap)) {
             true => self.intercept(subject, true),
             false => Ok(()),
         };
         let done = intercepted
-            .and_then(|()| self.move_data(subject, position))
-            .and_then(|()| subject.write(&places(&sites, |site| &site.original)).map_err(at_item))
-            .and_then(|()| self.journal.set_patch(slot, PatchState::RolledBack));
+            .and_then(|()| positions.iter().try_for_each(|&at| self.move_data(subject, at)))
+            .and_then(|()| steps.iter().try_for_each(|step| self.put(subject, step, Back::Old)))
+            .and_then(|()| {
+                steps
+                    .iter()
+                    .try_for_each(|step| self.journal.set_patch(step.slot, PatchState::RolledBack))
+            });
         if let Err(fault) = done {
-            self.put_back(subject, position, &sites);
+            self.put_back(subject, &steps);
             return Err(fault);
         }
-        self.note_rolled_back(subject, position);
+        for &position in positions {
+            self.note_rolled_back(subject, position);
+        }
         Ok(())
+    }
+
+    fn leaving_steps(&self, positions: &[usize]) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::with_capacity(positions.len());
+        for &position in positions {
+            let Some(patch) = self.patches.get(position) else {
+                continue;
+            };
+            let sites = patch.functions.iter().map(|function| Site::of(function, self.trap));
+            let sites: Vec<Site> = sites.collect();
+            // What stands on a site of the same step had found what it will find again.
+            let is_top = |site: &Site| {
+                let mut earlier = steps.iter().flat_map(|step| &step.sites);
+                earlier.all(|other| other.address != site.address)
+            };
+            let top = sites.iter().map(is_top).collect();
+            steps.push(Step { position, slot: patch.slot, sites, top });
+        }
+        steps
+    }
+
+    /// Says in the journal that these patches are being rolled back, in one step.
+    fn note_leaving(&mut self, positions: &[usize]) -> Result<(), Fault> {
+        let patches = positions.iter().filter_map(|&position| self.patches.get(position));
+        if let ([_], Some(patch)) = (positions, patches.clone().next()) {
+            return self.journal.set_patch(patch.slot, PatchState::RollingBack);
+        }
+        let mut head = self.head.clone();
+        head.leaving = patches.map(|patch| patch.number).collect();
+        self.journal.write_head(&mut head)?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// Writes what was there before, or what is the patch's.
+    fn put<M: Subject>(&self, subject: &mut M, step: &Step, back: Back) -> Result<(), Fault> {
+        let patch = self.patches.get(step.position).ok_or(Part::Liveupdate.fault(NO_ITEM))?;
+        let (side, bytes): (_, fn(&Site) -> &Code) = match back {
+            Back::Old => (values::OLD, |site| &site.original),
+            Back::New => (values::NEW, |site| &site.ours),
+        };
+        if !step.sites.is_empty() {
+            subject.write(&places(step.sites.iter(), bytes)).map_err(at_item)?;
+        }
+        values::write(subject, patch, side)
     }
 
     /// Everything that follows once the old bytes are back and the journal says so.
@@ -157,24 +263,57 @@ impl<S: Store> Engine<S> {
     }
 
     /// Undoes a rollback that failed, in the stop in which it was tried.
-    fn put_back<M: Subject>(&mut self, subject: &mut M, position: usize, sites: &[Site]) {
-        let Some(slot) = self.patches.get(position).map(|patch| patch.slot) else {
-            return;
-        };
-        let clean = subject.write(&places(sites, |site| &site.ours)).is_ok()
-            && self.move_data_back(subject, position).is_ok()
-            && self.journal.set_patch(slot, PatchState::Applied).is_ok();
-        if clean {
-            self.forget_move(subject, position);
+    fn put_back<M: Subject>(&mut self, subject: &mut M, steps: &[Step]) {
+        let mut later_first = steps.iter().rev();
+        let written = later_first.try_for_each(|step| {
+            self.put(subject, step, Back::New)?;
+            self.move_data_back(subject, step.position)
+        });
+        let noted = written.and_then(|()| self.note_staying(steps));
+        if noted.is_ok() {
+            steps.iter().for_each(|step| self.forget_move(subject, step.position));
         } else {
-            // The journal says that it is being rolled back; `recover` completes that.
+            // The journal says that they are being rolled back; `recover` completes that.
             self.unfinished = true;
-            if let Some(patch) = self.patches.get_mut(position) {
-                patch.state = PatchState::RollingBack;
+            for step in steps {
+                if let Some(patch) = self.patches.get_mut(step.position) {
+                    patch.state = PatchState::RollingBack;
+                }
             }
         }
         self.intercept_if_needed(subject);
     }
+
+    /// Says in the journal that these patches are in force after all.
+    fn note_staying(&mut self, steps: &[Step]) -> Result<(), Fault> {
+        for step in steps {
+            self.journal.set_patch(step.slot, PatchState::Applied)?;
+        }
+        if self.head.leaving.is_empty() {
+            return Ok(());
+        }
+        let mut head = self.head.clone();
+        head.leaving.clear();
+        self.journal.write_head(&mut head)?;
+        self.head = head;
+        Ok(())
+    }
+}
+
+/// Which bytes are written.
+#[derive(Clone, Copy)]
+enum Back {
+    Old,
+    New,
+}
+
+/// What a rollback does for one of its patches.
+struct Step {
+    position: usize,
+    slot: usize,
+    sites: Vec<Site>,
+    /// Which sites nothing of the same rollback stands on.
+    top: Vec<bool>,
 }
 
 /// What a rollback does at a site.
@@ -208,15 +347,26 @@ impl Site {
     }
 }
 
-fn places(sites: &[Site], bytes: impl Fn(&Site) -> &Code) -> Vec<Place<'_>> {
-    sites.iter().map(|site| Place { address: site.address, bytes: bytes(site) }).collect()
+fn places<'a>(
+    sites: impl Iterator<Item = &'a Site>,
+    bytes: impl Fn(&Site) -> &Code,
+) -> Vec<Place<'a>> {
+    sites.map(|site| Place { address: site.address, bytes: bytes(site) }).collect()
 }
 
-fn verify_ours<M: Subject>(subject: &mut M, sites: &[Site]) -> Result<(), Fault> {
-    let ours = places(sites, |site| &site.ours);
+/// Checks that a patch's redirections stand where nothing else of the same rollback covers them.
+fn verify_ours<M: Subject>(subject: &mut M, step: &Step) -> Result<(), Fault> {
+    let sites = step.sites.iter().zip(&step.top).enumerate();
+    let top: Vec<(usize, &Site)> =
+        sites.filter(|(_, (_, is_top))| **is_top).map(|(index, (site, _))| (index, site)).collect();
+    if top.is_empty() {
+        return Ok(());
+    }
+    let ours = places(top.iter().map(|(_, site)| *site), |site| &site.ours);
     let Some(Difference { place, offset }) = subject.compare(&ours).map_err(at_item)? else {
         return Ok(());
     };
-    let address = sites.get(place).map_or(0, |site| site.address);
-    Err(Fault::at(ErrorCode::SiteChanged, item(place), address.saturating_add(offset as u64)))
+    let (index, address) =
+        top.get(place).map_or((place, 0), |(index, site)| (*index, site.address));
+    Err(Fault::at(ErrorCode::SiteChanged, item(index), address.saturating_add(offset as u64)))
 }

@@ -7,6 +7,7 @@ use crate::patch::{Patch, PatchState, Plan};
 use crate::version::{Kind, Lists, VERSIONS_MAX, Version, VersionPlan};
 use lucos_data_versions::state::Code;
 use lucos_data_versions::{Side, StateByte, VersionId, VersionState};
+use lucos_guest_interface::call::DATA_ITEMS;
 use lucos_guest_interface::{ErrorCode, Fault};
 
 /// Where things are in memory: code, then this.
@@ -86,9 +87,15 @@ impl Shared {
     ) -> Result<u32, Fault> {
         let site = if dependencies.is_empty() { [0, 1] } else { [2, 3] };
         let (functions, versions) = (self.plan(&site, 0x7000), versions());
-        let plan =
-            Plan { name, dependencies, functions: &functions, versions: &versions, clear_only };
-        engine.apply(&mut self.clone(), &plan)
+        let plan = Plan {
+            name,
+            dependencies,
+            functions: &functions,
+            versions: &versions,
+            clear_only,
+            ..Plan::default()
+        };
+        engine.apply(&mut self.clone(), &[plan])
     }
 
     fn roll_back(
@@ -98,7 +105,9 @@ impl Shared {
         clear_only: bool,
     ) -> Result<(), Fault> {
         let lists = second_lists();
-        engine.rollback(&mut self.clone(), &Rollback { number, clear_only, lists: &lists })
+        engine
+            .rollback(&mut self.clone(), &[Rollback { number, clear_only, lists: &lists }])
+            .map(|_| ())
     }
 
     /// The guest writes to one side of all pairs.
@@ -399,7 +408,12 @@ fn what_a_transfer_function_is_ended_for_changes_nothing_and_names_the_version()
             assert!(case.name.contains("settles") || case.name.contains("drained"));
             continue;
         }
-        assert_eq!(result, Err(Fault::at(ErrorCode::Unsupported, 0, 0x77)), "{}", case.name);
+        assert_eq!(
+            result,
+            Err(Fault::at(ErrorCode::Unsupported, DATA_ITEMS, 0x77)),
+            "{}",
+            case.name
+        );
         assert!(shared.memory() == before, "{}", case.name);
         assert_eq!(listed(&engine), listed_before);
         check(&shared, &engine, &original);
@@ -467,7 +481,7 @@ fn nothing_is_done_to_data_that_has_not_settled() {
     for round in 0..100 {
         let name = format!("patch{round}");
         let number = shared.apply(&mut engine, &name, &[4], 0x7000).unwrap();
-        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
         assert!(engine.patches().iter().any(|patch| patch.number == 1));
     }
 }
@@ -497,17 +511,17 @@ fn who_has_drained_what_is_checked() {
 fn a_rollback_that_moves_data_brings_lists() {
     let (shared, original, mut engine) = CASES[2].prepared();
     let before = shared.memory();
-    let missing = engine.rollback(&mut shared.clone(), &Rollback::of(1));
-    assert_eq!(missing, Err(Fault::at(ErrorCode::RollbackRecord, 0, 0)));
+    let missing = engine.rollback(&mut shared.clone(), &[Rollback::of(1)]);
+    assert_eq!(missing, Err(Fault::at(ErrorCode::RollbackRecord, DATA_ITEMS, 0)));
     let one = &second_lists()[..1];
     let rollback = Rollback { number: 1, clear_only: false, lists: one };
-    let missing = engine.rollback(&mut shared.clone(), &rollback);
-    assert_eq!(missing, Err(Fault::at(ErrorCode::RollbackRecord, 1, 0)));
+    let missing = engine.rollback(&mut shared.clone(), &[rollback]);
+    assert_eq!(missing, Err(Fault::at(ErrorCode::RollbackRecord, DATA_ITEMS + 1, 0)));
     assert!(shared.memory() == before);
     check(&shared, &engine, &original);
     // One that settles needs none, and keeps those that it has.
     let (shared, original, mut engine) = CASES[4].prepared();
-    engine.rollback(&mut shared.clone(), &Rollback::of(1)).unwrap();
+    engine.rollback(&mut shared.clone(), &[Rollback::of(1)]).unwrap();
     assert_eq!(engine.patches()[0].versions[0].plan.lists, versions()[0].lists);
     check(&shared, &engine, &original);
 }
@@ -534,11 +548,11 @@ fn versions_have_a_limit_and_sizes() {
     let functions = shared.plan(&[0], 0x7000);
     let mut apply = |versions: &[VersionPlan]| {
         let plan = Plan { name: "many", functions: &functions, versions, ..Plan::default() };
-        engine.apply(&mut shared.clone(), &plan).map_err(|fault| fault.code)
+        engine.apply(&mut shared.clone(), &[plan]).map_err(|fault| fault.code)
     };
     assert_eq!(apply(&vec![version(0, STAGE); VERSIONS_MAX + 1]), Err(ErrorCode::Internal));
-    // The sample's store has room for five.
-    assert_eq!(apply(&vec![version(0, STAGE); 6]), Err(ErrorCode::JournalFull));
+    // The sample's store has room for ten.
+    assert_eq!(apply(&vec![version(0, STAGE); 11]), Err(ErrorCode::JournalFull));
     for (object_size, twin_size) in [(0, 1), (1, 0), (4097, 1), (1, 4097)] {
         let mut version = version(0, STAGE);
         version.kind.object_size = object_size;

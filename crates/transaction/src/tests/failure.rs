@@ -1,34 +1,108 @@
 //! One step fails, or all from one step on.
 
-use super::world::{Shared, Trouble, check, expected, roll_all_back};
+use super::world::{Shared, TRAP, Trouble, check, expected, roll_all_back};
 use crate::Engine;
 use crate::engine::{Rollback, Which};
+use crate::patch::Plan;
+use crate::patch::value::ValuePlan;
 use lucos_guest_interface::Fault;
 
 type Operation = fn(&Shared, &mut Engine<Shared>) -> Result<u32, Fault>;
 
-/// Two patches, one of them half converted, one on top of it.
-fn prepared() -> (Shared, Vec<u8>, Engine<Shared>) {
+/// Two patches, one of them half converted, one on top of it, and one that changes values only.
+pub(super) fn prepared() -> (Shared, Vec<u8>, Engine<Shared>) {
     let shared = Shared::sample();
     let original = shared.memory();
     let mut engine = shared.open();
     shared.apply(&mut engine, "one", &[0, 1, 2], 0x7000).unwrap();
     engine.jump(&mut shared.clone(), 1, Which::One(1)).unwrap();
     shared.apply(&mut engine, "two", &[0, 1, 3], 0x8000).unwrap();
+    let values =
+        [shared.value(0, 16, 0x5a), shared.bits(20, 0x0f, true), shared.bits(21, 0x81, false)];
+    apply_values(&shared, &mut engine, "set", &values).unwrap();
     (shared, original, engine)
 }
 
-pub(super) const OPERATIONS: [(&str, Operation); 6] = [
+fn apply_values(
+    shared: &Shared,
+    engine: &mut Engine<Shared>,
+    name: &str,
+    values: &[ValuePlan],
+) -> Result<u32, Fault> {
+    let plan = Plan { name, dependencies: &[], values, ..Plan::default() };
+    engine.apply(&mut shared.clone(), &[plan])
+}
+
+/// Functions and values, of which some stand on those that are in force.
+fn apply_both(shared: &Shared, engine: &mut Engine<Shared>) -> Result<u32, Fault> {
+    let functions = shared.plan(&[1, 4], 0x9000);
+    let if_default = ValuePlan { if_default: true, ..shared.value(40, 8, 0x77) };
+    let values = [shared.value(0, 16, 0x33), shared.bits(20, 0xf0, true), if_default];
+    let plan = Plan {
+        name: "both",
+        dependencies: &["one"],
+        functions: &functions,
+        values: &values,
+        ..Plan::default()
+    };
+    engine.apply(&mut shared.clone(), &[plan])
+}
+
+/// Three patches in one step, each on the one before.
+fn apply_group(shared: &Shared, engine: &mut Engine<Shared>) -> Result<u32, Fault> {
+    let first = shared.plan(&[1, 4], 0x9000);
+    let mut second = shared.plan(&[4, 5], 0xa000);
+    // The trap of the first stands there by then.
+    if let Some(byte) = second[0].found.first_mut() {
+        *byte = TRAP;
+    }
+    let plans = [
+        Plan {
+            name: "a",
+            dependencies: &[],
+            functions: &first,
+            values: &[shared.value(32, 16, 0x11), shared.bits(20, 0x10, true)],
+            ..Plan::default()
+        },
+        Plan {
+            name: "b",
+            dependencies: &["a", "one"],
+            functions: &second,
+            values: &[shared.value(32, 16, 0x22), shared.bits(20, 0x20, true)],
+            ..Plan::default()
+        },
+        Plan {
+            name: "c",
+            dependencies: &["b"],
+            values: &[shared.value(32, 16, 0x33), shared.value(0, 16, 0x44)],
+            ..Plan::default()
+        },
+    ];
+    engine.apply(&mut shared.clone(), &plans)
+}
+
+pub(super) const OPERATIONS: [(&str, Operation); 11] = [
     ("apply", |shared, engine| shared.apply(engine, "three", &[4, 5], 0x9000)),
     ("apply on top", |shared, engine| shared.apply(engine, "three", &[0, 1, 2, 4], 0x9000)),
+    ("apply values", |shared, engine| {
+        apply_values(shared, engine, "more", &[shared.value(32, 7, 0x66), shared.bits(21, 2, true)])
+    }),
+    ("apply both", apply_both),
+    ("apply group", apply_group),
+    ("rollback of values", |shared, engine| {
+        engine.rollback(&mut shared.clone(), &[Rollback::of(3)]).map(|_| 0)
+    }),
+    ("rollback of a group", |shared, engine| {
+        engine.rollback(&mut shared.clone(), &[Rollback::of(3), Rollback::of(2)]).map(|_| 0)
+    }),
     ("jump one", |shared, engine| engine.jump(&mut shared.clone(), 2, Which::One(1))),
     ("jump all", |shared, engine| engine.jump(&mut shared.clone(), 2, Which::All)),
     ("rollback", |shared, engine| {
-        engine.rollback(&mut shared.clone(), &Rollback::of(2)).map(|()| 0)
+        engine.rollback(&mut shared.clone(), &[Rollback::of(2)]).map(|_| 0)
     }),
     ("rollback of jumps", |shared, engine| {
         engine.jump(&mut shared.clone(), 2, Which::All)?;
-        engine.rollback(&mut shared.clone(), &Rollback::of(2)).map(|()| 0)
+        engine.rollback(&mut shared.clone(), &[Rollback::of(2)]).map(|_| 0)
     }),
 ];
 
@@ -118,7 +192,7 @@ fn after_a_crash_memory_is_as_before_or_as_after() {
         if name == "rollback of jumps" {
             engine.jump(&mut shared.clone(), 2, Which::All).unwrap();
             versions.push(shared.memory());
-            engine.rollback(&mut shared.clone(), &Rollback::of(2)).unwrap();
+            engine.rollback(&mut shared.clone(), &[Rollback::of(2)]).unwrap();
         } else {
             operation(&shared, &mut engine).unwrap();
         }
@@ -158,14 +232,12 @@ fn after_a_crash_memory_is_as_before_or_as_after() {
 
 #[test]
 fn a_call_that_is_repeated_after_a_crash_succeeds() {
-    for rollback in [false, true] {
+    let is_repeated = |name: &str| !name.contains("jump");
+    for (name, operation) in OPERATIONS.into_iter().filter(|(name, _)| is_repeated(name)) {
         let mut finished = false;
         for step in 0..1000 {
             let (shared, original, mut engine) = prepared();
-            let call = |engine: &mut Engine<Shared>| match rollback {
-                true => engine.rollback(&mut shared.clone(), &Rollback::of(2)),
-                false => shared.apply(engine, "three", &[0, 5], 0x9000).map(|_| ()),
-            };
+            let call = |engine: &mut Engine<Shared>| operation(&shared, engine);
             shared.set_trouble(Trouble::Crash(step, 1));
             let _ = call(&mut engine);
             finished = !shared.crashed();
@@ -177,8 +249,8 @@ fn a_call_that_is_repeated_after_a_crash_succeeds() {
             call(&mut engine).unwrap();
             check(&shared, &engine, &original);
             // Only that once.
-            assert!(call(&mut engine).is_err(), "{step}");
+            assert!(call(&mut engine).is_err(), "{name} {step}");
         }
-        assert!(finished);
+        assert!(finished, "{name}");
     }
 }

@@ -4,6 +4,7 @@ use super::world::{BASE, FUNCTION_LENGTH, FUNCTIONS, Shared, TRAP, check};
 use crate::engine::{Rollback, Which};
 use crate::journal::{JournalError, Presence, Registration};
 use crate::patch::{PatchState, Plan, SiteState};
+use lucos_guest_interface::call::DEPENDENCY_ITEMS;
 use lucos_guest_interface::{ErrorCode, Fault};
 
 fn registration(identity: u8, nonce: u64) -> Registration {
@@ -36,7 +37,7 @@ fn a_kernel_that_is_there_is_not_forgotten() {
         }
         check(&shared, &engine, &original);
         assert_eq!(engine.register(&mut shared.clone(), registration(1, 30)), Ok(1));
-        engine.rollback(&mut shared.clone(), &Rollback::of(1)).unwrap();
+        engine.rollback(&mut shared.clone(), &[Rollback::of(1)]).unwrap();
         assert_eq!(shared.memory(), original);
         assert_eq!(engine.register(&mut shared.clone(), registration(2, 20)), Ok(0));
     }
@@ -55,7 +56,7 @@ fn one_function_is_redirected_and_restored() {
     assert_ne!(shared.memory()[5], TRAP);
     assert!(!shared.0.borrow().intercept);
     check(&shared, &engine, &original);
-    engine.rollback(&mut shared.clone(), &Rollback::of(1)).unwrap();
+    engine.rollback(&mut shared.clone(), &[Rollback::of(1)]).unwrap();
     assert_eq!(shared.memory(), original);
     assert_eq!(engine.patches()[0].state, PatchState::RolledBack);
     let times = engine.patches()[0].times;
@@ -90,14 +91,14 @@ fn patches_stack_and_unstack_in_order() {
         shared.apply(&mut engine, name, &[1], entry).unwrap();
         check(&shared, &engine, &original);
     }
-    let refused = engine.rollback(&mut shared.clone(), &Rollback::of(1));
+    let refused = engine.rollback(&mut shared.clone(), &[Rollback::of(1)]);
     assert_eq!(refused, Err(Fault::at(ErrorCode::Stacked, 0, 2)));
     let refused = engine.jump(&mut shared.clone(), 2, Which::One(0));
     assert_eq!(refused, Err(Fault::at(ErrorCode::Stacked, 0, 3)));
     engine.jump(&mut shared.clone(), 3, Which::All).unwrap();
     check(&shared, &engine, &original);
     for number in [3, 2, 1] {
-        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
         check(&shared, &engine, &original);
     }
     assert_eq!(shared.memory(), original);
@@ -115,7 +116,7 @@ fn a_patch_on_a_jump_brings_the_jump_back() {
     check(&shared, &engine, &original);
     engine.jump(&mut shared.clone(), 2, Which::All).unwrap();
     check(&shared, &engine, &original);
-    engine.rollback(&mut shared.clone(), &Rollback::of(2)).unwrap();
+    engine.rollback(&mut shared.clone(), &[Rollback::of(2)]).unwrap();
     assert_eq!(shared.memory(), with_jump);
     check(&shared, &engine, &original);
 }
@@ -134,8 +135,8 @@ fn the_same_code_at_another_place_is_refused() {
         ..Plan::default()
     };
     let refused = Err(Fault::at(ErrorCode::SiteOwned, 1, 1));
-    assert_eq!(engine.check(&plan), refused.clone());
-    assert_eq!(engine.apply(&mut shared.clone(), &plan), refused.map(|()| 0));
+    assert_eq!(engine.check(&mut shared.clone(), &[plan]), refused.clone());
+    assert_eq!(engine.apply(&mut shared.clone(), &[plan]), refused.map(|_| 0));
 }
 
 #[test]
@@ -150,22 +151,22 @@ fn names_and_dependencies_are_obeyed() {
         functions: &functions,
         ..Plan::default()
     };
-    let missing = |item| Err(Fault::at(ErrorCode::DependencyMissing, item, 0));
-    assert_eq!(engine.apply(&mut shared.clone(), &needing), missing(0));
+    let missing = |item| Err(Fault::at(ErrorCode::DependencyMissing, DEPENDENCY_ITEMS + item, 0));
+    assert_eq!(engine.apply(&mut shared.clone(), &[needing]), missing(0));
     shared.apply(&mut engine, "other", &[2], 0x7000).unwrap();
-    assert_eq!(engine.apply(&mut shared.clone(), &needing), missing(1));
+    assert_eq!(engine.apply(&mut shared.clone(), &[needing]), missing(1));
     let base = Plan { name: "base", dependencies: &[], functions: &other, ..Plan::default() };
-    engine.apply(&mut shared.clone(), &base).unwrap();
-    engine.apply(&mut shared.clone(), &needing).unwrap();
-    let refused = engine.rollback(&mut shared.clone(), &Rollback::of(1));
+    engine.apply(&mut shared.clone(), &[base]).unwrap();
+    engine.apply(&mut shared.clone(), &[needing]).unwrap();
+    let refused = engine.rollback(&mut shared.clone(), &[Rollback::of(1)]);
     assert_eq!(refused, Err(Fault::new(ErrorCode::DependencyInUse, 3)));
-    let twice = engine.apply(&mut shared.clone(), &needing);
+    let twice = engine.apply(&mut shared.clone(), &[needing]);
     assert_eq!(twice, Err(Fault::new(ErrorCode::AlreadyApplied, 3)));
-    engine.rollback(&mut shared.clone(), &Rollback::of(3)).unwrap();
-    engine.rollback(&mut shared.clone(), &Rollback::of(1)).unwrap();
-    let again = engine.rollback(&mut shared.clone(), &Rollback::of(1));
+    engine.rollback(&mut shared.clone(), &[Rollback::of(3)]).unwrap();
+    engine.rollback(&mut shared.clone(), &[Rollback::of(1)]).unwrap();
+    let again = engine.rollback(&mut shared.clone(), &[Rollback::of(1)]);
     assert_eq!(again, Err(Fault::new(ErrorCode::NotApplied, 1)));
-    let unknown = engine.rollback(&mut shared.clone(), &Rollback::of(9));
+    let unknown = engine.rollback(&mut shared.clone(), &[Rollback::of(9)]);
     assert_eq!(unknown, Err(Fault::new(ErrorCode::UnknownPatch, 9)));
 }
 
@@ -180,7 +181,7 @@ fn what_changed_since_the_check_is_noticed() {
     let plan = Plan { name: "late", dependencies: &[], functions: &functions, ..Plan::default() };
     let address = BASE + site as u64 + 6;
     assert_eq!(
-        engine.apply(&mut shared.clone(), &plan),
+        engine.apply(&mut shared.clone(), &[plan]),
         Err(Fault::at(ErrorCode::SiteForeign, 1, address))
     );
     assert_eq!(shared.memory(), before);
@@ -199,7 +200,7 @@ fn an_overwritten_redirection_stays_and_is_named() {
         let site = 3 * FUNCTION_LENGTH + 5;
         shared.0.borrow_mut().memory[site] = 0xcc;
         let before = shared.memory();
-        let refused = engine.rollback(&mut shared.clone(), &Rollback::of(1));
+        let refused = engine.rollback(&mut shared.clone(), &[Rollback::of(1)]);
         let address = BASE + site as u64;
         assert_eq!(refused, Err(Fault::at(ErrorCode::SiteChanged, 1, address)));
         assert_eq!(shared.memory(), before);
@@ -217,7 +218,7 @@ fn the_guests_own_changes_behind_a_trap_survive() {
     let refused = engine.jump(&mut shared.clone(), 1, Which::One(0));
     assert_eq!(refused, Err(Fault::at(ErrorCode::SiteChanged, 0, BASE + 7)));
     check(&shared, &engine, &original);
-    engine.rollback(&mut shared.clone(), &Rollback::of(1)).unwrap();
+    engine.rollback(&mut shared.clone(), &[Rollback::of(1)]).unwrap();
     assert_eq!(shared.memory(), original);
 }
 
@@ -256,14 +257,14 @@ fn rolled_back_patches_make_room() {
         let number = shared.apply(&mut engine, &name, &all, 0x7000).unwrap();
         assert_eq!(number, round + 1);
         assert!(engine.patches().len() <= engine.capacity());
-        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
         assert_eq!(shared.memory(), original);
     }
     // A patch that comes again takes the place of its former self.
     let listed = engine.patches().len();
     for _ in 0..3 {
         let number = shared.apply(&mut engine, "patch199", &all, 0x7000).unwrap();
-        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
         assert_eq!(engine.patches().len(), listed);
     }
     // What is in force stays, and when all room is taken by it, that is said.
@@ -300,7 +301,7 @@ fn the_same_kernel_finds_its_patches_another_does_not() {
     engine.unregister(true).unwrap();
     assert_eq!(engine.patches().len(), 0);
     assert!(shared.0.borrow().intercept);
-    let hidden = engine.rollback(&mut subject, &Rollback::of(1));
+    let hidden = engine.rollback(&mut subject, &[Rollback::of(1)]);
     assert_eq!(hidden, Err(Fault::new(ErrorCode::UnknownPatch, 1)));
 
     // The next one starts empty; its memory is not touched.

@@ -87,7 +87,7 @@ proptest! {
                 }
                 Step::Rollback { patch } => {
                     let Some(&number) = numbers.get(patch) else { continue };
-                    let done = engine.rollback(&mut shared.clone(), &Rollback::of(number));
+                    let done = engine.rollback(&mut shared.clone(), &[Rollback::of(number)]);
                     prop_assert_eq!(done.is_ok(), model.may_roll_back(number), "{:?}", done);
                     if done.is_ok() {
                         for stack in model.stacks.values_mut() {
@@ -109,7 +109,7 @@ proptest! {
                     });
                     if let Some(patch) = last {
                         let number = patch.number;
-                        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+                        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
                     } else {
                         prop_assert!(applied.is_err());
                     }
@@ -120,7 +120,7 @@ proptest! {
                     let applied = shared.apply(&mut engine, "fail", &indices, 0x5000);
                     shared.set_trouble(Trouble::Nothing);
                     if let Ok(number) = applied {
-                        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+                        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
                     }
                 }
             }

@@ -1,18 +1,22 @@
 //! Functions on the guest of tests, and what must be true of it.
 
 use crate::engine::{Engine, Rollback};
+use crate::patch::value::{Bytes, ValuePlan, ValueState};
 use crate::patch::{FunctionPlan, Patch, Plan, SiteState};
 
 pub(super) use crate::fake::{BASE, Shared, TRAP, Trouble};
 
 pub(super) const FUNCTION_LENGTH: usize = 32;
 pub(super) const FUNCTIONS: usize = 6;
-pub(super) const STORE_SIZE: usize = 16 * 1024;
+/// Behind the functions lie objects of the guest.
+pub(super) const OBJECTS: usize = FUNCTIONS * FUNCTION_LENGTH;
+pub(super) const OBJECTS_LENGTH: usize = 64;
+pub(super) const STORE_SIZE: usize = 32 * 1024;
 
 impl Shared {
     pub(super) fn sample() -> Self {
         // Bytes that are never the trap.
-        let memory = (0..FUNCTIONS * FUNCTION_LENGTH).map(|index| 0x40 + (index % 89) as u8);
+        let memory = (0..OBJECTS + OBJECTS_LENGTH).map(|index| 0x40 + (index % 89) as u8);
         Self::new(memory.collect(), vec![0; STORE_SIZE])
     }
 
@@ -69,7 +73,34 @@ impl Shared {
     ) -> Result<u32, lucos_guest_interface::Fault> {
         let functions = self.plan(indices, entry);
         let plan = Plan { name, dependencies: &[], functions: &functions, ..Plan::default() };
-        engine.apply(&mut self.clone(), &plan)
+        engine.apply(&mut self.clone(), &[plan])
+    }
+
+    /// The plan for a value: all bits of `length` bytes of the objects from `offset` on, which are
+    /// to be `fill`.
+    pub(super) fn value(&self, offset: usize, length: usize, fill: u8) -> ValuePlan {
+        let now = &self.memory()[OBJECTS + offset..][..length];
+        ValuePlan {
+            name: "value".try_into().unwrap(),
+            address: BASE + (OBJECTS + offset) as u64,
+            old: now.iter().copied().collect(),
+            new: core::iter::repeat_n(fill, length).collect(),
+            mask: core::iter::repeat_n(0xff, length).collect(),
+            if_default: false,
+            below: 0,
+        }
+    }
+
+    /// The same for some bits of one byte, which are all set or all cleared.
+    pub(super) fn bits(&self, offset: usize, mask: u8, set: bool) -> ValuePlan {
+        let now = self.memory()[OBJECTS + offset];
+        let one = |byte: u8| -> Bytes { [byte].into_iter().collect() };
+        ValuePlan {
+            old: one(now & mask),
+            new: one(if set { mask } else { 0 }),
+            mask: one(mask),
+            ..self.value(offset, 1, 0)
+        }
     }
 }
 
@@ -78,7 +109,7 @@ pub(super) fn roll_all_back(shared: &Shared, engine: &mut Engine<Shared>) {
     let in_force = |patch: &&Patch| patch.is_in_memory();
     while let Some(patch) = engine.patches().iter().rev().find(in_force) {
         let number = patch.number;
-        engine.rollback(&mut shared.clone(), &Rollback::of(number)).unwrap();
+        engine.rollback(&mut shared.clone(), &[Rollback::of(number)]).unwrap();
     }
 }
 
@@ -95,6 +126,12 @@ pub(super) fn expected(original: &[u8], patches: &[Patch]) -> Vec<u8> {
                 }
                 _ => memory[start] = TRAP,
             }
+        }
+        for value in patch.values.iter().filter(|value| value.state == ValueState::Written) {
+            let start = (value.plan.address - BASE) as usize;
+            let place = &mut memory[start..start + value.plan.mask.len()];
+            let written = value.plan.over(place, &value.plan.new);
+            place.copy_from_slice(&written);
         }
     }
     memory
