@@ -132,6 +132,8 @@ pub enum Request {
         /// Nobody is inside new code.
         clear: bool,
     },
+    /// WITHDRAW, or a pair was torn: whoever is inside, at once, without waiting for anybody.
+    Withdraw,
     /// DRAINED: nobody is inside this code any more.
     Drained(Code),
 }
@@ -182,16 +184,22 @@ pub fn transition(
         (Request::Apply { clear: true }, Phase::Applying, VersionState::Old) => {
             to(Some(Side::Object), StateByte::ArrivingNew, VersionState::New)
         }
-        (Request::Rollback { clear: false }, Phase::Applied, VersionState::New) => {
-            to(Some(Side::Twin), StateByte::LeavingBoth, VersionState::Both)
-        }
+        (
+            Request::Rollback { clear: false } | Request::Withdraw,
+            Phase::Applied,
+            VersionState::New,
+        ) => to(Some(Side::Twin), StateByte::LeavingBoth, VersionState::Both),
         (Request::Rollback { clear: true }, Phase::Applied, VersionState::New) => {
             to(Some(Side::Twin), StateByte::LeavingOld, VersionState::Old)
         }
         (Request::Rollback { clear: false }, Phase::Applied, VersionState::Both) => Ok(None),
-        (Request::Rollback { clear: true }, Phase::Applied, VersionState::Both) => {
-            to(None, StateByte::SettledOld, VersionState::Old)
-        }
+        // Of a version that is withdrawn while both sides live nobody knows whether they are alike: the
+        // objects are what counts, and who is still inside new code goes on with twins of his own.
+        (
+            Request::Rollback { clear: true } | Request::Withdraw,
+            Phase::Applied,
+            VersionState::Both,
+        ) => to(None, StateByte::SettledOld, VersionState::Old),
         (Request::Drained(Code::Old), Phase::Applied, VersionState::Both) => {
             to(None, StateByte::New, VersionState::New)
         }
@@ -201,7 +209,9 @@ pub fn transition(
         (Request::Drained(Code::Old), Phase::Applied, VersionState::New)
         | (Request::Drained(Code::New), Phase::RolledBack, VersionState::Old) => Ok(None),
         (Request::Apply { .. } | Request::Drained(Code::New), ..) => Err(Refusal::Applied),
-        (Request::Rollback { .. } | Request::Drained(Code::Old), ..) => Err(Refusal::NotApplied),
+        (Request::Rollback { .. } | Request::Withdraw | Request::Drained(Code::Old), ..) => {
+            Err(Refusal::NotApplied)
+        }
     }
 }
 

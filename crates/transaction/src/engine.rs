@@ -18,11 +18,11 @@ use crate::patch::{Function, Patch, PatchState, SiteState};
 use crate::subject::{Place, PlaceError, Subject, Target};
 
 pub use jump::Which;
-pub use rollback::Rollback;
+pub use rollback::{Rollback, Way};
 pub use values::left_over;
 
 /// Whether updates can be applied, and which are.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Engine<S> {
     journal: Journal<S>,
     head: Head,

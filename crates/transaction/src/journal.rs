@@ -90,7 +90,7 @@ const FUNCTION_SIZE: usize = 160;
 const RECORD: usize = 1;
 
 /// A kernel that registered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Registration {
     /// What the manager proves itself with.
     pub nonce: u64,
@@ -109,7 +109,7 @@ pub struct Registration {
 }
 
 /// How much of a registration is in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Presence {
     /// Nobody ever registered.
     #[default]
@@ -124,7 +124,7 @@ pub enum Presence {
 }
 
 /// What there is once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Head {
     /// Grows with every write.
     pub(crate) version: u64,
@@ -170,7 +170,7 @@ struct PatchRecord {
 }
 
 /// The journal in a store.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Journal<S> {
     store: S,
     patches: usize,

@@ -43,7 +43,7 @@ pub struct Plan<'a> {
 }
 
 /// A function that is to be redirected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FunctionPlan {
     /// Its name.
     pub name: Name,
@@ -98,7 +98,7 @@ impl FunctionPlan {
 }
 
 /// What is true of an update in the journal. The number is what the journal holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum PatchState {
     /// The place holds no update.
@@ -133,7 +133,7 @@ impl PatchState {
 }
 
 /// What stands at a site, as far as this update is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SiteState {
     /// Nothing of this update.
@@ -155,7 +155,7 @@ impl SiteState {
 }
 
 /// A function of an update that the journal knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Function {
     /// Its place in the journal.
     pub slot: usize,
@@ -166,7 +166,7 @@ pub struct Function {
 }
 
 /// Lengths of stops, in time-stamp ticks, and the order of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Times {
     /// The stop in which the update was applied.
     pub apply: u64,
@@ -179,7 +179,7 @@ pub struct Times {
 }
 
 /// An update that the journal knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Patch {
     /// Its place in the journal.
     pub slot: usize,

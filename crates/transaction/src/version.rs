@@ -14,7 +14,7 @@ pub const SHARED_MAX: usize = 8;
 pub const INSTANCE_MAX: u32 = 4096;
 
 /// A version of an update that is to be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VersionPlan {
     /// What does not change while the patch is known.
     pub kind: Kind,
@@ -23,7 +23,7 @@ pub struct VersionPlan {
 }
 
 /// What all pairs of a version have in common.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Kind {
     /// Its name.
     pub name: Name,
@@ -42,7 +42,7 @@ pub struct Kind {
 }
 
 /// A field that both sides have, and that the guest itself keeps alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SharedField {
     /// Offset in the object.
     pub object_offset: u32,
@@ -53,7 +53,7 @@ pub struct SharedField {
 }
 
 /// Memory of the update manager, sealed while it is in use: guest-virtual addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lists {
     /// The pairs sorted by object.
     pub by_object: u64,
@@ -82,7 +82,7 @@ pub enum Half {
 }
 
 /// A version of an update that the journal knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Its place in the journal.
     pub slot: usize,

@@ -3,13 +3,14 @@
 use crate::pairs::Side;
 use crate::state::{Code, Phase, Refusal, Request, StateByte, VersionState, pair, transition};
 
-const REQUESTS: [Request; 6] = [
+const REQUESTS: [Request; 7] = [
     Request::Apply { clear: false },
     Request::Apply { clear: true },
     Request::Rollback { clear: false },
     Request::Rollback { clear: true },
     Request::Drained(Code::Old),
     Request::Drained(Code::New),
+    Request::Withdraw,
 ];
 const STATES: [VersionState; 3] = [VersionState::Old, VersionState::Both, VersionState::New];
 const PHASES: [Phase; 4] = [Phase::Applying, Phase::Applied, Phase::RollingBack, Phase::RolledBack];
@@ -18,7 +19,7 @@ const PHASES: [Phase; 4] = [Phase::Applying, Phase::Applied, Phase::RollingBack,
 fn phases(request: Request) -> (Phase, Phase) {
     match request {
         Request::Apply { .. } => (Phase::Applying, Phase::Applied),
-        Request::Rollback { .. } => (Phase::Applied, Phase::RolledBack),
+        Request::Rollback { .. } | Request::Withdraw => (Phase::Applied, Phase::RolledBack),
         Request::Drained(Code::Old) => (Phase::Applied, Phase::Applied),
         Request::Drained(Code::New) => (Phase::RolledBack, Phase::RolledBack),
     }
@@ -54,7 +55,8 @@ fn only_these_transitions_are_made() {
         let step = transition(request, phase, state).unwrap()?;
         Some((step.transfer, step.state))
     };
-    let [apply, apply_clear, rollback, rollback_clear, old_drained, new_drained] = REQUESTS;
+    let [apply, apply_clear, rollback, rollback_clear, old_drained, new_drained, withdraw] =
+        REQUESTS;
     let from_object = Some(Side::Object);
     let from_twin = Some(Side::Twin);
     assert_eq!(made(apply, Phase::Applying, Old), Some((from_object, Both)));
@@ -67,13 +69,15 @@ fn only_these_transitions_are_made() {
     assert_eq!(made(old_drained, Phase::Applied, New), None);
     assert_eq!(made(new_drained, Phase::RolledBack, Both), Some((None, Old)));
     assert_eq!(made(new_drained, Phase::RolledBack, Old), None);
+    assert_eq!(made(withdraw, Phase::Applied, Both), Some((None, Old)));
+    assert_eq!(made(withdraw, Phase::Applied, New), Some((from_twin, Both)));
     let all = REQUESTS.iter().flat_map(|&request| {
         PHASES
             .iter()
             .flat_map(move |&phase| STATES.iter().map(move |&state| (request, phase, state)))
     });
     let allowed = all.filter(|&(request, phase, state)| transition(request, phase, state).is_ok());
-    assert_eq!(allowed.count(), 10);
+    assert_eq!(allowed.count(), 12);
     assert_eq!(transition(rollback, Phase::RolledBack, Both), Err(Refusal::NotApplied));
     assert_eq!(transition(old_drained, Phase::RolledBack, Both), Err(Refusal::NotApplied));
     assert_eq!(transition(new_drained, Phase::Applied, Both), Err(Refusal::Applied));

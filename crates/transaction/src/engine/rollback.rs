@@ -13,13 +13,35 @@ use crate::patch::{Code, Function, Patch, PatchState, SiteState};
 use crate::subject::{Difference, Place, Subject};
 use crate::version::Lists;
 
+/// How a patch is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Whoever is inside new code: its data is guarded until it has drained.
+    Guarded,
+    /// Only when nobody is inside new code; nothing is guarded then.
+    Clear,
+    /// Whoever is inside, for a patch that does harm. Data of which both sides live is left to old code
+    /// at once: what new code that is still inside writes is lost.
+    Withdraw,
+}
+
+impl Way {
+    const fn request(self) -> Request {
+        match self {
+            Self::Guarded => Request::Rollback { clear: false },
+            Self::Clear => Request::Rollback { clear: true },
+            Self::Withdraw => Request::Withdraw,
+        }
+    }
+}
+
 /// What is to be taken back, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Rollback<'a> {
     /// The number of the patch.
     pub number: u32,
-    /// Only when nobody is inside new code; nothing is guarded then.
-    pub clear_only: bool,
+    /// Who may be inside new code.
+    pub way: Way,
     /// For every version of the patch its lists as they are now; only those of versions of which the
     /// twins alone live are looked at.
     pub lists: &'a [Lists],
@@ -29,7 +51,7 @@ impl Rollback<'_> {
     /// The rollback of a patch of which no data has to be moved, whoever is inside.
     #[must_use]
     pub const fn of(number: u32) -> Self {
-        Self { number, clear_only: false, lists: &[] }
+        Self { number, way: Way::Guarded, lists: &[] }
     }
 }
 
@@ -75,12 +97,12 @@ impl<S: Store> Engine<S> {
         for (&position, rollback) in positions.iter().zip(rollbacks) {
             self.take_lists(position, rollback.lists)?;
         }
-        let clear = rollbacks.iter().any(|rollback| rollback.clear_only);
+        let ways: Vec<Way> = rollbacks.iter().map(|rollback| rollback.way).collect();
         let sequences: Vec<u64> = positions.iter().map(|_| self.next_sequence()).collect();
         self.head.leaving.clear();
         // Numbers that are skipped do no harm.
         self.journal.write_head(&mut self.head)?;
-        let ((), ticks) = stopped(subject, |subject| self.take_out(subject, &positions, clear))?;
+        let ((), ticks) = stopped(subject, |subject| self.take_out(subject, &positions, &ways))?;
         for (&position, sequence) in positions.iter().zip(sequences) {
             if let Some(patch) = self.patches.get_mut(position) {
                 patch.times.rollback = ticks;
@@ -160,7 +182,7 @@ impl<S: Store> Engine<S> {
         &mut self,
         subject: &mut M,
         positions: &[usize],
-        clear: bool,
+        ways: &[Way],
     ) -> Result<(), Fault> {
         let steps = self.leaving_steps(positions);
         for step in &steps {
@@ -168,8 +190,8 @@ impl<S: Store> Engine<S> {
         }
         self.judge_leaving_values(subject, positions)?;
         // With data there is one patch only.
-        for &position in positions {
-            self.stage(subject, position, Request::Rollback { clear })?;
+        for (&position, way) in positions.iter().zip(ways) {
+            self.stage(subject, position, way.request())?;
         }
         // From here on a crash is mended by completing the rollback.
         if let Err(fault) = self.note_leaving(positions) {

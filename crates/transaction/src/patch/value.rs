@@ -13,7 +13,7 @@ pub const VALUES_MAX: usize = 64;
 pub type Bytes = heapless::Vec<u8, VALUE_MAX>;
 
 /// A value that is to be changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ValuePlan {
     /// What the bytes are called.
     pub name: Name,
@@ -93,7 +93,7 @@ impl ValuePlan {
 }
 
 /// What became of a value, as far as this update is concerned. The number is what the journal holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ValueState {
     /// Nothing of this update is there.
@@ -115,7 +115,7 @@ impl ValueState {
 }
 
 /// A value of an update that the journal knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Value {
     /// Its place in the journal.
     pub slot: usize,

@@ -1,7 +1,7 @@
 //! Data of updates: what moves it, what fails meanwhile, and what is not allowed.
 
 use super::world::{BASE, Shared, TRAP, Trouble, expected};
-use crate::engine::{Engine, Rollback};
+use crate::engine::{Engine, Rollback, Way};
 use crate::fake::TURN;
 use crate::patch::{Patch, PatchState, Plan};
 use crate::version::{Kind, Lists, VERSIONS_MAX, Version, VersionPlan};
@@ -98,16 +98,9 @@ impl Shared {
         engine.apply(&mut self.clone(), &[plan])
     }
 
-    fn roll_back(
-        &self,
-        engine: &mut Engine<Self>,
-        number: u32,
-        clear_only: bool,
-    ) -> Result<(), Fault> {
+    fn roll_back(&self, engine: &mut Engine<Self>, number: u32, way: Way) -> Result<(), Fault> {
         let lists = second_lists();
-        engine
-            .rollback(&mut self.clone(), &[Rollback { number, clear_only, lists: &lists }])
-            .map(|_| ())
+        engine.rollback(&mut self.clone(), &[Rollback { number, way, lists: &lists }]).map(|_| ())
     }
 
     /// The guest writes to one side of all pairs.
@@ -167,8 +160,9 @@ struct Case {
 const APPLY: Operation = |shared, engine| shared.apply_data(engine, "fix", &[], false).map(|_| ());
 const APPLY_CLEAR: Operation =
     |shared, engine| shared.apply_data(engine, "fix", &[], true).map(|_| ());
-const ROLL_BACK: Operation = |shared, engine| shared.roll_back(engine, 1, false);
-const ROLL_BACK_CLEAR: Operation = |shared, engine| shared.roll_back(engine, 1, true);
+const ROLL_BACK: Operation = |shared, engine| shared.roll_back(engine, 1, Way::Guarded);
+const ROLL_BACK_CLEAR: Operation = |shared, engine| shared.roll_back(engine, 1, Way::Clear);
+const WITHDRAW: Operation = |shared, engine| shared.roll_back(engine, 1, Way::Withdraw);
 const OLD_DRAINED: Operation = |shared, engine| engine.drained(&mut shared.clone(), 1, Code::Old);
 const NEW_DRAINED: Operation = |shared, engine| engine.drained(&mut shared.clone(), 1, Code::New);
 const USE_TWINS: Operation = |shared, _| {
@@ -176,7 +170,7 @@ const USE_TWINS: Operation = |shared, _| {
     Ok(())
 };
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     Case {
         name: "apply",
         before: &[],
@@ -212,6 +206,18 @@ const CASES: [Case; 8] = [
         before: &[APPLY],
         operation: ROLL_BACK_CLEAR,
         states: (PatchState::RolledBack, VersionState::Old),
+    },
+    Case {
+        name: "withdrawal of what settles",
+        before: &[APPLY],
+        operation: WITHDRAW,
+        states: (PatchState::RolledBack, VersionState::Old),
+    },
+    Case {
+        name: "withdrawal of what has settled",
+        before: &[APPLY_CLEAR, USE_TWINS],
+        operation: WITHDRAW,
+        states: (PatchState::RolledBack, VersionState::Both),
     },
     Case {
         name: "old code has drained",
@@ -467,15 +473,15 @@ fn nothing_is_done_to_data_that_has_not_settled() {
     engine.drained(&mut shared.clone(), 1, Code::Old).unwrap();
     let top = shared.apply_data(&mut engine, "top", &["base"], false).unwrap();
     let needed = Err(Fault::new(ErrorCode::DependencyInUse, top.into()));
-    assert_eq!(shared.roll_back(&mut engine, 1, false), needed);
-    shared.roll_back(&mut engine, top, false).unwrap();
+    assert_eq!(shared.roll_back(&mut engine, 1, Way::Guarded), needed);
+    shared.roll_back(&mut engine, top, Way::Guarded).unwrap();
     // Nor is it rolled back under what has not settled.
-    assert_eq!(shared.roll_back(&mut engine, 1, false), not_settled(top.into()));
+    assert_eq!(shared.roll_back(&mut engine, 1, Way::Guarded), not_settled(top.into()));
     // Nor does the same patch come again, since its former self is still in the journal.
     let again = shared.apply_data(&mut engine, "top", &["base"], false);
     assert_eq!(again, not_settled(top.into()).map(|()| 0));
     engine.drained(&mut shared.clone(), top, Code::New).unwrap();
-    shared.roll_back(&mut engine, 1, false).unwrap();
+    shared.roll_back(&mut engine, 1, Way::Guarded).unwrap();
     assert!(engine.patches()[0].is_settling());
     // A patch that settles stays in the journal, whatever room is needed.
     for round in 0..100 {
@@ -514,7 +520,7 @@ fn a_rollback_that_moves_data_brings_lists() {
     let missing = engine.rollback(&mut shared.clone(), &[Rollback::of(1)]);
     assert_eq!(missing, Err(Fault::at(ErrorCode::RollbackRecord, DATA_ITEMS, 0)));
     let one = &second_lists()[..1];
-    let rollback = Rollback { number: 1, clear_only: false, lists: one };
+    let rollback = Rollback { number: 1, way: Way::Guarded, lists: one };
     let missing = engine.rollback(&mut shared.clone(), &[rollback]);
     assert_eq!(missing, Err(Fault::at(ErrorCode::RollbackRecord, DATA_ITEMS + 1, 0)));
     assert!(shared.memory() == before);
@@ -529,7 +535,7 @@ fn a_rollback_that_moves_data_brings_lists() {
 #[test]
 fn versions_survive_a_restart() {
     let (shared, original, mut engine) = CASES[2].prepared();
-    shared.roll_back(&mut engine, 1, false).unwrap();
+    shared.roll_back(&mut engine, 1, Way::Guarded).unwrap();
     let mut after = shared.restart();
     after.recover(&mut shared.clone()).unwrap();
     check(&shared, &after, &original);
