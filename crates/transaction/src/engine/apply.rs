@@ -156,7 +156,7 @@ impl<S: Store> Engine<S> {
             }
         }
         for position in first..self.patches.len() {
-            self.settle_data(subject, position);
+            self.settle_data(position);
         }
         self.publish_from(subject, first, true);
         Ok(())

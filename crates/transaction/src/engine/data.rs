@@ -146,7 +146,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<(), Fault> {
         for index in self.versions(position) {
             self.copy(subject, position, index, Half::After)?;
-            let byte = self.version(position, index).map(|version| version.byte);
+            let byte = self.byte(position, index);
             if matches!(byte, Some(StateByte::ArrivingBoth | StateByte::LeavingBoth)) {
                 self.guard(subject, position, index, true)?;
             }
@@ -154,7 +154,22 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// Takes back what [`Engine::move_data`] did. In the same stop. The stage stays as it is: while
+    /// Leaves to the guest the pages of data that a rollback leaves to old code alone, without moving it.
+    /// In the same stop, before the patch's byte says that it is rolled back.
+    pub(super) fn leave_settled<M: Subject>(
+        &mut self,
+        subject: &mut M,
+        position: usize,
+    ) -> Result<(), Fault> {
+        for index in self.versions(position) {
+            if self.byte(position, index) == Some(StateByte::SettledOld) {
+                self.guard(subject, position, index, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Engine::move_data`] and [`Engine::leave_settled`] did. In the same stop. The stage stays as it is: while
     /// the patch's own byte says that it moves, a crash needs it.
     pub(super) fn move_data_back<M: Subject>(
         &mut self,
@@ -162,9 +177,12 @@ impl<S: Store> Engine<S> {
         position: usize,
     ) -> Result<(), Fault> {
         for index in self.versions(position).rev() {
-            let byte = self.version(position, index).map(|version| version.byte);
-            if matches!(byte, Some(StateByte::ArrivingBoth | StateByte::LeavingBoth)) {
-                self.guard(subject, position, index, false)?;
+            match self.byte(position, index) {
+                Some(StateByte::ArrivingBoth | StateByte::LeavingBoth) => {
+                    self.guard(subject, position, index, false)?;
+                }
+                Some(StateByte::SettledOld) => self.guard(subject, position, index, true)?,
+                _ => {}
             }
             self.copy(subject, position, index, Half::Before)?;
         }
@@ -185,7 +203,7 @@ impl<S: Store> Engine<S> {
         position: usize,
         index: usize,
     ) -> Result<(), Fault> {
-        let Some(byte) = self.version(position, index).map(|version| version.byte) else {
+        let Some(byte) = self.byte(position, index) else {
             return Ok(());
         };
         match byte {
@@ -204,28 +222,19 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// What follows once code and data are as they are to be, and the patch's byte says so: the bytes
-    /// no longer need it, and guards are where both sides live.
-    pub(super) fn settle_data<M: Subject>(&mut self, subject: &mut M, position: usize) {
+    /// What follows once code and data are as they are to be, and the patch's byte says so: the bytes of
+    /// its versions no longer need it.
+    pub(super) fn settle_data(&mut self, position: usize) {
         for index in self.versions(position) {
-            let settled = self.settle_version(subject, position, index);
+            let settled = self.settle_version(position, index);
             self.unfinished |= settled.is_err();
         }
     }
 
-    fn settle_version<M: Subject>(
-        &mut self,
-        subject: &mut M,
-        position: usize,
-        index: usize,
-    ) -> Result<(), Fault> {
+    fn settle_version(&mut self, position: usize, index: usize) -> Result<(), Fault> {
         let Some(state) = self.state_of(position, index) else { return Ok(()) };
         let settled = StateByte::settled(state);
-        let byte = self.version(position, index).map(|version| version.byte);
-        if byte == Some(StateByte::SettledOld) {
-            self.guard(subject, position, index, false)?;
-        }
-        match byte == Some(settled) {
+        match self.byte(position, index) == Some(settled) {
             true => Ok(()),
             false => self.set_byte(position, index, settled),
         }
@@ -252,10 +261,9 @@ impl<S: Store> Engine<S> {
             }
             PatchState::Applied => {
                 for index in self.versions(position) {
-                    let version = self.version(position, index);
-                    match version.map(|version| version.byte) {
+                    match self.byte(position, index) {
                         Some(StateByte::ArrivingBoth | StateByte::ArrivingNew) => {
-                            self.settle_version(subject, position, index)?;
+                            self.settle_version(position, index)?;
                         }
                         _ => self.forget_move_of(subject, position, index)?,
                     }
@@ -264,7 +272,7 @@ impl<S: Store> Engine<S> {
             PatchState::RollingBack => self.move_data(subject, position)?,
             PatchState::RolledBack => {
                 for index in self.versions(position) {
-                    self.settle_version(subject, position, index)?;
+                    self.settle_version(position, index)?;
                 }
             }
         }
@@ -359,6 +367,10 @@ impl<S: Store> Engine<S> {
 
     fn version(&self, position: usize, index: usize) -> Option<&Version> {
         self.patches.get(position)?.versions.get(index)
+    }
+
+    fn byte(&self, position: usize, index: usize) -> Option<StateByte> {
+        self.version(position, index).map(|version| version.byte)
     }
 
     fn version_mut(&mut self, position: usize, index: usize) -> Option<&mut Version> {

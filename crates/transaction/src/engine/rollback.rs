@@ -207,6 +207,7 @@ impl<S: Store> Engine<S> {
         let done = intercepted
             .and_then(|()| positions.iter().try_for_each(|&at| self.move_data(subject, at)))
             .and_then(|()| steps.iter().try_for_each(|step| self.put(subject, step, Back::Old)))
+            .and_then(|()| positions.iter().try_for_each(|&at| self.leave_settled(subject, at)))
             .and_then(|()| {
                 steps
                     .iter()
@@ -280,7 +281,7 @@ impl<S: Store> Engine<S> {
         for site in sites {
             self.publish(subject, site, false);
         }
-        self.settle_data(subject, position);
+        self.settle_data(position);
         self.intercept_if_needed(subject);
     }
 
