@@ -10,20 +10,27 @@ mod updates;
 mod world;
 mod writing;
 
+use std::io::Write;
+
 use stateright::{Checker, HasDiscoveries, Model};
 
 use config::{Config, Seed};
 use threads::Counting;
 
+/// Says how large a search was, also of a test that passes.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "model: {line}");
+}
+
 /// Searches all states. Every promise holds in each, and what must be reached is reached.
 fn holds(name: &str, config: Config) {
     let checker = config.checker().threads(2).spawn_bfs().join();
-    println!(
+    say(format_args!(
         "{name}: {} states, {} of them different, depth {}",
         checker.state_count(),
         checker.unique_state_count(),
         checker.max_depth()
-    );
+    ));
     checker.assert_properties();
 }
 
@@ -33,7 +40,7 @@ fn breaks(seed: Seed, config: Config) {
     let checker = config.checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
     let checker = checker.spawn_bfs().join();
     let broken: Vec<_> = checker.discoveries().into_keys().collect();
-    println!("{seed:?}: {} states until {broken:?}", checker.state_count());
+    say(format_args!("{seed:?}: {} states until {broken:?}", checker.state_count()));
     assert!(!broken.is_empty(), "{seed:?} is not found");
 }
 
