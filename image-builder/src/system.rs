@@ -84,6 +84,7 @@ enum RightName {
     Stop,
     Start,
     Reset,
+    Confine,
 }
 
 impl From<RightName> for Rights {
@@ -96,6 +97,7 @@ impl From<RightName> for Rights {
             RightName::Stop => Self::STOP,
             RightName::Start => Self::START,
             RightName::Reset => Self::RESET,
+            RightName::Confine => Self::CONFINE,
         }
     }
 }

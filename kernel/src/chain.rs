@@ -16,6 +16,7 @@ use crate::task::{self, Inside, Task};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::take;
 use core::sync::atomic::Ordering;
 use lucos_abi::boot::StartInfo;
 use lucos_abi::call::{self, CallStatus};
@@ -225,7 +226,7 @@ impl Processor {
             Object::Vcpu => {
                 drop(inside);
                 let served = object::vcpu::serve(&mut self.vcpu, me, rights, bytes, reply);
-                if self.vcpu.take_entered() {
+                if take(&mut self.vcpu.entered) {
                     self.root_restarts = 0;
                 }
                 served
@@ -308,7 +309,7 @@ impl Processor {
             self.shared.counts.add(Counter::Restarts);
             if index == 0 {
                 let rip = self.vcpu.registers().rip;
-                let handled = core::mem::take(&mut self.vcpu.exit_was_handled);
+                let handled = take(&mut self.vcpu.exit_was_handled);
                 let again = self.failed.rip == rip && !handled;
                 let count = if again { self.failed.count.saturating_add(1) } else { 1 };
                 self.failed = Failed { rip, count };

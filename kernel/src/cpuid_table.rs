@@ -11,9 +11,7 @@ static RULES: Once<Vec<CpuidRule, MAX_CPUID_RULES>> = Once::new();
 
 /// Sets the rules; `None` when they are set already.
 pub fn set(rules: Vec<CpuidRule, MAX_CPUID_RULES>) -> Option<()> {
-    if RULES.is_completed() {
-        return None;
-    }
+    (!RULES.is_completed()).then_some(())?;
     RULES.call_once(|| rules);
     Some(())
 }

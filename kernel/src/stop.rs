@@ -9,7 +9,9 @@
 //! the middle of its work, the others stand still until a new one has put things in order and
 //! resumes. Nobody else can, so the stop also ends when its processor goes on with the guest.
 
-use crate::arch::nmi::kick_while;
+use crate::arch::nmi::{kick, kick_while};
+use crate::arch::processor::{self, PerProcessor};
+use crate::arch::time::{A_SECOND, Timer};
 use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::call::CallStatus;
 
@@ -22,6 +24,17 @@ static OWNER: AtomicU32 = AtomicU32::new(NOBODY);
 pub fn holds(number: u32) -> bool {
     let owner = OWNER.load(Ordering::SeqCst);
     owner != NOBODY && owner != number
+}
+
+/// Waits a little for the end of a stop. An owner that is in the guest, on a detour that perhaps never
+/// ends, is taken out of it once a second.
+pub fn wait(since: &mut Timer) {
+    if since.passed() > A_SECOND {
+        *since = Timer::start();
+        let owner = processor::get(OWNER.load(Ordering::SeqCst));
+        owner.filter(|owner| owner.is_in_guest()).into_iter().for_each(kick);
+    }
+    core::hint::spin_loop();
 }
 
 /// The processor holds the stop.
@@ -41,7 +54,7 @@ pub fn stop(me: u32, deadline: u64) -> Result<(), CallStatus> {
     OWNER
         .compare_exchange(NOBODY, me, Ordering::SeqCst, Ordering::SeqCst)
         .map_err(|_| CallStatus::Busy)?;
-    let all = kick_while(me, deadline, |other| other.in_guest.load(Ordering::SeqCst));
+    let all = kick_while(me, deadline, PerProcessor::is_in_guest);
     all.ok_or_else(|| {
         OWNER.store(NOBODY, Ordering::SeqCst);
         CallStatus::Late

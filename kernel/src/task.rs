@@ -140,7 +140,7 @@ impl Task {
         if first {
             // A processor in the guest runs no thread. The others come out of ring 3 by the NMI.
             let inside =
-                |other: &PerProcessor| self.inside.load(order) != 0 && !other.in_guest.load(order);
+                |other: &PerProcessor| self.inside.load(order) != 0 && !other.is_in_guest();
             nmi::kick_while(me, u64::MAX, inside);
             self.restore();
         }

@@ -3,7 +3,7 @@
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::object::{Done, GuestMemoryReply, GuestMemoryRequest, SpaceRequest};
+use lucos_abi::object::{Done, GuestMemoryReply, GuestMemoryRequest, SpaceRequest, View};
 use lucos_runtime::{CallError, GuestWindow, Journal, Thread};
 use lucos_service::MemoryError;
 
@@ -145,6 +145,7 @@ impl Platform for Real<'_> {
 
     fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
         let request = SpaceRequest::Set {
+            view: View::Main,
             start,
             length,
             read: true,

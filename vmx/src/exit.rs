@@ -53,6 +53,8 @@ fn answer(platform: &mut impl Platform, facts: &Facts<'_>, exit: &Exit) -> Outco
         ExitReason::NestedFault { gpa, access } => {
             nested_fault::handle(platform, facts, exit, gpa, access)
         }
+        // Of confined runs only, which are not this task's.
+        ExitReason::Stepped | ExitReason::Interrupted => Outcome::Repeat,
         ExitReason::Shutdown => shutdown::handle(platform, &exit.registers),
         ExitReason::Init => init::handle(platform, facts),
         ExitReason::InvalidState => shutdown::handle_invalid_state(platform, &exit.registers),

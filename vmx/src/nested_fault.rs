@@ -91,7 +91,8 @@ mod tests {
     use lucos_service::FaultVerdict;
     use lucos_service::client::Failure;
 
-    const WRITE: Access = Access { write: true, execute: false, present: true, table_walk: false };
+    const WRITE: Access =
+        Access { write: true, execute: false, present: true, table_walk: false, delivery: false };
 
     /// The guest stores at `gpa`, with RDI pointing at its page and RAX as the value.
     fn store(platform: &mut Fake, code: &[u8], rax: u64, gpa: u64) -> Outcome {

@@ -77,6 +77,8 @@ bitflags! {
         const START = 32;
         /// Reset or end the machine.
         const RESET = 64;
+        /// Run the vCPU confined.
+        const CONFINE = 128;
     }
 }
 

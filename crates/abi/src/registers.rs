@@ -4,7 +4,7 @@
 //! bytes and ten steps. So the block travels as one byte string inside a message.
 
 /// Number of registers in the block.
-pub const COUNT: usize = 29;
+pub const COUNT: usize = 30;
 /// Bytes of an encoded block.
 pub const SIZE: usize = COUNT * 8;
 
@@ -16,7 +16,7 @@ pub const EFER_LMA: u64 = 1 << 10;
 pub const EFER_NXE: u64 = 1 << 11;
 
 /// RFLAGS.TF: a debug exception after the next instruction.
-const RFLAGS_TRAP: u64 = 1 << 8;
+pub const RFLAGS_TRAP: u64 = 1 << 8;
 /// RFLAGS.RF: no breakpoint at the next instruction.
 const RFLAGS_RESUME: u64 = 1 << 16;
 /// DR6.BS: the debug exception is that of a single step.
@@ -111,6 +111,8 @@ block! {
         pub cs_base: u64,
         /// Base of the interrupt table
         pub idt_base: u64,
+        /// Base of GS, by which a kernel's is told from that of a program
+        pub gs_base: u64,
     }
 }
 

@@ -7,7 +7,7 @@ use lucos_abi::object::{
     GuestMemoryReply, GuestMemoryRequest, LogRequest, MachineReply, MachineRequest, SpaceRequest,
     VcpuReply, VcpuRequest,
 };
-use lucos_abi::registers::Registers;
+use lucos_abi::registers::{Registers, SIZE};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
 use lucos_system_info::SystemInfo;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let space = AddressSpace { root: 0x1000, five_levels: false };
     let arguments = [1, u64::MAX, 0x8000_0000, 4];
     vec![
-        seed(0, &VcpuRequest::Run { registers: &[7; 232], event: None }),
+        seed(0, &VcpuRequest::Run { registers: &[7; SIZE], event: None }),
+        seed(0, &VcpuRequest::Confined { registers: &[7; SIZE], steps: 20_000 }),
         seed(2, &MachineRequest::Stop { deadline: 300 }),
         seed(6, &LogRequest::Write { text: "some text" }),
         seed(13, &MemoryRequest::Write { space, address: 0x2000, data: &[1, 2, 3] }),

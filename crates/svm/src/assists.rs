@@ -23,7 +23,7 @@ pub const NESTED_PAGING: u64 = 1;
 const INVLPGB: u64 = 1 << 7;
 
 /// TLB_CONTROL: flush everything (APM 15.16.1).
-const FLUSH_ALL: u32 = 1;
+pub(crate) const FLUSH_ALL: u32 = 1;
 
 /// What a VMCB needs beside the guest's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +55,10 @@ impl Vmcb {
         control.msr_map = setup.msr_map;
         control.io_map = setup.io_map;
         control.last_branch_control = assists.contains(Assists::LAST_BRANCH).into();
-        let extension = Intercepts::VMRUN
-            | Intercepts::VMMCALL
-            | Intercepts::VMLOAD
-            | Intercepts::VMSAVE
-            | Intercepts::STGI
-            | Intercepts::CLGI
-            | Intercepts::SKINIT
-            | Intercepts::INVLPGA;
-        let machine = Intercepts::NMI | Intercepts::SHUTDOWN;
+        let machine = Intercepts::EXTENSION | Intercepts::NMI | Intercepts::SHUTDOWN;
         // INVD would throw away what LUCOS has written.
         let values = Intercepts::MSR | Intercepts::IO | Intercepts::INVD;
-        self.set_intercepts(extension | machine | values, true);
+        self.set_intercepts(machine | values, true);
         self.set_intercepts(Intercepts::CPUID, setup.cpuid);
         self.request_flush();
     }

@@ -19,6 +19,10 @@ pub const SOFTWARE: u64 = 4;
 
 const NMI_VECTOR: u64 = 2;
 
+/// A virtual interrupt waits, whatever its priority (APM appendix B, offset 0x60).
+const V_IRQ: u64 = 1 << 8;
+const V_IGN_TPR: u64 = 1 << 20;
+
 /// Type of an encoded event.
 pub const fn kind(event: u64) -> u64 {
     event >> 8 & 7
@@ -64,6 +68,17 @@ impl Vmcb {
     /// Delivers an encoded event at the next run, in the place of any other.
     pub fn inject(&mut self, event: u64) {
         self.control.event_injection = event;
+    }
+
+    /// Takes back the event that would be delivered at the next run when an exception is to come
+    /// first, and it would not come by itself again. An interrupt comes as soon as the guest lets it
+    /// (APM 15.21.4); true for an NMI, which somebody else has to remember.
+    pub fn put_off(&mut self) -> bool {
+        let event = core::mem::take(&mut self.control.event_injection);
+        if event & VALID != 0 && kind(event) == INTERRUPT {
+            self.control.virtual_interrupts = V_IRQ | V_IGN_TPR | (event & 0xff) << 32;
+        }
+        event & VALID != 0 && kind(event) == NMI
     }
 
     /// The event whose delivery the last exit interrupted, to be injected again, since nobody else

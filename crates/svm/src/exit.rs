@@ -2,6 +2,7 @@
 
 use lucos_abi::object::{Access, Event, ExitReason, PortAccess};
 
+use crate::event::VALID;
 use crate::vmcb::Vmcb;
 
 /// An exit code, reduced to the 32 bits that every implementation stores.
@@ -11,6 +12,8 @@ pub struct ExitCode(pub u32);
 impl ExitCode {
     /// Exceptions: this plus the vector.
     pub const EXCEPTION: Self = Self(0x40);
+    /// An interrupt that waits.
+    pub const INTR: Self = Self(0x60);
     /// NMI.
     pub const NMI: Self = Self(0x61);
     /// The exception #SX, which INIT becomes (APM 15.28).
@@ -37,6 +40,11 @@ impl ExitCode {
     pub const INVALID: Self = Self(u32::MAX);
 }
 
+/// #DB.
+pub(crate) const DEBUG_EXCEPTION: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 1);
+/// #PF.
+pub(crate) const PAGE_FAULT: ExitCode = ExitCode(ExitCode::EXCEPTION.0 + 14);
+
 /// Exceptions that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX (APM 8.2).
 const WITH_ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 3 << 29;
 
@@ -59,6 +67,7 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
         ExitCode::SHUTDOWN => ExitReason::Shutdown,
         ExitCode::INVD => ExitReason::InvalidateCaches,
         ExitCode::INIT => ExitReason::Init,
+        ExitCode::INTR => ExitReason::Interrupted,
         ExitCode::INVALID => ExitReason::InvalidState,
         // VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT.
         ExitCode::INVLPGA | ExitCode(0x80 | 0x82..=0x86) => ExitReason::Virtualization,
@@ -75,6 +84,7 @@ pub fn exit_reason(vmcb: &Vmcb) -> ExitReason {
                 write: info1 & 1 << 1 != 0,
                 execute: info1 & 1 << 4 != 0,
                 table_walk: info1 & 1 << 33 != 0,
+                delivery: control.exit_interrupt_info & VALID != 0,
             },
         },
         ExitCode(code) => ExitReason::Other { code: code.into(), info1, info2 },

@@ -1,4 +1,4 @@
-//! The AMD-V control block: layout, optional assists, exits.
+//! The AMD-V control block: layout, optional assists, exits, confined runs.
 //!
 //! Pure data: the kernel executes the instructions. Section numbers are those of the AMD64
 //! Architecture Programmer's Manual, volume 2 (APM). Every assist of the processor is optional;
@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod assists;
+mod confine;
 pub mod event;
 mod exit;
 mod io;
@@ -16,6 +17,7 @@ mod state;
 mod vmcb;
 
 pub use assists::{Assists, NESTED_PAGING, Setup};
+pub use confine::{BeforeStep, Confinement, Stepped};
 pub use exit::{ExitCode, exit_reason, instruction_length};
 pub use io::IoMap;
 pub use msr::MsrMap;

@@ -7,6 +7,8 @@ use crate::vmcb::{Save, Segment, Vmcb};
 
 /// Protected mode.
 pub const CR0_PE: u64 = 1;
+/// Floating point raises an exception.
+pub(crate) const CR0_TS: u64 = 1 << 3;
 /// Caches write through no longer. Not without [`CR0_CD`].
 pub const CR0_NW: u64 = 1 << 29;
 /// Caches take nothing in.
@@ -32,7 +34,7 @@ const LDT: u16 = 0x82;
 /// Reset values (APM table 14-1; PAT: 7.8.2).
 const RFLAGS_RESET: u64 = 1 << 1;
 const DR6_RESET: u64 = 0xffff_0ff0;
-const DR7_RESET: u64 = 0x400;
+pub(crate) const DR7_RESET: u64 = 0x400;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// RFLAGS bits that exist (APM 3.1.6).
 const RFLAGS_USED: u64 = 0x003f_7fd5;
@@ -68,6 +70,7 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
     let control = &mut vmcb.control;
     control.interrupt_shadow = 0;
     control.event_injection = 0;
+    control.virtual_interrupts = 0;
     control.exit_interrupt_info = 0;
     *general = Registers { rsi: start.rsi, ..Registers::default() };
 }
@@ -106,6 +109,7 @@ pub fn registers(vmcb: &Vmcb, general: &Registers) -> Registers {
         interrupt_shadow: vmcb.control.interrupt_shadow & 1,
         cs_base: save.cs.base,
         idt_base: save.idtr.base,
+        gs_base: save.gs.base,
         ..*general
     }
 }

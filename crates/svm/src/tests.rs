@@ -1,3 +1,5 @@
+mod confine;
+
 use lucos_abi::object::{Access, Event, ExitReason, FlatStart, PortAccess};
 use lucos_abi::registers::{Registers, SIZE};
 use proptest::prelude::*;
@@ -57,13 +59,7 @@ fn pass_through_intercepts() {
     let (vmcb, _) = ready(Assists::NESTED_PAGING);
     let intercepts = vmcb.intercepts();
     assert_eq!(vmcb.control.nested_control, 1);
-    for needed in [
-        Intercepts::NMI,
-        Intercepts::MSR,
-        Intercepts::SHUTDOWN,
-        Intercepts::VMRUN,
-        Intercepts::SKINIT,
-    ] {
+    for needed in [Intercepts::NMI, Intercepts::MSR, Intercepts::SHUTDOWN, Intercepts::EXTENSION] {
         assert!(intercepts.contains(needed), "{needed:?}");
     }
     assert_eq!(intercepts.bits() & 1, 0, "interrupts are the guest's");
@@ -171,6 +167,7 @@ fn exits_have_the_same_names_for_every_vendor() {
         (0x7b, 0x0092_0011, port(0x92, 1, true, false)),
         (0x7b, 0x0608_004c, port(0x608, 4, false, true)),
         (0x5e, 0, ExitReason::Init),
+        (0x60, 0, ExitReason::Interrupted),
         (u64::MAX, 0, ExitReason::InvalidState),
         (0xffff_ffff, 0, ExitReason::InvalidState),
         (0x46, 9, ExitReason::Exception(Event { vector: 6, error_code: None })),
@@ -221,6 +218,38 @@ fn a_nested_fault_tells_what_the_guest_did() {
 }
 
 #[test]
+fn a_nested_fault_tells_of_an_event_whose_delivery_it_ended() {
+    for (event, expected) in [(0x8000_0041, true), (0x41, false), (nmi(), true)] {
+        let mut vmcb = exit(0x400, 2, 0x1000);
+        vmcb.control.exit_interrupt_info = event;
+        let ExitReason::NestedFault { access, .. } = exit_reason(&vmcb) else {
+            panic!("not a nested fault");
+        };
+        assert_eq!(access.delivery, expected, "{event:#x}");
+    }
+}
+
+#[test]
+fn an_event_that_is_put_off_is_not_lost() {
+    let (mut vmcb, _) = ready(Assists::NESTED_PAGING);
+    let cases = [
+        // An interrupt of vector 0x41 waits whatever its priority, until the guest lets it in.
+        (0x8000_0041, false, 0x41 << 32 | 1 << 20 | 1 << 8),
+        (nmi(), true, 0),
+        // An exception comes again by itself.
+        (0x2_8000_0b0e, false, 0),
+        (0, false, 0),
+    ];
+    for (event, is_nmi, virtual_interrupts) in cases {
+        vmcb.control.virtual_interrupts = 0;
+        vmcb.inject(event);
+        assert_eq!(vmcb.put_off(), is_nmi, "{event:#x}");
+        assert_eq!(vmcb.control.event_injection, 0);
+        assert_eq!(vmcb.control.virtual_interrupts, virtual_interrupts);
+    }
+}
+
+#[test]
 fn the_length_is_known_only_with_the_assist() {
     let length = |code: u64, next: u64, info2: u64, assist: bool| {
         let mut vmcb = exit(code, 0, info2);
@@ -263,6 +292,7 @@ fn starting_again_leaves_nothing_of_the_last_run() {
     let block = Registers::from_bytes(&[0x5a; SIZE]).expect("a block");
     write_back(&mut vmcb, &mut gprs, &block);
     vmcb.inject(nmi());
+    vmcb.control.virtual_interrupts = 1 << 8;
     let save = &mut vmcb.save;
     save.lstar = 7;
     save.cpl = 3;
@@ -350,6 +380,7 @@ proptest! {
             code_size: before.code_size,
             cs_base: before.cs_base,
             idt_base: before.idt_base,
+            gs_base: before.gs_base,
             ..block
         };
         prop_assert_eq!(after, expected);

@@ -7,6 +7,8 @@ bitflags! {
     /// Intercepts at offsets 0x0c (lower half) and 0x10 (upper half).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Intercepts: u64 {
+        /// Interrupts, when they are let in.
+        const INTR = 1;
         /// Non-maskable interrupts.
         const NMI = 1 << 1;
         /// CPUID.
@@ -15,8 +17,8 @@ bitflags! {
         const IRET = 1 << 20;
         /// INVD.
         const INVD = 1 << 22;
-        /// INVLPGA.
-        const INVLPGA = 1 << 26;
+        /// HLT.
+        const HLT = 1 << 24;
         /// IN and OUT, as the I/O map says.
         const IO = 1 << 27;
         /// RDMSR and WRMSR, as the MSR map says.
@@ -25,18 +27,11 @@ bitflags! {
         const SHUTDOWN = 1 << 31;
         /// VMRUN; always needed.
         const VMRUN = 1 << 32;
-        /// VMMCALL.
-        const VMMCALL = 1 << 33;
-        /// VMLOAD.
-        const VMLOAD = 1 << 34;
-        /// VMSAVE.
-        const VMSAVE = 1 << 35;
-        /// STGI.
-        const STGI = 1 << 36;
-        /// CLGI.
-        const CLGI = 1 << 37;
-        /// SKINIT.
-        const SKINIT = 1 << 38;
+        /// The instructions of the extension: VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT
+        /// and INVLPGA.
+        const EXTENSION = 0x7f << 32 | 1 << 26;
+        /// MWAIT.
+        const MWAIT = 1 << 43;
     }
 }
 

@@ -101,7 +101,7 @@ fn capability_problem(entry: &CapabilityEntry, before: &[CapabilityEntry]) -> Op
 const fn meaningful(object: Object) -> Rights {
     match object {
         Object::Log | Object::GuestMemory | Object::Journal => Rights::READ.union(Rights::WRITE),
-        Object::Vcpu => Rights::RUN.union(Rights::WRITE),
+        Object::Vcpu => Rights::RUN.union(Rights::WRITE).union(Rights::CONFINE),
         Object::Machine => {
             Rights::READ.union(Rights::STOP).union(Rights::START).union(Rights::RESET)
         }

@@ -39,7 +39,7 @@ pub fn write_base(value: u64) -> bool {
     if value == old {
         return true;
     }
-    if old & ENABLED == 0 || value != old | X2APIC_ENABLED || !cpuid::has_x2apic() {
+    if old & ENABLED == 0 || value != old | X2APIC_ENABLED || !cpuid::has(cpuid::X2APIC) {
         return false;
     }
     // SAFETY: the processor has the interface, and the switch is allowed while the APIC is on (SDM

@@ -12,7 +12,7 @@ use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 /// # Errors
 /// The processor lacks something that LUCOS needs.
 pub fn enable_protections() -> Result<(), Fatal> {
-    if !cpuid::has_no_execute() {
+    if !cpuid::has(cpuid::NO_EXECUTE) {
         return Err(Fatal::MissingFeature("no-execute pages"));
     }
     // SAFETY: setting NXE changes only bit 63 of page-table entries, which LUCOS's tables use as
@@ -22,10 +22,9 @@ pub fn enable_protections() -> Result<(), Fatal> {
     // one as well.
     let mut protections =
         Cr4::CR4_ENABLE_PAE | Cr4::CR4_ENABLE_GLOBAL_PAGES | Cr4::CR4_ENABLE_MACHINE_CHECK;
-    let features = cpuid::structured_features();
-    protections.set(Cr4::CR4_ENABLE_SMEP, features.ebx & 1 << 7 != 0);
-    protections.set(Cr4::CR4_ENABLE_SMAP, features.ebx & 1 << 20 != 0);
-    protections.set(Cr4::CR4_ENABLE_UMIP, features.ecx & 1 << 2 != 0);
+    protections.set(Cr4::CR4_ENABLE_SMEP, cpuid::has(cpuid::SMEP));
+    protections.set(Cr4::CR4_ENABLE_SMAP, cpuid::has(cpuid::SMAP));
+    protections.set(Cr4::CR4_ENABLE_UMIP, cpuid::has(cpuid::UMIP));
     let on = Cr0::CR0_ENABLE_PAGING
         | Cr0::CR0_PROTECTED_MODE
         | Cr0::CR0_WRITE_PROTECT

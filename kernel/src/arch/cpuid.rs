@@ -20,29 +20,29 @@ fn checked(leaf: u32) -> CpuidResult {
     }
 }
 
+/// The leaf, register (0 for EAX) and bit by which the processor says that it has something.
+pub type Feature = (u32, usize, u32);
 /// Pages can forbid execution.
-pub fn has_no_execute() -> bool {
-    checked(0x8000_0001).edx & (1 << 20) != 0
-}
-
+pub const NO_EXECUTE: Feature = (0x8000_0001, 3, 20);
 /// Page tables can map 1 GiB at once.
-pub fn has_huge_pages() -> bool {
-    checked(0x8000_0001).edx & (1 << 26) != 0
-}
-
-/// The features of leaf 7.
-pub fn structured_features() -> CpuidResult {
-    checked(7)
-}
-
-/// The x2APIC interface.
-pub fn has_x2apic() -> bool {
-    read(1, 0).ecx & (1 << 21) != 0
-}
-
+pub const HUGE_PAGES: Feature = (0x8000_0001, 3, 26);
 /// AMD-V.
-pub fn has_svm() -> bool {
-    checked(0x8000_0001).ecx & (1 << 2) != 0
+pub const SVM: Feature = (0x8000_0001, 2, 2);
+/// INVLPGB, which invalidates translations on all processors.
+pub const INVLPGB: Feature = (0x8000_0008, 1, 3);
+/// The x2APIC interface.
+pub const X2APIC: Feature = (1, 2, 21);
+/// Ring 0 can be kept from executing ring 3's pages.
+pub const SMEP: Feature = (7, 1, 7);
+/// And from touching them.
+pub const SMAP: Feature = (7, 1, 20);
+/// Ring 3 can be kept from reading the places of descriptor tables.
+pub const UMIP: Feature = (7, 2, 2);
+
+/// Whether the processor has it.
+pub fn has((leaf, register, bit): Feature) -> bool {
+    let CpuidResult { eax, ebx, ecx, edx } = checked(leaf);
+    [eax, ebx, ecx, edx].get(register).is_some_and(|bits| bits >> bit & 1 != 0)
 }
 
 /// The SVM feature leaf: the number of address space ids in EBX, features in EDX (APM vol. 3, CPUID
@@ -54,29 +54,21 @@ pub fn svm_features() -> CpuidResult {
 /// Bits of EFER that this processor has, without those of virtualization (APM vol. 2, 3.1.7; the
 /// features of CPUID that name them: APM vol. 3, appendix E).
 pub fn efer_bits() -> u64 {
-    let [features, sizes, more] = [0x8000_0001, 0x8000_0008, 0x8000_0021].map(checked);
     let bits = [
         // SCE, LME and LMA, NXE, FFXSR, TCE
-        (features.edx, 11, 1),
-        (features.edx, 29, EFER_LME | EFER_LMA),
-        (features.edx, 20, EFER_NXE),
-        (features.edx, 25, 1 << 14),
-        (features.ecx, 17, 1 << 15),
+        ((0x8000_0001, 3, 11), 1),
+        ((0x8000_0001, 3, 29), EFER_LME | EFER_LMA),
+        (NO_EXECUTE, EFER_NXE),
+        ((0x8000_0001, 3, 25), 1 << 14),
+        ((0x8000_0001, 2, 17), 1 << 15),
         // MCOMMIT, INTWB
-        (sizes.ebx, 8, 1 << 17),
-        (sizes.ebx, 13, 1 << 18),
+        ((0x8000_0008, 1, 8), 1 << 17),
+        ((0x8000_0008, 1, 13), 1 << 18),
         // UAIE, AIBRSE
-        (more.eax, 7, 1 << 20),
-        (more.eax, 8, 1 << 21),
+        ((0x8000_0021, 0, 7), 1 << 20),
+        ((0x8000_0021, 0, 8), 1 << 21),
     ];
-    bits.into_iter()
-        .filter(|(register, bit, _)| register >> bit & 1 != 0)
-        .fold(0, |sum, (_, _, efer)| sum | efer)
-}
-
-/// INVLPGB, which invalidates translations on all processors.
-pub fn has_invlpgb() -> bool {
-    checked(0x8000_0008).ebx & (1 << 3) != 0
+    bits.into_iter().filter(|(feature, _)| has(*feature)).fold(0, |sum, (_, efer)| sum | efer)
 }
 
 /// This processor's local APIC id, the 32-bit one where there is one.

@@ -11,7 +11,6 @@ pub mod nmi;
 pub mod port;
 pub mod processor;
 pub mod processors;
-pub mod step;
 pub mod svm;
 pub mod time;
 pub mod trap;

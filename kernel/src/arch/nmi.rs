@@ -252,23 +252,20 @@ pub fn kick_while(me: u32, deadline: u64, is_needed: impl Fn(&PerProcessor) -> b
     let timer = Timer::start();
     let mut sent = timer;
     processor::others(me).filter(|other| is_needed(other)).for_each(kick);
-    loop {
-        let mut needed = processor::others(me).filter(|other| is_needed(other)).peekable();
-        if needed.peek().is_none() {
-            return Some(());
-        }
+    while processor::others(me).any(&is_needed) {
         if timer.passed() > deadline {
             return None;
         }
         if sent.passed() > RESEND {
             sent = Timer::start();
-            for other in needed {
+            for other in processor::others(me).filter(|other| is_needed(other)) {
                 other.nmis.kicks.fetch_add(1, Ordering::SeqCst);
                 apic::send_nmi(other.apic_id);
             }
         }
         core::hint::spin_loop();
     }
+    Some(())
 }
 
 /// Interrupt table of the vCPUs that get kicks as NMIs.

@@ -10,12 +10,6 @@ pub fn write_u8(port: u16, value: u8) {
     unsafe { outb(port, value) }
 }
 
-/// Reads one byte.
-fn read_u8(port: u16) -> u8 {
-    // SAFETY: as for `write_u8`; only the UART's status register is read.
-    unsafe { inb(port) }
-}
-
 /// Reads a port, or writes it, for the guest; `None` for a size that no access has. The caller knows
 /// that the port is one that the guest may use so.
 pub fn access(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
@@ -37,9 +31,10 @@ pub fn access(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
 /// Sends a byte through a 16550 UART at `base`, waiting a bounded time until it has room.
 pub fn serial_byte(base: u16, byte: u8) {
     const LINE_STATUS: u16 = 5;
-    const TRANSMIT_EMPTY: u8 = 1 << 5;
+    const TRANSMIT_EMPTY: u32 = 1 << 5;
     for _ in 0..100_000 {
-        if read_u8(base.wrapping_add(LINE_STATUS)) & TRANSMIT_EMPTY != 0 {
+        let status = access(base.wrapping_add(LINE_STATUS), 1, None);
+        if status.is_some_and(|bits| bits & TRANSMIT_EMPTY != 0) {
             break;
         }
         core::hint::spin_loop();

@@ -2,10 +2,11 @@
 
 use super::nmi::Nmis;
 use super::vcpu::ExitCounts;
+use crate::object::guest_space::EachView;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32};
-use lucos_abi::object::FlatStart;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use lucos_abi::object::{FlatStart, View};
 use lucos_abi::registers::Registers;
 use spin::{Mutex, Once};
 
@@ -21,16 +22,24 @@ pub struct PerProcessor {
     pub apic_id: u32,
     /// It has reached its main loop.
     pub alive: AtomicBool,
-    /// Its vCPU is in the guest, or about to be.
-    pub in_guest: AtomicBool,
-    /// Which generation of the guest space its translations are of.
-    pub space_generation: AtomicU32,
+    /// Its vCPU is in the guest, or about to be, in this view.
+    pub in_view: EachView<AtomicBool>,
+    /// Which generation of the view its translations are of.
+    pub generation: EachView<AtomicU32>,
     /// A start that its vCPU has not taken yet.
     pub start: Mutex<Option<FlatStart>>,
     /// The registers of its vCPU as of the last time it left the guest.
     pub snapshot: Mutex<Option<Registers>>,
     /// Exit counters.
     pub counts: ExitCounts,
+}
+
+impl PerProcessor {
+    /// Its vCPU is in the guest, or about to be.
+    pub fn is_in_guest(&self) -> bool {
+        let is_in = |view| self.in_view.of(view).load(Ordering::SeqCst);
+        is_in(View::Main) || is_in(View::Confined)
+    }
 }
 
 // The NMI entry takes the address of the whole for that of the first field.
@@ -41,14 +50,10 @@ static ALL: Once<Vec<&'static PerProcessor>> = Once::new();
 /// Makes the shared parts, in the order of processor numbers. Only the first call counts.
 pub fn create(apic_ids: &[u32]) {
     ALL.call_once(|| {
-        apic_ids
-            .iter()
-            .zip(0..)
-            .map(|(apic_id, number)| {
-                let shared = PerProcessor { number, apic_id: *apic_id, ..PerProcessor::default() };
-                &*Box::leak(Box::new(shared))
-            })
-            .collect()
+        let create = |(&apic_id, number)| {
+            &*Box::leak(Box::new(PerProcessor { number, apic_id, ..PerProcessor::default() }))
+        };
+        apic_ids.iter().zip(0..).map(create).collect()
     });
 }
 

@@ -1,5 +1,8 @@
 //! Time, in ticks of the time-stamp counter. Their rate is not known and not needed.
 
+/// About a second.
+pub const A_SECOND: u64 = 3_000_000_000;
+
 /// Ticks since reset.
 pub fn ticks() -> u64 {
     // SAFETY: RDTSC only reads a counter; ring 0 may always execute it.

@@ -5,14 +5,17 @@
 //! the way, which exits the kernel handles itself, and what is counted.
 
 use super::processor::{self, PerProcessor};
+use super::time::Timer;
 use super::{apic, cpuid, idle, nmi, port, svm};
 use crate::fatal::Fatal;
-use crate::object::{guest_space, machine};
+use crate::object::{self, Buffer, guest_space, machine};
 use crate::{cpuid_table, stop};
 use alloc::boxed::Box;
+use core::array;
 use core::mem::take;
 use core::sync::atomic::{AtomicU64, Ordering};
-use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart};
+use lucos_abi::call::CallStatus;
+use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart, VcpuReply, View};
 use lucos_abi::registers::Registers;
 use lucos_paging::Format;
 use spin::Once;
@@ -37,7 +40,7 @@ static EXTENSION: Once<Extension> = Once::new();
 /// # Errors
 /// There is none, it is locked, or it lacks something.
 pub fn probe(hypervisor_below: bool) -> Result<(), Fatal> {
-    if !cpuid::has_svm() {
+    if !cpuid::has(cpuid::SVM) {
         return Err(Fatal::NoExtension);
     }
     EXTENSION.try_call_once(|| svm::probe(hypervisor_below)).map(|_| ())
@@ -72,28 +75,51 @@ pub enum Exited {
     Reason(ExitReason),
 }
 
-/// What differs between the vendors. [`Vcpu::enter`] calls the first six in their order.
+/// How the guest is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It is on its own until an exit.
+    Ordinary,
+    /// The same, and it leaves soon after: something of its own waits for that.
+    Brief,
+    /// For the IRET that comes next, with everything else held back.
+    OverIret,
+    /// Confined.
+    Confined {
+        /// For one instruction; otherwise until an exit or the machine's next interrupt.
+        step: bool,
+    },
+}
+
+impl Entry {
+    /// The view in which the guest runs then.
+    pub const fn view(self) -> View {
+        if matches!(self, Self::Confined { .. }) { View::Confined } else { View::Main }
+    }
+}
+
+/// What differs between the vendors. [`Vcpu::enter`] calls the first five in their order.
 pub trait Backend {
-    /// The processor would not enter the state that the guest has made.
-    fn is_refused(&self) -> bool;
-    /// Prepares the next entry. False when something of the guest's waits for an entry that comes
-    /// soon after.
-    fn prepare(&mut self) -> bool;
+    /// Prepares an entry, ordinary or confined, and tells how it has to be. `None` when the processor
+    /// would not enter the state that the guest has made.
+    fn prepare(&mut self, wanted: Entry) -> Option<Entry>;
     /// From here to the guest no NMI goes unnoticed.
     fn close(&mut self);
     /// Enters the guest, with its old translations forgotten when `flush`, and comes back with the
     /// state saved. Invalid opcodes leave the guest when asked for.
-    fn switch(&mut self, flush: bool, invalid_opcode: bool);
+    fn switch(&mut self, entry: Entry, flush: bool, invalid_opcode: bool);
     /// The processor is LUCOS's again, and NMIs come to it.
     fn open(&mut self);
-    /// Looks at the last exit.
-    fn look_at_exit(&mut self, counts: &ExitCounts) -> Exited;
+    /// Looks at the exit of such an entry.
+    fn look_at_exit(&mut self, entry: Entry) -> Exited;
+    /// Confined runs go on with these registers, apart from the guest; or where the guest is.
+    fn detour(&mut self, registers: Option<&Registers>);
 
     /// An NMI of the guest has come.
     fn pend_nmi(&mut self);
     /// Sets the state in which the guest starts. Nothing of an earlier run is left.
     fn start(&mut self, state: &FlatStart);
-    /// The registers.
+    /// The registers, on a detour those of the detour.
     fn registers(&self) -> Registers;
     /// Changes the registers that a task may change.
     fn set_registers(&mut self, block: &Registers);
@@ -118,8 +144,10 @@ pub struct Vcpu {
     init: bool,
     /// A task has said how the guest goes on after an exit. Whoever wants to know clears it.
     pub exit_was_handled: bool,
-    /// The guest was entered since somebody asked.
-    entered: bool,
+    /// The guest was entered, not confined. Whoever wants to know clears it.
+    pub entered: bool,
+    /// Confined runs are apart from what the guest does.
+    on_detour: bool,
 }
 
 impl Vcpu {
@@ -129,8 +157,8 @@ impl Vcpu {
     /// The extension is missing or locked, or the region is full.
     pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
         let backend = (extension()?.make)(shared)?;
-        let (started, init, entered, exit_was_handled) = (false, false, false, false);
-        Ok(Self { backend, shared, started, init, entered, exit_was_handled })
+        let [started, init, exit_was_handled, entered, on_detour] = [false; 5];
+        Ok(Self { backend, shared, started, init, exit_was_handled, entered, on_detour })
     }
 
     /// Runs the guest until an exit that a task must handle.
@@ -139,17 +167,52 @@ impl Vcpu {
             self.wait_until_allowed();
             let exited = match take(&mut self.init) {
                 true => Exited::Reason(ExitReason::Init),
-                false => self.enter(),
+                false => self.enter(Entry::Ordinary),
             };
             match exited {
                 Exited::Again => {}
                 Exited::Cpuid => self.answer_cpuid(),
-                Exited::Reason(reason) => {
-                    self.shared.counts.add(counter(reason));
-                    return reason;
-                }
+                Exited::Reason(reason) => return reason,
             }
         }
+    }
+
+    /// Runs the guest confined, for so many steps, or for 0 until something comes up.
+    pub fn run_confined(&mut self, steps: u32) -> ExitReason {
+        let mut left = steps;
+        loop {
+            self.take_nmis();
+            if self.is_held() {
+                return ExitReason::Interrupted;
+            }
+            match self.enter(Entry::Confined { step: steps > 0 }) {
+                Exited::Reason(ExitReason::Stepped) if left > 1 => left -= 1,
+                Exited::Reason(reason) => {
+                    self.init |= reason == ExitReason::Init;
+                    return reason;
+                }
+                // There was an NMI, which is enough for a run that may never leave by itself.
+                _ if steps == 0 => return ExitReason::Interrupted,
+                _ => {}
+            }
+        }
+    }
+
+    /// Confined runs go on with these registers, apart from the guest; or where the guest is.
+    pub fn detour(&mut self, registers: Option<&Registers>) {
+        self.on_detour = registers.is_some();
+        self.backend.detour(registers);
+    }
+
+    /// What a task is told of an exit that it has to handle.
+    pub fn tell(&self, reason: ExitReason, buffer: &mut Buffer) -> Result<usize, CallStatus> {
+        self.shared.counts.add(counter(reason));
+        let exit = VcpuReply::Exit {
+            reason,
+            instruction_length: self.backend.instruction_length(),
+            registers: &self.registers().to_bytes(),
+        };
+        object::reply(&exit, buffer)
     }
 
     /// A processor on which CPUID leaves the guest tells how long the instruction was.
@@ -162,7 +225,7 @@ impl Vcpu {
         block.rbx = ebx.into();
         block.rcx = ecx.into();
         block.rdx = edx.into();
-        block.rip = block.rip.wrapping_add(self.instruction_length().into());
+        block.rip = block.rip.wrapping_add(self.backend.instruction_length().into());
         let event = block.complete().then_some(Event::SINGLE_STEP);
         self.set_registers(&block);
         // Nothing else is under way: the instruction was executed.
@@ -171,10 +234,11 @@ impl Vcpu {
 
     /// Waits until the guest may be entered.
     fn wait_until_allowed(&mut self) {
+        let mut since = Timer::start();
         loop {
             self.take_nmis();
             if stop::holds(self.shared.number) {
-                core::hint::spin_loop();
+                stop::wait(&mut since);
                 continue;
             }
             if let Some(state) = self.shared.start.lock().take() {
@@ -194,47 +258,43 @@ impl Vcpu {
     /// Others rely on this order. Whoever wants something of this processor first says so in memory,
     /// then looks whether it is in the guest, and if so kicks it. So this processor first says that it
     /// is in the guest, then looks; and between that look and the guest no NMI is lost.
-    fn enter(&mut self) -> Exited {
-        if self.backend.is_refused() {
+    fn enter(&mut self, wanted: Entry) -> Exited {
+        let Some(entry) = self.backend.prepare(wanted) else {
             return Exited::Reason(ExitReason::InvalidState);
-        }
+        };
         let me = self.shared;
-        let at_once = self.backend.prepare();
+        let view = entry.view();
         self.backend.close();
-        me.in_guest.store(true, Ordering::SeqCst);
-        let enters = !self.must_not_enter();
+        me.in_view.of(view).store(true, Ordering::SeqCst);
+        let enters = !me.nmis.are_waiting() && !self.is_held();
         if enters {
-            self.entered = true;
-            if !at_once {
+            self.entered |= view == View::Main;
+            if entry == Entry::Brief {
                 // What is delivered first is delivered, and then this takes the guest out again.
                 nmi::kick(me);
             }
             // What a stop changed is seen here: a stop that is not over was seen above, and one that
             // begins now kicks.
-            self.backend.switch(self.translations_are_old(), machine::intercepts_invalid_opcode());
-            *me.snapshot.lock() = Some(self.backend.registers());
+            let flush = self.translations_are_old(view) || view == View::Confined;
+            self.backend.switch(entry, flush, machine::intercepts_invalid_opcode());
+            if !self.on_detour {
+                *me.snapshot.lock() = Some(self.backend.registers());
+            }
         }
-        me.in_guest.store(false, Ordering::SeqCst);
+        me.in_view.of(view).store(false, Ordering::SeqCst);
         self.backend.open();
-        if enters { self.backend.look_at_exit(&me.counts) } else { Exited::Again }
+        if enters { self.backend.look_at_exit(entry) } else { Exited::Again }
     }
 
-    /// Whether the guest was entered since the last call.
-    pub fn take_entered(&mut self) -> bool {
-        take(&mut self.entered)
+    /// A stop of another processor, or a start, comes first.
+    fn is_held(&self) -> bool {
+        !self.started || stop::holds(self.shared.number) || self.shared.start.lock().is_some()
     }
 
-    /// Something came up that must be looked at first.
-    fn must_not_enter(&self) -> bool {
-        self.shared.nmis.are_waiting()
-            || stop::holds(self.shared.number)
-            || self.shared.start.lock().is_some()
-    }
-
-    /// Takes note of the present generation of the guest space; true when translations are older.
-    fn translations_are_old(&self) -> bool {
-        let generation = guest_space::generation();
-        self.shared.space_generation.swap(generation, Ordering::SeqCst) != generation
+    /// Takes note of the present generation of a view; true when translations are older.
+    fn translations_are_old(&self, view: View) -> bool {
+        let (_, generation) = guest_space::root(view);
+        self.shared.generation.of(view).swap(generation, Ordering::SeqCst) != generation
     }
 
     /// Looks at the NMIs that the host took.
@@ -255,11 +315,6 @@ impl Vcpu {
         self.started = false;
         self.init = false;
         *self.shared.snapshot.lock() = None;
-    }
-
-    /// Length of the instruction that caused the last exit; 0 when the processor does not tell.
-    pub fn instruction_length(&self) -> u8 {
-        self.backend.instruction_length()
     }
 
     /// The registers.
@@ -311,13 +366,10 @@ impl ExitCounts {
 
 /// Counters summed over all processors.
 pub fn counts() -> [u64; COUNTERS] {
-    let mut sums = [0; COUNTERS];
-    for processor in processor::all() {
-        for (sum, count) in sums.iter_mut().zip(&processor.counts.0) {
-            *sum += count.load(Ordering::Relaxed);
-        }
-    }
-    sums
+    let count = |processor: &PerProcessor, counter| {
+        processor.counts.0.get(counter).map_or(0, |count: &AtomicU64| count.load(Ordering::Relaxed))
+    };
+    array::from_fn(|counter| processor::all().iter().map(|each| count(each, counter)).sum())
 }
 
 const fn counter(reason: ExitReason) -> Counter {
@@ -327,14 +379,10 @@ const fn counter(reason: ExitReason) -> Counter {
         ExitReason::WriteMsr => Counter::WriteMsr,
         ExitReason::Virtualization => Counter::Virtualization,
         ExitReason::Exception(Event { vector: 6, .. }) => Counter::InvalidOpcode,
-        ExitReason::Exception(Event { vector: 1, .. }) => Counter::Debug,
+        ExitReason::Exception(Event { vector: 1, .. }) | ExitReason::Stepped => Counter::Debug,
         ExitReason::NestedFault { .. } => Counter::NestedFault,
         ExitReason::Shutdown => Counter::Shutdown,
         ExitReason::Init => Counter::Init,
-        ExitReason::Exception(_)
-        | ExitReason::InvalidateCaches
-        | ExitReason::Port(_)
-        | ExitReason::InvalidState
-        | ExitReason::Other { .. } => Counter::Other,
+        _ => Counter::Other,
     }
 }

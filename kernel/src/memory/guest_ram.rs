@@ -41,9 +41,7 @@ pub fn read(gpa: u64, buffer: &mut [u8]) -> Option<()> {
 
 /// Copies as if through a buffer; `None` when the ranges are not all the guest's.
 pub fn copy(from: u64, to: u64, length: u64) -> Option<()> {
-    if !is_guests(from, length) || !is_guests(to, length) {
-        return None;
-    }
+    (is_guests(from, length) && is_guests(to, length)).then_some(())?;
     let mut buffer = [0; PAGE as usize];
     let mut done = 0;
     while done < length {

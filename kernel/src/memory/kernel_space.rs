@@ -25,7 +25,7 @@ pub fn table_at(root: u64) -> PageTable {
 
 /// The largest page that this processor can use.
 pub fn largest_page() -> PageSize {
-    if cpuid::has_huge_pages() { PageSize::Huge } else { PageSize::Large }
+    if cpuid::has(cpuid::HUGE_PAGES) { PageSize::Huge } else { PageSize::Large }
 }
 
 /// Switches to the tables with this root, for good.

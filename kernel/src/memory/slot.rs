@@ -48,8 +48,31 @@ pub fn write(gpa: u64, data: &[u8]) -> Option<()> {
     by_page(gpa, data.len(), Rights::READ_WRITE, |place, part| {
         let Some(data) = data.get(part) else { return };
         // SAFETY: as in `read`, and no Rust object lies there: it is outside of LUCOS's region.
-        unsafe { copy_nonoverlapping(data.as_ptr(), place as *mut u8, data.len()) };
+        unsafe { store(place, data) };
     })
+}
+
+/// Writes bytes, and each aligned word of 2, 4 or 8 bytes among them at once: who reads it meanwhile
+/// sees what it was or what it becomes.
+///
+/// # Safety
+/// The bytes at `place` can be written, and no Rust object lies there.
+unsafe fn store(mut place: u64, mut data: &[u8]) {
+    while let Some(most) = data.len().checked_ilog2() {
+        let size = 1 << place.trailing_zeros().min(most).min(3);
+        let (part, rest) = data.split_at(size);
+        let word = part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        // SAFETY: the caller vouches for the place, which is a multiple of the size.
+        unsafe {
+            match size {
+                1 => (place as *mut u8).write_volatile(word as u8),
+                2 => (place as *mut u16).write_volatile(word as u16),
+                4 => (place as *mut u32).write_volatile(word as u32),
+                _ => (place as *mut u64).write_volatile(word),
+            }
+        }
+        (place, data) = (place + size as u64, rest);
+    }
 }
 
 /// Calls `act` with the part of each page, and where it is mapped then.

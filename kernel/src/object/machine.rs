@@ -71,11 +71,8 @@ const fn needed(request: &MachineRequest) -> Rights {
 
 /// The caller holds the stop; a machine with one processor needs none.
 fn held(me: u32) -> Result<(), CallStatus> {
-    if stop::is_held_by(me) || processor::all().len() == 1 {
-        Ok(())
-    } else {
-        Err(CallStatus::WrongState)
-    }
+    let held = stop::is_held_by(me) || processor::all().len() == 1;
+    held.then_some(()).ok_or(CallStatus::WrongState)
 }
 
 /// The caller's vCPU is one whose interrupt table can take NMIs.

@@ -22,7 +22,7 @@ fn request<'a, T: Deserialize<'a> + Serialize>(bytes: &'a [u8]) -> Result<T, Cal
 }
 
 /// Encodes a reply; replies always fit.
-fn reply<T: Serialize>(value: &T, buffer: &mut Buffer) -> Result<usize, CallStatus> {
+pub fn reply<T: Serialize>(value: &T, buffer: &mut Buffer) -> Result<usize, CallStatus> {
     message::encode(value, buffer).map_err(|_| CallStatus::TooLong)
 }
 

@@ -21,13 +21,12 @@ pub fn serve(
     match request(message)? {
         VcpuRequest::Run { registers, event } => {
             need(rights, Rights::RUN)?;
-            let block = match registers {
-                [] => None,
-                bytes => Some(Registers::from_bytes(bytes).ok_or(CallStatus::BadMessage)?),
-            };
+            let block = block(registers)?;
             if event.is_some_and(|event| event.vector >= 32 || event.vector == 2) {
                 return Err(CallStatus::Refused);
             }
+            // Whoever began a detour was restarted.
+            vcpu.detour(None);
             vcpu.exit_was_handled |= block.is_some() || event.is_some();
             if let Some(block) = block {
                 vcpu.set_registers(&block);
@@ -35,12 +34,25 @@ pub fn serve(
             if let Some(event) = event
                 && !vcpu.inject(event)
             {
-                return exit(vcpu, ExitReason::Shutdown, buffer);
+                return vcpu.tell(ExitReason::Shutdown, buffer);
             }
             // A processor that goes on with its guest has nobody left who would end its stop.
             let _ = stop::resume(me);
             let reason = vcpu.run();
-            exit(vcpu, reason, buffer)
+            vcpu.tell(reason, buffer)
+        }
+        VcpuRequest::Confined { registers, steps } => {
+            need(rights, Rights::CONFINE)?;
+            if let Some(block) = block(registers)? {
+                vcpu.detour(Some(&block));
+            }
+            let reason = vcpu.run_confined(steps);
+            vcpu.tell(reason, buffer)
+        }
+        VcpuRequest::Return => {
+            need(rights, Rights::CONFINE)?;
+            vcpu.detour(None);
+            reply(&VcpuReply::Done, buffer)
         }
         VcpuRequest::Park => {
             need(rights, Rights::RUN)?;
@@ -70,11 +82,8 @@ pub fn serve(
     }
 }
 
-fn exit(vcpu: &Vcpu, reason: ExitReason, buffer: &mut Buffer) -> Result<usize, CallStatus> {
-    let exit = VcpuReply::Exit {
-        reason,
-        instruction_length: vcpu.instruction_length(),
-        registers: &vcpu.registers().to_bytes(),
-    };
-    reply(&exit, buffer)
+/// A register block; none in no bytes.
+fn block(bytes: &[u8]) -> Result<Option<Registers>, CallStatus> {
+    let block = || Registers::from_bytes(bytes).ok_or(CallStatus::BadMessage);
+    (!bytes.is_empty()).then(block).transpose()
 }

@@ -10,7 +10,7 @@ mod machine;
 mod vcpu;
 
 pub use guest_memory::{GuestMemoryReply, GuestMemoryRequest};
-pub use guest_space::SpaceRequest;
+pub use guest_space::{SpaceRequest, View};
 pub use log::{LOG_FIRST, LOG_MOVING, LogRequest, LogRing};
 pub use machine::{COUNTERS, Counter, FlatStart, MachineReply, MachineRequest};
 pub use vcpu::{Access, Event, ExitReason, PortAccess, VcpuReply, VcpuRequest};

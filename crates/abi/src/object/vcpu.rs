@@ -27,6 +27,23 @@ pub enum VcpuRequest<'a> {
         /// An exception to deliver first.
         event: Option<Event>,
     },
+    /// Runs some of the guest's instructions confined: in the view [`super::View::Confined`], whose old
+    /// translations are forgotten first. Interrupts and NMIs wait, as does an event that is to be
+    /// delivered; every exception leaves the guest, with the address in CR2 after a page fault. The
+    /// guest never has the flag by which it is stepped; a debug exception of its own comes behind the
+    /// step. Needs `CONFINE`.
+    Confined {
+        /// The [`crate::registers::Registers`] with which a *detour* begins, of which those are used
+        /// that `Run` writes back: the guest goes on with them until [`VcpuRequest::Return`], or an
+        /// ordinary `Run`, and then with all its registers as they were before. Without: it goes on
+        /// where it is.
+        #[serde(with = "serde_bytes")]
+        registers: &'a [u8],
+        /// How many instructions, one by one; 0: any number, until the machine's next interrupt.
+        steps: u32,
+    },
+    /// Ends a detour. Needs `CONFINE`.
+    Return,
     /// Gives the vCPU up: the next `Run` waits until somebody starts it. Needs `RUN`.
     Park,
     /// Reads a model-specific register whose reads leave the guest though it is the machine's: those
@@ -105,6 +122,11 @@ pub enum ExitReason {
         /// What the guest did there.
         access: Access,
     },
+    /// A confined run has done all its steps.
+    Stepped,
+    /// A confined run was left before it was done, for an interrupt (which still waits), for a stop of
+    /// another processor, or because the vCPU is to be started.
+    Interrupted,
     /// Triple fault.
     Shutdown,
     /// The processor received INIT and the machine let LUCOS see it.
@@ -146,4 +168,6 @@ pub struct Access {
     pub present: bool,
     /// The processor did it while it walked the guest's own page tables.
     pub table_walk: bool,
+    /// The processor did it while it delivered an event, which comes again.
+    pub delivery: bool,
 }

@@ -3,9 +3,9 @@
 //! Every NMI leaves the guest, so the processor's own rule that no second one comes before IRET
 //! holds only for LUCOS. For the guest it is kept here: after an NMI was delivered the next waits
 //! until the guest has executed IRET. The intercept of IRET tells when it is about to (APM vol. 2,
-//! 15.9); one single step takes it past.
+//! 15.9); one confined step takes it past.
 
-use crate::arch::step::{Step, Stepped};
+use crate::arch::vcpu::Entry;
 use lucos_svm::event::nmi;
 use lucos_svm::{Intercepts, Vmcb};
 
@@ -18,8 +18,6 @@ pub struct GuestNmi {
     masked: bool,
     /// Address of an IRET that ends the handling and has not been executed yet.
     iret: Option<u64>,
-    /// The step over that IRET.
-    step: Step,
 }
 
 impl GuestNmi {
@@ -28,49 +26,45 @@ impl GuestNmi {
         self.pending = true;
     }
 
+    /// The one that was to be delivered waits once more.
+    pub fn put_off(&mut self, vmcb: &mut Vmcb) {
+        self.pending = true;
+        self.unmask(vmcb);
+    }
+
     /// Nothing is under way: the vCPU starts anew.
     pub fn reset(&mut self, vmcb: &mut Vmcb) {
         *self = Self::default();
-        vmcb.set_intercepts(Intercepts::IRET, false);
+        self.unmask(vmcb);
     }
 
-    /// Before an entry: delivers what can be delivered. False when one could be if no other event
-    /// was to be delivered first: then the guest must leave again soon.
-    #[must_use]
-    pub fn before_entry(&mut self, vmcb: &mut Vmcb) -> bool {
-        if !self.pending || self.masked || self.step.is_on() {
-            return true;
+    /// Delivers what can be delivered at an ordinary entry, and tells how to enter.
+    pub fn before_entry(&mut self, vmcb: &mut Vmcb, wanted: Entry) -> Entry {
+        if wanted != Entry::Ordinary || !self.pending || self.masked {
+            return wanted;
         }
         if vmcb.control.event_injection != 0 {
-            return false;
+            return Entry::Brief;
         }
-        let save = &mut vmcb.save;
-        if self.iret == Some(save.rip) {
-            self.step.begin(save.rip, &mut save.rflags);
-            return true;
+        if self.iret == Some(vmcb.save.rip) {
+            return Entry::OverIret;
         }
         self.pending = false;
         self.masked = true;
         self.iret = None;
         vmcb.inject(nmi());
         vmcb.set_intercepts(Intercepts::IRET, true);
-        true
+        Entry::Ordinary
     }
 
     /// The guest is about to execute IRET.
     pub fn at_iret(&mut self, vmcb: &mut Vmcb) {
-        self.masked = false;
         self.iret = Some(vmcb.save.rip);
-        vmcb.set_intercepts(Intercepts::IRET, false);
+        self.unmask(vmcb);
     }
 
-    /// The guest has left. True when it left only because the step over IRET is done.
-    pub fn at_exit(&mut self, vmcb: &mut Vmcb, is_debug_exception: bool) -> bool {
-        let save = &mut vmcb.save;
-        let stepped = self.step.look(save.rip, &mut save.dr6, is_debug_exception);
-        if stepped != Stepped::Not {
-            self.iret = None;
-        }
-        stepped == Stepped::Exactly
+    fn unmask(&mut self, vmcb: &mut Vmcb) {
+        self.masked = false;
+        vmcb.set_intercepts(Intercepts::IRET, false);
     }
 }

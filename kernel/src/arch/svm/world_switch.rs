@@ -80,7 +80,14 @@ pub fn close() {
 pub fn open() {
     // SAFETY: as for `close`; NMIs have their handler, and TR is LUCOS's (the callers have loaded
     // it back).
-    unsafe { asm!("stgi", options(nostack)) };
+    unsafe { asm!("cli", "stgi", options(nostack)) };
+}
+
+/// Until [`open`] the machine's interrupts end a run in which the host's RFLAGS.IF holds them
+/// (V_INTR_MASKING). LUCOS itself never takes one.
+pub fn let_interrupts_in() {
+    // SAFETY: global interrupts are off, so the flag matters to VMRUN alone.
+    unsafe { asm!("sti", options(nostack)) };
 }
 
 /// Loads segments and system-call registers from a VMCB.

@@ -1,9 +1,8 @@
 //! Answering the guest's exits.
 
-use crate::{guest as load, report};
+use crate::{confined, guest as load, report};
 use lucos_abi::object::{
-    Counter, Done, Event, ExitReason, MachineReply, MachineRequest, SpaceRequest, VcpuReply,
-    VcpuRequest,
+    Counter, Event, ExitReason, MachineReply, MachineRequest, VcpuReply, VcpuRequest, View,
 };
 use lucos_abi::registers::{Registers, SIZE};
 use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info, time_stamp};
@@ -16,7 +15,7 @@ const PATIENCE: u64 = 5_000_000_000;
 const A_WHILE: u64 = 100_000_000;
 
 /// Runs this processor's vCPU for ever.
-pub fn exits(mut thread: Thread) -> ! {
+pub fn exits(mut thread: Thread, generation: u32) -> ! {
     let mut next = Next::default();
     loop {
         let registers = next.registers.map(|registers| registers.to_bytes());
@@ -34,26 +33,33 @@ pub fn exits(mut thread: Thread) -> ! {
             }
         };
         let registers = Registers::from_bytes(&block).unwrap_or_default();
-        next = answer(&mut thread, reason, registers);
+        next = answer(&mut thread, generation, reason, registers);
     }
 }
 
 /// What the next entry brings.
 #[derive(Default)]
-struct Next {
-    registers: Option<Registers>,
-    event: Option<Event>,
+pub struct Next {
+    /// Changed registers.
+    pub registers: Option<Registers>,
+    /// An exception.
+    pub event: Option<Event>,
 }
 
 fn go_on(registers: Registers) -> Next {
     Next { registers: Some(registers), event: None }
 }
 
-fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> Next {
+fn answer(
+    thread: &mut Thread,
+    generation: u32,
+    reason: ExitReason,
+    mut registers: Registers,
+) -> Next {
     match reason {
         ExitReason::Hypercall => {
             registers.rip += 3;
-            hypercall(thread, registers)
+            hypercall(thread, generation, registers)
         }
         ExitReason::ReadMsr => {
             registers.rip += 2;
@@ -65,6 +71,18 @@ fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> 
             registers.rip += 2;
             registers.rax = 0x0606;
             go_on(registers)
+        }
+        ExitReason::Exception(event @ Event { vector: 1, .. }) => {
+            Next { registers: None, event: Some(event) }
+        }
+        ExitReason::NestedFault { gpa, access } if access.delivery => {
+            // The event comes again, behind this one.
+            let status = protect(thread, gpa & !0xfff, false);
+            report::check(thread, "stack_is_given_back", status, 0);
+            Next { registers: None, event: Some(Event { vector: 13, error_code: Some(0x70) }) }
+        }
+        ExitReason::NestedFault { gpa, .. } if confined::is_guarded(gpa) => {
+            confined::write(thread, gpa)
         }
         ExitReason::NestedFault { gpa, access } => {
             let expected = system_info().region.start + 0x4_5678;
@@ -80,7 +98,7 @@ fn answer(thread: &mut Thread, reason: ExitReason, mut registers: Registers) -> 
     }
 }
 
-fn hypercall(thread: &mut Thread, mut registers: Registers) -> Next {
+fn hypercall(thread: &mut Thread, generation: u32, mut registers: Registers) -> Next {
     let (b, c, d) = (registers.rbx, registers.rcx, registers.rdx);
     match registers.rax {
         guest::CHECK => {
@@ -116,9 +134,33 @@ fn hypercall(thread: &mut Thread, mut registers: Registers) -> Next {
             let started = load::start_processor(thread, b as u32, c);
             report::check(thread, "start_accepted", started, Ok(()));
         }
+        guest::COMPARE => report::compare(thread, b),
+        guest::GUARD => confined::guard(thread, b, c, d),
+        guest::STEPS => (registers.rax, registers.rcx) = confined::take_counts(),
+        guest::DETOUR => (registers.rax, registers.rcx) = confined::detour(thread, &registers),
+        guest::STOPPED_DETOUR => {
+            let stopped = machine_does(thread, &MachineRequest::Stop { deadline: PATIENCE });
+            report::check(thread, "stopped_for_a_detour", stopped, true);
+            (registers.rax, registers.rcx) = confined::detour(thread, &registers);
+        }
+        guest::ABANDON if generation == 0 => confined::abandon(thread, &registers),
+        guest::ABANDON => registers.rax = generation.into(),
+        guest::FILL => fill(thread, b, c, d),
         _ => report::check(thread, "known_hypercall", registers.rax, 0),
     }
     go_on(registers)
+}
+
+/// Writes zeros and ones in turn.
+fn fill(thread: &mut Thread, gpa: u64, length: u64, times: u64) {
+    for round in 0..times {
+        let bytes = [if round & 1 == 0 { 0xff } else { 0 }; 64];
+        let bytes = bytes.get(..length as usize).unwrap_or(&bytes);
+        if load::write(thread, gpa, bytes).is_err() {
+            report::check(thread, "filled", round, times);
+            return;
+        }
+    }
 }
 
 fn exit_count(thread: &mut Thread) -> u64 {
@@ -145,10 +187,8 @@ fn intercept(thread: &mut Thread, on: bool) {
 
 /// Changes the rights on a page. Returns 0 or the number of the status.
 fn protect(thread: &mut Thread, start: u64, read_only: bool) -> u64 {
-    let request =
-        SpaceRequest::Set { start, length: 4096, read: true, write: !read_only, execute: true };
-    match thread.call::<_, Done>(Object::GuestSpace, &request) {
-        Ok(Done) => 0,
+    match load::set(thread, View::Main, start, 4096, !read_only) {
+        Ok(()) => 0,
         Err(CallError::Status(status)) => status as u64,
         Err(_) => u64::MAX,
     }

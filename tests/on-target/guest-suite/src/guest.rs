@@ -7,13 +7,15 @@ use elf::segment::SegmentTable;
 use lucos_abi::message::PAYLOAD_MAX;
 use lucos_abi::object::{
     Done, FlatStart, GuestMemoryReply, GuestMemoryRequest, MachineReply, MachineRequest,
-    SpaceRequest,
+    SpaceRequest, View,
 };
-use lucos_runtime::{GuestWindow, Object, Thread, system_info};
+use lucos_runtime::{CallError, GuestWindow, Object, Thread, system_info};
 use lucos_test_protocol::guest::PARAMETERS;
 
 /// Page tables, and the GDT behind them.
 const TABLES: u64 = 0x01f0_0000;
+const TABLE: u64 = 0x1000;
+const TABLE_PAGES: u64 = 6;
 const GDT: u64 = 0x01fe_0000;
 const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
@@ -23,19 +25,37 @@ const HEADER: usize = 64;
 /// Loads the guest and starts the first processor.
 pub fn start(thread: &mut Thread) -> Result<(), &'static str> {
     let info = system_info();
-    let space = SpaceRequest::Set {
-        start: 0,
-        length: 1 << info.physical_bits.min(40),
-        read: true,
-        write: true,
-        execute: true,
-    };
-    let Done = thread.call(Object::GuestSpace, &space).map_err(|_| "guest space")?;
+    set(thread, View::Main, 0, 1 << info.physical_bits.min(40), true).map_err(|_| "guest space")?;
+    for range in info.memory.iter().filter(|range| range.kind.is_guest_ram()) {
+        let set = set(thread, View::Confined, range.start, range.length, false);
+        set.map_err(|_| "confined view")?;
+    }
+    // A processor writes to page tables when it reads them.
+    let length = TABLE_PAGES * TABLE;
+    set(thread, View::Confined, TABLES, length, true).map_err(|_| "page tables")?;
     let entry = load(thread)?;
     tables(thread)?;
     let processors = info.apic_ids.len() as u64;
     write(thread, PARAMETERS, &processors.to_le_bytes())?;
     start_processor(thread, 0, entry)
+}
+
+/// Gives the guest the right to read and execute a range in a view, and perhaps to write it.
+pub fn set(
+    thread: &mut Thread,
+    view: View,
+    start: u64,
+    length: u64,
+    write: bool,
+) -> Result<(), CallError> {
+    let set = SpaceRequest::Set { view, start, length, read: true, write, execute: true };
+    thread.call(Object::GuestSpace, &set).map(|Done| ())
+}
+
+/// Takes a range out of a view.
+pub fn unmap(thread: &mut Thread, view: View, start: u64, length: u64) -> Result<(), CallError> {
+    let set = SpaceRequest::Set { view, start, length, read: false, write: false, execute: false };
+    thread.call(Object::GuestSpace, &set).map(|Done| ())
 }
 
 /// Starts a processor at an address.
@@ -93,10 +113,9 @@ fn load(thread: &mut Thread) -> Result<u64, &'static str> {
 
 /// Identity page tables for the first 4 GiB, by 2 MiB pages, and a GDT.
 fn tables(thread: &mut Thread) -> Result<(), &'static str> {
-    const TABLE: u64 = 0x1000;
     const USED: u64 = 7;
     const LARGE: u64 = 1 << 7;
-    clear(thread, TABLES, 6 * TABLE)?;
+    clear(thread, TABLES, TABLE_PAGES * TABLE)?;
     write(thread, TABLES, &((TABLES + TABLE) | USED).to_le_bytes())?;
     for gigabyte in 0..4 {
         let directory = TABLES + (2 + gigabyte) * TABLE;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod confined;
 mod guest;
 mod memory;
 mod report;
@@ -18,12 +19,15 @@ use lucos_runtime::{StartInfo, Thread};
 lucos_runtime::entry!(run);
 
 fn run(mut thread: Thread, start: StartInfo) -> ! {
-    if start.cpu == 0 {
+    // Restarted, it goes on with the guest that is there.
+    if start.cpu == 0 && start.generation == 0 {
         memory::check_map(&mut thread);
+        memory::check_tables(&mut thread);
+        memory::check_reserve(&mut thread);
         statuses::check(&mut thread);
         if let Err(why) = guest::start(&mut thread) {
             thread.give_up(format_args!("the guest does not start: {why}"));
         }
     }
-    answer::exits(thread)
+    answer::exits(thread, start.generation)
 }

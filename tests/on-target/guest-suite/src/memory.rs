@@ -1,12 +1,14 @@
 //! What may be read and written of each range of the memory map.
 
-use lucos_abi::object::{GuestMemoryReply, GuestMemoryRequest};
+use lucos_abi::object::{GuestMemoryReply, GuestMemoryRequest, View};
 use lucos_runtime::{GuestWindow, Object, Thread, system_info};
 use lucos_system_info::{MemoryKind, MemoryRange};
 
+use crate::guest;
 use crate::report::check;
 
 const WIDTH: u64 = 8;
+const PAGE: u64 = 4096;
 
 /// Looks at the first and last bytes of every range. Memory ends as it was.
 pub fn check_map(thread: &mut Thread) {
@@ -31,6 +33,51 @@ pub fn check_map(thread: &mut Thread) {
         check(thread, "what_is_not_the_guests_is_refused", written, false);
         let copied = copy(thread, gpa, info.nvs.start) || copy(thread, info.nvs.start, gpa);
         check(thread, "what_is_not_the_guests_is_not_copied", copied, false);
+    }
+}
+
+/// Nested tables that a change leaves without use come back, however many there are.
+pub fn check_tables(thread: &mut Thread) {
+    const REGION: u64 = 2 << 20;
+    const REGIONS: u64 = 100;
+    // If only as many as 64 came back each time, this would take all of LUCOS's memory.
+    const ROUNDS: u64 = 80;
+    let mut done = 0;
+    for _ in 0..ROUNDS {
+        let parts = (0..REGIONS)
+            .try_for_each(|number| guest::set(thread, View::Main, number * REGION, PAGE, false));
+        let whole = guest::set(thread, View::Main, 0, REGIONS * REGION, true);
+        done += u64::from(parts.is_ok() && whole.is_ok());
+    }
+    check(thread, "tables_come_back", done, ROUNDS);
+}
+
+/// Far blocks leave room for guards, and a guard can end when they have taken all the rest.
+pub fn check_reserve(thread: &mut Thread) {
+    const BLOCK: u64 = 2 << 20;
+    const FAR: u64 = 1 << 39;
+    const MANY: u64 = 4096;
+    let given = (0..MANY).take_while(|number| {
+        guest::set(thread, View::Main, FAR + (number << 30), BLOCK, true).is_ok()
+    });
+    let blocks = given.count() as u64;
+    check(thread, "far_blocks_come_to_an_end", blocks < MANY, true);
+    let mut guards = 0;
+    for number in 0..256 {
+        let page = number * BLOCK;
+        let on = guest::set(thread, View::Main, page, PAGE, false).is_ok();
+        guards += u64::from(on && guest::set(thread, View::Confined, page, PAGE, true).is_ok());
+    }
+    check(thread, "guards_have_room", guards, 256);
+    let off = guest::set(thread, View::Main, 0, PAGE, true);
+    check(thread, "a_guard_can_end", off, Ok(()));
+    for (view, start, length) in [
+        (View::Main, FAR, blocks << 30),
+        (View::Main, 0, 256 * BLOCK),
+        (View::Confined, 0, 256 * BLOCK),
+    ] {
+        let gone = guest::unmap(thread, view, start, length);
+        check(thread, "tables_are_given_back", gone, Ok(()));
     }
 }
 

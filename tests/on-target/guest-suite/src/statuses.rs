@@ -1,10 +1,10 @@
 //! What the kernel says to requests that it decodes and does not do: what is wrong with them.
 
-use crate::report;
+use crate::{guest, report};
 use lucos_abi::call::CallStatus;
 use lucos_abi::object::{
-    Done, Event, FlatStart, GuestMemoryReply, GuestMemoryRequest, MachineReply, MachineRequest,
-    SpaceRequest, VcpuReply, VcpuRequest,
+    Event, ExitReason, FlatStart, GuestMemoryReply, GuestMemoryRequest, MachineReply,
+    MachineRequest, VcpuReply, VcpuRequest, View,
 };
 use lucos_runtime::{CallError, Object, Thread, system_info};
 
@@ -43,14 +43,29 @@ pub fn check(thread: &mut Thread) {
     let found = status(thread.call::<_, GuestMemoryReply<'_>>(Object::GuestMemory, &write));
     report::check(thread, "write_to_lucos", found, Some(CallStatus::NotThere));
     for (name, start, length) in [("space_misaligned", 1, 4096), ("space_wraps", !0xfff, 0x2000)] {
-        let set = SpaceRequest::Set { start, length, read: true, write: true, execute: true };
-        let found = status(thread.call::<_, Done>(Object::GuestSpace, &set));
-        report::check(thread, name, found, Some(CallStatus::Refused));
+        for view in [View::Main, View::Confined] {
+            let found = status(guest::set(thread, view, start, length, true));
+            report::check(thread, name, found, Some(CallStatus::Refused));
+        }
     }
     let event = Some(Event { vector: 2, error_code: None });
     let run = VcpuRequest::Run { registers: &[], event };
     let found = status(thread.call::<_, VcpuReply<'_>>(Object::Vcpu, &run));
     report::check(thread, "inject_nmi", found, Some(CallStatus::Refused));
+    check_confined(thread);
+}
+
+/// A vCPU that was not started runs nothing.
+fn check_confined(thread: &mut Thread) {
+    let run = VcpuRequest::Confined { registers: &[], steps: 1 };
+    let reason = match thread.call(Object::Vcpu, &run) {
+        Ok(VcpuReply::Exit { reason, .. }) => Some(reason),
+        _ => None,
+    };
+    report::check(thread, "confined_without_start", reason, Some(ExitReason::Interrupted));
+    let short = VcpuRequest::Confined { registers: &[0; 8], steps: 1 };
+    let found = status(thread.call::<_, VcpuReply<'_>>(Object::Vcpu, &short));
+    report::check(thread, "short_register_block", found, Some(CallStatus::BadMessage));
 }
 
 fn status<T>(result: Result<T, CallError>) -> Option<CallStatus> {

@@ -4,7 +4,7 @@ use crate::interrupts::{
     INVALID_OPCODES, NMI_COUNT, NMI_ORDER, NMI_TOO_EARLY, PROTECTION, TIMER_COUNT,
 };
 use crate::start::{hypercall, started};
-use crate::{apic, interrupts};
+use crate::{apic, detours, guarded, interrupts};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -26,6 +26,10 @@ const SEND_NMI: u64 = 1;
 const HIDE: u64 = 2;
 /// Be where kicks go.
 const SHOW: u64 = 3;
+/// Add to the guarded word.
+pub const ADD: u64 = 4;
+/// Look at a word that is written meanwhile.
+pub const WATCH: u64 = 5;
 
 /// All checks, by the first processor. `hidden` is the start of LUCOS's region.
 pub fn run(hidden: u64) -> ! {
@@ -36,7 +40,10 @@ pub fn run(hidden: u64) -> ! {
     exceptions();
     timer();
     nmis();
+    guarded::check();
+    detours::check();
     others();
+    detours::abandon();
     hypercall(guest::DONE, 0, 0, 0);
     loop {
         unsafe { asm!("hlt") };
@@ -66,6 +73,8 @@ fn obey() {
             apic::set_id(NOBODY);
         }
         SHOW => apic::set_id(ID.load(Ordering::SeqCst)),
+        ADD => guarded::add(0),
+        WATCH => guarded::watch(),
         _ => return,
     }
     ORDER.store(NOTHING, Ordering::SeqCst);
@@ -73,7 +82,17 @@ fn obey() {
 
 /// Has that processor do something, and waits until it is done.
 fn order(order: u64) {
+    begin(order);
+    wait();
+}
+
+/// Has that processor do something.
+pub fn begin(order: u64) {
     ORDER.store(order, Ordering::SeqCst);
+}
+
+/// Waits until it is done.
+pub fn wait() {
     while ORDER.load(Ordering::SeqCst) != NOTHING {
         core::hint::spin_loop();
     }
@@ -158,7 +177,7 @@ fn send_and_wait(count: u64) {
     wait_for_nmis(count);
 }
 
-fn wait_for_nmis(count: u64) {
+pub fn wait_for_nmis(count: u64) {
     for _ in 0..50_000_000_u64 {
         if NMI_COUNT.load(Ordering::SeqCst) >= count {
             return;
@@ -199,6 +218,8 @@ fn others() {
     let came = NMI_COUNT.load(Ordering::SeqCst) - before;
     check(17, came, arrived);
     if all > 1 {
+        guarded::check_together();
+        detours::check_stopped();
         nmi_behind_an_exception();
         endless_stop();
         lost_kick();

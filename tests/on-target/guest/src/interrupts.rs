@@ -11,9 +11,28 @@ pub static TIMER_COUNT: AtomicU64 = AtomicU64::new(0);
 pub static INVALID_OPCODES: AtomicU64 = AtomicU64::new(0);
 /// Last error code of a protection exception, plus one.
 pub static PROTECTION: AtomicU64 = AtomicU64::new(0);
+/// Debug exceptions: all, those between two addresses, and the last one's DR6 and RIP.
+pub static DEBUG_COUNT: AtomicU64 = AtomicU64::new(0);
+/// From the first address to before the second.
+pub static DEBUG_RANGE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// How many came there.
+pub static DEBUG_IN_RANGE: AtomicU64 = AtomicU64::new(0);
+/// What they said in DR6.
+pub static DEBUG_STATUS: AtomicU64 = AtomicU64::new(0);
+/// RIP of the last one.
+pub static DEBUG_PLACE: AtomicU64 = AtomicU64::new(0);
+/// The address of the last page fault.
+pub static FAULT_ADDRESS: AtomicU64 = AtomicU64::new(0);
+/// Page faults.
+pub static FAULT_COUNT: AtomicU64 = AtomicU64::new(0);
+/// Where to go on after a page fault.
+pub static FAULT_RESUME: AtomicU64 = AtomicU64::new(0);
+/// The word that the NMI handler writes when its order is 2.
+pub static NMI_WORD: AtomicU64 = AtomicU64::new(0);
 /// NMIs of all processors.
 pub static NMI_COUNT: AtomicU64 = AtomicU64::new(0);
-/// What the NMI handler shall do: 1 = send itself another and look whether it comes too early.
+/// What the NMI handler shall do: 1 = send itself another and look whether it comes too early; 2 =
+/// the same, and write to the word at `NMI_WORD` meanwhile.
 pub static NMI_ORDER: AtomicU64 = AtomicU64::new(0);
 /// NMIs counted while the first handler was still running.
 pub static NMI_TOO_EARLY: AtomicU64 = AtomicU64::new(0);
@@ -36,10 +55,14 @@ global_asm!(
     "HANDLER guest_protection, {protection}, 8, 0",
     "HANDLER guest_nmi, {nmi}, 0, 0",
     "HANDLER guest_timer, {timer}, 0, 0",
+    "HANDLER guest_debug, {debug}, 0, 0",
+    "HANDLER guest_page_fault, {page_fault}, 8, 0",
     invalid_opcode = sym invalid_opcode,
     protection = sym protection,
     nmi = sym nmi,
     timer = sym timer,
+    debug = sym debug,
+    page_fault = sym page_fault,
 );
 
 unsafe extern "C" {
@@ -47,6 +70,8 @@ unsafe extern "C" {
     fn guest_protection();
     fn guest_nmi();
     fn guest_timer();
+    fn guest_debug();
+    fn guest_page_fault();
 }
 
 extern "C" fn invalid_opcode(_: u64, _: u64) {
@@ -67,8 +92,13 @@ extern "C" fn protection(frame: *mut u64, error: u64) {
 
 extern "C" fn nmi(_: u64, _: u64) {
     let before = NMI_COUNT.fetch_add(1, Ordering::SeqCst);
-    if NMI_ORDER.swap(0, Ordering::SeqCst) == 1 {
+    let order = NMI_ORDER.swap(0, Ordering::SeqCst);
+    if order != 0 {
         apic::send_nmi(0);
+        if order == 2 {
+            let word = NMI_WORD.load(Ordering::SeqCst) as *mut u64;
+            unsafe { word.write_volatile(0x1234) };
+        }
         for _ in 0..100_000 {
             core::hint::spin_loop();
         }
@@ -80,6 +110,30 @@ extern "C" fn nmi(_: u64, _: u64) {
 extern "C" fn timer(_: u64, _: u64) {
     TIMER_COUNT.fetch_add(1, Ordering::SeqCst);
     apic::end_of_interrupt();
+}
+
+/// Stepping goes on until the code that began it ends it.
+extern "C" fn debug(frame: *mut u64, _: u64) {
+    let place = unsafe { frame.read() };
+    DEBUG_COUNT.fetch_add(1, Ordering::SeqCst);
+    let [first, beyond] = &DEBUG_RANGE;
+    if first.load(Ordering::SeqCst) <= place && place < beyond.load(Ordering::SeqCst) {
+        DEBUG_IN_RANGE.fetch_add(1, Ordering::SeqCst);
+    }
+    let status: u64;
+    unsafe { asm!("mov {0}, dr6", "mov dr6, {1}", out(reg) status, in(reg) 0xffff_0ff0_u64) };
+    DEBUG_STATUS.fetch_or(status, Ordering::SeqCst);
+    DEBUG_PLACE.store(place, Ordering::SeqCst);
+}
+
+extern "C" fn page_fault(frame: *mut u64, _: u64) {
+    let address: u64;
+    unsafe {
+        asm!("mov {}, cr2", out(reg) address);
+        frame.add(1).write(FAULT_RESUME.load(Ordering::SeqCst));
+    }
+    FAULT_ADDRESS.store(address, Ordering::SeqCst);
+    FAULT_COUNT.fetch_add(1, Ordering::SeqCst);
 }
 
 static mut TABLE: [[u64; 2]; 256] = [[0; 2]; 256];
@@ -95,6 +149,8 @@ pub fn load() {
     const CODE: u64 = 0x10;
     for (vector, target) in [
         (6, guest_invalid_opcode as *const () as u64),
+        (1, guest_debug as *const () as u64),
+        (14, guest_page_fault as *const () as u64),
         (13, guest_protection as *const () as u64),
         (2, guest_nmi as *const () as u64),
         (usize::from(TIMER), guest_timer as *const () as u64),

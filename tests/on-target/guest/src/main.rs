@@ -12,6 +12,10 @@ mod apic;
 #[cfg(target_os = "none")]
 mod checks;
 #[cfg(target_os = "none")]
+mod detours;
+#[cfg(target_os = "none")]
+mod guarded;
+#[cfg(target_os = "none")]
 mod interrupts;
 #[cfg(target_os = "none")]
 mod start;

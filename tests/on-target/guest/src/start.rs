@@ -1,8 +1,10 @@
 //! First instructions of every processor, and the hypercall.
 
 use crate::checks;
+use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
+use lucos_test_protocol::guest;
 
 const STACK: usize = 32 * 1024;
 const PROCESSORS: usize = 8;
@@ -55,6 +57,17 @@ pub fn hypercall(number: u64, b: u64, c: u64, d: u64) -> (u64, u64) {
         );
     }
     (rax, rcx)
+}
+
+/// This is Bochs, which has no hypervisor's bit in CPUID.
+pub fn is_bochs() -> bool {
+    __cpuid(1).ecx >> 31 == 0
+}
+
+/// Has two values compared under a name.
+pub fn compare(name: &str, found: u64, expected: u64) {
+    let words = [name.as_ptr() as u64, name.len() as u64, found, expected];
+    hypercall(guest::COMPARE, words.as_ptr() as u64, 0, 0);
 }
 
 #[panic_handler]

@@ -100,6 +100,45 @@ pub mod guest {
     /// Asks for two stops and no resume.
     pub const STOP_FOR_GOOD: u64 = 10;
 
+    /// A check by its name: RBX = address of four words, the name's address and length, what was found,
+    /// and what was expected.
+    pub const COMPARE: u64 = 11;
+    /// Asks for RCX pages from RBX on to be guarded, and for the end of all other guards. RDX = 0, or
+    /// the address of a word that is to hold whatever is written to the first one.
+    pub const GUARD: u64 = 12;
+    /// RAX = steps since this was asked last, RCX = pages that were opened for them.
+    pub const STEPS: u64 = 13;
+    /// Asks for a detour to RBX with the end of its stack in RCX, for RDX steps. RAX = how it ended,
+    /// one of [`Ended`]; RCX = the detail.
+    pub const DETOUR: u64 = 14;
+    /// The same with all other processors stopped.
+    pub const STOPPED_DETOUR: u64 = 15;
+    /// Ends a detour with RBX as the detail.
+    pub const BACK: u64 = 16;
+    /// Begins a detour to RBX with the end of its stack in RCX, and ends the task in the middle of it.
+    /// RAX = how often the task was restarted.
+    pub const ABANDON: u64 = 17;
+    /// Asks for RCX bytes from RBX on to be filled with zeros and with ones, RDX times.
+    pub const FILL: u64 = 18;
+
+    /// How a detour ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(u64)]
+    pub enum Ended {
+        /// Otherwise than is foreseen.
+        Otherwise = 0,
+        /// It came back.
+        Back = 1,
+        /// It did all its steps. The detail is RIP.
+        Stepped = 2,
+        /// An exception. The detail is the vector, or CR2 for a page fault.
+        Exception = 3,
+        /// A nested fault. The detail is the address.
+        NestedFault = 4,
+        /// It was interrupted.
+        Interrupted = 5,
+    }
+
     /// First address of LUCOS's region is in RSI at start, number of processors in RDI is not
     /// possible (only RSI is set), so it lies here, below the guest's image.
     pub const PARAMETERS: u64 = 0x01ff_0000;

@@ -1,13 +1,13 @@
 //! What the kernel says to calls that are not allowed or not well formed.
 //!
-//! The suite's own capabilities: log (write), machine (read, reset), both assists (call). It has
-//! none for the guest space, guest memory, vCPU and journal.
+//! The suite's own capabilities: log (write), machine (read, reset), vCPU (write), both assists (call). It has
+//! none for the guest space, guest memory and journal.
 
 use crate::suite::{ASSIST, Suite};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::{MESSAGE_SIZE, encode};
-use lucos_abi::object::{LogRequest, MachineRequest, SpaceRequest};
+use lucos_abi::object::{LogRequest, MachineRequest, SpaceRequest, VcpuRequest, View};
 use lucos_runtime::call_status;
 use serde::Serialize;
 
@@ -31,8 +31,14 @@ fn send_bytes(suite: &mut Suite, slot: u64, bytes: &[u8]) -> Option<CallStatus> 
 }
 
 fn capabilities(suite: &mut Suite) {
-    let space =
-        SpaceRequest::Set { start: 0, length: 4096, read: true, write: true, execute: true };
+    let space = SpaceRequest::Set {
+        view: View::Main,
+        start: 0,
+        length: 4096,
+        read: true,
+        write: true,
+        execute: true,
+    };
     let found = send(suite, Object::GuestSpace.slot(), &space);
     suite.check("no_capability", found, Some(CallStatus::NoCapability));
     let found = send(suite, 99, &space);
@@ -42,6 +48,10 @@ fn capabilities(suite: &mut Suite) {
     let stop = MachineRequest::Stop { deadline: 1 };
     let found = send(suite, Object::Machine.slot(), &stop);
     suite.check("missing_right_stop", found, Some(CallStatus::MissingRight));
+    for request in [VcpuRequest::Confined { registers: &[], steps: 1 }, VcpuRequest::Return] {
+        let found = send(suite, Object::Vcpu.slot(), &request);
+        suite.check("missing_right_confine", found, Some(CallStatus::MissingRight));
+    }
     let text = LogRequest::Write { text: "for the log" };
     let found = send(suite, Object::Machine.slot(), &text);
     suite.check("wrong_object", found, Some(CallStatus::BadMessage));
