@@ -116,6 +116,8 @@ bool lucos_patch_check(const struct lucos_patch *patch,
 	if (patch->version != LUCOS_PATCH_VERSION ||
 	    patch->size != sizeof(*patch))
 		return malformed(failure, "version", patch->version);
+	if (!(patch->flags & LUCOS_PATCH_NO_TAIL_CALLS))
+		return malformed(failure, "built with tail calls", patch->flags);
 	if (!name_is_valid(patch->name))
 		return malformed(failure, "name of the patch", 0);
 	if (!tables_are_valid(patch, module))

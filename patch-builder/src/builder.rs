@@ -18,6 +18,7 @@ use crate::description;
 use crate::edited::Edited;
 use crate::error::Error;
 use crate::explanation::{Explanation, ObjectExplanation, WithoutModule};
+use crate::flags::Purpose;
 use crate::image::{self, Vmlinux};
 use crate::kbuild;
 use crate::kept::{self, Kept};
@@ -110,13 +111,14 @@ pub fn build(
         without_module: None,
         stages: Vec::new(),
     };
-    let new = new_globals(&tree, &kernel, &compared)?;
     if compared.iter().all(|one| one.comparison.is_empty()) {
         explanation.without_module = Some(WithoutModule::of(compared.len()));
         explanation.objects = compared.into_iter().map(Compared::without_effect).collect();
         explanation.stages = progress.into_stages();
         return Ok(explanation);
     }
+    let compared = compile_code(&tree, &kernel, compared, &changes, &mut progress)?;
+    let new = new_globals(&tree, &kernel, &compared)?;
     let headers = tree.kernel.headers.clone().unwrap_or_default();
     let exports = Exports::read(&headers)?;
     let made = progress.stage("Matching with the kernel", || {
@@ -153,7 +155,38 @@ pub fn build(
     Ok(explanation)
 }
 
+/// Compiles once more what goes into the module, as code of a module.
+fn compile_code<'a>(
+    tree: &KernelTree,
+    kernel: &Vmlinux,
+    compared: Vec<Compared<'a>>,
+    changes: &[FileChange],
+    progress: &mut Progress,
+) -> Result<Vec<Compared<'a>>, Error> {
+    let may_go_along = compared.iter().filter(|one| one.may_go_along(kernel));
+    let paths = may_go_along.map(|one| one.pair.original.path.clone()).collect();
+    let (mut originals, mut patched) = progress.stage("Compiling for the module", || {
+        let originals = compile::original(tree, &paths, Purpose::Module)?;
+        let work = tree.work_tree();
+        work.apply(changes)?;
+        let patched = compile::changed(tree, &paths, Purpose::Module);
+        work.restore()?;
+        Ok::<_, Error>((originals, patched?))
+    })?;
+    compared
+        .into_iter()
+        .map(|one| {
+            let path = &one.pair.original.path;
+            match originals.remove(path).zip(patched.remove(path)) {
+                Some((original, patched)) => one.with_code(kernel, Pair { original, patched }),
+                None => Ok(one),
+            }
+        })
+        .collect()
+}
+
 /// An object without and with the change.
+#[derive(Debug, Clone)]
 pub(crate) struct Pair {
     pub(crate) original: Object,
     pub(crate) patched: Object,
@@ -171,12 +204,13 @@ fn compile_both(
     if let Some(path) = touched.direct.iter().find(|path| !paths.contains(*path)) {
         return Err(Error::NotCompiled { file: path.clone() });
     }
-    let mut originals =
-        progress.stage("Compiling without the change", || compile::original(tree, &paths))?;
+    let mut originals = progress.stage("Compiling without the change", || {
+        compile::original(tree, &paths, Purpose::Comparison)
+    })?;
     let generated = work.generated();
     let patched = progress.stage("Compiling with the change", || {
         work.apply(changes)?;
-        let patched = compile::changed(tree, &paths);
+        let patched = compile::changed(tree, &paths, Purpose::Comparison);
         let now = work.generated();
         work.restore()?;
         work_tree::check_generated(&generated, &now, changes)?;
@@ -199,13 +233,51 @@ pub(crate) struct Compared<'a> {
     edited: &'a Edited,
     sources: Vec<SourceChange<'a>>,
     decisions: Vec<Decision>,
+    /// The pair, compiled as code of a module.
+    code: Option<Pair>,
 }
 
 impl Compared<'_> {
+    /// What is compared.
     fn input<'a>(&'a self, kernel: &Vmlinux) -> Input<'a> {
+        self.input_of(self.pair, kernel)
+    }
+
+    /// What the patch's code is cut out of: new code that was compiled for the module, beside the
+    /// old code that runs.
+    fn cut_from<'a>(&'a self, kernel: &Vmlinux) -> Input<'a> {
+        let patched = &self.code.as_ref().unwrap_or(self.pair).patched.bytes;
+        Input { patched, ..self.input(kernel) }
+    }
+
+    /// Something of it may become part of the patch.
+    pub(crate) fn may_go_along(&self, kernel: &Vmlinux) -> bool {
+        !self.comparison.is_empty() || !new_names(&self.input(kernel)).is_empty()
+    }
+
+    /// With the same pair compiled as code of a module. What differs there goes into the patch too:
+    /// the compiler may have inlined less.
+    pub(crate) fn with_code(mut self, kernel: &Vmlinux, code: Pair) -> Result<Self, Error> {
+        let Comparison { functions, refusals: reasons, .. } =
+            compare(&self.input_of(&code, kernel))?;
+        if !reasons.is_empty() {
+            let object = code.original.path;
+            return Err(Error::Refused(lucos_object_diff::Refusal { object, reasons }));
+        }
+        let known = &mut self.comparison.functions;
+        for function in functions {
+            if known.iter().all(|one| one.name != function.name) {
+                known.push(function);
+            }
+        }
+        self.code = Some(code);
+        Ok(self)
+    }
+
+    fn input_of<'a>(&'a self, pair: &'a Pair, kernel: &Vmlinux) -> Input<'a> {
         Input {
-            original: &self.pair.original.bytes,
-            patched: &self.pair.patched.bytes,
+            original: &pair.original.bytes,
+            patched: &pair.patched.bytes,
             sizes: kernel.sizes(),
             ibt: self.ibt,
             module: self.pair.original.module.is_some(),
@@ -274,7 +346,7 @@ pub(crate) fn compare_pair<'a>(
 ) -> Result<Compared<'a>, Error> {
     let (sources, decisions) = (edited.sources(), edited.decisions(&pair.original.path));
     let comparison = Comparison::default();
-    let compared = Compared { pair, comparison, ibt, edited, sources, decisions };
+    let compared = Compared { pair, comparison, ibt, edited, sources, decisions, code: None };
     let comparison = compare(&compared.input(kernel))?;
     Ok(Compared { comparison, ..compared })
 }
@@ -287,7 +359,7 @@ fn new_globals(
 ) -> Result<NewGlobals, Error> {
     let mut new = NewGlobals::default();
     for (number, one) in compared.iter().enumerate() {
-        let names = new_names(&one.input(kernel));
+        let names = new_names(&one.cut_from(kernel));
         if names.is_empty() {
             continue;
         }
@@ -337,7 +409,7 @@ impl Assembly<'_> {
         new: &NewGlobals,
     ) -> Result<Made, Error> {
         let objects: Vec<_> =
-            compared.iter().map(|one| (one.input(self.kernel), &one.comparison)).collect();
+            compared.iter().map(|one| (one.cut_from(self.kernel), &one.comparison)).collect();
         let Linked { mut links, included, beside } = new.link(&objects)?;
         self.check_users(&compared, &beside)?;
         // Later kernels leave read-only keys alone.
@@ -422,7 +494,7 @@ impl Assembly<'_> {
         };
         let code = ObjectCode::read(&object.path, &object.bytes, &self.kernel.sizes())?;
         let matched = Matched::find(&object.path, &code, running)?;
-        let first = extract(&one.input(self.kernel), &one.comparison, links)?;
+        let first = extract(&one.cut_from(self.kernel), &one.comparison, links)?;
         let replaced = links.replaced.iter().map(|name| format!("lucos_new_{name}"));
         let ours = replaced.chain(links.wanted.iter().cloned()).collect();
         let resolver = Resolver {
@@ -441,7 +513,7 @@ impl Assembly<'_> {
             .collect();
         let of_the_kernel = constants.len();
         let links = Links { renamed, constants, ..links.clone() };
-        let last = extract(&one.input(self.kernel), &one.comparison, &links)?;
+        let last = extract(&one.cut_from(self.kernel), &one.comparison, &links)?;
         for replacement in &last.replacements {
             let old = resolver.function(&replacement.name)?;
             let expected = code

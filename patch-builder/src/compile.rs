@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::change::INDENT;
 use crate::error::{Error, at};
 use crate::files::copy;
-use crate::flags;
+use crate::flags::{self, Purpose};
 use crate::kernel_tree::KernelTree;
 
 /// What an error says of a compilation with the change.
@@ -24,19 +24,20 @@ pub struct Object {
     pub module: Option<String>,
 }
 
-/// Compiles objects as they are in the kernel's package; the results are cached.
+/// Compiles objects of the kernel's own source; the results are cached.
 ///
 /// # Errors
 /// When one does not compile.
 pub fn original(
     tree: &KernelTree,
     paths: &BTreeSet<String>,
+    purpose: Purpose,
 ) -> Result<BTreeMap<String, Object>, Error> {
-    let cache = tree.objects();
+    let cache = tree.objects(purpose);
     let missing: Vec<&str> =
         paths.iter().map(String::as_str).filter(|path| !cache.join(path).exists()).collect();
     if !missing.is_empty() {
-        compile(tree, &missing, "without the change")?;
+        compile(tree, &missing, purpose, "without the change")?;
         for path in missing {
             keep(tree, path, &cache)?;
         }
@@ -51,9 +52,10 @@ pub fn original(
 pub fn changed(
     tree: &KernelTree,
     paths: &BTreeSet<String>,
+    purpose: Purpose,
 ) -> Result<BTreeMap<String, Object>, Error> {
     let wanted: Vec<&str> = paths.iter().map(String::as_str).collect();
-    compile(tree, &wanted, CHANGED)?;
+    compile(tree, &wanted, purpose, CHANGED)?;
     load(&tree.root(), wanted.into_iter())
 }
 
@@ -63,13 +65,18 @@ pub fn changed(
 /// # Errors
 /// When make does not start or is ended, or when an object is missing that the compiler found
 /// nothing wrong with.
-pub fn as_many(tree: &KernelTree, paths: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+pub fn as_many(
+    tree: &KernelTree,
+    paths: &[&str],
+    purpose: Purpose,
+) -> Result<BTreeMap<String, String>, Error> {
     if paths.is_empty() {
         return Ok(BTreeMap::new());
     }
     let root = tree.root();
     forget(&root, paths)?;
-    let text = tree.make().variable("KCFLAGS", &flags::of(tree.work())?).transcript(paths)?;
+    let text =
+        tree.make().variable("KCFLAGS", &flags::of(tree.work(), purpose)?).transcript(paths)?;
     let messages = failures(&text);
     let failed = paths.iter().copied().filter(|path| !root.join(path).exists());
     failed.map(|path| Ok((path.to_owned(), source_error(path, &messages, &text)?))).collect()
@@ -157,7 +164,12 @@ fn forget(root: &Path, paths: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), Error> {
+fn compile(
+    tree: &KernelTree,
+    paths: &[&str],
+    purpose: Purpose,
+    with: &'static str,
+) -> Result<(), Error> {
     // Without a target make would build the whole kernel.
     if paths.is_empty() {
         return Ok(());
@@ -166,7 +178,7 @@ fn compile(tree: &KernelTree, paths: &[&str], with: &'static str) -> Result<(), 
     forget(&root, paths)?;
     let output = tree
         .make()
-        .variable("KCFLAGS", &flags::of(tree.work())?)
+        .variable("KCFLAGS", &flags::of(tree.work(), purpose)?)
         .output(&[&["-k"], paths].concat())?;
     let errors = String::from_utf8_lossy(&output.stderr);
     match paths.iter().find(|path| !root.join(path).exists()) {

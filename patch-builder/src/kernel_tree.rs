@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::error::{Error, at};
-use crate::flags;
+use crate::flags::{self, Purpose};
 use crate::make::{COMPILER, Make};
 use crate::programs::run;
 use crate::progress::Progress;
@@ -171,10 +171,10 @@ impl KernelTree {
         self.place.join("pristine")
     }
 
-    /// Where objects without a change are kept.
+    /// Where objects without a change are kept that were compiled for a purpose.
     #[must_use]
-    pub fn objects(&self) -> PathBuf {
-        self.place.join("objects").join(flags::settings())
+    pub fn objects(&self, purpose: Purpose) -> PathBuf {
+        self.place.join("objects").join(flags::settings(purpose))
     }
 
     /// What puts a change into the tree.

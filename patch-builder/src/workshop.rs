@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::error::{self, at};
 use crate::files::copy;
+use crate::flags::WITHOUT_TAIL_CALLS;
 use crate::livepatch_module;
 use crate::make::Make;
 use crate::patch_module::{Error, PatchModule, Redirector, check_name};
@@ -24,6 +25,9 @@ const HEADERS: [(&str, &str); 7] = [
     ("lucos/reply.h", include_str!("../../guest/include/lucos/reply.h")),
     ("lucos/status.h", include_str!("../../guest/include/lucos/status.h")),
 ];
+
+/// Says to the header of patches that the code of the module is compiled without tail calls.
+const MARK: &str = "LUCOS_NO_TAIL_CALLS";
 
 /// Builds one module against a kernel's headers and writes it to `output`. `symbols` is the
 /// `Module.symvers` of an update manager built for that kernel; without it the `lucos` command
@@ -57,7 +61,10 @@ impl Workshop {
     pub fn new() -> Result<Self, error::Error> {
         let folder =
             tempfile::tempdir().map_err(at(Path::new("the folder for temporary files")))?;
-        let workshop = Self { folder, makefile: String::from("ccflags-y := -I$(src)\n") };
+        let workshop = Self {
+            folder,
+            makefile: format!("ccflags-y := -I$(src) {WITHOUT_TAIL_CALLS} -D{MARK}\n"),
+        };
         let headers = workshop.folder.path().join("lucos");
         fs::create_dir(&headers).map_err(at(&headers))?;
         for (name, text) in HEADERS {

@@ -31,6 +31,7 @@ mod registration;
 mod runner;
 mod selftests;
 mod steady;
+mod tail_calls;
 mod update;
 mod update_faults;
 mod variables;
@@ -80,6 +81,7 @@ fn main() {
         company::trials(),
         hostile::trials(),
         window::trials(),
+        tail_calls::trials(),
         load::trials(),
         selftests::trials(),
         figures::trials(),

@@ -130,8 +130,11 @@ fn compile(guest: &Path, work: &Path, headers: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How patches are compiled (docs/patch-authors-guide.md).
+const OF_PATCHES: &str = "-fno-optimize-sibling-calls -DLUCOS_NO_TAIL_CALLS";
+
 /// Compiles a folder of modules that may use what the manager exports (in `place`) and include
-/// what patches include.
+/// what patches include; they are compiled as patches are.
 fn compile_further(
     folder: &Path,
     work: &Path,
@@ -141,7 +144,7 @@ fn compile_further(
 ) -> Result<()> {
     let copied = work.join("further");
     copy(folder, &copied)?;
-    let flags = format!("KCFLAGS=-I{}", include.display());
+    let flags = format!("KCFLAGS=-I{} {OF_PATCHES}", include.display());
     tell(&make(&copied, headers, Some(&place.join(SYMBOLS)), &[flags])?);
     let built = work.join("built");
     fs::create_dir_all(&built)?;

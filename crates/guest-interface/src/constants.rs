@@ -68,6 +68,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_FUNCTION_SITE_IS_SLOT", descriptor::FUNCTION_SITE_IS_SLOT as u64),
     ("LUCOS_FUNCTION_NO_JUMP", descriptor::FUNCTION_NO_JUMP as u64),
     ("LUCOS_PATCH_VERSION", patch_module::PATCH_VERSION as u64),
+    ("LUCOS_PATCH_NO_TAIL_CALLS", patch_module::PATCH_NO_TAIL_CALLS as u64),
     ("LUCOS_DESCRIPTION_SIZE", patch_module::DESCRIPTION_SIZE as u64),
     ("LUCOS_MAX_KEPT", patch_module::MAX_KEPT as u64),
     ("LUCOS_REPLY_VERSION", reply::REPLY_VERSION as u64),

@@ -7,6 +7,10 @@
 /// Version of the records below. The manager refuses modules built with another one.
 pub const PATCH_VERSION: u32 = 3;
 
+/// In [`PatchRecord::flags`]: the module's code ends in no call of a function that it does not have
+/// itself. Whoever was called by new code has the frame of that code below it.
+pub const PATCH_NO_TAIL_CALLS: u32 = 1;
+
 /// Section with one [`PatchRecord`].
 pub const SECTION_PATCH: &str = ".lucos.patch";
 /// Section with the [`PatchFunctionRecord`]s.
@@ -44,7 +48,7 @@ pub const MAX_KEPT: usize = 32;
 
 record! {
     /// A patch module.
-    pub struct PatchRecord = "lucos_patch", 336 bytes {
+    pub struct PatchRecord = "lucos_patch", 344 bytes {
         /// [`PATCH_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -88,6 +92,10 @@ record! {
         pub kept: u64,
         /// Address behind the last one.
         pub kept_end: u64,
+        /// `PATCH_*` bits.
+        pub flags: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 

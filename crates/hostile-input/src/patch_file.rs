@@ -9,7 +9,8 @@ use lucos::patch_file::{PatchFile, SYMBOL_SIZE};
 use lucos::resolve::{self, Sections};
 use lucos_guest_interface::name;
 use lucos_guest_interface::patch_module::{
-    PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS, SECTION_PATCH,
+    PATCH_NO_TAIL_CALLS, PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS,
+    SECTION_PATCH,
 };
 use object::write::{
     Object, Relocation, RelocationFlags, SectionId, Symbol, SymbolId, SymbolSection,
@@ -106,6 +107,7 @@ fn module() -> Vec<u8> {
     let patch = PatchRecord {
         version: PATCH_VERSION,
         size: PatchRecord::SIZE as u32,
+        flags: PATCH_NO_TAIL_CALLS,
         name: field("example"),
         ..PatchRecord::default()
     };

@@ -193,6 +193,16 @@ LUCOS_TABLE(lucos_kept_end);
 	    ".popsection\n")
 
 /*
+ * A patch is compiled with -fno-optimize-sibling-calls, which nothing in the
+ * source can see: the Kbuild that says so defines LUCOS_NO_TAIL_CALLS too.
+ */
+#ifdef LUCOS_NO_TAIL_CALLS
+#define LUCOS_PATCH_FLAGS	LUCOS_PATCH_NO_TAIL_CALLS
+#else
+#define LUCOS_PATCH_FLAGS	0
+#endif
+
+/*
  * Makes the module a patch; stands last in the file. `patch_name` is what
  * `lucos rollback` takes: 1 to 63 letters, digits or signs, no space.
  */
@@ -222,6 +232,7 @@ LUCOS_TABLE(lucos_kept_end);
 	__used __section(".lucos.patch") = {				\
 		.version = LUCOS_PATCH_VERSION,				\
 		.size = sizeof(struct lucos_patch),			\
+		.flags = LUCOS_PATCH_FLAGS,				\
 		.name = patch_name,					\
 		.description = patch_description,			\
 		.build_id_length = id_length,				\

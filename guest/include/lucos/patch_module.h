@@ -10,6 +10,7 @@
 #include <lucos/reply.h>
 
 #define LUCOS_PATCH_VERSION 3
+#define LUCOS_PATCH_NO_TAIL_CALLS 0x1
 #define LUCOS_MAX_KEPT 32
 
 /* A patch module. */
@@ -35,8 +36,10 @@ struct lucos_patch {
 	__u32 join;
 	__u64 kept;
 	__u64 kept_end;
+	__u32 flags;
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct lucos_patch) == 336, "lucos_patch");
+_Static_assert(sizeof(struct lucos_patch) == 344, "lucos_patch");
 
 /* A function that a patch module replaces. */
 struct lucos_patch_function {

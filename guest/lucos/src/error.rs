@@ -28,6 +28,9 @@ pub enum Error {
     NotPatch(PathBuf),
     /// The module was made with another version of the patch header.
     PatchVersion(PathBuf, u32),
+    /// The module's code ends in calls of functions elsewhere: the function and what it jumps to, as
+    /// far as one is known.
+    TailCalls(PathBuf, Option<(String, String)>),
     /// The module was built for another kernel: its version, and the running one.
     KernelVersion(PathBuf, String, String),
     /// The kernel has no such symbol.
@@ -96,6 +99,7 @@ impl Error {
             Self::Malformed(..) => "MALFORMED",
             Self::NotPatch(_) => "NOT_PATCH",
             Self::PatchVersion(..) => "PATCH_VERSION",
+            Self::TailCalls(..) => "TAIL_CALLS",
             Self::KernelVersion(..) => "KERNEL_VERSION",
             Self::UnknownSymbol(_) => "UNKNOWN_SYMBOL",
             Self::ObjectNotLoaded(..) => "OBJECT_NOT_LOADED",
@@ -154,6 +158,16 @@ impl fmt::Display for Error {
                 path.display(),
                 lucos_guest_interface::patch_module::PATCH_VERSION
             ),
+            Self::TailCalls(path, known) => {
+                write!(formatter, "{}: built with tail calls", path.display())?;
+                if let Some((function, target)) = known {
+                    write!(formatter, " ({function} ends in one of {target})")?;
+                }
+                formatter.write_str(
+                    ", so its code could be unloaded under what it has called; its Kbuild needs \
+                     ccflags-y += -fno-optimize-sibling-calls -DLUCOS_NO_TAIL_CALLS",
+                )
+            }
             Self::KernelVersion(path, built, running) => write!(
                 formatter,
                 "{}: built for kernel {built}, but {running} is running",

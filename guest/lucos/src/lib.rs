@@ -19,3 +19,4 @@ pub mod patch_file;
 pub mod render;
 pub mod resolve;
 pub mod system;
+pub mod tail_calls;

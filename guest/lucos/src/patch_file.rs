@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 
 use lucos_guest_interface::name;
 use lucos_guest_interface::patch_module::{
-    PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS, SECTION_PATCH,
+    PATCH_NO_TAIL_CALLS, PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS,
+    SECTION_PATCH,
 };
 use object::elf::{
-    EM_X86_64, ET_REL, FileHeader64, R_X86_64_64, Rela64, SHN_UNDEF, SHT_NOBITS, SHT_SYMTAB,
-    SectionHeader64, Sym64,
+    EM_X86_64, ET_REL, FileHeader64, R_X86_64_64, Rela64, SHF_EXECINSTR, SHN_UNDEF, SHT_NOBITS,
+    SHT_SYMTAB, SectionHeader64, Sym64,
 };
 use object::read::elf::{FileHeader, Rela, SectionHeader, SectionTable, Sym, SymbolTable};
 use object::{LittleEndian as LE, SymbolIndex};
 
 use crate::error::Error;
+use crate::tail_calls::{Field, is_tail_call};
 
 type Header = FileHeader64<LE>;
 
@@ -102,12 +104,14 @@ impl PatchFile {
     /// Checks the bytes of a file.
     ///
     /// # Errors
-    /// Those of [`ModuleFile::parse`], [`Error::NotPatch`] and [`Error::PatchVersion`].
+    /// Those of [`ModuleFile::parse`], [`Error::NotPatch`], [`Error::PatchVersion`] and
+    /// [`Error::TailCalls`].
     pub fn parse(path: &Path, image: Vec<u8>) -> Result<Self, Error> {
         let elf = Elf::parse(path, &image)?;
         let record = elf.patch_record()?;
         let name = elf.name_field(&record.name, "the name of the patch")?;
         let functions = elf.functions()?;
+        elf.check_tail_calls(record.flags)?;
         let file = elf.module()?;
         let build_note = elf.section(".note.gnu.build-id")?.map(<[u8]>::to_vec);
         Ok(Self { file: ModuleFile { image, ..file }, name, functions, build_note })
@@ -241,10 +245,53 @@ impl<'a> Elf<'a> {
         ))
     }
 
-    fn relocations(&self, section: &str) -> Result<Vec<Rela64<LE>>, Error> {
-        let Some((target, _)) = self.section_header(section) else {
-            return Ok(Vec::new());
+    /// The module says that its code has none, and so it is.
+    fn check_tail_calls(&self, flags: u32) -> Result<(), Error> {
+        if flags & PATCH_NO_TAIL_CALLS == 0 {
+            return Err(Error::TailCalls(self.path.into(), None));
+        }
+        for (index, header) in self.sections.iter().enumerate() {
+            let name = self.sections.section_name(LE, header).unwrap_or_default();
+            // Code that runs while the module is loaded or goes, or is put in place of other code.
+            let is_other =
+                [&b".init"[..], b".exit", b".altinstr"].iter().any(|one| name.starts_with(one));
+            if is_other || !header.sh_flags(LE).contains(SHF_EXECINSTR) {
+                continue;
+            }
+            let code = header.data(LE, self.image).map_err(|e| self.malformed(e.to_string()))?;
+            for relocation in self.relocations_of(index)? {
+                let symbol = SymbolIndex(relocation.r_sym(LE, false) as usize);
+                let Ok(symbol) = self.symbols.symbol(symbol) else { continue };
+                if symbol.st_shndx(LE) != SHN_UNDEF {
+                    continue;
+                }
+                let (offset, kind) = (relocation.r_offset(LE), relocation.r_type(LE, false));
+                let target = self.name_of(symbol)?;
+                if is_tail_call(code, &Field { offset, kind, symbol: &target }) {
+                    let function = self.function_at(index, offset)?;
+                    return Err(Error::TailCalls(self.path.into(), Some((function, target))));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of the function at a place of a section; empty when there is none.
+    fn function_at(&self, section: usize, offset: u64) -> Result<String, Error> {
+        let is_there = |symbol: &&Sym64<LE>| {
+            let place = symbol.st_value(LE)..symbol.st_value(LE).saturating_add(symbol.st_size(LE));
+            usize::from(symbol.st_shndx(LE).0) == section && place.contains(&offset)
         };
+        let found = self.symbols.symbols().iter().find(is_there);
+        found.map_or(Ok(String::new()), |symbol| self.name_of(symbol))
+    }
+
+    fn relocations(&self, section: &str) -> Result<Vec<Rela64<LE>>, Error> {
+        let target = self.section_header(section).map(|(index, _)| index);
+        target.map_or(Ok(Vec::new()), |target| self.relocations_of(target))
+    }
+
+    fn relocations_of(&self, target: usize) -> Result<Vec<Rela64<LE>>, Error> {
         let mut relocations = Vec::new();
         for header in self.sections.iter() {
             if header.sh_info(LE) as usize != target {

@@ -12,7 +12,7 @@ use lucos::patch_file::{ModuleFile, PatchFile};
 use lucos::resolve::{self, Sections};
 use lucos_guest_interface::patch_module::{PATCH_VERSION, PatchRecord};
 use proptest::prelude::{any, prop, proptest};
-use support::{ONE, module, module_of_two};
+use support::{ONE, module, module_of_two, module_with};
 
 const KALLSYMS: &str = "\
 ffffffff81000000 T old_function
@@ -140,6 +140,28 @@ fn a_function_in_another_file_is_noticed() {
     assert!(error.to_string().contains("not every LUCOS_REPLACE"), "{error}");
     let behind = format!("{ONE}LUCOS_REPLACE(late, void, void) {{ }}");
     assert_eq!(error_code(module(&behind)), "MALFORMED");
+}
+
+#[test]
+fn a_patch_with_tail_calls_is_refused() {
+    let source = r#"
+        int later(int x);
+        LUCOS_REPLACE(old_function, int, int x) { return later(x + 1); }
+        LUCOS_PATCH("example", "ends in a call");
+        "#;
+    assert!(parse(module(source)).is_ok());
+    let unsaid = parse(module_with(&["-fno-optimize-sibling-calls"], ONE)).unwrap_err();
+    assert_eq!(unsaid.code(), "TAIL_CALLS");
+    let text = unsaid.to_string();
+    assert!(text.starts_with("example.ko: built with tail calls, so"), "{text}");
+    // What the module says of itself is not enough.
+    assert!(parse(module_with(&["-DLUCOS_NO_TAIL_CALLS"], ONE)).is_ok());
+    let untrue = parse(module_with(&["-DLUCOS_NO_TAIL_CALLS"], source)).unwrap_err();
+    let text = untrue.to_string();
+    assert!(text.contains("(lucos_new_old_function ends in one of later)"), "{text}");
+    // The others of the module's own are in its text.
+    let own = source.replace("int later(int x);", "static noinline int later(int x) { return x; }");
+    assert!(parse(module_with(&["-DLUCOS_NO_TAIL_CALLS"], &own)).is_ok());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::change::debian::Cut;
 use crate::compile;
 use crate::digest;
 use crate::error::{Error, at};
-use crate::flags;
+use crate::flags::{self, Purpose};
 use crate::kernel_tree::KernelTree;
 
 use super::candidates::Candidate;
@@ -35,8 +35,10 @@ pub struct Compilation<'a> {
 pub struct Compiled {
     /// The change.
     pub change: FileChange,
-    /// Its objects.
+    /// Its objects, to be compared with what runs.
     pub pairs: Result<Vec<Pair>, Error>,
+    /// The same, for a module; nothing when they cannot be compiled.
+    pub code: Vec<Pair>,
 }
 
 impl Compilation<'_> {
@@ -45,7 +47,7 @@ impl Compilation<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn digest(&self, candidate: &Candidate) -> Result<String, Error> {
-        Ok(digest(candidate, &self.change(candidate)?))
+        Ok(digest(candidate, &self.change(candidate)?, Purpose::Comparison))
     }
 
     /// Compiles files. The result is in their order.
@@ -55,27 +57,41 @@ impl Compilation<'_> {
     pub fn compile(&self, files: &[&Candidate]) -> Result<Vec<Compiled>, Error> {
         let changes: Vec<FileChange> =
             files.iter().map(|file| self.change(file)).collect::<Result<_, _>>()?;
+        let pairs = self.compile_for(Purpose::Comparison, files, &changes)?;
+        let good = pairs.iter().map(Result::is_ok);
+        let wanted = files.iter().zip(&changes).zip(good).filter(|(_, good)| *good);
+        let (files, wanted): (Vec<_>, Vec<_>) =
+            wanted.map(|((file, change), _)| (*file, change.clone())).unzip();
+        let mut code = self.compile_for(Purpose::Module, &files, &wanted)?.into_iter();
+        let mut all = Vec::new();
+        for (change, pairs) in changes.into_iter().zip(pairs) {
+            let code = if pairs.is_ok() { code.next().transpose()? } else { None };
+            all.push(Compiled { change, pairs, code: code.unwrap_or_default() });
+        }
+        Ok(all)
+    }
+
+    fn compile_for(
+        &self,
+        purpose: Purpose,
+        files: &[&Candidate],
+        changes: &[FileChange],
+    ) -> Result<Vec<Result<Vec<Pair>, Error>>, Error> {
         let work = self.tree.work_tree();
         work.restore()?;
-        let failed = self.originals(files)?;
+        let failed = self.originals(purpose, files)?;
         let mut open: Vec<usize> = Vec::new();
-        for (index, (file, change)) in files.iter().zip(&changes).enumerate() {
-            let is_done = is_done(&self.store.patched(&digest(file, change)))?;
+        for (index, (file, change)) in files.iter().zip(changes).enumerate() {
+            let is_done = is_done(&self.store.patched(&digest(file, change, purpose)))?;
             if !is_done && file.objects.iter().all(|object| !failed.contains_key(object)) {
                 open.push(index);
             }
         }
         while !open.is_empty() {
-            open = self.together(files, &changes, &open)?;
+            open = self.together(purpose, files, changes, &open)?;
         }
-        files
-            .iter()
-            .zip(changes)
-            .map(|(file, change)| {
-                let pairs = self.pairs(file, &change, &failed);
-                Ok(Compiled { change, pairs })
-            })
-            .collect()
+        let both = files.iter().zip(changes);
+        Ok(both.map(|(file, change)| self.pairs(purpose, file, change, &failed)).collect())
     }
 
     fn change(&self, candidate: &Candidate) -> Result<FileChange, Error> {
@@ -92,8 +108,12 @@ impl Compilation<'_> {
     }
 
     /// Compiles what is missing without the changes; the messages about objects that cannot be.
-    fn originals(&self, files: &[&Candidate]) -> Result<BTreeMap<String, String>, Error> {
-        let cache = self.tree.objects();
+    fn originals(
+        &self,
+        purpose: Purpose,
+        files: &[&Candidate],
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let cache = self.tree.objects(purpose);
         let objects: BTreeSet<&str> =
             files.iter().flat_map(|file| &file.objects).map(String::as_str).collect();
         let missing: Vec<&str> =
@@ -101,7 +121,7 @@ impl Compilation<'_> {
         if missing.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let failed = compile::as_many(self.tree, &missing)?;
+        let failed = compile::as_many(self.tree, &missing, purpose)?;
         for object in missing.into_iter().filter(|object| !failed.contains_key(*object)) {
             compile::keep(self.tree, object, &cache)?;
         }
@@ -112,6 +132,7 @@ impl Compilation<'_> {
     /// compiled again because the change of another one is in their objects.
     fn together(
         &self,
+        purpose: Purpose,
         files: &[&Candidate],
         changes: &[FileChange],
         open: &[usize],
@@ -134,7 +155,7 @@ impl Compilation<'_> {
         let inside: Vec<FileChange> = now.iter().map(|(_, _, change)| (*change).clone()).collect();
         work.apply(&inside)?;
         let paths: Vec<&str> = objects.iter().map(String::as_str).collect();
-        let failed = compile::as_many(self.tree, &paths);
+        let failed = compile::as_many(self.tree, &paths, purpose);
         work.restore()?;
         let failed = failed?;
         for (index, file, change) in &now {
@@ -142,22 +163,23 @@ impl Compilation<'_> {
             if now.len() > 1 && self.is_mixed(file, others)? {
                 later.push(*index);
             } else {
-                self.keep(file, change, &failed)?;
+                self.keep(purpose, file, change, &failed)?;
             }
         }
         // What is mixed with everything is compiled alone.
         let alone = later.len() == open.len();
-        Ok(if alone { self.one_by_one(files, changes, &later)? } else { later })
+        Ok(if alone { self.one_by_one(purpose, files, changes, &later)? } else { later })
     }
 
     fn one_by_one(
         &self,
+        purpose: Purpose,
         files: &[&Candidate],
         changes: &[FileChange],
         open: &[usize],
     ) -> Result<Vec<usize>, Error> {
         for index in open {
-            self.together(files, changes, &[*index])?;
+            self.together(purpose, files, changes, &[*index])?;
         }
         Ok(Vec::new())
     }
@@ -182,11 +204,12 @@ impl Compilation<'_> {
 
     fn keep(
         &self,
+        purpose: Purpose,
         file: &Candidate,
         change: &FileChange,
         failed: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let place = self.store.patched(&digest(file, change));
+        let place = self.store.patched(&digest(file, change, purpose));
         let parent = place.parent().unwrap_or(&place);
         let work =
             tempfile::Builder::new().prefix("new-").tempdir_in(parent).map_err(at(parent))?;
@@ -204,6 +227,7 @@ impl Compilation<'_> {
 
     fn pairs(
         &self,
+        purpose: Purpose,
         file: &Candidate,
         change: &FileChange,
         failed: &BTreeMap<String, String>,
@@ -217,13 +241,13 @@ impl Compilation<'_> {
         if let Some((object, message)) = found {
             return Err(refuse(object, UNCHANGED, message));
         }
-        let place = self.store.patched(&digest(file, change));
+        let place = self.store.patched(&digest(file, change, purpose));
         if let Ok(text) = fs::read_to_string(place.join(FAILED)) {
             let (object, message) = text.split_once('\n').unwrap_or((&text, ""));
             return Err(refuse(object, CHANGED, message));
         }
         let paths = || file.objects.iter().map(String::as_str);
-        let mut originals = compile::load(&self.tree.objects(), paths())?;
+        let mut originals = compile::load(&self.tree.objects(purpose), paths())?;
         let patched = compile::load(&place, paths())?;
         Ok(patched
             .into_iter()
@@ -246,9 +270,9 @@ fn is_done(place: &Path) -> Result<bool, Error> {
     }
 }
 
-fn digest(candidate: &Candidate, change: &FileChange) -> String {
+fn digest(candidate: &Candidate, change: &FileChange, purpose: Purpose) -> String {
     let objects: Vec<&str> = candidate.objects.iter().map(String::as_str).collect();
-    let (objects, text, settings) = (objects.join(" "), change.after(), flags::settings());
+    let (objects, text, settings) = (objects.join(" "), change.after(), flags::settings(purpose));
     digest::of(&[settings.as_str(), &candidate.file, &objects, &text].map(str::as_bytes))
 }
 

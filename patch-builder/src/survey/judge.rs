@@ -3,7 +3,7 @@
 use lucos_debian_archive::kernel::Series;
 use lucos_object_diff::Refusal;
 
-use crate::builder::{Assembly, Compared, Made, compare_pair};
+use crate::builder::{Assembly, Compared, Made, Pair, compare_pair};
 use crate::edited::Edited;
 use crate::error::Error;
 use crate::image::Vmlinux;
@@ -77,7 +77,7 @@ impl Judge<'_> {
     }
 
     fn one(&self, file: &str, compiled: Compiled) -> (Verdict, Option<Made>) {
-        let Compiled { change, pairs } = compiled;
+        let Compiled { change, pairs, code } = compiled;
         if let Err(error) = check_kind(file) {
             return (Verdict::refused(file, false, &error), None);
         }
@@ -98,11 +98,16 @@ impl Judge<'_> {
         }
         let verdict = Verdict::new(file, Class::NoEffect, true);
         let counted = verdict.with_variables(all.iter().map(|one| &one.comparison)).variables;
-        let (verdict, made) = self.compared(file, all);
+        let (verdict, made) = self.compared(file, all, code);
         (Verdict { variables: counted, ..verdict }, made)
     }
 
-    fn compared(&self, file: &str, all: Vec<Compared<'_>>) -> (Verdict, Option<Made>) {
+    fn compared(
+        &self,
+        file: &str,
+        all: Vec<Compared<'_>>,
+        code: Vec<Pair>,
+    ) -> (Verdict, Option<Made>) {
         let is_code_only = all
             .iter()
             .all(|one| one.comparison.data.is_empty() && one.comparison.layouts.is_empty());
@@ -124,7 +129,9 @@ impl Judge<'_> {
             exports: self.exports,
             series: Series::of(&self.settings.kernel),
         };
-        match assembly.make(all) {
+        let with_code =
+            all.into_iter().zip(code).map(|(one, code)| one.with_code(self.kernel, code));
+        match with_code.collect::<Result<_, _>>().and_then(|all| assembly.make(all)) {
             Err(error) => {
                 let verdict = Verdict::refused(file, is_code_only, &error);
                 (Verdict { functions, ..verdict }, None)

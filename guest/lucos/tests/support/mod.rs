@@ -24,8 +24,15 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).into()
 }
 
+/// How a patch is compiled.
+const WITHOUT_TAIL_CALLS: [&str; 2] = ["-fno-optimize-sibling-calls", "-DLUCOS_NO_TAIL_CALLS"];
+
 /// Compiles one source to an object file.
 pub fn compile(scratch: &Path, name: &str, source: &str) -> PathBuf {
+    compile_with(&WITHOUT_TAIL_CALLS, scratch, name, source)
+}
+
+fn compile_with(flags: &[&str], scratch: &Path, name: &str, source: &str) -> PathBuf {
     let (input, output) = (scratch.join(format!("{name}.c")), scratch.join(format!("{name}.o")));
     std::fs::write(&input, source).unwrap();
     let compiled = Command::new("cc")
@@ -33,6 +40,7 @@ pub fn compile(scratch: &Path, name: &str, source: &str) -> PathBuf {
         .arg(folder().join("tests/stubs"))
         .arg("-I")
         .arg(folder().join("../include"))
+        .args(flags)
         .arg(&input)
         .arg("-o")
         .arg(&output)
@@ -44,8 +52,13 @@ pub fn compile(scratch: &Path, name: &str, source: &str) -> PathBuf {
 
 /// A module from one source.
 pub fn module(source: &str) -> Vec<u8> {
+    module_with(&WITHOUT_TAIL_CALLS, source)
+}
+
+/// A module from one source, with these flags of the compiler.
+pub fn module_with(flags: &[&str], source: &str) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
-    let object = compile(scratch.path(), "module", &format!("{MODULE}{source}"));
+    let object = compile_with(flags, scratch.path(), "module", &format!("{MODULE}{source}"));
     std::fs::read(object).unwrap()
 }
 
