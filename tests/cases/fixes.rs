@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
-use lucos_patch_builder::manifest::{Fix, Manifest, Sign};
+use lucos_patch_builder::manifest::{Fix, Manifest, Revision, Sign};
 use lucos_tests::fixes::{OwnChange, OwnChanges};
 use lucos_tests::patch::{self, Patch};
 use lucos_tests::{Results, Run, Script, SharedBoot, equal, guest_program};
@@ -39,6 +39,9 @@ pub fn trials() -> Vec<Trial> {
         let ignored = |trial: Trial| trial.with_ignored_flag(true);
         let keys = copied_key::trials(&series, &fixes.running, &own);
         trials.extend(keys.into_iter().map(ignored));
+        // The kernel that servers run.
+        let servers = Set::new(generic(&fixes), own.clone()).named("generic");
+        trials.extend(one_by_one(&servers).into_iter().map(ignored));
         let all = Set::new(fixes, own.clone());
         trials.extend(one_by_one(&some));
         trials.extend(one_by_one(&others).into_iter().map(ignored));
@@ -50,6 +53,13 @@ pub fn trials() -> Vec<Trial> {
 
 fn parse(file: &str, text: &str) -> Result<Manifest, Failed> {
     Ok(Manifest::parse(Path::new(file), text)?)
+}
+
+/// No fixes, and the generic kernel that has them.
+fn generic(fixes: &Manifest) -> Manifest {
+    let kernel = format!("{}-amd64", fixes.fixed.kernel);
+    let running = Revision { kernel, source: fixes.fixed.source.clone() };
+    Manifest { running, ..fixes.with(Vec::new()) }
 }
 
 /// Six fixes per series share the first boot, and each fix says what changes and what shows it.
@@ -84,6 +94,8 @@ fn lines_go_behind_the_brace() -> Result<(), Failed> {
 /// Patches that go into one guest.
 #[derive(Clone)]
 struct Set {
+    /// First words of its tests' names.
+    name: String,
     fixes: Manifest,
     own: Vec<OwnChange>,
     built: Arc<OnceLock<Built>>,
@@ -99,7 +111,13 @@ struct Built {
 
 impl Set {
     fn new(fixes: Manifest, own: Vec<OwnChange>) -> Self {
-        Self { fixes, own, built: Arc::default() }
+        let name = format!("fixes::{}", fixes.series);
+        Self { name, fixes, own, built: Arc::default() }
+    }
+
+    /// With a further word in its tests' names.
+    fn named(self, word: &str) -> Self {
+        Self { name: format!("{}::{word}", self.name), ..self }
     }
 
     /// Builds the patches, and gives the machine that has them and the reproducers. A patch that
@@ -169,8 +187,8 @@ fn one_by_one(set: &Set) -> Vec<Trial> {
         let set = set.clone();
         move || set.machine()
     };
-    let mut boot = SharedBoot::new(format!("fixes::{}", set.fixes.series), prepare)
-        .steps(&Script::new().lines(guest::FUNCTIONS));
+    let mut boot =
+        SharedBoot::new(set.name.clone(), prepare).steps(&Script::new().lines(guest::FUNCTIONS));
     for fix in set.fixes.fixes.clone() {
         let set = set.clone();
         boot = boot.steps(&guest::fix_steps(&fix)).check(fix.name.clone(), move |results| {
