@@ -6,7 +6,7 @@ use lucos_debian_archive::{archive, kernel};
 use lucos_object_diff::Refusal;
 
 use crate::refused::Refused;
-use crate::{change, image, kept, patch_module, run_pre};
+use crate::{change, image, kept, patch_module, running};
 
 /// Why a patch was not built.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +144,7 @@ pub enum Error {
     RefusedObjects(Refused),
     /// What was compiled is not what runs.
     #[error(transparent)]
-    RunPre(#[from] run_pre::Error),
+    NotRunning(#[from] running::Error),
     /// What is declared harmless is not kept.
     #[error(transparent)]
     NotKept(#[from] kept::NotKept),

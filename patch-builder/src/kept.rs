@@ -8,6 +8,7 @@
 
 mod flow;
 mod known;
+mod list;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -17,12 +18,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Decoder, DecoderOptions, OpKind};
-use serde::Serialize;
 
-use crate::module_image::ModuleImage;
-use crate::run_pre::{self, Running};
+use crate::running::{self, Running};
 use crate::used::KERNEL_OBJECT;
 use flow::{Callee, Found, Step, Surroundings, Way};
+pub(crate) use list::declared;
+pub use list::{Kept, NotKept};
 use state::{Effect, Label, Labels, PARAMETERS};
 pub use things::Kind;
 use things::{Place, Reference, Thing, Things};
@@ -36,55 +37,8 @@ const MOST_ROUNDS: usize = 200_000;
 /// What `lucos.select.OBJECT.N.NAME` begins with.
 const SELECT: &str = "lucos.select.";
 
-/// Something of a patch that the kernel may go on using.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kept {
-    /// Its name; a text in quotation marks.
-    pub what: String,
-    /// What sort of thing it is.
-    pub kind: Kind,
-    /// How the kernel comes to know it.
-    pub how: Vec<String>,
-    /// The author says that this does no harm.
-    pub harmless: bool,
-}
-
-/// Nothing of this name is kept.
-#[derive(Debug, thiserror::Error)]
-#[error("--harmless {name}: the kernel keeps nothing of that name; it may keep {}", list(known))]
-pub struct NotKept {
-    /// The name.
-    pub name: String,
-    /// What is kept.
-    pub known: Vec<String>,
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() { String::from("nothing") } else { names.join(", ") }
-}
-
-/// What the author says that the kernel keeps without harm.
-const ALL: &str = "all";
-
-/// Marks what the author declares harmless.
-///
-/// # Errors
-/// [`NotKept`] for a name that is none of what is kept.
-pub(crate) fn declared(mut kept: Vec<Kept>, harmless: &[String]) -> Result<Vec<Kept>, NotKept> {
-    let is_meant = |kept: &Kept, name: &str| {
-        name == ALL || kept.what == name || kept.what.trim_matches('"') == name
-    };
-    for name in harmless {
-        if name != ALL && !kept.iter().any(|one| is_meant(one, name)) {
-            let known = kept.into_iter().map(|one| one.what).collect();
-            return Err(NotKept { name: name.clone(), known });
-        }
-    }
-    for one in &mut kept {
-        one.harmless = harmless.iter().any(|name| is_meant(one, name));
-    }
-    Ok(kept)
-}
+/// Modules of the kernel, by name.
+pub(crate) type Modules<'a> = BTreeMap<String, &'a dyn Running>;
 
 /// Finds what the kernel may keep of the cut-outs of a patch. `modules` are those of the kernel that
 /// the patch changes, by name; `redirected` are the symbols of the functions that the kernel's own
@@ -96,7 +50,7 @@ pub(crate) fn find(
     payloads: &[Vec<u8>],
     redirected: &BTreeSet<&str>,
     kernel: &dyn Running,
-    modules: &BTreeMap<String, ModuleImage>,
+    modules: &Modules<'_>,
 ) -> Result<Vec<Kept>, String> {
     find_within(MOST_ROUNDS, payloads, redirected, kernel, modules)
 }
@@ -106,7 +60,7 @@ fn find_within(
     payloads: &[Vec<u8>],
     redirected: &BTreeSet<&str>,
     kernel: &dyn Running,
-    modules: &BTreeMap<String, ModuleImage>,
+    modules: &Modules<'_>,
 ) -> Result<Vec<Kept>, String> {
     let things = Things::read(payloads)?;
     let numbers = things.all().map(|thing| thing.place).zip(0..).collect();
@@ -137,7 +91,7 @@ struct Search<'a> {
     numbers: BTreeMap<Place, usize>,
     redirected: BTreeSet<Place>,
     kernel: &'a dyn Running,
-    modules: &'a BTreeMap<String, ModuleImage>,
+    modules: &'a Modules<'a>,
     /// Most rounds through the instructions of one function.
     rounds: usize,
     /// What functions do, as far as that is known. One that is being followed does all there is.
@@ -272,7 +226,7 @@ impl Search<'_> {
     fn running(&self, object: &str) -> Option<&dyn Running> {
         match object {
             KERNEL_OBJECT => Some(self.kernel),
-            module => self.modules.get(module).map(|module| module as &dyn Running),
+            module => self.modules.get(module).copied(),
         }
     }
 
@@ -395,7 +349,7 @@ impl Search<'_> {
         let mut steps = Vec::new();
         for (start, code) in &pieces {
             for (instruction, _) in decoded(code, *start) {
-                let target = run_pre::branch_target(&instruction);
+                let target = running::branch_target(&instruction);
                 let callee = target
                     .filter(|target| !is_inside(*target))
                     .map(|target| self.callee_at(running, target, depth));

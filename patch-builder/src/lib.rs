@@ -8,8 +8,10 @@
 
 pub mod arguments;
 mod assembler;
+mod assembly;
 pub mod builder;
 pub mod change;
+mod compared;
 pub mod compile;
 pub mod cve;
 pub mod decisions;
@@ -43,7 +45,7 @@ mod programs;
 pub mod progress;
 pub mod references;
 mod refused;
-pub mod run_pre;
+pub mod running;
 pub mod survey;
 pub mod touched;
 pub mod used;

@@ -18,7 +18,7 @@ use object::{
 
 use crate::error::{Error, at};
 use crate::image::{self, Symbol, Symbols};
-use crate::run_pre::{Memory, Running};
+use crate::running::{Memory, Running};
 
 /// Where modules are, and where symbols of others are put.
 const BASE: u64 = 0xffff_ffff_c000_0000;

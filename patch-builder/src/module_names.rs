@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, at};
 use crate::patch_module;
-use crate::run_pre::Running;
+use crate::running::Running;
 use crate::survey::dependencies::Modules;
 
 /// What the symbols of the names of built-in modules' parameters begin with.

@@ -10,7 +10,7 @@ use lucos_object_diff::{BootShifts, CopiedKey};
 use crate::description::{self, ELLIPSIS, description};
 use crate::kept::Kept;
 use crate::preparation;
-use crate::run_pre::Expected;
+use crate::running::Expected;
 use crate::used::Used;
 
 /// Most functions of a patch.

@@ -12,7 +12,7 @@ use lucos_object_diff::{Constant, Holder, KernelPlace, Reference, Site};
 
 use crate::error::{self, at};
 use crate::image::Vmlinux;
-use crate::run_pre::{Error, Matched, Memory, Running};
+use crate::running::{Error, Matched, Memory, Running};
 use crate::used::{KERNEL_OBJECT, Used};
 
 /// What the kernel and its modules export.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use lucos_object_diff::SpecialSizes;
 use lucos_patch_builder::image::{Symbol, Symbols};
-use lucos_patch_builder::run_pre::{Error, Matched, ObjectCode, Running, at_site};
+use lucos_patch_builder::running::{Error, Matched, ObjectCode, Running, at_site};
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 

@@ -1,7 +1,9 @@
 //! Unified diffs.
 
 use super::edits::{Edit, between, replaced};
-use super::{Error, FileChange, check_path};
+use super::error::Error;
+use super::file_change::FileChange;
+use super::path::check_path;
 
 /// What a diff says about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]

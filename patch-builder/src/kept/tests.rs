@@ -9,7 +9,7 @@ use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use super::{Kept, declared, find_within};
 use crate::image::{Prototype, Symbol, Symbols};
-use crate::run_pre::Running;
+use crate::running::Running;
 
 /// A program in place of the kernel.
 struct Program {

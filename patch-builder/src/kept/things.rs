@@ -269,7 +269,7 @@ impl Things {
             Some((function.place.offset, range(bytes, function.place.offset, function.end)))
         });
         let Some((start, bytes)) = code else { return 4 };
-        let instructions = crate::run_pre::decode(bytes, start, usize::MAX);
+        let instructions = crate::running::decode(bytes, start, usize::MAX);
         let found = instructions.iter().find(|one| one.next_ip() > place.offset);
         found.map_or(4, |one| one.next_ip().saturating_sub(place.offset))
     }

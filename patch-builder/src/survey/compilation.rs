@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::builder::Pair;
 use crate::change::FileChange;
 use crate::change::debian::Cut;
+use crate::compared::Pair;
 use crate::compile;
 use crate::digest;
 use crate::error::{Error, at};

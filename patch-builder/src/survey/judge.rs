@@ -3,7 +3,8 @@
 use lucos_debian_archive::kernel::Series;
 use lucos_object_diff::Refusal;
 
-use crate::builder::{Assembly, Compared, Made, Pair, compare_pair};
+use crate::assembly::{Assembly, Made};
+use crate::compared::{Compared, Pair, compare_pair};
 use crate::edited::Edited;
 use crate::error::Error;
 use crate::image::Vmlinux;

@@ -6,7 +6,7 @@ use lucos_object_diff::{Comparison, Reason, Rule, State};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::{patch_module, run_pre};
+use crate::{patch_module, running};
 
 /// What an error of the compiler says about the versions.
 pub const CHANGED: &str = "with the change and the old headers";
@@ -122,14 +122,14 @@ fn group(error: &Error) -> String {
                 None => String::from("no reason"),
             }
         }
-        Error::RunPre(error) => String::from(match error {
-            run_pre::Error::Malformed { .. } => "the object is malformed",
-            run_pre::Error::Differs { .. } => "what was compiled is not what runs",
-            run_pre::Error::Absent { .. } => "a function or variable is not in the kernel",
-            run_pre::Error::Ambiguous { .. } => "nothing tells which of several symbols is meant",
-            run_pre::Error::NotASymbol { .. } => "a reference leads to no symbol",
-            run_pre::Error::TwoPlaces { .. } => "what was compiled is not what runs",
-            run_pre::Error::Unordered { .. } => "a name is not unique in the module",
+        Error::NotRunning(error) => String::from(match error {
+            running::Error::Malformed { .. } => "the object is malformed",
+            running::Error::Differs { .. } => "what was compiled is not what runs",
+            running::Error::Absent { .. } => "a function or variable is not in the kernel",
+            running::Error::Ambiguous { .. } => "nothing tells which of several symbols is meant",
+            running::Error::NotASymbol { .. } => "a reference leads to no symbol",
+            running::Error::TwoPlaces { .. } => "what was compiled is not what runs",
+            running::Error::Unordered { .. } => "a name is not unique in the module",
         }),
         Error::TakenGlobal { .. } => String::from("a global moves between files"),
         Error::TwoGlobals { .. } => String::from("two objects get a global of one name"),

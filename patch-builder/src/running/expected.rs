@@ -4,10 +4,10 @@
 
 use iced_x86::Instruction;
 
+use super::code::Running;
 use super::found::Match;
 use super::instructions::{branch_target, decode};
 use super::object_code::Code;
-use super::running::Running;
 
 /// Most bytes that a patch can name.
 const LIMIT: usize = 16;

@@ -8,11 +8,11 @@ use object::elf::{
     R_X86_64_PC32, R_X86_64_PC64, R_X86_64_PLT32,
 };
 
+use super::code::Running;
 use super::error::Error;
 use super::found::{Lead, Match};
 use super::instructions::{branch_target, decode, text};
 use super::object_code::{Code, Field, ObjectCode, Place, Target};
-use super::running::Running;
 use super::settling;
 
 /// Bytes of a near branch's field.
