@@ -1,5 +1,7 @@
 //! The guarded pages, and the versions whose objects and twins lie on them.
 
+use lucos_guest_interface::{ErrorCode, Fault};
+
 use crate::{PAGE, VersionId};
 
 /// Most pages that can be guarded.
@@ -24,6 +26,14 @@ pub struct Mapping {
 /// More pages, or pages in more regions, than can be guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyPages;
+
+impl TooManyPages {
+    /// What the guest is told: how many pages can be guarded.
+    #[must_use]
+    pub const fn fault(self) -> Fault {
+        Fault::new(ErrorCode::TooManyPages, PAGES_MAX as u64)
+    }
+}
 
 /// The index of guarded pages: at most `N` mappings, sorted.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,8 @@
 //! else. They run freely until the machine's next interrupt, which LUCOS cannot put off for long, and
 //! from then on instruction by instruction.
 
+use lucos_guest_interface::{ErrorCode, Fault};
+
 use crate::write::Exception;
 
 /// Steps for one pair.
@@ -105,6 +107,25 @@ pub enum Cause {
         /// Offset of the first byte that differs.
         offset: u64,
     },
+}
+
+impl Cause {
+    /// What the guest is told, of the version with this item number.
+    #[must_use]
+    pub const fn fault(self, item: u32) -> Fault {
+        const PAGE_FAULT: u8 = 14;
+        match self {
+            Self::Fault { vector: PAGE_FAULT, address } => {
+                Fault::at(ErrorCode::TransferFault, item, address)
+            }
+            Self::Fault { vector, .. } => Fault::at(ErrorCode::TransferFault, item, vector as u64),
+            Self::Loops => Fault::at(ErrorCode::TransferLoops, item, 0),
+            Self::Writes { gpa } => Fault::at(ErrorCode::TransferWrites, item, gpa),
+            Self::Calls => Fault::at(ErrorCode::TransferCalls, item, 0),
+            Self::Refused { result } => Fault::at(ErrorCode::TransferRefused, item, result),
+            Self::Law { offset } => Fault::at(ErrorCode::TransferLaw, item, offset),
+        }
+    }
 }
 
 /// What is to be done with an upcall next.

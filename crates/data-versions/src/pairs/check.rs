@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use lucos_guest_interface::registration::KERNEL_HALF_START;
+use lucos_guest_interface::{ErrorCode, Fault};
 
 use super::{List, Shape, Side, at};
 use crate::PAGE;
@@ -24,6 +25,25 @@ pub enum Problem<E> {
     PageMissing(Side, u32),
     /// A list cannot be read.
     List(E),
+}
+
+impl<E> Problem<E> {
+    /// What the guest is told, of the version with this item number. The detail's lower half is the
+    /// entry, its upper half the list: 0 sorted by object, 1 by twin, 2 pages. `None` when a list cannot
+    /// be read.
+    pub const fn fault(&self, item: u32) -> Option<Fault> {
+        const PAGES: u64 = 2;
+        let (code, list, index) = match *self {
+            Self::Range(side, index) => (ErrorCode::DataRange, side as u64, index),
+            Self::Overlap(side, index) => (ErrorCode::PairsOverlap, side as u64, index),
+            Self::Order(side, index) => (ErrorCode::PairsOrder, side as u64, index),
+            Self::Unknown(index) => (ErrorCode::PairsOrder, Side::Twin as u64, index),
+            Self::PageOrder(index) => (ErrorCode::PairsOrder, PAGES, index),
+            Self::PageMissing(side, index) => (ErrorCode::PairsOrder, side as u64, index),
+            Self::List(_) => return None,
+        };
+        Some(Fault::at(code, item, list << 32 | index as u64))
+    }
 }
 
 /// Checks both lists: each ascends, nothing overlaps, and they have the same pairs.

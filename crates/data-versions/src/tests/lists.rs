@@ -111,6 +111,21 @@ fn a_list_that_cannot_be_read_is_no_list() {
     assert_eq!(check(&mut lists, &shape(24, 40)), Err(Problem::List(())));
 }
 
+#[test]
+fn a_problem_names_list_and_entry() {
+    use lucos_guest_interface::{ErrorCode, Fault};
+    let told = |problem: Problem<()>| problem.fault(3);
+    let at = |code, detail| Some(Fault::at(code, 3, detail));
+    let twins = 1 << 32;
+    assert_eq!(told(Problem::Range(Side::Twin, 7)), at(ErrorCode::DataRange, twins | 7));
+    assert_eq!(told(Problem::Order(Side::Object, 7)), at(ErrorCode::PairsOrder, 7));
+    assert_eq!(told(Problem::Overlap(Side::Twin, 7)), at(ErrorCode::PairsOverlap, twins | 7));
+    assert_eq!(told(Problem::Unknown(7)), at(ErrorCode::PairsOrder, twins | 7));
+    assert_eq!(told(Problem::PageOrder(7)), at(ErrorCode::PairsOrder, 2 << 32 | 7));
+    assert_eq!(told(Problem::PageMissing(Side::Object, 7)), at(ErrorCode::PairsOrder, 7));
+    assert_eq!(told(Problem::List(())), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     /// The check finds exactly what a look at every two pairs finds.

@@ -92,3 +92,20 @@ fn every_end_has_its_cause() {
         }
     }
 }
+
+#[test]
+fn every_cause_is_told_by_its_own_error() {
+    use lucos_guest_interface::{ErrorCode, Fault};
+    let told = [
+        (Cause::Fault { vector: 14, address: 0x10 }, ErrorCode::TransferFault, 0x10),
+        (Cause::Fault { vector: 6, address: 0x10 }, ErrorCode::TransferFault, 6),
+        (Cause::Loops, ErrorCode::TransferLoops, 0),
+        (Cause::Writes { gpa: 0x3008 }, ErrorCode::TransferWrites, 0x3008),
+        (Cause::Calls, ErrorCode::TransferCalls, 0),
+        (Cause::Refused { result: u64::MAX }, ErrorCode::TransferRefused, u64::MAX),
+        (Cause::Law { offset: 4 }, ErrorCode::TransferLaw, 4),
+    ];
+    for (cause, code, detail) in told {
+        assert_eq!(cause.fault(3), Fault::at(code, 3, detail));
+    }
+}

@@ -100,8 +100,9 @@ fn with_raised_bounds() {
     holds("one page", Config { one_page: true, writes: 3, ..SMALL });
     holds("ends twice", Config { ends: 2, ..TWO });
     holds("ends and one page", Config { ends: 1, one_page: true, ..SMALL });
-    holds("ends and errors", Config { ends: 1, errors: 1, failures: 1, ..TWO });
-    holds("contained", Config { contained: 1, ends: 1, ..TWO });
+    holds("ends and errors", Config { ends: 1, errors: 1, writes: 1, ..TWO });
+    holds("ends and failures", Config { ends: 1, failures: 1, ..TWO });
+    holds("contained and ends", Config { contained: 1, ends: 1, ..TWO });
     holds("two patches", Config { two_patches: true, updates: 4, ..SMALL });
     holds("two patches, and ends", Config { two_patches: true, updates: 4, ends: 1, ..TWO });
     holds("witness", Config { witness: true, ..SMALL });

@@ -145,7 +145,10 @@ impl State {
         if !same && was_whole {
             self.world.break_promise(S6);
         }
-        if let Update::Apply { patch, .. } = update {
+        if !is_first && self.engine.is_unfinished() {
+            // Nothing can be said of it yet: it is asked for again.
+            self.manager.repeats = Some(update);
+        } else if let Update::Apply { patch, .. } = update {
             self.manager.freed[patch] = true;
         }
         Some(self)
@@ -264,7 +267,8 @@ impl State {
             .filter(|&thread| !self.seems_inside(config, thread, code))
             .fold(0, |seen, thread| seen | 1 << thread);
         let looked = Some((code, seen));
-        if self.manager.seen == looked && self.manager.noted == 0 {
+        let is_waiting = self.manager.repeats.is_some();
+        if is_waiting || self.manager.seen == looked && self.manager.noted == 0 {
             return None;
         }
         self.manager.seen = looked;
@@ -280,7 +284,8 @@ impl State {
             true => self.version(patch) == VersionState::Both,
             false => !self.manager.freed[patch],
         };
-        let is_new = waits && self.manager.outside[patch] & bit == 0;
+        let is_new =
+            waits && self.manager.repeats.is_none() && self.manager.outside[patch] & bit == 0;
         if !is_new || self.seems_inside(config, thread, code) {
             return None;
         }

@@ -45,11 +45,14 @@ impl<S: Store> Engine<S> {
     ///   (detail: the address of the first one)
     /// * `Deadline`, `Busy`, `Address`, `Internal`: the subject's
     pub fn apply<M: Subject>(&mut self, subject: &mut M, plans: &[Plan<'_>]) -> Result<u32, Fault> {
-        self.recover(subject)?;
-        let repeated = core::mem::take(&mut self.repeated);
-        if let Some(number) = self.done_before(plans).filter(|_| repeated) {
+        let mended = self.recover(subject);
+        if let Some(number) = self.done_before(plans).filter(|_| self.repeated) {
+            // It is done, also when something else cannot be mended yet.
+            self.repeated = false;
             return Ok(number);
         }
+        mended?;
+        self.repeated = false;
         let Prepared { evicted, mut patches } = self.prepare(plans)?;
         values::look_at(subject, &patches)?;
         for number in evicted {

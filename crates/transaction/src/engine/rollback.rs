@@ -83,16 +83,19 @@ impl<S: Store> Engine<S> {
         rollbacks: &[Rollback<'_>],
     ) -> Result<usize, Fault> {
         let numbers: Vec<u32> = rollbacks.iter().map(|rollback| rollback.number).collect();
-        self.recover(subject)?;
-        let repeated = core::mem::take(&mut self.repeated);
+        let mended = self.recover(subject);
         let is_back = |number: &u32| {
             let position = self.position(*number).ok();
             let known = position.and_then(|position| self.patches.get(position));
             known.is_some_and(|patch| patch.state == PatchState::RolledBack)
         };
-        if repeated && numbers.iter().all(is_back) {
+        if self.repeated && numbers.iter().all(is_back) {
+            // It is done, also when something else cannot be mended yet.
+            self.repeated = false;
             return Ok(self.left_over(&numbers));
         }
+        mended?;
+        self.repeated = false;
         let positions = self.leaving(&numbers)?;
         for (&position, rollback) in positions.iter().zip(rollbacks) {
             self.take_lists(position, rollback.lists)?;

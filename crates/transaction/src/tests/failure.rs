@@ -3,8 +3,8 @@
 use super::world::{Shared, TRAP, Trouble, check, expected, roll_all_back};
 use crate::Engine;
 use crate::engine::{Rollback, Which};
-use crate::patch::Plan;
 use crate::patch::value::ValuePlan;
+use crate::patch::{PatchState, Plan};
 use lucos_guest_interface::Fault;
 
 type Operation = fn(&Shared, &mut Engine<Shared>) -> Result<u32, Fault>;
@@ -252,5 +252,35 @@ fn a_call_that_is_repeated_after_a_crash_succeeds() {
             assert!(call(&mut engine).is_err(), "{name} {step}");
         }
         assert!(finished, "{name}");
+    }
+}
+
+/// Nothing can be mended, but the call was done before: to say that it failed would be wrong.
+#[test]
+fn a_call_that_was_done_succeeds_though_nothing_can_be_mended() {
+    const FINAL: [PatchState; 2] = [PatchState::Applied, PatchState::RolledBack];
+    let is_repeated = |name: &str| !name.contains("jump");
+    for (name, operation) in OPERATIONS.into_iter().filter(|(name, _)| is_repeated(name)) {
+        let mut done = 0;
+        for step in 0..1000 {
+            let (shared, original, mut engine) = prepared();
+            let before: Vec<_> = engine.patches().iter().map(|patch| patch.state).collect();
+            shared.set_trouble(Trouble::Crash(step, 1));
+            let _ = operation(&shared, &mut engine);
+            if !shared.crashed() {
+                break;
+            }
+            let mut engine = shared.restart();
+            let after = engine.patches().iter().map(|patch| patch.state);
+            let is_done = after.clone().all(|state| FINAL.contains(&state)) && !after.eq(before);
+            shared.set_trouble(Trouble::FailFrom(0));
+            let result = operation(&shared, &mut engine);
+            assert_eq!(result.is_ok(), is_done, "{name} {step}");
+            done += usize::from(is_done);
+            shared.set_trouble(Trouble::Nothing);
+            engine.recover(&mut shared.clone()).unwrap();
+            check(&shared, &engine, &original);
+        }
+        assert!(done > 0, "{name}");
     }
 }
