@@ -29,7 +29,7 @@ pub mod write;
 pub use changes::Changes;
 pub use note::{Carrying, Note};
 pub use pages::{Mapping, Pages};
-pub use pairs::{List, Pair, Shape, Side};
+pub use pairs::{List, Pair, Shape, SharedField, Side};
 pub use state::{StateByte, VersionState};
 pub use transfer::Cause;
 pub use write::{Action, Event, Verdict, Write};

@@ -9,7 +9,7 @@ mod check;
 
 use core::ops::Range;
 
-use lucos_guest_interface::descriptor::SharedFieldRecord;
+use serde::{Deserialize, Serialize};
 
 pub use check::{Problem, check, check_pages, find_overlap};
 
@@ -67,6 +67,17 @@ impl Pair {
     }
 }
 
+/// A field that both sides have, and that the guest itself keeps alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SharedField {
+    /// Offset in the object.
+    pub object_offset: u32,
+    /// Offset in the twin.
+    pub twin_offset: u32,
+    /// Bytes.
+    pub size: u32,
+}
+
 /// What all pairs of a version have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {
@@ -74,8 +85,8 @@ pub struct Shape<'a> {
     pub object: u32,
     /// Bytes of a twin, 1 to 4096.
     pub twin: u32,
-    /// Fields of which both sides are written by the guest itself; they are not carried.
-    pub shared: &'a [SharedFieldRecord],
+    /// Fields that are not carried.
+    pub shared: &'a [SharedField],
 }
 
 impl Shape<'_> {
@@ -93,8 +104,8 @@ impl Shape<'_> {
     pub fn is_shared(&self, side: Side, offset: u64) -> bool {
         self.shared.iter().any(|field| {
             let start = u64::from(match side {
-                Side::Object => field.old_offset,
-                Side::Twin => field.new_offset,
+                Side::Object => field.object_offset,
+                Side::Twin => field.twin_offset,
             });
             (start..start + u64::from(field.size)).contains(&offset)
         })

@@ -1,7 +1,6 @@
 //! The data of an update: what it consists of, and what is true of it.
 
-use lucos_data_versions::{Shape, StateByte, VersionState};
-use lucos_guest_interface::descriptor::SharedFieldRecord;
+use lucos_data_versions::{Shape, SharedField, StateByte, VersionState};
 use serde::{Deserialize, Serialize};
 
 use crate::patch::{Name, PatchState};
@@ -39,17 +38,6 @@ pub struct Kind {
     pub flags: u32,
     /// Fields that are not carried.
     pub shared: heapless::Vec<SharedField, SHARED_MAX>,
-}
-
-/// A field that both sides have, and that the guest itself keeps alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SharedField {
-    /// Offset in the object.
-    pub object_offset: u32,
-    /// Offset in the twin.
-    pub twin_offset: u32,
-    /// Bytes.
-    pub size: u32,
 }
 
 /// Memory of the update manager, sealed while it is in use: guest-virtual addresses.
@@ -107,19 +95,11 @@ impl VersionPlan {
         is_size(object_size) && is_size(twin_size)
     }
 
-    /// The shape of its pairs, given room for the shared fields.
-    pub fn shape<'a>(
-        &self,
-        room: &'a mut heapless::Vec<SharedFieldRecord, SHARED_MAX>,
-    ) -> Shape<'a> {
-        room.clear();
-        room.extend(self.kind.shared.iter().map(|field| SharedFieldRecord {
-            old_offset: field.object_offset,
-            new_offset: field.twin_offset,
-            size: field.size,
-            reserved: 0,
-        }));
-        Shape { object: self.kind.object_size, twin: self.kind.twin_size, shared: room }
+    /// The shape of its pairs.
+    #[must_use]
+    pub fn shape(&self) -> Shape<'_> {
+        let Kind { object_size, twin_size, shared, .. } = &self.kind;
+        Shape { object: *object_size, twin: *twin_size, shared }
     }
 }
 

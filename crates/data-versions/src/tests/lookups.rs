@@ -3,10 +3,9 @@
 use super::data::{KERNEL, Lists, shape};
 use crate::changes::Changes;
 use crate::pages::{Mapping, Pages};
-use crate::pairs::{Pair, Shape, Side, at, touching};
+use crate::pairs::{Pair, Shape, SharedField, Side, at, touching};
 use crate::touched::{ChangedPage, Cursor, Search, Touched};
 use crate::{PAGE, VersionId};
-use lucos_guest_interface::descriptor::SharedFieldRecord;
 use proptest::prelude::*;
 
 const VERSION: VersionId = VersionId { patch: 7, version: 1 };
@@ -79,12 +78,10 @@ proptest! {
             (0..4_usize, prop_oneof![0..PAGE, 0..64_usize], 1_usize..20), 0..6,
         ),
     ) {
-        let shared: Vec<_> = shared.into_iter().map(|(old, new, size)| SharedFieldRecord {
-            old_offset: old,
-            new_offset: new,
-            size,
-            reserved: 0,
-        }).collect();
+        let shared: Vec<_> = shared.into_iter().map(|(old, new, size)| SharedField {
+            object_offset: old,
+            twin_offset: new,
+            size }).collect();
         let shape = Shape { object, twin, shared: &shared };
         // Physical pages 0 to 2 are the objects', 3 and 4 the twins', whose third page is page 0.
         let mut index = Pages::<16>::new();

@@ -7,12 +7,11 @@ use super::data::{KERNEL, Lists};
 use crate::changes::Changes;
 use crate::note::{self, RECORD, SLOT};
 use crate::pages::{Mapping, Pages};
-use crate::pairs::{Pair, Shape, Side};
+use crate::pairs::{Pair, Shape, SharedField, Side};
 use crate::touched::{ChangedPage, Cursor, Search, Touched};
 use crate::transfer::Cause;
 use crate::write::{Action, Event, Exception, Verdict, Write};
 use crate::{PAGE, VersionId};
-use lucos_guest_interface::descriptor::SharedFieldRecord;
 
 /// Pages of guest memory, all guarded but the last.
 pub(super) const PAGES: u64 = 7;
@@ -26,8 +25,7 @@ const VERSIONS: [VersionId; 2] = [COUNTER, RECORDS];
 /// By how much the second version's addresses are others for the same pages.
 const ALIAS: u64 = 0x100_0000_0000;
 
-const SHARED: [SharedFieldRecord; 1] =
-    [SharedFieldRecord { old_offset: 0, new_offset: 8, size: 8, reserved: 0 }];
+const SHARED: [SharedField; 1] = [SharedField { object_offset: 0, twin_offset: 8, size: 8 }];
 
 fn shape(version: VersionId) -> Shape<'static> {
     match version {

@@ -75,10 +75,7 @@ impl World {
 }
 
 fn size(version: &VersionPlan, side: Side) -> usize {
-    (match side {
-        Side::Object => version.kind.object_size,
-        Side::Twin => version.kind.twin_size,
-    }) as usize
+    version.shape().size(side) as usize
 }
 
 /// Every pair is a step, and every half of its place.
