@@ -92,9 +92,8 @@ pub(crate) fn subject_error(failure: Failure, asked: u64) -> SubjectError {
         Failure::Memory(MemoryError::TooLong) | Failure::Protocol => {
             SubjectError::Failed(Part::Liveupdate)
         }
-        Failure::Memory(MemoryError::NoMoreGuards) | Failure::Restarted => {
-            SubjectError::Failed(Part::Memory)
-        }
+        Failure::Memory(MemoryError::TooManyPages | MemoryError::OtherGuard { .. })
+        | Failure::Restarted => SubjectError::Failed(Part::Memory),
         Failure::Memory(MemoryError::NoRoom | MemoryError::Kernel) => {
             SubjectError::Failed(Part::Kernel)
         }
@@ -209,7 +208,7 @@ mod tests {
             (Failure::Restarted, SubjectError::Failed(Part::Memory)),
             (Failure::Protocol, SubjectError::Failed(Part::Liveupdate)),
             (Failure::Memory(MemoryError::TooLong), SubjectError::Failed(Part::Liveupdate)),
-            (Failure::Memory(MemoryError::NoMoreGuards), SubjectError::Failed(Part::Memory)),
+            (Failure::Memory(MemoryError::TooManyPages), SubjectError::Failed(Part::Memory)),
             (Failure::Memory(MemoryError::NoRoom), SubjectError::Failed(Part::Kernel)),
             (Failure::Memory(MemoryError::NotRam { gpa: 5 }), not_mapped(0x1000)),
             (Failure::Memory(MemoryError::ReadOnly { address: 0x2000 }), not_mapped(0x2000)),

@@ -11,7 +11,7 @@ use lucos_service::{AddressSpace, MemoryReply, MemoryRequest};
 use lucos_system_info::{Extension, MemoryKind, MemoryRange, SystemInfo};
 
 use crate::map::GuestMap;
-use crate::platform::{Platform, Refused, Rights};
+use crate::platform::{Platform, Refused, Rights, View};
 use crate::service;
 
 /// LUCOS's region.
@@ -74,11 +74,15 @@ pub struct Fake {
     /// Bytes of the journal that can still be written before the task is ended.
     pub journal_writes_left: Option<usize>,
     /// What the guest was given.
-    pub sets: Vec<(u64, u64, Rights)>,
+    pub sets: Vec<(View, u64, u64, Rights)>,
     /// What the guest was not given.
-    pub refused_sets: Vec<(u64, u64, Rights)>,
+    pub refused_sets: Vec<(View, u64, u64, Rights)>,
     /// Longer ranges than this are refused.
     pub longest_set: u64,
+    /// How many pieces of the guest's memory were written.
+    pub writes: usize,
+    /// Those pieces, once somebody wants them.
+    pub log_writes: Option<Vec<(u64, Vec<u8>)>>,
     next_table: Cell<u64>,
 }
 
@@ -115,11 +119,13 @@ impl Fake {
     pub fn new() -> Self {
         Self {
             pages: BTreeMap::new(),
-            journal: vec![0; 4096],
+            journal: vec![0; 4 * 4096],
             journal_writes_left: None,
             sets: Vec::new(),
             refused_sets: Vec::new(),
             longest_set: u64::MAX,
+            writes: 0,
+            log_writes: None,
             next_table: Cell::new(PAGE_TABLES + 0x1000),
         }
     }
@@ -127,6 +133,15 @@ impl Fake {
     /// The pages that were written, by their numbers.
     pub fn ram(&self) -> &BTreeMap<u64, Vec<u8>> {
         &self.pages
+    }
+
+    /// What the guest may do with a page in a view; `None` where nothing was given.
+    pub fn rights(&self, view: View, gpa: u64) -> Option<Rights> {
+        let covers = |set: &&(View, u64, u64, Rights)| {
+            set.0 == view && (set.1..set.1 + set.2).contains(&gpa)
+        };
+        let last = self.sets.iter().rev().find(covers)?;
+        (last.3 != Rights::None).then_some(last.3)
     }
 
     /// Bytes of the guest's memory.
@@ -216,6 +231,10 @@ impl Platform for Fake {
     }
 
     fn write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Refused> {
+        self.writes += 1;
+        if let Some(log) = &mut self.log_writes {
+            log.push((gpa, data.to_vec()));
+        }
         for (gpa, range) in by_page(gpa, data.len()) {
             is_guests(gpa).map_err(|_| Refused::NotThere)?;
             let page = self.pages.entry(gpa >> 12).or_insert(vec![0; 0x1000]);
@@ -230,12 +249,12 @@ impl Platform for Fake {
         self.write(to, &bytes)
     }
 
-    fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
+    fn set(&mut self, view: View, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
         if length > self.longest_set {
-            self.refused_sets.push((start, length, rights));
+            self.refused_sets.push((view, start, length, rights));
             return Err(Refused::NoRoom);
         }
-        self.sets.push((start, length, rights));
+        self.sets.push((view, start, length, rights));
         Ok(())
     }
 

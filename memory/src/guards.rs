@@ -1,147 +1,226 @@
-//! What this task must not forget when it is restarted, in retained memory: the guarded pages, how
-//! far the guest's address space is mapped, and how often the guest touched hidden memory.
+//! The pages with which the guest may not do everything: a sorted list in retained memory.
+//!
+//! The list lies there twice. A change writes the half that does not count, and one byte makes it
+//! count: however the task ends, the list is as it was or as it is to be.
 
-use lucos_service::MemoryError;
+use heapless::Vec;
+use lucos_service::{GuardKind, MAX_GUARD_REGIONS, MAX_GUARD_REQUEST, MAX_GUARDS, MemoryError};
 
+use crate::PAGE;
 use crate::platform::{Platform, Refused};
+use crate::retained;
 
-/// Most pages that can be guarded at once.
-pub const MAX_GUARDS: usize = 64;
+/// A region needs page tables of its own when one of its pages is guarded.
+pub const REGION: u64 = 2 << 20;
 
-/// Offset of the byte that says how far the address space was mapped: 0 for not at all, else the
-/// power of two.
-const MAPPED: usize = 0;
-/// Offset of the number of accesses to hidden memory, eight bytes.
-const HIDDEN_ACCESSES: usize = 8;
-/// Offset of the first slot. A slot is a page's address and a byte that says whether it counts; the
-/// byte is written last.
-const SLOTS: usize = 64;
-const SLOT: usize = 16;
-const SLOT_USED: usize = 8;
+/// Bytes of an entry: the page's number and a byte for its kinds.
+const ENTRY: usize = 6;
+/// Bytes of a half of the list: the number of entries, and the entries.
+const HALF: usize = 8 + MAX_GUARDS * ENTRY;
 
 /// Bytes of retained memory that the list takes.
-pub const LENGTH: usize = SLOTS + MAX_GUARDS * SLOT;
+pub const LENGTH: usize = 2 * HALF;
 
-/// The power of two up to which the guest's address space was mapped; `None` when it was not.
-pub fn mapped(platform: &impl Platform) -> Option<u32> {
-    let mut byte = [0];
-    platform.recall(MAPPED, &mut byte);
-    let [power] = byte;
-    (power != 0 && power < 64).then_some(u32::from(power))
-}
+/// Pages of one request.
+pub type Pages = Vec<u64, MAX_GUARD_REQUEST>;
 
-/// Notes that the guest's address space was mapped up to this power of two.
-///
-/// # Errors
-/// There is no retained memory.
-pub fn set_mapped(platform: &mut impl Platform, power: u32) -> Result<(), Refused> {
-    let power = u8::try_from(power).map_err(|_| Refused::Failed)?;
-    platform.retain(MAPPED, &[power])
-}
+/// What a page is guarded for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(u8);
 
-/// How often the guest wrote to hidden memory, or executed there.
-pub fn hidden_accesses(platform: &impl Platform) -> u64 {
-    let mut count = [0; 8];
-    platform.recall(HIDDEN_ACCESSES, &mut count);
-    u64::from_le_bytes(count)
-}
+impl Kinds {
+    /// Nothing: the page is the guest's.
+    pub const NONE: Self = Self(0);
 
-/// Counts one more.
-pub fn count_hidden_access(platform: &mut impl Platform) {
-    let count = hidden_accesses(platform).saturating_add(1);
-    // Without retained memory nothing is counted, which harms nobody.
-    let _ = platform.retain(HIDDEN_ACCESSES, &count.to_le_bytes());
-}
-
-/// All guarded pages.
-pub fn all(platform: &impl Platform) -> impl Iterator<Item = u64> {
-    (0..MAX_GUARDS).filter_map(|number| slot(platform, number))
-}
-
-/// Whether this page is guarded.
-pub fn contains(platform: &impl Platform, page: u64) -> bool {
-    all(platform).any(|guarded| guarded == page)
-}
-
-/// Adds a page; nothing changes when it is in the list.
-///
-/// # Errors
-/// [`MemoryError::NoMoreGuards`]: the list is full.
-pub fn add(platform: &mut impl Platform, page: u64) -> Result<(), MemoryError> {
-    if contains(platform, page) {
-        return Ok(());
+    const fn of(kind: GuardKind) -> Self {
+        Self(1 << kind as u8)
     }
-    let free = (0..MAX_GUARDS).find(|&number| slot(platform, number).is_none());
-    let at = SLOTS + free.ok_or(MemoryError::NoMoreGuards)? * SLOT;
-    let noted = platform.retain(at, &page.to_le_bytes());
-    let noted = noted.and_then(|()| platform.retain(at + SLOT_USED, &[1]));
-    noted.map_err(|refused| refused.at(page))
+
+    /// Whether this is one of them.
+    pub const fn contains(self, kind: GuardKind) -> bool {
+        self.0 & Self::of(kind).0 != 0
+    }
+
+    /// The others.
+    pub const fn without(self, kind: GuardKind) -> Self {
+        Self(self.0 & !Self::of(kind).0)
+    }
+
+    const fn with(self, kind: GuardKind) -> Self {
+        Self(self.0 | Self::of(kind).0)
+    }
 }
 
-/// Removes a page if it is in the list.
+/// A guarded page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Its guest-physical address.
+    pub page: u64,
+    /// What it is guarded for; never nothing.
+    pub kinds: Kinds,
+}
+
+impl Guard {
+    fn to_bytes(self) -> [u8; ENTRY] {
+        let [a, b, c, d, e, ..] = (self.page / PAGE).to_le_bytes();
+        [self.kinds.0, a, b, c, d, e]
+    }
+
+    fn from_bytes([kinds, a, b, c, d, e]: [u8; ENTRY]) -> Self {
+        let page = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]) * PAGE;
+        Self { page, kinds: Kinds(kinds) }
+    }
+}
+
+/// What the page with this address is guarded for.
+pub fn kinds(platform: &impl Platform, page: u64) -> Kinds {
+    let list = List::current(platform);
+    list.get(platform, list.first_from(platform, page))
+        .filter(|guard| guard.page == page)
+        .map_or(Kinds::NONE, |guard| guard.kinds)
+}
+
+/// The first guard of a page at `start` or behind it.
+pub fn next(platform: &impl Platform, start: u64) -> Option<Guard> {
+    let list = List::current(platform);
+    list.get(platform, list.first_from(platform, start))
+}
+
+/// All guards, in the order of their pages.
+pub fn all<P: Platform>(platform: &P) -> impl Iterator<Item = Guard> + use<'_, P> {
+    let list = List::current(platform);
+    (0..list.count).filter_map(move |number| list.get(platform, number))
+}
+
+/// Adds a kind of guard to pages that ascend. Returns those that did not have it.
 ///
 /// # Errors
-/// There is no retained memory.
-pub fn remove(platform: &mut impl Platform, page: u64) -> Result<(), Refused> {
-    for number in 0..MAX_GUARDS {
-        if slot(platform, number) == Some(page) {
-            platform.retain(SLOTS + number * SLOT + SLOT_USED, &[0])?;
+/// [`MemoryError::TooManyPages`]; the list is as it was.
+pub fn add(
+    platform: &mut impl Platform,
+    pages: &[u64],
+    kind: GuardKind,
+) -> Result<Pages, MemoryError> {
+    change(platform, pages, |kinds| kinds.with(kind))
+}
+
+/// Takes it from pages that ascend.
+///
+/// # Errors
+/// [`MemoryError::Kernel`]; the list is as it was.
+pub fn remove(
+    platform: &mut impl Platform,
+    pages: &[u64],
+    kind: GuardKind,
+) -> Result<Pages, MemoryError> {
+    change(platform, pages, |kinds| kinds.without(kind))
+}
+
+/// Changes the kinds of pages, and returns those for which that made a difference.
+fn change(
+    platform: &mut impl Platform,
+    pages: &[u64],
+    to: impl Fn(Kinds) -> Kinds,
+) -> Result<Pages, MemoryError> {
+    let old = List::current(platform);
+    let mut changed = Pages::new();
+    let mut new = Writer { list: List { half: 1 - old.half, count: 0 }, region: None, regions: 0 };
+    let mut asked = pages.iter().copied().peekable();
+    let mut number = 0;
+    loop {
+        let listed = old.get(platform, number);
+        let (page, kinds) = match (listed, asked.peek().copied()) {
+            (None, None) => break,
+            (Some(guard), Some(page)) if guard.page > page => (page, Kinds::NONE),
+            (None, Some(page)) => (page, Kinds::NONE),
+            (Some(guard), _) => (guard.page, guard.kinds),
+        };
+        number += usize::from(listed.is_some_and(|guard| guard.page == page));
+        let is_asked = asked.next_if_eq(&page).is_some();
+        let after = if is_asked { to(kinds) } else { kinds };
+        if after != kinds {
+            changed.push(page).map_err(|_| MemoryError::TooLong)?;
+        }
+        if after != Kinds::NONE {
+            new.push(platform, Guard { page, kinds: after })?;
         }
     }
-    Ok(())
+    if !changed.is_empty() {
+        new.list.make_current(platform).map_err(|_| MemoryError::Kernel)?;
+    }
+    Ok(changed)
 }
 
-fn slot(platform: &impl Platform, number: usize) -> Option<u64> {
-    let mut bytes = [0; SLOT];
-    platform.recall(SLOTS + number * SLOT, &mut bytes);
-    if bytes.get(SLOT_USED) != Some(&1) {
-        return None;
+/// One half of the list.
+#[derive(Clone, Copy)]
+struct List {
+    half: u8,
+    count: usize,
+}
+
+impl List {
+    fn current(platform: &impl Platform) -> Self {
+        let half = retained::byte(platform, retained::GUARD_HALF) & 1;
+        let mut count = [0; 2];
+        platform.recall(Self::start(half), &mut count);
+        Self { half, count: usize::from(u16::from_le_bytes(count)).min(MAX_GUARDS) }
     }
-    bytes.first_chunk().copied().map(u64::from_le_bytes)
+
+    const fn start(half: u8) -> usize {
+        retained::GUARDS + half as usize * HALF
+    }
+
+    const fn entry(self, number: usize) -> usize {
+        Self::start(self.half) + 8 + number * ENTRY
+    }
+
+    fn get(self, platform: &impl Platform, number: usize) -> Option<Guard> {
+        let mut bytes = [0; ENTRY];
+        (number < self.count).then(|| platform.recall(self.entry(number), &mut bytes))?;
+        Some(Guard::from_bytes(bytes))
+    }
+
+    /// The place of the first page at `start` or behind it.
+    fn first_from(self, platform: &impl Platform, start: u64) -> usize {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(platform, middle) {
+                Some(guard) if guard.page < start => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        low
+    }
+
+    fn make_current(self, platform: &mut impl Platform) -> Result<(), Refused> {
+        let count = (self.count as u16).to_le_bytes();
+        platform.retain(Self::start(self.half), &count)?;
+        platform.retain(retained::GUARD_HALF, &[self.half])
+    }
+}
+
+/// Writes the half that does not count yet.
+struct Writer {
+    list: List,
+    region: Option<u64>,
+    regions: usize,
+}
+
+impl Writer {
+    fn push(&mut self, platform: &mut impl Platform, guard: Guard) -> Result<(), MemoryError> {
+        let region = Some(guard.page / REGION);
+        self.regions += usize::from(self.region != region);
+        self.region = region;
+        if self.list.count == MAX_GUARDS || self.regions > MAX_GUARD_REGIONS {
+            return Err(MemoryError::TooManyPages);
+        }
+        let at = self.list.entry(self.list.count);
+        platform.retain(at, &guard.to_bytes()).map_err(|refused| refused.at(guard.page))?;
+        self.list.count += 1;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{LENGTH, MAX_GUARDS, add, all, contains, mapped, remove, set_mapped};
-    use crate::fake::Fake;
-    use crate::platform::Refused;
-    use lucos_service::MemoryError;
-
-    #[test]
-    fn pages_are_kept_once_and_the_list_has_an_end() {
-        let mut machine = Fake::new();
-        for number in 0..MAX_GUARDS as u64 {
-            add(&mut machine, number << 12).unwrap();
-            add(&mut machine, number << 12).unwrap();
-        }
-        assert_eq!(all(&machine).count(), MAX_GUARDS);
-        assert_eq!(add(&mut machine, 1 << 40), Err(MemoryError::NoMoreGuards));
-        remove(&mut machine, 5 << 12).unwrap();
-        assert!(!contains(&machine, 5 << 12));
-        add(&mut machine, 1 << 40).unwrap();
-        assert!(contains(&machine, 1 << 40));
-    }
-
-    #[test]
-    fn a_write_that_was_cut_off_leaves_the_list_as_it_was() {
-        for cut in 0..9 {
-            let mut machine = Fake::new();
-            add(&mut machine, 0x1000).unwrap();
-            machine.journal_writes_left = Some(cut);
-            let _ = add(&mut machine, 0xffff_f000);
-            machine.journal_writes_left = None;
-            let pages: Vec<_> = all(&machine).collect();
-            assert_eq!(pages, [0x1000], "cut after {cut} bytes");
-        }
-    }
-
-    #[test]
-    fn how_far_is_mapped_is_kept() {
-        let mut machine = Fake::new();
-        assert_eq!(mapped(&machine), None);
-        set_mapped(&mut machine, 40).unwrap();
-        assert_eq!(mapped(&machine), Some(40));
-        assert_eq!(set_mapped(&mut machine, 300), Err(Refused::Failed));
-        assert!(machine.journal.len() >= LENGTH);
-    }
-}
+mod tests;

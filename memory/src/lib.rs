@@ -10,7 +10,10 @@
 //! | [`access`] | reads and writes |
 //! | [`code`] | comparing and writing code |
 //! | [`space`] | what the guest may do where: the mapping, guarded pages, faults |
-//! | [`guards`] | what survives a restart: guarded pages first of all |
+//! | [`guards`] | the list of guarded pages |
+//! | [`confined`] | the confined view: what is open in it, and what a write changed |
+//! | [`pairs`] | moving the contents of objects and twins |
+//! | [`retained`] | what survives a restart |
 //! | [`hash`] | the hash of everything that the guest owns |
 //! | [`service`] | requests and replies |
 
@@ -19,13 +22,16 @@
 
 pub mod access;
 pub mod code;
+pub mod confined;
 pub mod guards;
 pub mod guest_tables;
 pub mod hash;
 #[cfg(feature = "fault-injection")]
 pub mod injection;
 pub mod map;
+pub mod pairs;
 pub mod platform;
+pub mod retained;
 pub mod service;
 pub mod space;
 pub mod translate;

@@ -12,7 +12,7 @@ use spin::Mutex;
 
 lucos_runtime::entry!(run);
 
-/// Held while the guest space or the list of guarded pages is looked at or changed: the threads of
+/// Held while the guest space, the guards or what is open is looked at or changed: the threads of
 /// all processors do that.
 static SPACE: Mutex<()> = Mutex::new(());
 
@@ -67,6 +67,11 @@ impl Service for Memory {
         let changes_space = matches!(
             request,
             MemoryRequest::Guard { .. }
+                | MemoryRequest::ReleaseAll
+                | MemoryRequest::Open { .. }
+                | MemoryRequest::OpenTable { .. }
+                | MemoryRequest::Changes { .. }
+                | MemoryRequest::Close
                 | MemoryRequest::Fault { .. }
                 | MemoryRequest::HiddenAccesses
         );

@@ -3,9 +3,11 @@
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::object::{Done, GuestMemoryReply, GuestMemoryRequest, SpaceRequest, View};
+use lucos_abi::object::{Done, GuestMemoryReply, GuestMemoryRequest, SpaceRequest};
 use lucos_runtime::{CallError, GuestWindow, Journal, Thread};
 use lucos_service::MemoryError;
+
+pub use lucos_abi::object::View;
 
 /// What the guest may do with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Rights {
     All,
     /// Read and execute.
     ReadExecute,
+    /// Nothing: it is not there.
+    None,
 }
 
 /// Why the kernel did not do it.
@@ -69,11 +73,11 @@ pub trait Platform {
     /// [`Refused`]; nothing was copied. What was no RAM when the machine booted is not there.
     fn copy(&mut self, from: u64, to: u64, length: u64) -> Result<(), Refused>;
 
-    /// Gives the guest rights on whole pages.
+    /// Gives the guest rights on whole pages in a view.
     ///
     /// # Errors
     /// [`Refused`]
-    fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused>;
+    fn set(&mut self, view: View, start: u64, length: u64, rights: Rights) -> Result<(), Refused>;
 
     /// Copies retained memory into `to`; zeros where there is none.
     fn recall(&self, offset: usize, to: &mut [u8]);
@@ -143,14 +147,14 @@ impl Platform for Real<'_> {
         self.change(&GuestMemoryRequest::Copy { from, to, length })
     }
 
-    fn set(&mut self, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
+    fn set(&mut self, view: View, start: u64, length: u64, rights: Rights) -> Result<(), Refused> {
         let request = SpaceRequest::Set {
-            view: View::Main,
+            view,
             start,
             length,
-            read: true,
+            read: rights != Rights::None,
             write: rights == Rights::All,
-            execute: true,
+            execute: rights != Rights::None,
         };
         let Done = self.thread.call(Object::GuestSpace, &request)?;
         Ok(())

@@ -1,12 +1,14 @@
 //! Requests and replies.
 
+use lucos_data_versions::Changes;
 use lucos_service::places::{Difference, PlaceError};
-use lucos_service::{MemoryError, MemoryReply, MemoryRequest};
+use lucos_service::{MAX_GUARD_REQUEST, MemoryError, MemoryReply, MemoryRequest};
 
 use crate::code;
+use crate::guards::Pages;
 use crate::map::GuestMap;
 use crate::platform::Platform;
-use crate::{access, guards, hash, space, translate};
+use crate::{access, confined, hash, pairs, retained, space, translate};
 
 /// Answers one request. Bytes of the reply lie in `scratch`.
 ///
@@ -82,17 +84,54 @@ fn try_answer<'a>(
             copy(platform, map, from, to, length)?;
             MemoryReply::Done
         }
-        MemoryRequest::Guard { gpa, on } => {
-            space::guard(platform, map, gpa, on)?;
+        MemoryRequest::Guard { kind, on, pages } => {
+            let pages = words(pages)?;
+            match on {
+                true => space::guard(platform, map, kind, &pages)?,
+                false => space::release(platform, map, kind, &pages)?,
+            }
             MemoryReply::Done
         }
-        MemoryRequest::Fault { gpa, write, execute } => {
-            MemoryReply::Fault(space::fault(platform, map, gpa, write, execute)?)
+        MemoryRequest::ReleaseAll => {
+            space::release_all(platform)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::Open { gpa, copy } => {
+            confined::open(platform, map, gpa, copy)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::OpenTable { gpa } => {
+            confined::open_table(platform, map, gpa)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::Changes { gpa } => {
+            let data = room(scratch, Changes::SIZE as u32)?;
+            data.copy_from_slice(&confined::changes(platform, gpa)?.to_bytes());
+            MemoryReply::Bytes { data }
+        }
+        MemoryRequest::Close => {
+            confined::close(platform)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::Publish { space, from, to, length } => {
+            pairs::publish(platform, map, space, from, to, length)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::CopyPairs { space, copy } => {
+            pairs::copy(platform, map, space, &copy)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::Zero { space, address, length } => {
+            pairs::zero(platform, map, space, address, length)?;
+            MemoryReply::Done
+        }
+        MemoryRequest::Fault { gpa, access, view } => {
+            MemoryReply::Fault(space::fault(platform, map, gpa, access, view)?)
         }
         MemoryRequest::Hash => MemoryReply::Hash(hash::of_guest(platform, map)?),
         #[cfg(feature = "fault-injection")]
         MemoryRequest::EndAfterWrites { .. } => MemoryReply::Done,
-        MemoryRequest::HiddenAccesses => MemoryReply::Count(guards::hidden_accesses(platform)),
+        MemoryRequest::HiddenAccesses => MemoryReply::Count(retained::hidden_accesses(platform)),
     })
 }
 
@@ -108,6 +147,15 @@ fn copy(
     platform.copy(from, to, length).map_err(|refused| refused.at(to))
 }
 
+/// The addresses in a request.
+fn words(bytes: &[u8]) -> Result<Pages, MemoryError> {
+    let (words, rest) = bytes.as_chunks();
+    if !rest.is_empty() || words.len() > MAX_GUARD_REQUEST {
+        return Err(MemoryError::TooLong);
+    }
+    Ok(words.iter().copied().map(u64::from_le_bytes).collect())
+}
+
 /// The part of `scratch` for `length` bytes.
 fn room(scratch: &mut [u8], length: u32) -> Result<&mut [u8], MemoryError> {
     scratch.get_mut(..length as usize).ok_or(MemoryError::TooLong)
@@ -119,7 +167,10 @@ mod tests {
     use crate::fake::{self, AREA, Fake, REGION};
     use crate::platform::Platform;
     use lucos_abi::message::PAYLOAD_MAX;
-    use lucos_service::{AddressSpace, FaultVerdict, MemoryError, MemoryReply, MemoryRequest};
+    use lucos_abi::object::{Access, View};
+    use lucos_service::{
+        AddressSpace, FaultVerdict, GuardKind, MemoryError, MemoryReply, MemoryRequest,
+    };
     use proptest::prelude::*;
 
     fn ask(machine: &mut Fake, request: MemoryRequest<'_>, check: impl FnOnce(MemoryReply<'_>)) {
@@ -184,23 +235,85 @@ mod tests {
         }
     }
 
+    fn guard(machine: &mut Fake, kind: GuardKind, on: bool, pages: &[u64]) {
+        let pages: Vec<u8> = pages.iter().flat_map(|page| page.to_le_bytes()).collect();
+        done(machine, MemoryRequest::Guard { kind, on, pages: &pages });
+    }
+
+    fn done(machine: &mut Fake, request: MemoryRequest<'_>) {
+        ask(machine, request, |reply| {
+            assert_eq!(reply, MemoryReply::Done, "{request:x?}");
+        });
+    }
+
+    const WRITE: Access =
+        Access { write: true, execute: false, present: true, table_walk: false, delivery: false };
+
     #[test]
     fn a_guarded_page_is_reported_and_still_written_physically() {
         let mut machine = Fake::new();
-        let guard = MemoryRequest::Guard { gpa: AREA, on: true };
-        ask(&mut machine, guard, |reply| {
-            assert_eq!(reply, MemoryReply::Done);
-        });
-        let fault = MemoryRequest::Fault { gpa: AREA, write: true, execute: false };
+        guard(&mut machine, GuardKind::Stores, true, &[AREA]);
+        let fault = MemoryRequest::Fault { gpa: AREA, access: WRITE, view: View::Main };
         ask(&mut machine, fault, |reply| {
             assert_eq!(reply, MemoryReply::Fault(FaultVerdict::Guarded));
         });
-        let data = &[1, 0];
-        let write = MemoryRequest::WritePhysical { gpa: AREA, data };
-        ask(&mut machine, write, |reply| {
-            assert_eq!(reply, MemoryReply::Done);
-        });
+        done(&mut machine, MemoryRequest::WritePhysical { gpa: AREA, data: &[1, 0] });
         assert_eq!(machine.bytes(AREA, 2), [1, 0]);
+    }
+
+    /// What `liveupdate` asks for around one write.
+    #[test]
+    fn a_guarded_write_goes_from_page_to_page() {
+        const OBJECT: u64 = 0x20_0000;
+        const TWIN: u64 = 0x30_0000;
+        const SCRATCH: u64 = 0x40_0000;
+        const COPY: u64 = 0x40_1000;
+        let mut machine = Fake::new();
+        let space = machine.address_space();
+        for (address, gpa) in [(0x7000, OBJECT), (0x8000, TWIN), (0x9000, SCRATCH)] {
+            machine.map_page(address, gpa, true);
+        }
+        guard(&mut machine, GuardKind::Carried, true, &[TWIN, OBJECT]);
+        guard(&mut machine, GuardKind::Sealed, true, &[COPY]);
+        guard(&mut machine, GuardKind::Provided, true, &[SCRATCH]);
+        for (view, verdict) in
+            [(View::Main, FaultVerdict::Carried), (View::Confined, FaultVerdict::Carried)]
+        {
+            let fault = MemoryRequest::Fault { gpa: OBJECT + 8, access: WRITE, view };
+            ask(&mut machine, fault, |reply| assert_eq!(reply, MemoryReply::Fault(verdict)));
+        }
+        done(&mut machine, MemoryRequest::Open { gpa: OBJECT + 8, copy: COPY });
+        machine.put(OBJECT + 8, &[0xaa]);
+        ask(&mut machine, MemoryRequest::Changes { gpa: OBJECT }, |reply| {
+            let mut changes = [0; 512];
+            changes[1] = 1;
+            assert_eq!(reply, MemoryReply::Bytes { data: &changes });
+        });
+        machine.put(SCRATCH, &[0xbb; 8]);
+        let publish = MemoryRequest::Publish { space, from: 0x9000, to: 0x8010, length: 8 };
+        done(&mut machine, publish);
+        assert_eq!(machine.bytes(TWIN + 0x10, 8), [0xbb; 8]);
+        done(&mut machine, MemoryRequest::Close);
+        done(&mut machine, MemoryRequest::OpenTable { gpa: 0x50_0000 });
+        done(&mut machine, MemoryRequest::Zero { space, address: 0x9000, length: 4096 });
+        assert_eq!(machine.bytes(SCRATCH, 8), [0; 8]);
+        guard(&mut machine, GuardKind::Carried, false, &[TWIN]);
+        done(&mut machine, MemoryRequest::ReleaseAll);
+        assert_eq!(crate::guards::all(&machine).count(), 0);
+    }
+
+    #[test]
+    fn lists_of_pages_are_whole_words_and_not_too_many() {
+        let mut machine = Fake::new();
+        let kind = GuardKind::Sealed;
+        for length in [7, 9, PAYLOAD_MAX + 8] {
+            let request = MemoryRequest::Guard { kind, on: true, pages: &vec![0; length] };
+            fails(&mut machine, request, MemoryError::TooLong);
+        }
+        done(&mut machine, MemoryRequest::Guard { kind, on: true, pages: &[] });
+        // As many as a message holds, all of them the same.
+        done(&mut machine, MemoryRequest::Guard { kind, on: true, pages: &[0; PAYLOAD_MAX] });
+        assert_eq!(crate::guards::all(&machine).count(), 1);
     }
 
     proptest! {
@@ -221,8 +334,18 @@ mod tests {
                 MemoryRequest::Write { space, address, data: &[0; 32] },
                 MemoryRequest::ReadPhysical { gpa: address, length: length % 64 },
                 MemoryRequest::CopyPhysical { from: address, to: other, length: other },
-                MemoryRequest::Guard { gpa: address, on: true },
-                MemoryRequest::Fault { gpa: address, write: five_levels, execute: !five_levels },
+                MemoryRequest::Guard {
+                    kind: GuardKind::Carried,
+                    on: five_levels,
+                    pages: &address.to_le_bytes(),
+                },
+                MemoryRequest::Open { gpa: address, copy: other },
+                MemoryRequest::OpenTable { gpa: address },
+                MemoryRequest::Changes { gpa: address },
+                MemoryRequest::Close,
+                MemoryRequest::Fault { gpa: address, access: WRITE, view: View::Main },
+                MemoryRequest::Fault { gpa: address, access: WRITE, view: View::Confined },
+                MemoryRequest::ReleaseAll,
             ] {
                 ask(&mut machine, request, |_| {});
             }

@@ -5,12 +5,13 @@
 //! firmware has put far up) follow when the guest first touches them. LUCOS's own memory shows a
 //! page of ones, which the kernel takes care of.
 
-use lucos_service::{FaultVerdict, MemoryError};
+use lucos_abi::object::Access;
+use lucos_service::{FaultVerdict, GuardKind, MemoryError};
 
-use crate::PAGE;
-use crate::guards;
+use crate::guards::{self, Guard, Kinds, Pages};
 use crate::map::{GuestMap, page_of};
-use crate::platform::{Platform, Refused, Rights};
+use crate::platform::{Platform, Refused, Rights, View};
+use crate::{PAGE, confined, retained};
 
 /// At most this much is mapped at the start: 1 TiB, as a power of two.
 const START_MOST: u32 = 40;
@@ -25,7 +26,7 @@ const BLOCKS: [u64; 2] = [1 << 30, 2 << 20];
 /// # Errors
 /// Not even the smallest possible space could be mapped.
 pub fn start(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<u32, Refused> {
-    if let Some(power) = guards::mapped(platform) {
+    if let Some(power) = retained::mapped(platform) {
         return Ok(power);
     }
     let most = map.end().trailing_zeros().min(START_MOST);
@@ -33,9 +34,9 @@ pub fn start(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<u32, Re
     let least = START_LEAST.max(memory).min(most);
     let mut refused = Refused::Failed;
     for power in (least..=most).rev() {
-        match platform.set(0, 1 << power, Rights::All) {
+        match platform.set(View::Main, 0, 1 << power, Rights::All) {
             Ok(()) => {
-                guards::set_mapped(platform, power)?;
+                retained::set_mapped(platform, power)?;
                 return Ok(power);
             }
             Err(why) => refused = why,
@@ -44,38 +45,154 @@ pub fn start(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<u32, Re
     Err(refused)
 }
 
-/// Guards the page with this address, or ends that.
+/// Guards pages, by their addresses in any order. All of them, or none that was not guarded so before.
 ///
 /// # Errors
 /// [`MemoryError`]
 pub fn guard(
     platform: &mut impl Platform,
     map: &GuestMap<'_>,
-    gpa: u64,
-    on: bool,
+    kind: GuardKind,
+    pages: &[u64],
 ) -> Result<(), MemoryError> {
-    let page = page_of(gpa);
-    map.check(page, PAGE)?;
+    let pages = sorted(map, pages)?;
+    for &page in &pages {
+        if !goes_with(kind, guards::kinds(platform, page)) {
+            return Err(MemoryError::OtherGuard { gpa: page });
+        }
+    }
+    if kind != GuardKind::Stores {
+        confined::prepare(platform, map)?;
+    }
     // The list names a page whenever its rights are less than all: the note comes before the
     // change, and goes after it.
-    if on {
-        guards::add(platform, page)?;
-        let set = platform.set(page, PAGE, Rights::ReadExecute);
-        if set.is_err() {
-            // Either nothing changed, or a processor may still write there because it is late: then
-            // all may. Giving rights back takes no memory and waits for nobody.
-            let _ = platform.set(page, PAGE, Rights::All);
-            let _ = guards::remove(platform, page);
+    let added = guards::add(platform, &pages, kind)?;
+    // Those that were noted before as well: whoever noted them may have ended there.
+    let guarded = restrict(platform, &pages, kind);
+    if guarded.is_err() {
+        // Either nothing changed, or a processor may still write there because it is late: then all
+        // may. Giving rights back waits for nobody; where it takes memory that is not there, nothing
+        // was taken, or a fault gives it.
+        for page in unguarded(platform, &added, kind) {
+            let _ = free(platform, page, PAGE, kind);
         }
-        return set.map_err(|refused| refused.at(page));
+        let _ = guards::remove(platform, &added, kind);
     }
-    if !guards::contains(platform, page) {
-        return Ok(());
+    guarded
+}
+
+/// Ends guards of one kind. To do it once more changes nothing.
+///
+/// # Errors
+/// [`MemoryError`]; what is still guarded is in the list.
+pub fn release(
+    platform: &mut impl Platform,
+    map: &GuestMap<'_>,
+    kind: GuardKind,
+    pages: &[u64],
+) -> Result<(), MemoryError> {
+    let mut pages = sorted(map, pages)?;
+    pages.retain(|page| guards::kinds(platform, *page).contains(kind));
+    give_back(platform, &pages, kind)
+}
+
+/// Ends all guards but those whose stores `vmx` does, and whatever is open in the confined view.
+///
+/// # Errors
+/// [`MemoryError`]; what is still guarded is in the list.
+pub fn release_all(platform: &mut impl Platform) -> Result<(), MemoryError> {
+    for kind in [GuardKind::Carried, GuardKind::Sealed, GuardKind::Provided] {
+        loop {
+            let mut pages = Pages::new();
+            let of_kind = guards::all(platform).filter(|guard| guard.kinds.contains(kind));
+            pages.extend(of_kind.map(|guard| guard.page).take(pages.capacity()));
+            if pages.is_empty() {
+                break;
+            }
+            give_back(platform, &pages, kind)?;
+        }
     }
-    platform
-        .set(page, PAGE, Rights::All)
-        .and_then(|()| guards::remove(platform, page))
-        .map_err(|refused| refused.at(page))
+    confined::reset(platform)
+}
+
+/// Whether a page that has some guards can have this one too. In the confined view a provided page is
+/// written by whoever runs there, which any other guard forbids.
+fn goes_with(kind: GuardKind, others: Kinds) -> bool {
+    match kind {
+        GuardKind::Provided => others.without(kind) == Kinds::NONE,
+        _ => !others.contains(GuardKind::Provided),
+    }
+}
+
+/// Takes the rights on pages that a guard is about.
+fn restrict(
+    platform: &mut impl Platform,
+    pages: &[u64],
+    kind: GuardKind,
+) -> Result<(), MemoryError> {
+    for (start, length) in runs(pages) {
+        let confined = match kind {
+            GuardKind::Provided => Rights::All,
+            _ => Rights::ReadExecute,
+        };
+        if kind != GuardKind::Stores {
+            let set = platform.set(View::Confined, start, length, confined);
+            set.map_err(|refused| refused.at(start))?;
+        }
+        let set = platform.set(View::Main, start, length, Rights::ReadExecute);
+        set.map_err(|refused| refused.at(start))?;
+    }
+    Ok(())
+}
+
+/// Gives the guest the rights on guarded pages that no other guard is about, and takes them out of the
+/// list.
+fn give_back(
+    platform: &mut impl Platform,
+    pages: &[u64],
+    kind: GuardKind,
+) -> Result<(), MemoryError> {
+    for (start, length) in runs(&unguarded(platform, pages, kind)) {
+        free(platform, start, length, kind).map_err(|refused| refused.at(start))?;
+    }
+    guards::remove(platform, pages, kind).map(|_| ())
+}
+
+/// Those of guarded pages that no other guard is about.
+fn unguarded(platform: &impl Platform, pages: &[u64], kind: GuardKind) -> Pages {
+    let is_last = |page: &u64| guards::kinds(platform, *page).without(kind) == Kinds::NONE;
+    pages.iter().copied().filter(is_last).collect()
+}
+
+fn free(
+    platform: &mut impl Platform,
+    start: u64,
+    length: u64,
+    kind: GuardKind,
+) -> Result<(), Refused> {
+    if kind == GuardKind::Provided {
+        platform.set(View::Confined, start, length, Rights::ReadExecute)?;
+    }
+    platform.set(View::Main, start, length, Rights::All)
+}
+
+/// The pages of a request in the order of addresses, each once; all are the guest's memory.
+fn sorted(map: &GuestMap<'_>, pages: &[u64]) -> Result<Pages, MemoryError> {
+    let mut sorted = Pages::new();
+    for &gpa in pages {
+        map.check(page_of(gpa), PAGE)?;
+        sorted.push(page_of(gpa)).map_err(|_| MemoryError::TooLong)?;
+    }
+    sorted.sort_unstable();
+    let mut last = None;
+    sorted.retain(|page| last.replace(*page) != Some(*page));
+    Ok(sorted)
+}
+
+/// Pages that follow one another, as ranges: first address and length.
+fn runs(pages: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+    let runs = pages.chunk_by(|page, next| page + PAGE == *next);
+    runs.filter_map(|run| Some((*run.first()?, run.len() as u64 * PAGE)))
 }
 
 /// What a fault means; mends what can be mended.
@@ -86,168 +203,111 @@ pub fn fault(
     platform: &mut impl Platform,
     map: &GuestMap<'_>,
     gpa: u64,
-    write: bool,
-    execute: bool,
+    access: Access,
+    view: View,
 ) -> Result<FaultVerdict, MemoryError> {
     if gpa >= map.end() {
         return Ok(FaultVerdict::Outside);
     }
     if map.is_hidden(gpa) {
-        if write || execute {
-            guards::count_hidden_access(platform);
+        if access.write || access.execute {
+            retained::count_hidden_access(platform);
             return Ok(FaultVerdict::Hidden);
         }
         // Reads are allowed: the hidden page was not there yet.
-        let shown = platform.set(page_of(gpa), PAGE, Rights::All);
-        return shown.map(|()| FaultVerdict::Mended).map_err(|refused| refused.at(gpa));
+        return mend(platform, view, page_of(gpa), PAGE, Rights::All).map_err(|why| why.at(gpa));
     }
-    if guards::contains(platform, page_of(gpa)) {
-        return match write {
-            true => Ok(FaultVerdict::Guarded),
-            // Only writes are held up; another processor may be between two changes.
-            false => Ok(FaultVerdict::Mended),
-        };
+    let kinds = guards::kinds(platform, page_of(gpa));
+    match view {
+        View::Main => fault_of_the_guest(platform, gpa, access, kinds),
+        View::Confined => fault_of_a_step(platform, map, gpa, access, kinds),
     }
-    let mapped = guards::mapped(platform).unwrap_or(0);
+}
+
+fn fault_of_the_guest(
+    platform: &mut impl Platform,
+    gpa: u64,
+    access: Access,
+    kinds: Kinds,
+) -> Result<FaultVerdict, MemoryError> {
+    if kinds != Kinds::NONE {
+        // Only writes are held up; another processor may be between two changes.
+        return Ok(if access.write { verdict(kinds) } else { FaultVerdict::Mended });
+    }
+    let mapped = retained::mapped(platform).unwrap_or(0);
     if gpa >> mapped == 0 {
-        // A guard went away between the access and this look at it.
-        return Ok(FaultVerdict::Mended);
+        // A guard went away between the access and this look at it, or could not when it ended.
+        return mend(platform, View::Main, page_of(gpa), PAGE, Rights::All)
+            .map_err(|refused| refused.at(gpa));
     }
     let mut refused = Refused::Failed;
     for size in BLOCKS {
-        let start = gpa & !(size - 1);
-        match platform.set(start, size, Rights::All) {
-            Ok(()) => {
-                guard_again(platform, start, size)?;
-                return Ok(FaultVerdict::Mended);
-            }
+        match give_around_guards(platform, gpa & !(size - 1), size) {
+            Ok(()) => return Ok(FaultVerdict::Mended),
             Err(why) => refused = why,
         }
     }
     Err(refused.at(gpa))
 }
 
-/// Takes the rights on guarded pages away that mapping a block around them gave.
-fn guard_again(platform: &mut impl Platform, start: u64, size: u64) -> Result<(), MemoryError> {
-    for number in 0..guards::MAX_GUARDS {
-        let Some(page) = guards::all(platform).nth(number) else {
-            return Ok(());
-        };
-        if start <= page && page - start < size {
-            platform.set(page, PAGE, Rights::ReadExecute).map_err(|refused| refused.at(page))?;
+/// In the confined view nothing can be written that was not opened, and no device is shown.
+fn fault_of_a_step(
+    platform: &mut impl Platform,
+    map: &GuestMap<'_>,
+    gpa: u64,
+    access: Access,
+    kinds: Kinds,
+) -> Result<FaultVerdict, MemoryError> {
+    let is_memory = map.first_foreign(page_of(gpa), PAGE).is_none();
+    if access.write || !is_memory {
+        return Ok(match verdict(kinds) {
+            FaultVerdict::Mended if access.table_walk => FaultVerdict::Table,
+            FaultVerdict::Mended => FaultVerdict::Carried,
+            verdict => verdict,
+        });
+    }
+    // Memory that was added since.
+    mend(platform, View::Confined, page_of(gpa), PAGE, Rights::ReadExecute)
+        .map_err(|refused| refused.at(gpa))
+}
+
+/// What a write to a page with these guards means.
+const fn verdict(kinds: Kinds) -> FaultVerdict {
+    if kinds.contains(GuardKind::Sealed) || kinds.contains(GuardKind::Provided) {
+        FaultVerdict::Sealed
+    } else if kinds.contains(GuardKind::Stores) {
+        FaultVerdict::Guarded
+    } else if kinds.contains(GuardKind::Carried) {
+        FaultVerdict::Carried
+    } else {
+        FaultVerdict::Mended
+    }
+}
+
+fn mend(
+    platform: &mut impl Platform,
+    view: View,
+    start: u64,
+    length: u64,
+    rights: Rights,
+) -> Result<FaultVerdict, Refused> {
+    platform.set(view, start, length, rights).map(|()| FaultVerdict::Mended)
+}
+
+/// Gives the guest a block, but for the guarded pages in it.
+fn give_around_guards(platform: &mut impl Platform, start: u64, size: u64) -> Result<(), Refused> {
+    let end = start + size;
+    let mut next = start;
+    while next < end {
+        let guard = guards::next(platform, next).filter(|guard| guard.page < end);
+        let Guard { page, .. } = guard.unwrap_or(Guard { page: end, kinds: Kinds::NONE });
+        if next < page {
+            platform.set(View::Main, next, page - next, Rights::All)?;
         }
+        next = page + PAGE;
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{fault, guard, start};
-    use crate::fake::{self, AREA, Fake, HIGH, REGION};
-    use crate::platform::{Refused, Rights};
-    use lucos_service::{FaultVerdict, MemoryError};
-
-    const TIB: u64 = 1 << 40;
-
-    #[test]
-    fn everything_up_to_1_tib_is_mapped_once() {
-        let info = fake::info();
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        assert_eq!(start(&mut machine, &map), Ok(40));
-        assert_eq!(machine.sets, [(0, TIB, Rights::All)]);
-        assert_eq!(start(&mut machine, &map), Ok(40));
-        assert_eq!(machine.sets.len(), 1, "not again after a restart");
-    }
-
-    #[test]
-    fn less_is_mapped_when_page_tables_are_scarce_but_never_less_than_memory() {
-        let info = fake::info();
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        machine.longest_set = 1 << 34;
-        assert_eq!(start(&mut machine, &map), Ok(34));
-        let mut machine = Fake::new();
-        // Memory ends at HIGH + 1 GiB, below 8 GiB.
-        machine.longest_set = 1 << 32;
-        assert_eq!(start(&mut machine, &map), Err(Refused::NoRoom));
-        assert_eq!(machine.refused_sets.last().map(|set| set.1), Some(1 << 33));
-    }
-
-    #[test]
-    fn small_machines_are_mapped_to_their_end() {
-        let mut info = fake::info();
-        info.physical_bits = 36;
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        assert_eq!(start(&mut machine, &map), Ok(36));
-        let verdict = fault(&mut machine, &map, 1 << 36, true, false);
-        assert_eq!(verdict, Ok(FaultVerdict::Outside));
-    }
-
-    #[test]
-    fn far_blocks_are_mapped_when_they_are_touched() {
-        let mut info = fake::info();
-        info.physical_bits = 48;
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        start(&mut machine, &map).unwrap();
-        let device = 0x80_1234_5678_9000 >> 8;
-        assert_eq!(fault(&mut machine, &map, device, true, false), Ok(FaultVerdict::Mended));
-        let block = device & !((1 << 30) - 1);
-        assert_eq!(machine.sets.last(), Some(&(block, 1 << 30, Rights::All)));
-
-        machine.longest_set = 2 << 20;
-        let other = device + TIB;
-        fault(&mut machine, &map, other, true, false).unwrap();
-        assert_eq!(machine.sets.last(), Some(&(other & !0x1f_ffff, 2 << 20, Rights::All)));
-
-        machine.longest_set = 0;
-        assert_eq!(
-            fault(&mut machine, &map, device + 2 * TIB, true, false),
-            Err(MemoryError::NoRoom)
-        );
-    }
-
-    #[test]
-    fn lucos_is_hidden_from_writes_and_fetches() {
-        let info = fake::info();
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        start(&mut machine, &map).unwrap();
-        let mut verdict = |gpa, write, execute| fault(&mut machine, &map, gpa, write, execute);
-        assert_eq!(verdict(REGION, true, false), Ok(FaultVerdict::Hidden));
-        assert_eq!(verdict(REGION + 0x7f_ffff, false, true), Ok(FaultVerdict::Hidden));
-        assert_eq!(verdict(REGION, false, false), Ok(FaultVerdict::Mended));
-        assert_eq!(verdict(AREA, true, false), Ok(FaultVerdict::Mended));
-        assert_eq!(crate::guards::hidden_accesses(&machine), 2);
-    }
-
-    #[test]
-    fn guarded_pages_are_read_only_until_they_are_released() {
-        let info = fake::info();
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        start(&mut machine, &map).unwrap();
-        guard(&mut machine, &map, AREA + 0x123, true).unwrap();
-        assert_eq!(machine.sets.last(), Some(&(AREA, 0x1000, Rights::ReadExecute)));
-        let write = |machine: &mut Fake| fault(machine, &map, AREA + 8, true, false);
-        assert_eq!(write(&mut machine), Ok(FaultVerdict::Guarded));
-        guard(&mut machine, &map, AREA, false).unwrap();
-        assert_eq!(machine.sets.last(), Some(&(AREA, 0x1000, Rights::All)));
-        assert_eq!(write(&mut machine), Ok(FaultVerdict::Mended));
-    }
-
-    #[test]
-    fn only_the_guests_memory_can_be_guarded() {
-        let info = fake::info();
-        let map = fake::map(&info);
-        let mut machine = Fake::new();
-        for gpa in [REGION, map.end()] {
-            assert_eq!(guard(&mut machine, &map, gpa, true), Err(MemoryError::NotRam { gpa }));
-        }
-        machine.longest_set = 0;
-        assert_eq!(guard(&mut machine, &map, HIGH, true), Err(MemoryError::NoRoom));
-        assert_eq!(crate::guards::all(&machine).count(), 0);
-    }
-}
+mod tests;

@@ -112,8 +112,9 @@ impl Memory for Fake {
                 self.refuse()?;
                 value(MemoryReply::Fault(self.verdict))
             }
-            MemoryRequest::Guard { gpa, .. } => {
-                self.guarded.push(gpa);
+            MemoryRequest::Guard { pages, .. } => {
+                let (pages, _) = pages.as_chunks();
+                self.guarded.extend(pages.iter().copied().map(u64::from_le_bytes));
                 self.memory.ask(request, value)
             }
             _ => self.memory.ask(request, value),

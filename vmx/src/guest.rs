@@ -123,7 +123,7 @@ pub fn build(platform: &mut impl Platform, info: &SystemInfo) -> Result<FlatStar
     let nvs = fill_nvs(platform, info)?;
     copy(platform, file, &kernel, &placement)?;
     hand_over(platform, info, &kernel, &placement, &nvs)?;
-    platform.guard(nvs.mailbox).of("mailbox")?;
+    platform.guard_stores(nvs.mailbox).of("mailbox")?;
     ports::start(platform, &nvs.sleep_control).of("sleep control")?;
     platform.log(format_args!(
         "kernel at {:#x}, parameters at {:#x}, ACPI at {:#x}",

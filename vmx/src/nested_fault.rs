@@ -1,7 +1,7 @@
 //! Accesses that the guest space does not allow.
 
 use lucos_abi::layout::PAGE;
-use lucos_abi::object::Access;
+use lucos_abi::object::{Access, View};
 use lucos_service::FaultVerdict;
 use lucos_service::client::Failure;
 use lucos_x86_code::store::decode_store;
@@ -21,7 +21,7 @@ pub fn handle(
     access: Access,
 ) -> Outcome {
     let (rip, cr3) = (exit.registers.rip, exit.registers.cr3);
-    match platform.nested_fault(gpa, access.write, access.execute) {
+    match platform.nested_fault(gpa, access, View::Main) {
         Ok(FaultVerdict::Mended) | Err(Failure::Restarted) => Outcome::Repeat,
         Ok(FaultVerdict::Guarded) if !access.table_walk => {
             guarded_store(platform, facts, exit, gpa)

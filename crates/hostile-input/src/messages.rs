@@ -8,7 +8,9 @@ use lucos_abi::object::{
     VcpuReply, VcpuRequest,
 };
 use lucos_abi::registers::{Registers, SIZE};
-use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
+use lucos_service::{
+    AddressSpace, GuardKind, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest,
+};
 use lucos_system_info::SystemInfo;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seed(6, &LogRequest::Write { text: "some text" }),
         seed(13, &MemoryRequest::Write { space, address: 0x2000, data: &[1, 2, 3] }),
         seed(13, &MemoryRequest::CopyPhysical { from: 1, to: 2, length: 3 }),
+        seed(13, &MemoryRequest::Guard { kind: GuardKind::Carried, on: true, pages: &[0; 16] }),
+        seed(13, &MemoryRequest::Open { gpa: 0x1000, copy: 0x2000 }),
         seed(14, &MemoryReply::Bytes { data: &[9; 100] }),
         seed(15, &LiveupdateRequest::Hypercall { number: 3, arguments, space, again: true }),
         seed(8, &LiveupdateReply::Results(arguments)),

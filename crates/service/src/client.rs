@@ -4,11 +4,12 @@ use core::fmt;
 
 use lucos_abi::call::CallStatus;
 use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{Access, View};
 use lucos_runtime::{CallError, Thread};
 
 use crate::places::{self, Difference, Payload, Place, PlaceError};
 use crate::{
-    AddressSpace, FaultVerdict, LIVEUPDATE, LiveupdateReply, LiveupdateRequest, MEMORY,
+    AddressSpace, FaultVerdict, GuardKind, LIVEUPDATE, LiveupdateReply, LiveupdateRequest, MEMORY,
     MemoryError, MemoryReply, MemoryRequest,
 };
 
@@ -168,12 +169,13 @@ pub trait Memory {
         self.order(&MemoryRequest::CopyPhysical { from, to, length })
     }
 
-    /// Makes the guest's writes to a page come to `vmx`.
+    /// Has `vmx` do the guest's stores to a page.
     ///
     /// # Errors
     /// [`Failure`]
-    fn guard(&mut self, gpa: u64) -> Result<(), Failure> {
-        self.order(&MemoryRequest::Guard { gpa, on: true })
+    fn guard_stores(&mut self, gpa: u64) -> Result<(), Failure> {
+        let pages = &gpa.to_le_bytes();
+        self.order(&MemoryRequest::Guard { kind: GuardKind::Stores, on: true, pages })
     }
 
     /// Asks what a nested page fault means, and mends what can be mended.
@@ -183,10 +185,10 @@ pub trait Memory {
     fn nested_fault(
         &mut self,
         gpa: u64,
-        write: bool,
-        execute: bool,
+        access: Access,
+        view: View,
     ) -> Result<FaultVerdict, Failure> {
-        self.ask(&MemoryRequest::Fault { gpa, write, execute }, |reply| match reply {
+        self.ask(&MemoryRequest::Fault { gpa, access, view }, |reply| match reply {
             MemoryReply::Fault(verdict) => Ok(verdict),
             _ => Err(Failure::Protocol),
         })

@@ -14,6 +14,8 @@ pub mod places;
 pub use log_budget::{LogBudget, QUARTER_HOUR};
 
 use lucos_abi::manifest::Object;
+use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{Access, View};
 use serde::{Deserialize, Serialize};
 
 /// The task `memory`: its place in the system table.
@@ -103,22 +105,79 @@ pub enum MemoryRequest<'a> {
         /// Bytes.
         length: u64,
     },
-    /// Makes a page of the guest read-only: writes to it come to `vmx` as
-    /// [`FaultVerdict::Guarded`].
+    /// Makes pages of the guest read-only to it, all of them or none, or ends that. To ask once more
+    /// changes nothing.
     Guard {
-        /// Guest-physical address of the page.
-        gpa: u64,
+        /// What is to become of the guest's writes.
+        kind: GuardKind,
         /// On or off.
         on: bool,
+        /// The guest-physical addresses of the pages: at most [`MAX_GUARD_REQUEST`] words, little
+        /// endian, in any order.
+        #[serde(with = "serde_bytes")]
+        pages: &'a [u8],
+    },
+    /// Ends all guards but [`GuardKind::Stores`], and whatever is open in the confined view.
+    ReleaseAll,
+    /// Opens a page in the confined view for the step that writes to it, and copies it first. A page
+    /// that is open stays as it is. At most [`MAX_OPEN`] are. A page of a device can only be read, and
+    /// is not copied.
+    Open {
+        /// An address in the page.
+        gpa: u64,
+        /// The address of a sealed page for the copy.
+        copy: u64,
+    },
+    /// Makes a page table of the guest writable in the confined view, until it is guarded.
+    OpenTable {
+        /// An address in it.
+        gpa: u64,
+    },
+    /// The bytes of a page that have changed since it was opened: a bit for each, 512 bytes. None when
+    /// it is not open.
+    Changes {
+        /// An address in the page.
+        gpa: u64,
+    },
+    /// Closes all pages that were opened for a write.
+    Close,
+    /// Writes one side of a pair where it differs from what it is to be. Each aligned word of 8 bytes
+    /// is written at once, or what of it is in the range; so are those of 4 and 2 bytes.
+    Publish {
+        /// The address space.
+        space: AddressSpace,
+        /// Address of what it is to be.
+        from: u64,
+        /// Its address.
+        to: u64,
+        /// Bytes, at most a page.
+        length: u32,
+    },
+    /// Copies one half of every place of a stage to one side of its pair. To ask once more changes
+    /// nothing.
+    CopyPairs {
+        /// The address space.
+        space: AddressSpace,
+        /// What is copied.
+        copy: PairCopy,
+    },
+    /// Fills a range with zeros.
+    Zero {
+        /// The address space.
+        space: AddressSpace,
+        /// The first byte.
+        address: u64,
+        /// Bytes.
+        length: u64,
     },
     /// Asks what a nested page fault means, and mends it where it can be mended.
     Fault {
         /// The address.
         gpa: u64,
-        /// It was a write.
-        write: bool,
-        /// It was an instruction fetch.
-        execute: bool,
+        /// What the guest did there.
+        access: Access,
+        /// The view in which it did that.
+        view: View,
     },
     /// SHA-256 of all guest RAM.
     Hash,
@@ -131,6 +190,49 @@ pub enum MemoryRequest<'a> {
         /// How many.
         writes: u32,
     },
+}
+
+/// Most pages that can be guarded at once.
+pub const MAX_GUARDS: usize = 1024;
+/// Most regions of 2 MiB in which they lie: each needs page tables of its own.
+pub const MAX_GUARD_REGIONS: usize = 256;
+/// Most pages of one request.
+pub const MAX_GUARD_REQUEST: usize = PAYLOAD_MAX / 8;
+/// Most pages that are open for a write at once.
+pub const MAX_OPEN: usize = 4;
+
+/// What becomes of the guest's writes to a page. One page can have several guards, but nothing else
+/// when it is provided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum GuardKind {
+    /// `vmx` does the store ([`FaultVerdict::Guarded`]).
+    Stores = 0,
+    /// They are made one at a time, under the eyes of `liveupdate` ([`FaultVerdict::Carried`]).
+    Carried = 1,
+    /// They are refused ([`FaultVerdict::Sealed`]).
+    Sealed = 2,
+    /// They are refused, but for those of a detour: in the confined view the page can be written.
+    Provided = 3,
+}
+
+/// The contents of pairs that are copied from a stage. Addresses are guest-virtual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairCopy {
+    /// The list of pairs: the addresses of an object and its twin for each.
+    pub pairs: u64,
+    /// How many.
+    pub count: u32,
+    /// The first place of the stage.
+    pub stage: u64,
+    /// Bytes from one place to the next.
+    pub step: u32,
+    /// Bytes from the beginning of a place to what is copied.
+    pub offset: u32,
+    /// Bytes that are copied of each, at most a page.
+    pub size: u32,
+    /// To the twins; otherwise to the objects.
+    pub to_twins: bool,
 }
 
 /// Whose page tables translate an address.
@@ -149,8 +251,15 @@ pub enum FaultVerdict {
     Mended,
     /// A write to (or a fetch from) memory that LUCOS hides.
     Hidden,
-    /// A write to a guarded page.
+    /// A write to a page of which `vmx` does the stores.
     Guarded,
+    /// A write to a carried page; in the confined view one to any page that can be opened, or an access
+    /// to a device.
+    Carried,
+    /// A write to a page that the guest must not change now.
+    Sealed,
+    /// In the confined view: the processor walks a page table that can be opened.
+    Table,
     /// No physical address of this machine.
     Outside,
 }
@@ -217,8 +326,13 @@ pub enum MemoryError {
     },
     /// Too many bytes asked for, or not places of code.
     TooLong,
-    /// All guards are in use.
-    NoMoreGuards,
+    /// More pages than can be guarded or open.
+    TooManyPages,
+    /// A page has a guard that excludes the one that was asked for.
+    OtherGuard {
+        /// Guest-physical address of the page.
+        gpa: u64,
+    },
     /// LUCOS's region has no room for the page tables.
     NoRoom,
     /// The kernel did not do what it had to: LUCOS is at fault.

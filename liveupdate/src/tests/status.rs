@@ -1,6 +1,7 @@
 //! QUERY, LOG and MEASURE_STOP.
 
 use super::guest::{DATA, EARLIER, MODULE, NONCE, System, TEXT, record, start_of};
+use lucos_abi::object::{Access, View};
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{ALL_PROCESSORS, Call, NO_ITEM, QueryKind, function_selector};
 use lucos_guest_interface::status::{
@@ -43,8 +44,9 @@ fn the_state_is_shown() {
     system.apply("two", &[record("long_first", 0x300)]).unwrap();
     system.apply("three", &[record("long_first", 0x400)]).unwrap();
 
+    let write = Access { write: true, ..Access::default() };
     for _ in 0..17 {
-        let verdict = system.guest.nested_fault(REGION, true, false);
+        let verdict = system.guest.nested_fault(REGION, write, View::Main);
         assert_eq!(verdict, Ok(FaultVerdict::Hidden));
     }
     let status = system_status(&mut system);

@@ -158,7 +158,7 @@ pub struct PortAccess {
 }
 
 /// A guest access that faulted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// It was a write.
     pub write: bool,

@@ -3,6 +3,7 @@ use crate::places::{self, Difference, Place, PlaceError};
 use crate::{AddressSpace, MemoryError, MemoryReply, MemoryRequest};
 use lucos_abi::call::CallStatus;
 use lucos_abi::message::PAYLOAD_MAX;
+use lucos_abi::object::{Access, View};
 use lucos_runtime::CallError;
 
 const SPACE: AddressSpace = AddressSpace { root: 0x1000, five_levels: false };
@@ -137,9 +138,9 @@ fn a_reply_of_another_request_or_length_is_no_answer() {
     let mut memory = Bytes::replying(MemoryReply::Bytes { data: &[1; 3] });
     assert_eq!(memory.fetch(SPACE, 0, &mut room), Ok(3));
     assert_eq!(memory.write(SPACE, 0, &room), Err(Failure::Protocol));
-    assert_eq!(memory.guard(0), Err(Failure::Protocol));
+    assert_eq!(memory.guard_stores(0), Err(Failure::Protocol));
     assert_eq!(memory.hidden_accesses(), Err(Failure::Protocol));
-    assert_eq!(memory.nested_fault(0, true, false), Err(Failure::Protocol));
+    assert_eq!(memory.nested_fault(0, Access::default(), View::Main), Err(Failure::Protocol));
     let mut memory = Bytes::replying(MemoryReply::Done);
     assert_eq!(memory.fetch(SPACE, 0, &mut room), Err(Failure::Protocol));
 }
