@@ -3,7 +3,8 @@
 //! Linux x86 boot protocol: `payload_offset` at 0x248 and `payload_length` at 0x24c, the former
 //! relative to the protected-mode code, which follows `setup_sects` (0x1f1) + 1 sectors.
 
-use std::io::Read;
+use std::io::{Read, Seek, Write};
+use std::process::{Command, Stdio};
 
 use super::wrong::Wrong;
 
@@ -13,6 +14,7 @@ const LZ4_LEGACY: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 /// What one block of that format holds at most.
 const LZ4_BLOCK: usize = 8 << 20;
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const XZ: [u8; 4] = [0xfd, b'7', b'z', b'X'];
 /// The length of the unpacked kernel follows the packed one.
 const LENGTH_FIELD: usize = 4;
 
@@ -40,7 +42,8 @@ pub fn payload(image: &[u8]) -> Result<Vec<u8>, Wrong> {
     match packed.first_chunk::<4>() {
         Some(&LZ4_LEGACY) => lz4(packed.get(4..).unwrap_or_default()),
         Some(&ZSTD) => zstd(packed),
-        _ => Err("it is packed in another way than with LZ4 or zstd".into()),
+        Some(&XZ) => xz(packed),
+        _ => Err("it is packed in another way than with LZ4, zstd or XZ".into()),
     }
 }
 
@@ -69,6 +72,21 @@ fn zstd(packed: &[u8]) -> Result<Vec<u8>, Wrong> {
     Ok(kernel)
 }
 
+/// By the program, which modules are unpacked with too.
+fn xz(packed: &[u8]) -> Result<Vec<u8>, Wrong> {
+    let output = tempfile::tempfile().and_then(|mut file| {
+        file.write_all(packed)?;
+        file.rewind()?;
+        Command::new("xz").args(["--decompress", "--stdout"]).stdin(Stdio::from(file)).output()
+    });
+    let output = output.map_err(|error| format!("xz: {error}"))?;
+    match output.stdout.len() {
+        _ if !output.status.success() => Err(String::from_utf8_lossy(&output.stderr).trim().into()),
+        length if length > LIMIT => Err("it is too large".into()),
+        _ => Ok(output.stdout),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +113,17 @@ mod tests {
         assert_eq!(payload(&image(&packed)).unwrap(), b"kernel kernel kernel kernel");
         packed.pop();
         assert!(payload(&image(&packed)).is_err());
+    }
+
+    #[test]
+    fn an_xz_payload_is_unpacked() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"kernel kernel kernel kernel").unwrap();
+        let mut xz = Command::new("xz");
+        let packed = xz.args(["--stdout", "--x86", "--lzma2"]).arg(file.path()).output();
+        let packed = packed.unwrap().stdout;
+        assert_eq!(payload(&image(&packed)).unwrap(), b"kernel kernel kernel kernel");
+        assert!(payload(&image(&packed[..packed.len() - 4])).is_err());
     }
 
     #[test]
