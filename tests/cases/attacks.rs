@@ -28,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
                 equal("ends", ends, vec!["-7 -7 -7"; NO_MEMORY.len() + 2])
             })
             .test("code_of_32_bits_is_answered", COMPAT, |report| {
-                report.expect("compat", "0x4f43554c 2 256 2")
+                report.expect("compat", "0x4f43554c 3 256 3")
             })
             .test("programs_cannot_virtualize", "instructions", programs)
             .test(

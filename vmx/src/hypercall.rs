@@ -155,7 +155,7 @@ mod tests {
         let mut platform = Fake::new();
         let hello = registers(Call::Hello);
         let after = resumed(call(&mut platform, hello));
-        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 3, 3, 3]);
+        assert_eq!([after.rax, after.rbx, after.rcx, after.rdx], [0, 3, 0x1b, 3]);
         let newer = Registers { rbx: 4, ..hello };
         let after = resumed(call(&mut platform, newer));
         assert_eq!(ErrorCode::from_register(after.rax), Some(ErrorCode::InterfaceVersion));
