@@ -173,7 +173,7 @@ impl<S: Store> Engine<S> {
 
     /// Tells the subject where a trap at `site` leads now, and whether it is a new one.
     fn publish(&self, subject: &mut impl Subject, site: u64, is_new: bool) {
-        let target = self.at_site(site).and_then(|(_, function)| target(function));
+        let target = self.target(site);
         subject.redirect(site, target.map(|target| Target { is_new, ..target }));
     }
 
@@ -184,23 +184,45 @@ impl<S: Store> Engine<S> {
             let top =
                 |function: &&Function| self.covered_by(patch.number, function.plan.site).is_none();
             let functions = patch.functions.iter().filter(top);
-            functions.filter_map(|function| Some((function.plan.site, target(function)?)))
+            functions.filter_map(|function| {
+                let site = function.plan.site;
+                Some((site, self.target(site)?))
+            })
         })
+    }
+
+    /// Where a trap at `site` leads; `None` when none of ours can be there.
+    pub fn target(&self, site: u64) -> Option<Target> {
+        let (number, function) = self.at_site(site)?;
+        if function.state == SiteState::Jump {
+            return None;
+        }
+        let Function { slot, plan, .. } = self.in_force_below(number, function);
+        Some(Target { entry: plan.new_entry, function: *slot, is_new: false })
+    }
+
+    /// What a patch that is being applied stands on: nobody enters its function before it is in force,
+    /// whoever's trap it is that stands there. One that stands on nothing has nowhere else to lead.
+    fn in_force_below<'a>(&'a self, number: u32, function: &'a Function) -> &'a Function {
+        let mut patches = self.patches.iter();
+        let is_applying =
+            |patch: &Patch| patch.number == number && patch.state == PatchState::Applying;
+        if !patches.any(is_applying) {
+            return function;
+        }
+        let Function { plan, .. } = function;
+        let mut earlier = self.patches.iter().take_while(|patch| patch.number < number);
+        let below = earlier.find(|patch| patch.number == plan.below).and_then(|patch| {
+            let mut functions = patch.functions.iter();
+            Some((patch.number, functions.find(|other| other.plan.site == plan.site)?))
+        });
+        below.map_or(function, |(number, function)| self.in_force_below(number, function))
     }
 
     fn next_sequence(&mut self) -> u64 {
         self.head.last_sequence += 1;
         self.head.last_sequence
     }
-}
-
-/// Where the trap of a function leads; `None` when it has its jump.
-fn target(function: &Function) -> Option<Target> {
-    (function.state != SiteState::Jump).then_some(Target {
-        entry: function.plan.new_entry,
-        function: function.slot,
-        is_new: false,
-    })
 }
 
 /// An error at a place, when the places are those of the entries.

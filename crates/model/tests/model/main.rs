@@ -92,19 +92,46 @@ fn every_seed_is_found() {
     breaks(Seed::OpenForAll, SMALL);
 }
 
-#[test]
-#[ignore = "minutes"]
-fn with_raised_bounds() {
-    holds("atomic", Config { writes: 3, updates: 3, ..SMALL });
-    holds("locked", Config { counting: Counting::Locked, writes: 3, updates: 3, ..SMALL });
-    holds("one page", Config { one_page: true, writes: 3, ..SMALL });
-    holds("ends twice", Config { ends: 2, ..TWO });
-    holds("ends and one page", Config { ends: 1, one_page: true, ..SMALL });
-    holds("ends and errors", Config { ends: 1, errors: 1, writes: 1, ..TWO });
-    holds("ends and failures", Config { ends: 1, failures: 1, ..TWO });
-    holds("contained and ends", Config { contained: 1, ends: 1, ..TWO });
-    holds("two patches", Config { two_patches: true, updates: 4, ..SMALL });
-    holds("two patches, and ends", Config { two_patches: true, updates: 4, ends: 1, ..TWO });
-    holds("witness", Config { witness: true, ..SMALL });
-    holds("pointers and frees", Config { pointers: true, frees: true, ..SMALL });
+/// The same with raised bounds: minutes.
+mod raised {
+    use super::{Config, Counting, SMALL, TWO, holds};
+
+    #[test]
+    #[ignore = "minutes"]
+    fn updates_and_writes() {
+        holds("atomic, raised", Config { writes: 3, updates: 3, ..SMALL });
+        let locked = Config { counting: Counting::Locked, ..SMALL };
+        holds("locked, raised", Config { writes: 3, updates: 3, ..locked });
+        holds("one page, raised", Config { one_page: true, writes: 3, ..SMALL });
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn tasks_end() {
+        holds("ends twice", Config { ends: 2, ..TWO });
+        holds("ends and one page", Config { ends: 1, one_page: true, ..TWO });
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn steps_fail() {
+        holds("ends and errors", Config { ends: 1, errors: 1, writes: 1, ..TWO });
+        holds("ends and failures", Config { ends: 1, failures: 1, ..TWO });
+        holds("contained and ends", Config { contained: 1, ends: 1, ..TWO });
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn one_patch_on_the_data_of_another() {
+        let both = Config { two_patches: true, updates: 4, ..TWO };
+        holds("two patches, raised", Config { threads: 3, ..both });
+        holds("two patches and ends", Config { ends: 1, writes: 1, ..both });
+    }
+
+    #[test]
+    #[ignore = "minutes"]
+    fn who_is_inside() {
+        holds("witness, raised", Config { witness: true, ..SMALL });
+        holds("pointers and frees", Config { pointers: true, frees: true, ..SMALL });
+    }
 }

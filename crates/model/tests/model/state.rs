@@ -128,8 +128,8 @@ impl State {
         if self.world.code[function] != TRAP {
             return Some(0);
         }
-        let (_, function) = self.engine.at_site(World::site(function))?;
-        Some(World::patch_of(function.plan.new_entry) + 1)
+        let target = self.engine.target(World::site(function))?;
+        Some(World::patch_of(target.entry) + 1)
     }
 
     pub fn is_inside(&self, thread: usize, code: Code) -> bool {

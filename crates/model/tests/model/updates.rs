@@ -108,6 +108,10 @@ impl State {
         if let Update::Apply { patch, .. } = update {
             // They are made before, and are not used before.
             self.manager.freed[patch] = false;
+            if is_first {
+                self.manager.torn[patch] = false;
+                self.world.torn[patch] = false;
+            }
         }
         if is_first {
             // The manager allocates it anew for each.
@@ -136,7 +140,10 @@ impl State {
             self.believe(update, was_both);
             return Some(self);
         }
-        let same_world = World { clear: false, broken: self.world.broken, ..world } == self.world;
+        // A stage that the task's end left is wiped by who asks again.
+        let stage = if is_first { world.stage } else { self.world.stage };
+        let same_world =
+            World { clear: false, broken: self.world.broken, stage, ..world } == self.world;
         // An error while an error was undone may leave its record for the next call to forget.
         let same = same_world && (self.listed() == listed || self.engine.is_unfinished());
         if same && is_first && !self.engine.is_unfinished() {
@@ -204,8 +211,6 @@ impl State {
             Update::Apply { .. } => {
                 self.manager.outside[patch] = 0;
                 self.manager.withdrawn[patch] = false;
-                self.manager.torn[patch] = false;
-                self.world.torn[patch] = false;
                 if patch == 0 {
                     self.manager.second_paired = self.world.second_lives;
                 }

@@ -1,7 +1,9 @@
-//! The task ends again while it recovers.
+//! The task ends again while it recovers, or before the guest is stopped.
 
 use super::failure::{OPERATIONS, prepared};
-use super::world::{Trouble, check, roll_all_back};
+use super::world::{Shared, Trouble, check, roll_all_back};
+use crate::engine::Which;
+use crate::patch::{Patch, PatchState};
 
 #[test]
 fn a_crash_while_recovering_is_recovered_from() {
@@ -22,6 +24,33 @@ fn a_crash_while_recovering_is_recovered_from() {
                     assert_eq!(shared.memory(), original, "{name} {step} {second} {torn}");
                 }
             }
+        }
+    }
+}
+
+/// The task ends before the guest was stopped, or its traps cannot be taken back: until the patch is in
+/// force its functions are not entered, not even by the trap of the patch below.
+#[test]
+fn nobody_enters_what_is_not_in_force_yet() {
+    for jumps in [false, true] {
+        for step in 0..1000 {
+            let shared = Shared::sample();
+            let mut engine = shared.open();
+            shared.apply(&mut engine, "one", &[0, 1], 0x7000).unwrap();
+            if jumps {
+                engine.jump(&mut shared.clone(), 1, Which::All).unwrap();
+            }
+            shared.set_trouble(Trouble::Crash(step, usize::MAX));
+            let _ = shared.apply(&mut engine, "two", &[0, 1], 0x8000);
+            if !shared.crashed() {
+                break;
+            }
+            let engine = shared.restart();
+            let is_in_force =
+                |patch: &Patch| patch.name == "two" && patch.state == PatchState::Applied;
+            let entry = if engine.patches().iter().any(is_in_force) { 0x8000 } else { 0x7000 };
+            let targets: Vec<_> = engine.targets().map(|(_, target)| target.entry).collect();
+            assert!(targets.iter().all(|target| *target == entry), "{step} {targets:x?}");
         }
     }
 }
