@@ -156,7 +156,8 @@ impl State {
             // Nothing can be said of it yet: it is asked for again.
             self.manager.repeats = Some(update);
         } else if let Update::Apply { patch, .. } = update {
-            self.manager.freed[patch] = true;
+            // Who is still inside a patch that was withdrawn goes on with its twins.
+            self.manager.freed[patch] = !self.manager.withdrawn[patch];
         }
         Some(self)
     }
