@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* How a patch is put in force: its sites are judged and reserved, then LUCOS is asked. */
+/*
+ * How patches are put in force, several in one step: their sites are judged and
+ * reserved, then LUCOS is asked.
+ */
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
@@ -27,6 +30,12 @@ struct attempt {
 	struct lucos_candidate candidates[LUCOS_MAX_FUNCTIONS];
 };
 
+/* The attempts of one step, each as if those before it had succeeded. */
+struct step {
+	unsigned int count;
+	struct attempt *attempts[LUCOS_MAX_GROUP];
+};
+
 /* Makes sure that nobody else changes a site once it is in force. */
 static bool reserve(struct lucos_candidate *candidate,
 		    struct lucos_failure *failure)
@@ -38,7 +47,8 @@ static bool reserve(struct lucos_candidate *candidate,
 	if (!candidate->fence)
 		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	/* The patch below keeps the slot for the one that stands on it. */
-	if (!candidate->at_slot || lucos_registry_owns_site(site))
+	if (!candidate->at_slot || candidate->holds_slot ||
+	    lucos_registry_owns_site(site))
 		return true;
 	candidate->holds_slot = lucos_slot_hold(candidate->wanted->name, site,
 						&candidate->known->record,
@@ -67,33 +77,133 @@ static bool prepare(struct attempt *attempt, unsigned int index,
 	candidate->known = &loaded->functions[index];
 	return lucos_site_know(candidate->wanted, loaded->module,
 			       candidate->known, failure) &&
-	       lucos_site_find(candidate, failure) &&
-	       judge(attempt, candidate, failure);
+	       lucos_site_find(candidate, failure);
 }
 
-static bool ask(const struct attempt *attempt,
-		struct lucos_registers *registers, struct lucos_failure *failure)
+/* Judges all sites of a patch; those that come after it see them as its own. */
+static bool judge_all(struct attempt *attempt, struct lucos_failure *failure)
 {
-	struct lucos_descriptor_header *descriptor;
+	struct loaded_patch *loaded = attempt->loaded;
+	unsigned int i;
+
+	loaded->pending = false;
+	for (i = 0; i < attempt->count; i++)
+		if (!judge(attempt, &attempt->candidates[i], failure))
+			return false;
+	for (i = 0; i < attempt->count; i++)
+		loaded->functions[i].site =
+			lucos_site_of(&attempt->candidates[i].function);
+	loaded->pending = true;
+	return true;
+}
+
+static bool prepare_all(struct attempt *attempt, struct lucos_failure *failure)
+{
+	unsigned int i;
+
+	for (i = 0; i < attempt->count; i++)
+		if (!prepare(attempt, i, failure))
+			return false;
+	return judge_all(attempt, failure);
+}
+
+static struct lucos_descriptor_header *describe(const struct attempt *attempt,
+						struct lucos_failure *failure)
+{
+	return lucos_descriptor_build(attempt->loaded, attempt->candidates,
+				      attempt->flags, failure);
+}
+
+/* The descriptors of a step as LUCOS takes them; sets their length. */
+static void *describe_step(const struct step *step, size_t *length,
+			   struct lucos_failure *failure)
+{
+	struct lucos_descriptor_header *descriptors[LUCOS_MAX_GROUP] = {};
+	void *bytes = NULL;
+	unsigned int i;
+
+	for (i = 0; i < step->count; i++) {
+		descriptors[i] = describe(step->attempts[i], failure);
+		if (!descriptors[i])
+			goto out;
+	}
+	if (step->count == 1) {
+		*length = descriptors[0]->total_length;
+		return descriptors[0];
+	}
+	bytes = lucos_descriptor_join(descriptors, step->count, length);
+	if (!bytes)
+		lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
+out:
+	for (i = 0; i < step->count; i++)
+		kvfree(descriptors[i]);
+	return bytes;
+}
+
+/* Says which patch, function, value or dependency LUCOS complains about. */
+static void name_culprit(const struct step *step, u64 place,
+			 struct lucos_failure *failure)
+{
+	const struct lucos_patch *patch;
+	char name[LUCOS_NAME_SIZE] = "";
+	u32 item = (u32)place;
+
+	if (place >> 32 >= step->count)
+		return;
+	patch = step->attempts[place >> 32]->loaded->patch;
+	lucos_patch_name_item(patch, item, name);
+	if (!name[0] && step->count > 1)
+		strscpy(name, patch->name, sizeof(name));
+	if (name[0])
+		strscpy(failure->subject, name, sizeof(failure->subject));
+}
+
+/* `place` says which descriptor LUCOS complains about, and which of its items. */
+static bool ask(const struct step *step, u64 *place,
+		struct lucos_failure *failure)
+{
+	struct lucos_registers registers = {};
+	size_t length;
+	void *bytes;
 	bool done;
 
-	descriptor = lucos_descriptor_build(attempt->loaded->patch,
-					    attempt->candidates,
-					    attempt->count, attempt->flags);
-	if (!descriptor) {
-		registers->rcx = LUCOS_NO_ITEM;
-		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
-	}
-	*registers = (struct lucos_registers) {
-		.rcx = (unsigned long)descriptor,
-		.rdx = descriptor->total_length,
-	};
+	*place = (u64)step->count << 32;
+	bytes = describe_step(step, &length, failure);
+	if (!bytes)
+		return false;
+	registers.rcx = (unsigned long)bytes;
+	registers.rdx = length;
 	/* LUCOS shall not meet code that the kernel is half-way through changing. */
 	mutex_lock(lucos_symbols.text_mutex);
-	done = lucos_ask(LUCOS_CALL_APPLY, registers, failure);
+	done = lucos_ask(LUCOS_CALL_APPLY, &registers, failure);
 	mutex_unlock(lucos_symbols.text_mutex);
-	kvfree(descriptor);
+	kvfree(bytes);
+	if (done)
+		*place = registers.rbx;
+	else
+		*place = registers.rcx;
 	return done;
+}
+
+/* Chooses the slot as the site of a function, if that is what LUCOS wants. */
+static bool go_to_slot(const struct step *step, u64 place,
+		       struct lucos_failure *failure)
+{
+	struct lucos_candidate *candidate;
+	unsigned int i = place >> 32;
+
+	if (failure->code != LUCOS_ERROR_BRANCH_TO_SITE || i >= step->count ||
+	    (u32)place >= step->attempts[i]->count)
+		return false;
+	candidate = &step->attempts[i]->candidates[(u32)place];
+	if (!candidate->slot || candidate->at_slot)
+		return false;
+	candidate->at_slot = failure->code;
+	/* What comes after it may stand on it. */
+	for (; i < step->count; i++)
+		if (!judge_all(step->attempts[i], failure))
+			return false;
+	return true;
 }
 
 /*
@@ -101,26 +211,17 @@ static bool ask(const struct attempt *attempt,
  * be redirected at the slot, which nothing branches to: then LUCOS is asked
  * again.
  */
-static bool ask_until_settled(struct attempt *attempt,
+static bool ask_until_settled(const struct step *step, u32 *number,
 			      struct lucos_failure *failure)
 {
-	struct lucos_registers registers;
-	struct lucos_candidate *candidate;
+	u64 place;
 
-	while (!ask(attempt, &registers, failure)) {
-		if (registers.rcx >= attempt->count)
-			return false;
-		candidate = &attempt->candidates[registers.rcx];
-		strscpy(failure->subject, candidate->wanted->name,
-			sizeof(failure->subject));
-		if (failure->code != LUCOS_ERROR_BRANCH_TO_SITE ||
-		    !candidate->slot || candidate->at_slot)
-			return false;
-		candidate->at_slot = failure->code;
-		if (!judge(attempt, candidate, failure))
+	while (!ask(step, &place, failure)) {
+		name_culprit(step, place, failure);
+		if (!go_to_slot(step, place, failure))
 			return false;
 	}
-	attempt->loaded->number = registers.rbx;
+	*number = place;
 	return true;
 }
 
@@ -134,7 +235,6 @@ static void keep(struct attempt *attempt)
 		const struct lucos_function *judged = &candidate->function;
 		struct loaded_function *function = candidate->known;
 
-		function->site = lucos_site_of(judged);
 		function->at_slot = candidate->at_slot;
 		function->no_jump = judged->flags & LUCOS_FUNCTION_NO_JUMP;
 		function->settled = function->no_jump;
@@ -152,6 +252,7 @@ static void drop(struct attempt *attempt)
 {
 	unsigned int i;
 
+	attempt->loaded->pending = false;
 	for (i = 0; i < attempt->count; i++) {
 		struct lucos_candidate *candidate = &attempt->candidates[i];
 
@@ -162,21 +263,10 @@ static void drop(struct attempt *attempt)
 	kvfree(attempt);
 }
 
-static bool prepare_all(struct attempt *attempt, struct lucos_failure *failure)
-{
-	unsigned int i;
-
-	for (i = 0; i < attempt->count; i++)
-		if (!prepare(attempt, i, failure))
-			return false;
-	return true;
-}
-
-bool lucos_apply(struct loaded_patch *loaded, bool check_only,
-		 struct lucos_failure *failure)
+static bool add_attempt(struct step *step, struct loaded_patch *loaded,
+			bool check_only, struct lucos_failure *failure)
 {
 	struct attempt *attempt;
-	bool done;
 
 	attempt = kvzalloc(sizeof(*attempt), GFP_KERNEL);
 	if (!attempt)
@@ -184,16 +274,45 @@ bool lucos_apply(struct loaded_patch *loaded, bool check_only,
 	attempt->loaded = loaded;
 	attempt->flags = check_only ? LUCOS_FLAG_CHECK_ONLY : 0;
 	attempt->count = loaded->count;
-	lucos_kprobes_lock();
-	done = prepare_all(attempt, failure) &&
-	       ask_until_settled(attempt, failure);
-	if (done && !check_only) {
+	step->attempts[step->count++] = attempt;
+	return prepare_all(attempt, failure);
+}
+
+/* The patches of a step are in force; the first has this number. */
+static void take_over(const struct step *step, u32 number)
+{
+	unsigned int i;
+
+	for (i = 0; i < step->count; i++) {
+		struct loaded_patch *loaded = step->attempts[i]->loaded;
+
 		loaded->state = LUCOS_LOADED_APPLIED;
 		loaded->one_by_one = false;
-		keep(attempt);
-		lucos_settle_soon();
+		loaded->number = number + i;
+		keep(step->attempts[i]);
 	}
-	drop(attempt);
+	lucos_settle_soon();
+}
+
+bool lucos_apply(struct loaded_patch **patches, unsigned int count,
+		 bool check_only, struct lucos_failure *failure)
+{
+	struct step step = {};
+	bool done = true;
+	u32 number;
+	unsigned int i;
+
+	if (count > LUCOS_MAX_GROUP)
+		return lucos_fail(failure, LUCOS_ERROR_TOO_MANY_PATCHES, NULL,
+				  count);
+	lucos_kprobes_lock();
+	for (i = 0; done && i < count; i++)
+		done = add_attempt(&step, patches[i], check_only, failure);
+	done = done && ask_until_settled(&step, &number, failure);
+	if (done && !check_only)
+		take_over(&step, number);
+	while (step.count)
+		drop(step.attempts[--step.count]);
 	lucos_kprobes_unlock();
 	return done;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* How a patch is put in force. */
+/* How patches are put in force. */
 #ifndef LUCOS_MANAGER_APPLY_H
 #define LUCOS_MANAGER_APPLY_H
 
@@ -10,10 +10,11 @@
 struct loaded_patch;
 
 /*
- * Checks a patch and puts it in force, or only checks it. When that fails,
- * nothing has changed.
+ * Checks patches and puts them in force in one step, or only checks them. Each
+ * is taken as if those before it were in force. When that fails, nothing has
+ * changed.
  */
-bool lucos_apply(struct loaded_patch *loaded, bool check_only,
-		 struct lucos_failure *failure);
+bool lucos_apply(struct loaded_patch **patches, unsigned int count,
+		 bool check_only, struct lucos_failure *failure);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The descriptor that is handed to LUCOS. */
+/* The descriptors that are handed to LUCOS. */
+#include <linux/align.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -8,6 +9,8 @@
 #include "candidate.h"
 #include "descriptor.h"
 #include "patch_records.h"
+#include "registry.h"
+#include "values.h"
 
 static void append_functions(struct lucos_descriptor_header *header,
 			     const struct lucos_candidate *candidates,
@@ -17,6 +20,8 @@ static void append_functions(struct lucos_descriptor_header *header,
 		(void *)header + header->total_length;
 	unsigned int i;
 
+	if (!count)
+		return;
 	for (i = 0; i < count; i++)
 		functions[i] = candidates[i].function;
 	header->function_count = count;
@@ -37,6 +42,17 @@ static void append(struct lucos_descriptor_header *header, const void *table,
 	header->total_length += count * record_size;
 }
 
+static void append_values(struct lucos_descriptor_header *header,
+			  const struct lucos_patch *patch, unsigned int count)
+{
+	if (!count)
+		return;
+	lucos_values_fill(patch, (void *)header + header->total_length);
+	header->value_count = count;
+	header->value_offset = header->total_length;
+	header->total_length += count * sizeof(struct lucos_value);
+}
+
 static void fill_header(struct lucos_descriptor_header *header,
 			const struct lucos_patch *patch, u32 flags)
 {
@@ -47,31 +63,71 @@ static void fill_header(struct lucos_descriptor_header *header,
 	header->header_size = sizeof(*header);
 	header->total_length = sizeof(*header);
 	header->flags = flags;
+	if (patch->on_apply || patch->on_rollback)
+		header->flags |= LUCOS_FLAG_HOOKS;
 	memcpy(header->name, patch->name, sizeof(header->name));
 	header->build_id_length = patch->build_id_length;
 	memcpy(header->build_id, patch->build_id, sizeof(header->build_id));
 }
 
 struct lucos_descriptor_header *
-lucos_descriptor_build(const struct lucos_patch *patch,
-		       const struct lucos_candidate *candidates,
-		       unsigned int count, u32 flags)
+lucos_descriptor_build(const struct loaded_patch *loaded,
+		       const struct lucos_candidate *candidates, u32 flags,
+		       struct lucos_failure *failure)
 {
+	const struct lucos_patch *patch = loaded->patch;
 	unsigned int dependencies = lucos_patch_dependencies(patch);
+	unsigned int values = lucos_values_count(patch);
 	struct lucos_descriptor_header *header;
 
+	if (values > LUCOS_MAX_VALUES) {
+		lucos_fail(failure, LUCOS_ERROR_SECTION_COUNT, patch->name,
+			   values);
+		return NULL;
+	}
 	header = kvzalloc(sizeof(*header) +
-			  count * sizeof(struct lucos_function) +
+			  loaded->count * sizeof(struct lucos_function) +
+			  values * sizeof(struct lucos_value) +
 			  dependencies * sizeof(struct lucos_dependency),
 			  GFP_KERNEL);
-	if (!header)
+	if (!header) {
+		lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 		return NULL;
+	}
 	fill_header(header, patch, flags);
-	append_functions(header, candidates, count);
+	append_functions(header, candidates, loaded->count);
+	append_values(header, patch, values);
 	append(header, (void *)patch->dependencies, dependencies,
 	       sizeof(struct lucos_dependency), &header->dependency_count,
 	       &header->dependency_offset);
 	return header;
+}
+
+void *lucos_descriptor_join(struct lucos_descriptor_header **descriptors,
+			    unsigned int count, size_t *length)
+{
+	const u64 magic = LUCOS_GROUP_MAGIC;
+	struct lucos_group *group;
+	unsigned int i;
+	u8 *at;
+
+	*length = sizeof(*group);
+	for (i = 0; i < count; i++)
+		*length += ALIGN(descriptors[i]->total_length, sizeof(u64));
+	group = kvzalloc(*length, GFP_KERNEL);
+	if (!group)
+		return NULL;
+	memcpy(group->magic, &magic, sizeof(magic));
+	group->version = LUCOS_GROUP_VERSION;
+	group->count = count;
+	group->total_length = *length;
+	at = (u8 *)(group + 1);
+	for (i = 0; i < count; i++) {
+		group->lengths[i] = descriptors[i]->total_length;
+		memcpy(at, descriptors[i], descriptors[i]->total_length);
+		at += ALIGN(descriptors[i]->total_length, sizeof(u64));
+	}
+	return group;
 }
 
 static const struct lucos_patch_expected *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The descriptor that is handed to LUCOS. */
+/* The descriptors that are handed to LUCOS. */
 #ifndef LUCOS_MANAGER_DESCRIPTOR_H
 #define LUCOS_MANAGER_DESCRIPTOR_H
 
@@ -7,16 +7,24 @@
 
 #include "failure.h"
 
+struct loaded_patch;
 struct lucos_candidate;
 
 /*
  * Makes the descriptor of a patch whose functions were judged. Gives memory to
- * be freed by kvfree, or NULL.
+ * be freed by kvfree, or NULL after filling `failure`.
  */
 struct lucos_descriptor_header *
-lucos_descriptor_build(const struct lucos_patch *patch,
-		       const struct lucos_candidate *candidates,
-		       unsigned int count, u32 flags);
+lucos_descriptor_build(const struct loaded_patch *loaded,
+		       const struct lucos_candidate *candidates, u32 flags,
+		       struct lucos_failure *failure);
+
+/*
+ * Makes a group of descriptors and sets its length. Gives memory to be freed by
+ * kvfree, or NULL.
+ */
+void *lucos_descriptor_join(struct lucos_descriptor_header **descriptors,
+			    unsigned int count, size_t *length);
 
 /*
  * Sets the bytes that must stand at the site: those of the patch's author, or

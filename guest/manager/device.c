@@ -5,11 +5,13 @@
  *	status			the state of LUCOS
  *	list			the loaded patches
  *	show NAME		one patch with its functions
- *	apply NAME		put a loaded patch in force again
- *	check NAME		the checks of apply alone
+ *	apply NAME...		put loaded patches in force, in one step
+ *	check NAME...		the checks of apply alone
  *	rollback NAME		take a patch back
+ *	rollback-with-dependents NAME
+ *				... with all that stand on it or need it
  *	outcome MODULE		how the last load of a patch module ended
- *	log			the log of LUCOS
+ *	log			the log of LUCOS, and what became of patches
  *	measure-stop COUNT	stop all processors so many times
  *
  * A reply is records, see lucos/interface.h; one that says why, when the command
@@ -34,7 +36,7 @@
 #include "rollback.h"
 #include "tell.h"
 
-#define LONGEST_COMMAND 256
+#define LONGEST_COMMAND 1024
 
 /* One open file. */
 struct session {
@@ -45,54 +47,60 @@ struct session {
 struct command {
 	const char *name;
 	bool takes_argument;
-	bool (*run)(struct lucos_answer *answer, const char *argument,
+	bool (*run)(struct lucos_answer *answer, char *argument,
 		    struct lucos_failure *failure);
 };
 
-static bool run_status(struct lucos_answer *answer, const char *argument,
+static bool run_status(struct lucos_answer *answer, char *argument,
 		       struct lucos_failure *failure)
 {
 	return lucos_tell_status(answer, failure);
 }
 
-static bool run_list(struct lucos_answer *answer, const char *argument,
+static bool run_list(struct lucos_answer *answer, char *argument,
 		     struct lucos_failure *failure)
 {
 	lucos_tell_list(answer);
 	return true;
 }
 
-static bool run_show(struct lucos_answer *answer, const char *argument,
+static bool run_show(struct lucos_answer *answer, char *argument,
 		     struct lucos_failure *failure)
 {
 	return lucos_tell_patch(answer, argument, failure);
 }
 
-static bool run_log(struct lucos_answer *answer, const char *argument,
+static bool run_log(struct lucos_answer *answer, char *argument,
 		    struct lucos_failure *failure)
 {
 	return lucos_tell_log(answer, failure);
 }
 
-static bool run_apply(struct lucos_answer *answer, const char *argument,
+static bool run_apply(struct lucos_answer *answer, char *argument,
 		      struct lucos_failure *failure)
 {
 	return lucos_load_apply(argument, false, failure);
 }
 
-static bool run_check(struct lucos_answer *answer, const char *argument,
+static bool run_check(struct lucos_answer *answer, char *argument,
 		      struct lucos_failure *failure)
 {
 	return lucos_load_apply(argument, true, failure);
 }
 
-static bool run_rollback(struct lucos_answer *answer, const char *argument,
+static bool run_rollback(struct lucos_answer *answer, char *argument,
 			 struct lucos_failure *failure)
 {
-	return lucos_roll_back(argument, failure);
+	return lucos_roll_back(argument, false, answer, failure);
 }
 
-static bool run_outcome(struct lucos_answer *answer, const char *argument,
+static bool run_rollback_all(struct lucos_answer *answer, char *argument,
+			     struct lucos_failure *failure)
+{
+	return lucos_roll_back(argument, true, answer, failure);
+}
+
+static bool run_outcome(struct lucos_answer *answer, char *argument,
 			struct lucos_failure *failure)
 {
 	const struct lucos_load_outcome outcome = {
@@ -107,7 +115,7 @@ static bool run_outcome(struct lucos_answer *answer, const char *argument,
 	return true;
 }
 
-static bool run_measure_stop(struct lucos_answer *answer, const char *argument,
+static bool run_measure_stop(struct lucos_answer *answer, char *argument,
 			     struct lucos_failure *failure)
 {
 	struct lucos_registers registers = {};
@@ -130,6 +138,7 @@ static const struct command commands[] = {
 	{ "apply", true, run_apply },
 	{ "check", true, run_check },
 	{ "rollback", true, run_rollback },
+	{ "rollback-with-dependents", true, run_rollback_all },
 	{ "outcome", true, run_outcome },
 	{ "log", false, run_log },
 	{ "measure-stop", true, run_measure_stop },

@@ -4,16 +4,20 @@
 #include <linux/export.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include <lucos/patch.h>
 
 #include "apply.h"
+#include "events.h"
 #include "load.h"
 #include "outcome.h"
 #include "patch_records.h"
 #include "pins.h"
 #include "registry.h"
 #include "settle.h"
+#include "step.h"
+#include "values.h"
 
 static void forget(struct loaded_patch *loaded)
 {
@@ -25,8 +29,8 @@ static void forget(struct loaded_patch *loaded)
 	kvfree(loaded);
 }
 
-/* Checks or applies a patch; gives it, or NULL after filling `failure`. */
-static struct loaded_patch *load(struct lucos_patch *patch,
+/* A patch that is well-formed; or NULL after filling `failure`. */
+static struct loaded_patch *know(struct lucos_patch *patch,
 				 struct module *module,
 				 struct lucos_failure *failure)
 {
@@ -47,38 +51,69 @@ static struct loaded_patch *load(struct lucos_patch *patch,
 	loaded->patch = patch;
 	loaded->module = module;
 	loaded->count = lucos_patch_functions(patch);
-	if (!lucos_pin(loaded, failure) ||
-	    !lucos_apply(loaded, patch->check_only, failure)) {
-		forget(loaded);
-		return NULL;
+	loaded->publishes = lucos_values_publish(patch, module);
+	loaded->state = LUCOS_LOADED_LOADED;
+	if (lucos_pin(loaded, failure))
+		return loaded;
+	forget(loaded);
+	return NULL;
+}
+
+/*
+ * Does with a patch what it was loaded for. While its code can run, the module
+ * cannot be unloaded: also when a hook has failed, for a thread may be in it.
+ */
+static enum lucos_verdict treat(struct loaded_patch *loaded,
+				struct lucos_failure *failure)
+{
+	const struct lucos_patch *patch = loaded->patch;
+
+	if (patch->check_only)
+		return lucos_apply(&loaded, 1, true, failure) ?
+			       LUCOS_VERDICT_CHECKED :
+			       LUCOS_VERDICT_REFUSED;
+	list_add_tail(&loaded->link, &lucos_registry);
+	if (patch->join)
+		return LUCOS_VERDICT_LOADED;
+	__module_get(loaded->module);
+	if (lucos_step_apply(&loaded, 1, failure))
+		return LUCOS_VERDICT_APPLIED;
+	lucos_event_note(LUCOS_EVENT_REFUSED, patch->name, loaded->number,
+			 failure);
+	if (loaded->state == LUCOS_LOADED_LOADED) {
+		module_put(loaded->module);
+		list_del(&loaded->link);
 	}
-	return loaded;
+	return LUCOS_VERDICT_REFUSED;
+}
+
+static int load(struct lucos_patch *patch, struct module *module,
+		struct lucos_failure *failure, enum lucos_verdict *verdict)
+{
+	struct loaded_patch *loaded = know(patch, module, failure);
+
+	*verdict = LUCOS_VERDICT_REFUSED;
+	if (!loaded)
+		return -EINVAL;
+	*verdict = treat(loaded, failure);
+	if (*verdict == LUCOS_VERDICT_CHECKED ||
+	    (*verdict == LUCOS_VERDICT_REFUSED &&
+	     loaded->state == LUCOS_LOADED_LOADED)) {
+		/* The module is not wanted: its init fails and it goes. */
+		forget(loaded);
+		return *verdict == LUCOS_VERDICT_CHECKED ? -ECANCELED : -EINVAL;
+	}
+	return 0;
 }
 
 int lucos_patch_load(struct lucos_patch *patch, struct module *module)
 {
 	struct lucos_failure failure = {};
 	enum lucos_verdict verdict;
-	struct loaded_patch *loaded;
 	int result;
 
 	lucos_registry_lock();
-	loaded = load(patch, module, &failure);
-	if (!loaded) {
-		verdict = LUCOS_VERDICT_REFUSED;
-		result = -EINVAL;
-	} else if (patch->check_only) {
-		/* The module is not wanted: its init fails and it goes. */
-		forget(loaded);
-		verdict = LUCOS_VERDICT_CHECKED;
-		result = -ECANCELED;
-	} else {
-		/* While its code can run, the module cannot be unloaded. */
-		__module_get(module);
-		list_add_tail(&loaded->link, &lucos_registry);
-		verdict = LUCOS_VERDICT_APPLIED;
-		result = 0;
-	}
+	result = load(patch, module, &failure, &verdict);
 	lucos_outcome_set(module->name, verdict, &failure);
 	lucos_registry_unlock();
 	return result;
@@ -112,25 +147,86 @@ void lucos_patch_unload(struct lucos_patch *patch)
 }
 EXPORT_SYMBOL_GPL(lucos_patch_unload);
 
-bool lucos_load_apply(const char *name, bool check_only,
-		      struct lucos_failure *failure)
+/* A patch that is loaded and not in force. */
+static struct loaded_patch *find_idle(const char *name,
+				      struct lucos_failure *failure)
 {
 	struct loaded_patch *loaded = lucos_registry_find(name);
-	bool applied, pinned = false;
 
 	if (!loaded)
-		return lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
-	if (loaded->state == LUCOS_LOADED_APPLIED)
-		return lucos_fail(failure, LUCOS_ERROR_ALREADY_APPLIED, name,
-				  0);
-	if (loaded->state == LUCOS_LOADED_UNUSED) {
-		if (!try_module_get(loaded->module))
-			return lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH,
+		lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
+	else if (loaded->state == LUCOS_LOADED_APPLIED)
+		lucos_fail(failure, LUCOS_ERROR_ALREADY_APPLIED, name, 0);
+	else
+		return loaded;
+	return NULL;
+}
+
+/* Nobody is in its code, and its module may go at any time. */
+static bool may_go(const struct loaded_patch *loaded)
+{
+	return loaded->state == LUCOS_LOADED_UNUSED ||
+	       loaded->state == LUCOS_LOADED_LOADED;
+}
+
+/* Patches that are kept from going while they are applied. */
+struct held {
+	unsigned int count;
+	struct loaded_patch *patches[LUCOS_MAX_GROUP];
+	bool pinned[LUCOS_MAX_GROUP];
+};
+
+static bool hold(struct held *held, const char *name,
+		 struct lucos_failure *failure)
+{
+	struct loaded_patch *loaded = find_idle(name, failure);
+	unsigned int i;
+
+	if (!loaded)
+		return false;
+	if (held->count == LUCOS_MAX_GROUP)
+		return lucos_fail(failure, LUCOS_ERROR_TOO_MANY_PATCHES, name,
+				  held->count + 1);
+	for (i = 0; i < held->count; i++)
+		if (held->patches[i] == loaded)
+			return lucos_fail(failure, LUCOS_ERROR_ALREADY_APPLIED,
 					  name, 0);
-		pinned = true;
-	}
-	applied = lucos_apply(loaded, check_only, failure);
-	if (pinned && (!applied || check_only))
-		module_put(loaded->module);
-	return applied;
+	if (may_go(loaded) && !try_module_get(loaded->module))
+		return lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
+	held->pinned[held->count] = may_go(loaded);
+	held->patches[held->count++] = loaded;
+	return true;
+}
+
+/* What has come into force, if only for a moment, drains on its own. */
+static void release(const struct held *held)
+{
+	unsigned int i;
+
+	for (i = 0; i < held->count; i++)
+		if (held->pinned[i] && may_go(held->patches[i]))
+			module_put(held->patches[i]->module);
+}
+
+bool lucos_load_apply(char *names, bool check_only,
+		      struct lucos_failure *failure)
+{
+	struct held held = {};
+	bool done = true;
+	char *name;
+	unsigned int i;
+
+	while (done && (name = strsep(&names, " ")))
+		done = hold(&held, name, failure);
+	if (done && check_only)
+		done = lucos_apply(held.patches, held.count, true, failure);
+	else if (done)
+		done = lucos_step_apply(held.patches, held.count, failure);
+	if (!done && !check_only)
+		for (i = 0; i < held.count; i++)
+			lucos_event_note(LUCOS_EVENT_REFUSED,
+					 held.patches[i]->patch->name, 0,
+					 failure);
+	release(&held);
+	return done;
 }

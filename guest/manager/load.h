@@ -7,8 +7,11 @@
 
 #include "failure.h"
 
-/* Checks or applies a patch that is loaded but not in force. */
-bool lucos_load_apply(const char *name, bool check_only,
+/*
+ * Checks or applies patches that are loaded but not in force, in one step: their
+ * names, with a blank between two.
+ */
+bool lucos_load_apply(char *names, bool check_only,
 		      struct lucos_failure *failure);
 
 #endif

@@ -4,8 +4,10 @@
 #include <linux/module.h>
 #include <linux/string.h>
 
+#include "hooks.h"
 #include "module_text.h"
 #include "patch_records.h"
+#include "values.h"
 
 /* For tables that were checked. */
 #define TABLE_LENGTH(patch, table, type) \
@@ -32,9 +34,31 @@ unsigned int lucos_patch_dependencies(const struct lucos_patch *patch)
 	return TABLE_LENGTH(patch, dependencies, struct lucos_dependency);
 }
 
+unsigned int lucos_patch_values(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, values, u64);
+}
+
 unsigned int lucos_patch_kept(const struct lucos_patch *patch)
 {
 	return TABLE_LENGTH(patch, kept, struct lucos_patch_kept);
+}
+
+void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
+			   char name[LUCOS_NAME_SIZE])
+{
+	const struct lucos_dependency *dependencies =
+		(void *)patch->dependencies;
+	u32 dependency = item - LUCOS_DEPENDENCY_ITEMS;
+	u32 value = item - LUCOS_VALUE_ITEMS;
+
+	if (item < lucos_patch_functions(patch))
+		strscpy(name, lucos_patch_function(patch, item)->name,
+			LUCOS_NAME_SIZE);
+	else if (dependency < lucos_patch_dependencies(patch))
+		strscpy(name, dependencies[dependency].name, LUCOS_NAME_SIZE);
+	else if (value < LUCOS_MAX_VALUES)
+		lucos_values_name(patch, value, name);
 }
 
 static bool malformed(struct lucos_failure *failure, const char *subject,
@@ -86,6 +110,8 @@ static bool tables_are_valid(const struct lucos_patch *patch,
 			      patch->dependencies_end,
 			      sizeof(struct lucos_dependency),
 			      LUCOS_MAX_DEPENDENCIES) &&
+	       table_is_valid(module, patch->values, patch->values_end,
+			      sizeof(u64), LUCOS_MAX_VALUES) &&
 	       table_is_valid(module, patch->kept, patch->kept_end,
 			      sizeof(struct lucos_patch_kept), LUCOS_MAX_KEPT);
 }
@@ -126,5 +152,6 @@ bool lucos_patch_check(const struct lucos_patch *patch,
 	for (i = 0; i < lucos_patch_functions(patch); i++)
 		if (!check_function(&functions[i], module, failure))
 			return false;
-	return true;
+	return lucos_values_check(patch, module, failure) &&
+	       lucos_hooks_check(patch, module, failure);
 }

@@ -14,6 +14,13 @@ bool lucos_patch_check(const struct lucos_patch *patch,
 		       const struct module *module,
 		       struct lucos_failure *failure);
 
+/*
+ * Copies the name of the function, value or dependency that LUCOS means by an
+ * item; nothing when it means none of them.
+ */
+void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
+			   char name[LUCOS_NAME_SIZE]);
+
 /* A function that a patch replaces. */
 const struct lucos_patch_function *
 lucos_patch_function(const struct lucos_patch *patch, unsigned int index);
@@ -22,6 +29,7 @@ lucos_patch_function(const struct lucos_patch *patch, unsigned int index);
 unsigned int lucos_patch_functions(const struct lucos_patch *patch);
 unsigned int lucos_patch_expectations(const struct lucos_patch *patch);
 unsigned int lucos_patch_dependencies(const struct lucos_patch *patch);
+unsigned int lucos_patch_values(const struct lucos_patch *patch);
 unsigned int lucos_patch_kept(const struct lucos_patch *patch);
 
 #endif

@@ -46,7 +46,7 @@ bool lucos_registry_owns_site(unsigned long address)
 	unsigned int i;
 
 	list_for_each_entry(loaded, &lucos_registry, link) {
-		if (loaded->state != LUCOS_LOADED_APPLIED)
+		if (loaded->state != LUCOS_LOADED_APPLIED && !loaded->pending)
 			continue;
 		for (i = 0; i < loaded->count; i++)
 			if (loaded->functions[i].site == address)

@@ -36,7 +36,9 @@ struct loaded_patch {
 	struct module *module;
 	enum lucos_loaded_state state;
 	u32 number;		/* what LUCOS calls it */
+	bool pending;		/* comes in the step that is being prepared */
 	bool one_by_one;	/* jumps are asked for function by function */
+	bool publishes;		/* values lead to its functions, see values.h */
 	unsigned int count;
 	struct loaded_function functions[LUCOS_MAX_FUNCTIONS];
 	unsigned int pin_count;

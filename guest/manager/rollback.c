@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* How patches are taken back. */
+/* How patches are taken back, and which ones. */
 #define pr_fmt(fmt) "lucos: " fmt
 
 #include <linux/list.h>
@@ -8,89 +8,139 @@
 
 #include <lucos/patch.h>
 
-#include "ask.h"
-#include "fence.h"
+#include "events.h"
 #include "patch_records.h"
 #include "registry.h"
 #include "rollback.h"
-#include "settle.h"
-#include "slot.h"
+#include "step.h"
+#include "tell.h"
+#include "values.h"
 
 /* How often it is tried to take everything back when nothing can be. */
 #define TRIES 5
 
-/* A redirection that was covered by this one may get its jump now. */
-static void uncover(const struct loaded_patch *gone)
+/* Patches that leave, the last one that came first. */
+struct leaving {
+	unsigned int count;
+	struct loaded_patch *patches[LUCOS_MAX_GROUP];
+};
+
+static bool shares_site(const struct loaded_patch *a,
+			const struct loaded_patch *b)
 {
-	struct loaded_patch *loaded;
 	unsigned int i, j;
 
-	list_for_each_entry(loaded, &lucos_registry, link)
-		for (i = 0; i < loaded->count; i++)
-			for (j = 0; j < gone->count; j++)
-				if (loaded->functions[i].site ==
-				    gone->functions[j].site)
-					loaded->functions[i].settled =
-						loaded->functions[i].no_jump;
+	for (i = 0; i < a->count; i++)
+		for (j = 0; j < b->count; j++)
+			if (a->functions[i].site == b->functions[j].site)
+				return true;
+	return false;
 }
 
-/* The sites of a patch are the kernel's again. */
-static void give_back(struct loaded_patch *loaded)
+static bool declares(const struct lucos_patch *patch, const char *name)
 {
+	const struct lucos_dependency *dependencies =
+		(void *)patch->dependencies;
 	unsigned int i;
 
-	lucos_kprobes_lock();
-	for (i = 0; i < loaded->count; i++) {
-		struct loaded_function *function = &loaded->functions[i];
-
-		lucos_fence_remove(function->fence);
-		function->fence = NULL;
-		if (function->holds_slot)
-			lucos_slot_release(function->record);
-		function->holds_slot = false;
-	}
-	lucos_kprobes_unlock();
+	for (i = 0; i < lucos_patch_dependencies(patch); i++)
+		if (!strncmp(dependencies[i].name, name, LUCOS_NAME_SIZE))
+			return true;
+	return false;
 }
 
-/* LUCOS may have completed since what it could not when last asked. */
-static bool is_back_already(u32 code)
+/* Whether `later` cannot stay without `loaded`. */
+static bool depends(const struct loaded_patch *later,
+		    const struct loaded_patch *loaded)
 {
-	return code == LUCOS_ERROR_NOT_APPLIED ||
-	       code == LUCOS_ERROR_UNKNOWN_PATCH;
+	return later->state == LUCOS_LOADED_APPLIED &&
+	       later->number > loaded->number &&
+	       (declares(later->patch, loaded->patch->name) ||
+		shares_site(later, loaded) ||
+		lucos_values_meet(later->patch, loaded->patch));
 }
 
-static bool roll_back(struct loaded_patch *loaded,
-		      struct lucos_failure *failure)
+static bool depends_on_any(const struct loaded_patch *later,
+			   const struct leaving *leaving)
 {
-	struct lucos_registers registers = {
-		.rcx = loaded->number,
-	};
+	unsigned int i;
+	bool depending = false;
 
-	if (!lucos_ask(LUCOS_CALL_ROLLBACK, &registers, failure) &&
-	    !is_back_already(failure->code)) {
-		strscpy(failure->subject, loaded->patch->name,
-			sizeof(failure->subject));
-		return false;
+	for (i = 0; i < leaving->count; i++) {
+		if (leaving->patches[i] == later)
+			return false;
+		depending |= depends(later, leaving->patches[i]);
 	}
-	/* Nobody can tell when the kernel has forgotten what it was given. */
-	loaded->state = lucos_patch_kept(loaded->patch) ? LUCOS_LOADED_KEPT :
-							  LUCOS_LOADED_DRAINING;
-	give_back(loaded);
-	uncover(loaded);
+	return depending;
+}
+
+/* A patch that has to go with those that leave, or NULL. */
+static struct loaded_patch *next_dependent(const struct leaving *leaving)
+{
+	struct loaded_patch *loaded;
+
+	list_for_each_entry(loaded, &lucos_registry, link)
+		if (depends_on_any(loaded, leaving))
+			return loaded;
+	return NULL;
+}
+
+/* What came later stands on what came earlier: it goes first. */
+static void insert(struct leaving *leaving, struct loaded_patch *loaded)
+{
+	unsigned int i = leaving->count++;
+
+	while (i && leaving->patches[i - 1]->number < loaded->number) {
+		leaving->patches[i] = leaving->patches[i - 1];
+		i--;
+	}
+	leaving->patches[i] = loaded;
+}
+
+static bool add_dependents(struct leaving *leaving, const char *name,
+			   struct lucos_failure *failure)
+{
+	struct loaded_patch *loaded;
+
+	while ((loaded = next_dependent(leaving))) {
+		if (leaving->count == LUCOS_MAX_GROUP)
+			return lucos_fail(failure,
+					  LUCOS_ERROR_TOO_MANY_PATCHES, name,
+					  leaving->count + 1);
+		insert(leaving, loaded);
+	}
 	return true;
 }
 
-bool lucos_roll_back(const char *name, struct lucos_failure *failure)
+static bool roll_back(struct loaded_patch *loaded, bool with_dependents,
+		      struct leaving *leaving, struct lucos_failure *failure)
+{
+	insert(leaving, loaded);
+	if ((!with_dependents ||
+	     add_dependents(leaving, loaded->patch->name, failure)) &&
+	    lucos_step_rollback(leaving->patches, leaving->count, failure))
+		return true;
+	lucos_event_note(LUCOS_EVENT_NOT_ROLLED_BACK, loaded->patch->name,
+			 loaded->number, failure);
+	return false;
+}
+
+bool lucos_roll_back(const char *name, bool with_dependents,
+		     struct lucos_answer *answer,
+		     struct lucos_failure *failure)
 {
 	struct loaded_patch *loaded = lucos_registry_find(name);
+	struct leaving leaving = {};
+	unsigned int i;
 
 	if (!loaded)
 		return lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
 	if (loaded->state != LUCOS_LOADED_APPLIED)
 		return lucos_fail(failure, LUCOS_ERROR_NOT_APPLIED, name, 0);
-	if (!roll_back(loaded, failure))
+	if (!roll_back(loaded, with_dependents, &leaving, failure))
 		return false;
-	lucos_settle_soon();
+	for (i = 0; i < leaving.count; i++)
+		lucos_tell_left(answer, leaving.patches[i]);
 	return true;
 }
 
@@ -101,10 +151,13 @@ static bool roll_back_some(void)
 	struct loaded_patch *loaded;
 	bool some = false;
 
-	list_for_each_entry_reverse(loaded, &lucos_registry, link)
+	list_for_each_entry_reverse(loaded, &lucos_registry, link) {
+		struct leaving leaving = {};
+
 		if (loaded->state == LUCOS_LOADED_APPLIED &&
-		    roll_back(loaded, &failure))
+		    roll_back(loaded, false, &leaving, &failure))
 			some = true;
+	}
 	return some;
 }
 

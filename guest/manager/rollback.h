@@ -7,8 +7,15 @@
 
 #include "failure.h"
 
-/* Takes a patch back. */
-bool lucos_roll_back(const char *name, struct lucos_failure *failure);
+struct lucos_answer;
+
+/*
+ * Takes a patch back, in one step with all patches that stand on it or need it
+ * if they are to be taken along. Adds what stays of it in the kernel.
+ */
+bool lucos_roll_back(const char *name, bool with_dependents,
+		     struct lucos_answer *answer,
+		     struct lucos_failure *failure);
 
 /*
  * Before the kernel goes down: takes everything back, the last one first.

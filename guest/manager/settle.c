@@ -63,6 +63,8 @@ static void add(struct round *round, struct loaded_patch *loaded,
 	round->aims[i].loaded = loaded;
 	round->aims[i].number = loaded->number;
 	round->aims[i].function = function;
+	__assign_bit(i, round->search.published,
+		     function == WHOLE_MODULE && loaded->publishes);
 	round->search.count++;
 }
 

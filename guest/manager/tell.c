@@ -6,11 +6,13 @@
 #include <linux/smp.h>
 #include <linux/string.h>
 
+#include "events.h"
 #include "hypercall.h"
 #include "patch_records.h"
 #include "registry.h"
 #include "slot.h"
 #include "tell.h"
+#include "values.h"
 
 #define LOG_PIECE 4096
 
@@ -22,6 +24,7 @@ static union {
 	struct lucos_system_status system;
 	struct lucos_patch_status patch;
 	struct lucos_function_status function;
+	struct lucos_value_status value;
 	struct lucos_exit_counters exits;
 	struct lucos_processor_list processors;
 	char log[LOG_PIECE];
@@ -195,6 +198,44 @@ static bool add_function(struct lucos_answer *answer,
 	return true;
 }
 
+static bool query_value(u32 position, unsigned int index,
+			struct lucos_failure *failure)
+{
+	return lucos_query(LUCOS_QUERY_VALUE, (u64)position << 32 | index,
+			   &buffer.value, sizeof(buffer.value), failure);
+}
+
+static bool add_values(struct lucos_answer *answer,
+		       const struct loaded_patch *loaded, u32 position,
+		       struct lucos_failure *failure)
+{
+	unsigned int i, count = lucos_values_count(loaded->patch);
+
+	for (i = 0; i < count; i++) {
+		if (!query_value(position, i, failure))
+			return false;
+		lucos_answer_add(answer, LUCOS_RECORD_VALUE, &buffer.value,
+				 sizeof(buffer.value));
+	}
+	return true;
+}
+
+void lucos_tell_left(struct lucos_answer *answer,
+		     const struct loaded_patch *loaded)
+{
+	unsigned int i, count = lucos_values_count(loaded->patch);
+	struct lucos_failure unknown;
+	u32 position;
+
+	if (!count || !find_patch(loaded->number, &position, &unknown))
+		return;
+	for (i = 0; i < count; i++)
+		if (query_value(position, i, &unknown) &&
+		    buffer.value.state == LUCOS_VALUE_OVERWRITTEN)
+			lucos_answer_add(answer, LUCOS_RECORD_VALUE,
+					 &buffer.value, sizeof(buffer.value));
+}
+
 bool lucos_tell_patch(struct lucos_answer *answer, const char *name,
 		      struct lucos_failure *failure)
 {
@@ -209,7 +250,7 @@ bool lucos_tell_patch(struct lucos_answer *answer, const char *name,
 	for (i = 0; i < loaded->count; i++)
 		if (!add_function(answer, loaded, position, i, failure))
 			return false;
-	return true;
+	return add_values(answer, loaded, position, failure);
 }
 
 bool lucos_tell_log(struct lucos_answer *answer, struct lucos_failure *failure)
@@ -233,5 +274,6 @@ bool lucos_tell_log(struct lucos_answer *answer, struct lucos_failure *failure)
 		total += registers.rax;
 		offset = registers.rbx;
 	}
+	lucos_events_tell(answer);
 	return true;
 }

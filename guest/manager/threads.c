@@ -182,6 +182,8 @@ static void drop_stale(struct look *look, struct task_struct *task,
 	bitmap_zero(look->found, LUCOS_MAX_RANGES);
 	for (i = 0; i < count; i++)
 		note_word(look, frames[i]);
+	bitmap_or(look->found, look->found, look->search->published,
+		  LUCOS_MAX_RANGES);
 	/* Only what the scan saw too: the unwinder adds nothing. */
 	bitmap_and(look->found, look->found, stale, LUCOS_MAX_RANGES);
 }

@@ -17,6 +17,11 @@ struct lucos_range {
 struct lucos_search {
 	unsigned int count;
 	struct lucos_range ranges[LUCOS_MAX_RANGES];
+	/*
+	 * The ranges whose addresses lie in the kernel's objects: a word that
+	 * no frame accounts for may be a call that is still to come.
+	 */
+	DECLARE_BITMAP(published, LUCOS_MAX_RANGES);
 	/* Result: the ranges that a thread stands in or may return to. */
 	DECLARE_BITMAP(occupied, LUCOS_MAX_RANGES);
 };

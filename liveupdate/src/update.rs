@@ -6,7 +6,7 @@ use lucos_guest_interface::call::{
     ALL_FUNCTIONS, DATA_ITEMS, MAX_GROUP_LENGTH, MAX_MEASURED_STOPS, NO_ITEM, ROLLBACK_CHECK_ONLY,
     ROLLBACK_CLEAR_ONLY, ROLLBACK_FLAGS, VALUE_ITEMS,
 };
-use lucos_guest_interface::descriptor::{Descriptor, Value};
+use lucos_guest_interface::descriptor::{Descriptor, FLAG_HOOKS, Value};
 use lucos_guest_interface::group::{self, GroupHeader, MAX_GROUP};
 use lucos_guest_interface::rollback::{MAX_ROLLBACK_LENGTH, RollbackHeader, RollbackRecord};
 use lucos_guest_interface::{ErrorCode, Fault, Part};
@@ -88,8 +88,8 @@ fn parse<'a, S: Store>(
         let of_member = |fault: Fault| fault.of_member(index as u32);
         let descriptor = Descriptor::parse(member).map_err(of_member)?;
         check_kernel(engine, &descriptor).map_err(of_member)?;
-        let flags = descriptor.header().flags;
-        if descriptors.first().is_some_and(|first| first.header().flags != flags) {
+        let flags = descriptor.header().flags & !FLAG_HOOKS;
+        if descriptors.first().is_some_and(|first| first.header().flags & !FLAG_HOOKS != flags) {
             let fault = Fault::new(ErrorCode::FlagCombination, flags.into());
             return Err(of_member(fault));
         }

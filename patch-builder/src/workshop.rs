@@ -16,8 +16,9 @@ use crate::patch_module::{Error, PatchModule, Redirector, check_name};
 use crate::programs::run;
 
 /// The header of patches, and those that it includes.
-const HEADERS: [(&str, &str); 7] = [
+const HEADERS: [(&str, &str); 8] = [
     ("lucos/patch.h", include_str!("../../guest/include/lucos/patch.h")),
+    ("lucos/data.h", include_str!("../../guest/include/lucos/data.h")),
     ("lucos/interface.h", include_str!("../../guest/include/lucos/interface.h")),
     ("lucos/descriptor.h", include_str!("../../guest/include/lucos/descriptor.h")),
     ("lucos/errors.h", include_str!("../../guest/include/lucos/errors.h")),

@@ -14,6 +14,7 @@ mod devices;
 mod every_function;
 mod figures;
 mod fixes;
+mod groups;
 mod hostile;
 mod kept;
 mod kexec;
@@ -34,6 +35,7 @@ mod steady;
 mod tail_calls;
 mod update;
 mod update_faults;
+mod values;
 mod variables;
 mod window;
 
@@ -70,6 +72,8 @@ fn main() {
         newest::trials(),
         update::trials(),
         update_faults::trials(),
+        values::trials(),
+        groups::trials(),
         registration::trials(),
         builder::trials(),
         fixes::trials(),

@@ -341,7 +341,11 @@ fn text_and_json(results: &Results) -> Result<(), Failed> {
     )?;
     let list = results.text("json.list")?;
     let columns: Vec<&str> = list.lines().next().unwrap_or_default().split_whitespace().collect();
-    equal("list", columns, vec!["NAME", "STATE", "FUNCTIONS", "TRAPS", "JUMPS", "DESCRIPTION"])?;
+    equal(
+        "list",
+        columns,
+        vec!["NAME", "STATE", "FUNCTIONS", "VALUES", "TRAPS", "JUMPS", "DESCRIPTION"],
+    )?;
     let row = list.lines().nth(1).unwrap_or_default();
     equal("list", row.starts_with("version_line  applied  1  "), true)?;
 

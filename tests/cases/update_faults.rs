@@ -56,11 +56,12 @@ struct Call {
     least: usize,
 }
 
-const APPLY: Call = Call { name: "apply", number: 3, least: 8 };
+const APPLY: Call = Call { name: "apply", number: 3, least: 12 };
 const JUMP: Call = Call { name: "jump", number: 4, least: 4 };
 const ROLLBACK: Call = Call { name: "rollback", number: 5, least: 4 };
 
-/// `order KIND CALL STEP HASH` orders a fault. `step_N STEP HASH` lets a step of hypercall N fail,
+/// `order KIND CALL STEP HASH` orders a fault. What is applied is two patches in one step, with
+/// functions and a value. `step_N STEP HASH` lets a step of hypercall N fail,
 /// looks what the guest sees, and prints the report; afterwards nothing is in force, or, for the
 /// rollback, perhaps everything. `each N HASH` does that for all steps and leaves the last one that
 /// mattered in /tmp/last.N.
@@ -73,15 +74,19 @@ reports() { lucos log | grep -c 'injection: '; }
 report() { waits "[ \$(reports) -gt $reported ]"; lucos log | grep 'injection: ' | tail -n 1; }
 jumped() { waits "lucos list --json | grep -q '\"jumping\":1'"; }
 new_texts() { cat /proc/uptime /proc/loadavg /proc/cmdline | grep -c patched; }
+capital() { grep -c '^Linux Version' /proc/version; }
 must() { [ "$1" = "$2" ] || echo "WRONG: $3: $1 instead of $2"; }
 
 step_3() {
     order 1 3 $1 $2
-    if lucos apply $P/uptime_loadavg.ko >/dev/null 2>&1; then
+    if lucos apply $P/uptime_loadavg.ko $P/capital_version.ko >/dev/null 2>&1; then
         must $(new_texts) 2 "applied"
+        must $(capital) 1 "applied"
+        lucos rollback capital_version >/dev/null || echo "WRONG: not rolled back"
         lucos rollback uptime_loadavg >/dev/null || echo "WRONG: not rolled back"
     fi
     must $(new_texts) 0 "not applied"
+    must $(capital) 0 "not applied"
     report
 }
 

@@ -60,6 +60,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_JUMP_SIZE", descriptor::JUMP_SIZE),
     ("LUCOS_FLAG_CHECK_ONLY", descriptor::FLAG_CHECK_ONLY as u64),
     ("LUCOS_FLAG_CLEAR_ONLY", descriptor::FLAG_CLEAR_ONLY as u64),
+    ("LUCOS_FLAG_HOOKS", descriptor::FLAG_HOOKS as u64),
     ("LUCOS_VALUE_IF_DEFAULT", descriptor::VALUE_IF_DEFAULT as u64),
     ("LUCOS_DATA_LOSSY", descriptor::DATA_LOSSY as u64),
     ("LUCOS_DATA_CLEAR_ONLY", descriptor::DATA_CLEAR_ONLY as u64),

@@ -73,8 +73,12 @@ pub const FLAG_CHECK_ONLY: u32 = 1 << 0;
 /// [`Occupied`](crate::ErrorCode::Occupied).
 pub const FLAG_CLEAR_ONLY: u32 = 1 << 1;
 
+/// Header flag: the patch has hooks, which are the update manager's, and need not change anything by
+/// itself.
+pub const FLAG_HOOKS: u32 = 1 << 2;
+
 /// Every header flag.
-pub const HEADER_FLAGS: u32 = FLAG_CHECK_ONLY | FLAG_CLEAR_ONLY;
+pub const HEADER_FLAGS: u32 = FLAG_CHECK_ONLY | FLAG_CLEAR_ONLY | FLAG_HOOKS;
 
 /// Value flag: bytes that are not the old ones are left alone, and the rest is applied.
 pub const VALUE_IF_DEFAULT: u32 = 1 << 0;

@@ -3,7 +3,7 @@
 use lucos_guest_interface::call::{DATA_ITEMS, VALUE_ITEMS};
 use lucos_guest_interface::descriptor::{
     DATA_CLEAR_ONLY, DATA_LOSSY, DataVersionRecord, Descriptor, DescriptorBuilder,
-    DescriptorHeader, FLAG_CHECK_ONLY, FUNCTION_FENTRY_SLOT, FUNCTION_NO_JUMP,
+    DescriptorHeader, FLAG_CHECK_ONLY, FLAG_HOOKS, FUNCTION_FENTRY_SLOT, FUNCTION_NO_JUMP,
     FUNCTION_SITE_IS_SLOT, FunctionRecord, MAX_FUNCTIONS, MAX_VALUES, SharedFieldRecord,
     VALUE_IF_DEFAULT, ValueRecord,
 };
@@ -346,7 +346,7 @@ fn each_fault_of_the_header_has_its_own_error() {
         ("version", 1, ErrorCode::DescriptorVersion),
         ("header_size", 208, ErrorCode::HeaderSize),
         ("total_length", 8, ErrorCode::TotalLength),
-        ("flags", 4, ErrorCode::UnknownFlag),
+        ("flags", 8, ErrorCode::UnknownFlag),
         ("name", 0, ErrorCode::NameEmpty),
         ("build_id_length", 21, ErrorCode::BuildIdLength),
         ("build_id_length", 19, ErrorCode::BuildIdLength),
@@ -369,6 +369,8 @@ fn each_fault_of_the_header_has_its_own_error() {
 fn names_and_lengths() {
     let empty = DescriptorBuilder::new("example").unwrap().build();
     assert_eq!(code(&empty), ErrorCode::NothingToDo);
+    let hooks = DescriptorBuilder::new("example").unwrap().flags(FLAG_HOOKS).build();
+    assert!(Descriptor::parse(&hooks).is_ok());
     assert_eq!(code(&[]), ErrorCode::DescriptorTruncated);
     assert_eq!(code(&full()[..DescriptorHeader::SIZE - 1]), ErrorCode::DescriptorTruncated);
     assert_eq!(code(&full()[..300]), ErrorCode::TotalLength);

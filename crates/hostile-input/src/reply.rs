@@ -26,12 +26,13 @@ pub fn check(data: &[u8]) -> bool {
             assert_eq!(shown.functions.len(), shown.patch.functions as usize);
             true
         }),
-        answer::log(data).is_ok_and(|pieces| {
-            let text: usize = pieces.iter().map(|piece| piece.text.len()).sum();
+        answer::log(data).is_ok_and(|log| {
+            let text: usize = log.pieces.iter().map(|piece| piece.text.len()).sum();
             assert!(text <= data.len());
             true
         }),
         answer::stops(data).is_ok(),
+        answer::values(data).is_ok(),
         answer::outcome(data).is_ok(),
     ];
     let accepted = answers.contains(&true);

@@ -273,9 +273,6 @@ impl<S: Store> Journal<S> {
             let end = first.checked_add(count).filter(|&end| end <= room && count <= most);
             end.map(|end| first..end).ok_or(damaged)
         };
-        if record.functions == 0 && record.values == 0 {
-            return Err(damaged);
-        }
         let mut functions = Vec::new();
         let first = record.first_function;
         for function in places(first, record.functions, FUNCTIONS_MAX, self.functions)? {

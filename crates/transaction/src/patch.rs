@@ -38,7 +38,7 @@ pub struct Plan<'a> {
     pub versions: &'a [VersionPlan],
     /// The update is only put in force when nobody is inside old code; nothing is guarded then.
     pub clear_only: bool,
-    /// The values, at most [`value::VALUES_MAX`]; without functions at least one.
+    /// The values, at most [`value::VALUES_MAX`].
     pub values: &'a [ValuePlan],
 }
 

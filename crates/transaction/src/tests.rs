@@ -3,6 +3,7 @@
 mod crash;
 mod data;
 mod failure;
+mod graph;
 mod rules;
 mod sequence;
 mod world;

@@ -24,6 +24,7 @@
 /* lucos_descriptor_header.flags */
 #define LUCOS_FLAG_CHECK_ONLY 0x1U
 #define LUCOS_FLAG_CLEAR_ONLY 0x2U
+#define LUCOS_FLAG_HOOKS 0x4U
 
 /* lucos_function.flags */
 #define LUCOS_FUNCTION_FENTRY_SLOT 0x1U

@@ -11,7 +11,8 @@
  *
  *	LUCOS_PATCH("cmdline-word", "adds a word to /proc/cmdline");
  *
- * All of this stands in one file of the module, LUCOS_PATCH last; further
+ * lucos/data.h, which comes with it, has what changes data and what is called
+ * around an update. All of this stands in one file of the module, LUCOS_PATCH last; further
  * files may hold helpers. The module is loaded by `lucos apply`, which gives
  * every symbol that the kernel does not export its address. See
  * docs/patch-authors-guide.md.
@@ -62,6 +63,8 @@ LUCOS_TABLE(lucos_kept_end);
 
 #define LUCOS_STRING_(text)	#text
 #define LUCOS_STRING(text)	LUCOS_STRING_(text)
+
+#include <lucos/data.h>
 
 /* A text that fills so many bytes; a longer one does not assemble. */
 #define LUCOS_TEXT_FIELD(text, size)					\
@@ -220,10 +223,14 @@ LUCOS_TABLE(lucos_kept_end);
 	LUCOS_TABLE_END(".lucos.expected", "lucos_expected_end");	\
 	LUCOS_TABLE_END(".lucos.dependencies", "lucos_dependencies_end"); \
 	LUCOS_TABLE_END(".lucos.kept", "lucos_kept_end");		\
+	LUCOS_TABLE_END(".lucos.values", "lucos_values_end");		\
 									\
 	static bool lucos_check;					\
 	module_param(lucos_check, bool, 0);				\
 	MODULE_PARM_DESC(lucos_check, "check the patch, apply nothing");	\
+	static bool lucos_join;						\
+	module_param(lucos_join, bool, 0);				\
+	MODULE_PARM_DESC(lucos_join, "to be applied in one step with others"); \
 	static char *lucos_modules;					\
 	module_param(lucos_modules, charp, 0);				\
 	MODULE_PARM_DESC(lucos_modules, "modules whose symbols are used");	\
@@ -245,11 +252,17 @@ LUCOS_TABLE(lucos_kept_end);
 		.dependencies_end = (unsigned long)lucos_dependencies_end, \
 		.kept = (unsigned long)lucos_kept_start,		\
 		.kept_end = (unsigned long)lucos_kept_end,		\
+		.values = (unsigned long)lucos_values_start,		\
+		.values_end = (unsigned long)lucos_values_end,		\
 	};								\
 									\
 	static int __init lucos_patch_init(void)			\
 	{								\
 		lucos_this_patch.check_only = lucos_check;		\
+		lucos_this_patch.join = lucos_join;			\
+		lucos_this_patch.on_apply = (unsigned long)lucos_on_apply; \
+		lucos_this_patch.on_rollback =				\
+			(unsigned long)lucos_on_rollback;		\
 		lucos_this_patch.modules = (unsigned long)lucos_modules; \
 		return lucos_patch_load(&lucos_this_patch, THIS_MODULE); \
 	}								\

@@ -1,13 +1,15 @@
 //! What the update manager's replies say, in words of this program.
 
 use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::call::Cause;
 use lucos_guest_interface::name;
 use lucos_guest_interface::reply::{
-    self, Failure, Item, LoadedFunction, LoadedPatch, LoadedState, MeasuredStops, RecordKind,
-    ReplyFault, Verdict,
+    self, EventKind, Failure, Item, LoadedFunction, LoadedPatch, LoadedState, MeasuredStops,
+    RecordKind, ReplyFault, Verdict,
 };
 use lucos_guest_interface::status::{
-    ExitCounters, Extension, FunctionStatus, PatchStatus, SiteState, SystemStatus, WindowReason,
+    ExitCounters, Extension, FunctionStatus, PatchStatus, SiteState, SystemStatus, ValueState,
+    ValueStatus, WindowReason,
 };
 
 use crate::error::{Error, Refusal};
@@ -87,6 +89,37 @@ pub struct Shown {
     pub patch: Patch,
     /// Its functions, in its own order.
     pub functions: Vec<Function>,
+    /// Its values, each of at most 16 bytes.
+    pub values: Vec<Value>,
+}
+
+/// A value of a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// What it is called.
+    pub name: String,
+    /// What LUCOS says.
+    pub status: ValueStatus,
+    /// What is there.
+    pub state: ValueState,
+}
+
+impl Value {
+    /// The bytes that a rollback writes.
+    #[must_use]
+    pub fn old(&self) -> &[u8] {
+        self.used(&self.status.old)
+    }
+
+    /// The bytes of the patch.
+    #[must_use]
+    pub fn new_bytes(&self) -> &[u8] {
+        self.used(&self.status.new)
+    }
+
+    fn used<'a>(&self, field: &'a [u8; 16]) -> &'a [u8] {
+        field.get(..self.status.length as usize).unwrap_or_default()
+    }
 }
 
 /// A piece of the log.
@@ -96,6 +129,38 @@ pub struct Piece {
     pub offset: u64,
     /// The text.
     pub text: Vec<u8>,
+}
+
+/// What the log says: LUCOS's own lines, and what became of patches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    /// LUCOS's own lines.
+    pub pieces: Vec<Piece>,
+    /// What became of patches, the oldest first.
+    pub events: Vec<Event>,
+}
+
+/// Something that became of a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Seconds since 1970 by the guest's clock.
+    pub seconds: u64,
+    /// What it was.
+    pub kind: EventKind,
+    /// Name of the patch.
+    pub name: String,
+    /// What LUCOS calls it, 0 when it does not know it.
+    pub number: u32,
+    /// Why it was refused or withdrawn; empty else.
+    pub why: String,
+    /// The same for programs.
+    pub code: String,
+    /// The program that asked for it, its process and its user.
+    pub program: String,
+    /// Process, 0 for the kernel.
+    pub process: u32,
+    /// User of the process.
+    pub user: u32,
 }
 
 /// Checks a reply that has no record when all went well.
@@ -166,20 +231,48 @@ pub fn show(bytes: &[u8]) -> Result<Shown, Error> {
             other => return Err(wrong(other, RecordKind::Function)),
         }
     }
+    let mut values = Vec::new();
+    for _ in 0..patch.status.map_or(0, |status| status.values) {
+        match rest {
+            [Item::Value(status), more @ ..] => {
+                values.push(value(status)?);
+                rest = more;
+            }
+            other => return Err(wrong(other, RecordKind::Value)),
+        }
+    }
     nothing_more(rest)?;
-    Ok(Shown { patch, functions })
+    Ok(Shown { patch, functions, values })
+}
+
+/// Reads the reply to `rollback`: values that stay.
+///
+/// # Errors
+/// Those of [`done`].
+pub fn values(bytes: &[u8]) -> Result<Vec<Value>, Error> {
+    let values = items(bytes)?.into_iter().map(|item| match item {
+        Item::Value(status) => Ok(value(&status)?),
+        other => Err(wrong(&[other], RecordKind::Value)),
+    });
+    values.collect()
 }
 
 /// Reads the reply to `log`.
 ///
 /// # Errors
 /// Those of [`done`].
-pub fn log(bytes: &[u8]) -> Result<Vec<Piece>, Error> {
-    let pieces = items(bytes)?.into_iter().map(|item| match item {
-        Item::Log(offset, text) => Ok(Piece { offset, text: text.to_vec() }),
-        other => Err(wrong(&[other], RecordKind::Log)),
-    });
-    pieces.collect()
+pub fn log(bytes: &[u8]) -> Result<Log, Error> {
+    let mut log = Log::default();
+    for item in items(bytes)? {
+        match item {
+            Item::Log(offset, text) if log.events.is_empty() => {
+                log.pieces.push(Piece { offset, text: text.to_vec() });
+            }
+            Item::Event(record) => log.events.push(event(&record)?),
+            other => return Err(wrong(&[other], RecordKind::Log)),
+        }
+    }
+    Ok(log)
 }
 
 /// Reads the reply to `measure-stop`.
@@ -223,14 +316,56 @@ fn items(bytes: &[u8]) -> Result<Vec<Item<'_>>, Error> {
 
 fn refusal(failure: &Failure) -> Result<Error, ReplyFault> {
     let fault = ReplyFault::Field(RecordKind::Failure, "code");
-    Ok(Error::Refused(Refusal {
-        code: ErrorCode::from_number(failure.code).ok_or(fault)?,
-        subject: text(&failure.subject),
-        detail: match failure.detail {
-            0 => String::new(),
-            detail => format!("{detail:#x}"),
-        },
-    }))
+    let code = ErrorCode::from_number(failure.code).ok_or(fault)?;
+    let detail = detail(code, failure.detail);
+    Ok(Error::Refused(Refusal { code, subject: text(&failure.subject), detail }))
+}
+
+/// The detail of an error: mostly an address or a number.
+fn detail(code: ErrorCode, detail: u64) -> String {
+    match (code, i32::try_from(detail)) {
+        (_, Ok(0)) => String::new(),
+        (ErrorCode::HookFailed, Ok(errno)) => std::io::Error::from_raw_os_error(errno).to_string(),
+        _ => format!("{detail:#x}"),
+    }
+}
+
+fn event(record: &reply::Event) -> Result<Event, ReplyFault> {
+    let wrong = |field| ReplyFault::Field(RecordKind::Event, field);
+    let kind = EventKind::from_number(record.kind).ok_or(wrong("kind"))?;
+    let mut event = Event {
+        seconds: record.time / 1_000_000_000,
+        kind,
+        name: text(&record.name),
+        number: record.number,
+        why: String::new(),
+        code: String::new(),
+        program: text(&record.program),
+        process: record.process,
+        user: record.user,
+    };
+    match kind {
+        EventKind::Applied | EventKind::RolledBack => {}
+        EventKind::Withdrawn => {
+            let cause = Cause::from_number(record.code).ok_or(wrong("code"))?;
+            event.why = cause.meaning().to_owned();
+            event.code = cause.c_name().to_owned();
+        }
+        EventKind::Refused | EventKind::NotRolledBack => {
+            let code = ErrorCode::from_number(record.code).ok_or(wrong("code"))?;
+            let subject = text(&record.subject);
+            let refusal = Refusal { code, subject, detail: detail(code, record.detail) };
+            event.why = refusal.to_string();
+            event.code = code.c_name().to_owned();
+        }
+    }
+    Ok(event)
+}
+
+fn value(status: &ValueStatus) -> Result<Value, ReplyFault> {
+    let wrong = ReplyFault::Field(RecordKind::Value, "state");
+    let state = ValueState::from_number(status.state).ok_or(wrong)?;
+    Ok(Value { name: text(&status.name), status: *status, state })
 }
 
 fn wrong(found: &[Item<'_>], expected: RecordKind) -> Error {
@@ -396,7 +531,7 @@ pub(crate) mod tests {
 
     /// A patch with this function.
     pub(crate) fn shown(function: Function) -> Shown {
-        Shown { patch: patch("fix", 3), functions: vec![function] }
+        Shown { patch: patch("fix", 3), functions: vec![function], values: Vec::new() }
     }
 
     /// The state of a machine that has had twelve exits.
@@ -475,7 +610,7 @@ pub(crate) mod tests {
     #[test]
     fn the_log_comes_in_pieces() {
         let reply = ReplyBuilder::default().log(10, b"one\n").log(20, b"twelve bytes");
-        let pieces = log(&reply.build()).unwrap();
+        let pieces = log(&reply.build()).unwrap().pieces;
         let expected = [(10, "one\n"), (20, "twelve bytes")];
         assert_eq!(pieces.len(), 2);
         for (piece, (offset, text)) in pieces.iter().zip(expected) {

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::group::MAX_GROUP;
 use lucos_guest_interface::reply::{LoadedState, Verdict};
 use serde_json::{Value, json};
 
-use crate::answer::Patch;
-use crate::error::Error;
+use crate::answer::{Patch, Value as Left};
+use crate::error::{Error, Refusal};
 use crate::kallsyms::{self, Symbols};
 use crate::manager;
 use crate::patch_file::{ModuleFile, PatchFile};
@@ -34,6 +35,8 @@ pub struct Applied {
     pub name: String,
     /// Number of functions.
     pub functions: usize,
+    /// Number of values.
+    pub values: usize,
     /// Whether the module was still loaded and was put in force again.
     pub again: bool,
 }
@@ -42,27 +45,105 @@ impl Applied {
     /// As a JSON object.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({ "name": self.name, "functions": self.functions, "again": self.again })
+        json!({
+            "name": self.name,
+            "functions": self.functions,
+            "values": self.values,
+            "again": self.again
+        })
+    }
+
+    /// In one line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let count = |count: usize, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            count => Some(format!("{count} {what}s")),
+        };
+        let counts = [count(self.functions, "function"), count(self.values, "value")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        format!("applied {} ({})\n", self.name, counts.join(", "))
     }
 }
 
-/// Applies a patch.
+/// Applies patches in one step: all of them come into force, or none.
 ///
 /// # Errors
 /// Any; nothing was changed then and nothing stays loaded.
-pub fn apply(path: &Path) -> Result<Applied, Error> {
-    let file = prepare(path)?;
+pub fn apply(paths: &[PathBuf]) -> Result<Vec<Applied>, Error> {
+    let files = paths.iter().map(|path| prepare(path)).collect::<Result<Vec<_>, _>>()?;
+    let again = match files.as_slice() {
+        [file] => patiently(|| load_or_rearm(file)).map(|again| vec![again]),
+        files => apply_together(files),
+    };
+    let again = again.map_err(manager::name_what_is_in_the_way)?;
+    let applied = files.into_iter().zip(again).map(|(file, again)| Applied {
+        name: file.name,
+        functions: file.functions.len(),
+        values: file.values,
+        again,
+    });
+    Ok(applied.collect())
+}
+
+/// Tries again while a module of the same name is on its way out.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let end = Instant::now() + RELOAD_WAIT;
     loop {
-        match load_or_rearm(&file) {
-            Ok(again) => {
-                let functions = file.functions.len();
-                return Ok(Applied { name: file.name, functions, again });
-            }
+        match attempt() {
             Err(error) if is_passing(&error) && Instant::now() < end => thread::sleep(PAUSE),
-            Err(error) => return Err(manager::name_what_is_in_the_way(error)),
+            result => return result,
         }
     }
+}
+
+/// Loads what is not loaded, and puts all of it in force at once. Tells for each whether it was
+/// loaded before.
+fn apply_together(files: &[PatchFile]) -> Result<Vec<bool>, Error> {
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    check_together(&names)?;
+    let mut again = Vec::new();
+    let loaded = files.iter().try_for_each(|file| {
+        again.push(patiently(|| load_to_join(file))?);
+        Ok(())
+    });
+    let applied = loaded.and_then(|()| manager::apply(&names));
+    if applied.is_err() {
+        // What was loaded for this goes. What had been in force for a moment goes by itself.
+        for (file, _) in files.iter().zip(&again).filter(|(_, again)| !**again) {
+            let _ = system::unload_module(&file.file.module);
+        }
+    }
+    applied.map(|()| again)
+}
+
+/// Whether patches can be applied in one step at all.
+fn check_together(names: &[&str]) -> Result<(), Error> {
+    let refused = |code, subject: &str| {
+        Err(Error::Refused(Refusal { code, subject: subject.to_owned(), detail: String::new() }))
+    };
+    if names.len() > MAX_GROUP {
+        return refused(ErrorCode::TooManyPatches, &names.len().to_string());
+    }
+    let loaded = manager::list()?;
+    for (index, name) in names.iter().enumerate() {
+        let is_in_force =
+            loaded.iter().any(|patch| patch.name == *name && patch.state == LoadedState::Applied);
+        if is_in_force || names.iter().take(index).any(|earlier| earlier == name) {
+            return refused(ErrorCode::AlreadyApplied, name);
+        }
+    }
+    Ok(())
+}
+
+/// Loads the module to be applied with others, unless it is loaded. Tells whether it was.
+fn load_to_join(file: &PatchFile) -> Result<bool, Error> {
+    if find_loaded(file)?.is_some() {
+        return Ok(true);
+    }
+    load(file, "lucos_join=1")?;
+    Ok(false)
 }
 
 /// Runs every check of [`apply`], those of LUCOS included, and changes nothing. Gives the name of
@@ -87,6 +168,10 @@ pub fn check(path: &Path) -> Result<String, Error> {
 pub struct RolledBack {
     /// Name of the patch.
     pub name: String,
+    /// The patches that were taken along, because they stood on it or needed it.
+    pub along: Vec<String>,
+    /// Values that stay because somebody else has changed them.
+    pub left: Vec<Left>,
     /// Whether its module is unloaded.
     pub unloaded: bool,
     /// Whether its code is still in use, and the module stays because of that.
@@ -95,22 +180,35 @@ pub struct RolledBack {
     pub kept: bool,
 }
 
-/// Takes a patch back and waits a moment for its module to be unloaded.
+/// Takes a patch back, with those that stand on it or need it if that is wanted, and waits a moment
+/// for its module to be unloaded.
 ///
 /// # Errors
-/// Any; the patch is in force as before then.
-pub fn rollback(name: &str) -> Result<RolledBack, Error> {
-    manager::rollback(name).map_err(manager::name_what_is_in_the_way)?;
+/// Any; all of them are in force as before then.
+pub fn rollback(name: &str, with_dependents: bool) -> Result<RolledBack, Error> {
+    let before = in_force()?;
+    let left = manager::rollback(name, with_dependents);
+    let left = left.map_err(manager::name_what_is_in_the_way)?;
+    let after = in_force()?;
+    let is_along = |other: &String| other != name && !after.contains(other);
+    let along: Vec<String> = before.into_iter().filter(is_along).collect();
+    let along = if with_dependents { along } else { Vec::new() };
     let end = Instant::now() + UNLOAD_WAIT;
-    let mut left = find(name)?;
-    let is = |state, left: &Option<Patch>| left.as_ref().is_some_and(|patch| patch.state == state);
-    while left.is_some() && !is(LoadedState::Kept, &left) && Instant::now() < end {
+    let mut patch = find(name)?;
+    let is = |state, patch: &Option<Patch>| patch.as_ref().is_some_and(|one| one.state == state);
+    while patch.is_some() && !is(LoadedState::Kept, &patch) && Instant::now() < end {
         thread::sleep(PAUSE);
-        left = find(name)?;
+        patch = find(name)?;
     }
-    let in_use = is(LoadedState::Draining, &left);
-    let kept = is(LoadedState::Kept, &left);
-    Ok(RolledBack { name: name.to_owned(), unloaded: left.is_none(), in_use, kept })
+    let in_use = is(LoadedState::Draining, &patch);
+    let kept = is(LoadedState::Kept, &patch);
+    Ok(RolledBack { name: name.to_owned(), along, left, unloaded: patch.is_none(), in_use, kept })
+}
+
+/// Names of the patches that are in force.
+fn in_force() -> Result<Vec<String>, Error> {
+    let applied = |patch: &Patch| patch.state == LoadedState::Applied;
+    Ok(manager::list()?.into_iter().filter(applied).map(|patch| patch.name).collect())
 }
 
 fn find(name: &str) -> Result<Option<Patch>, Error> {
@@ -145,7 +243,7 @@ fn find_loaded(file: &PatchFile) -> Result<Option<Patch>, Error> {
 /// Loads the module, or puts one in force again that is still loaded. Tells which it was.
 fn load_or_rearm(file: &PatchFile) -> Result<bool, Error> {
     if find_loaded(file)?.is_some() {
-        manager::apply(&file.name)?;
+        manager::apply(&[&file.name])?;
         return Ok(true);
     }
     load(file, "")?;
@@ -165,7 +263,8 @@ fn load(file: &PatchFile, parameters: &str) -> Result<Verdict, Error> {
     // How an earlier load ended says nothing about this one.
     let _ = manager::outcome(&file.file.module);
     match system::load_module(&image, parameters.trim_start()) {
-        Ok(()) => Ok(Verdict::Applied),
+        // A hook that failed lets the module stay: somebody may be in its code.
+        Ok(()) => manager::outcome(&file.file.module),
         Err(error) => verdict(file, error),
     }
 }

@@ -4,7 +4,8 @@ use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::status::ExitClass;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{self, Function, Patch, Shown, Status};
+use crate::answer::{self, Event, Function, Log, Patch, Shown, Status};
+use crate::render::{date, hexadecimal};
 
 /// The state of LUCOS.
 #[must_use]
@@ -54,7 +55,44 @@ pub fn list(patches: &[Patch]) -> Value {
 pub fn show(shown: &Shown) -> Value {
     let mut object = patch(&shown.patch);
     object["function"] = shown.functions.iter().map(function).collect();
+    object["value"] = values(&shown.values);
     object
+}
+
+/// Values of a patch.
+#[must_use]
+pub fn values(values: &[answer::Value]) -> Value {
+    let value = |value: &answer::Value| {
+        json!({
+            "name": value.name,
+            "address": format!("{:#x}", value.status.address),
+            "old": hexadecimal(value.old()),
+            "new": hexadecimal(value.new_bytes()),
+            "state": value.state.c_name(),
+            "below": value.status.below,
+        })
+    };
+    values.iter().map(value).collect()
+}
+
+/// The log of LUCOS, and what became of patches.
+#[must_use]
+pub fn log(log: &Log) -> Value {
+    let event = |event: &Event| {
+        json!({
+            "time": date(event.seconds),
+            "event": event.kind.c_name(),
+            "name": event.name,
+            "number": event.number,
+            "code": event.code,
+            "why": event.why,
+            "program": event.program,
+            "process": event.process,
+            "user": event.user,
+        })
+    };
+    let events: Vec<Value> = log.events.iter().map(event).collect();
+    json!({ "log": crate::render::log(log), "events": events })
 }
 
 fn patch(patch: &Patch) -> Value {
@@ -70,6 +108,7 @@ fn patch(patch: &Patch) -> Value {
         "kept": kept.collect::<Vec<_>>(),
     });
     if let Some(status) = &patch.status {
+        object["values"] = status.values.into();
         object["trapping"] = status.trapping.into();
         object["jumping"] = status.jumping.into();
         object["apply_stop_ticks"] = status.apply_stop.into();

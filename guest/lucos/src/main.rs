@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Put patches in force, one after the other.
+    /// Put patches in force, all of them in one step, or none.
     Apply {
         /// Patch modules.
         #[arg(required = true)]
@@ -39,6 +39,9 @@ enum Verb {
     Rollback {
         /// Name of the patch.
         name: String,
+        /// Take the patches along, in the same step, that stand on it or need it.
+        #[arg(long)]
+        with_dependents: bool,
     },
     /// List the patches that are loaded.
     List,
@@ -49,7 +52,7 @@ enum Verb {
         /// Name of the patch.
         name: String,
     },
-    /// Print the log of LUCOS.
+    /// Print the log of LUCOS, and what became of patches: when, and who asked for it.
     Log,
     /// Stop and resume all processors, and say how long the longest stop took.
     MeasureStop {
@@ -79,28 +82,19 @@ impl Outcome {
     }
 }
 
-fn apply(files: &[PathBuf]) -> Outcome {
-    let mut text = String::new();
-    let mut applied = Vec::new();
-    for file in files {
-        match commands::apply(file) {
-            Ok(one) => {
-                let plural = if one.functions == 1 { "" } else { "s" };
-                text += &format!("applied {} ({} function{plural})\n", one.name, one.functions);
-                applied.push(one.to_json());
-            }
-            Err(error) => {
-                let mut json = error.to_json();
-                json["applied"] = applied.into();
-                return Outcome { text, json, error: Some(error) };
-            }
-        }
-    }
-    Outcome::done(text, json!({ "applied": applied }))
+fn apply(files: &[PathBuf]) -> Result<Outcome, Error> {
+    let applied = commands::apply(files)?;
+    let text = applied.iter().map(commands::Applied::to_text).collect();
+    let applied: Vec<Value> = applied.iter().map(commands::Applied::to_json).collect();
+    Ok(Outcome::done(text, json!({ "applied": applied })))
 }
 
-fn rollback(name: &str) -> Result<Outcome, Error> {
-    let done = commands::rollback(name)?;
+fn rollback(name: &str, with_dependents: bool) -> Result<Outcome, Error> {
+    let done = commands::rollback(name, with_dependents)?;
+    let along = match done.along.is_empty() {
+        true => String::new(),
+        false => format!(" with {}", done.along.join(", ")),
+    };
     let rest = match (done.unloaded, done.in_use) {
         (true, _) => "",
         _ if done.kept => "; the kernel may still use what it was given, the module stays loaded",
@@ -109,16 +103,19 @@ fn rollback(name: &str) -> Result<Outcome, Error> {
     };
     let json = json!({
         "rolled_back": done.name,
+        "along": done.along,
+        "left": json::values(&done.left),
         "unloaded": done.unloaded,
         "in_use": done.in_use,
         "kept": done.kept
     });
-    Ok(Outcome::done(format!("rolled back {}{rest}\n", done.name), json))
+    let text = format!("rolled back {}{along}{rest}\n{}", done.name, render::left(&done.left));
+    Ok(Outcome::done(text, json))
 }
 
 fn run(verb: &Verb) -> Result<Outcome, Error> {
     match verb {
-        Verb::Apply { files } => Ok(apply(files)),
+        Verb::Apply { files } => apply(files),
         Verb::Check { file } => {
             let name = commands::check(file)?;
             Ok(Outcome::done(format!("{name} can be applied\n"), json!({ "checked": name })))
@@ -128,7 +125,7 @@ fn run(verb: &Verb) -> Result<Outcome, Error> {
             let json = json!({ "resolved": output, "parameter": parameter });
             Ok(Outcome::done(format!("{parameter}\n"), json))
         }
-        Verb::Rollback { name } => rollback(name),
+        Verb::Rollback { name, with_dependents } => rollback(name, *with_dependents),
         Verb::List => {
             let patches = manager::list()?;
             Ok(Outcome::done(render::list(&patches), json::list(&patches)))
@@ -142,8 +139,8 @@ fn run(verb: &Verb) -> Result<Outcome, Error> {
             Ok(Outcome::done(render::show(&shown), json::show(&shown)))
         }
         Verb::Log => {
-            let text = render::log(&manager::log()?);
-            Ok(Outcome::done(text.clone(), json!({ "log": text })))
+            let log = manager::log()?;
+            Ok(Outcome::done(render::log(&log), json::log(&log)))
         }
         Verb::MeasureStop { count } => {
             let stops = manager::measure_stop(*count)?;

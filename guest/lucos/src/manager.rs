@@ -7,7 +7,7 @@ use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::name::NAME_SIZE;
 use lucos_guest_interface::reply::{MeasuredStops, Verdict};
 
-use crate::answer::{self, Patch, Piece, Shown, Status};
+use crate::answer::{self, Log, Patch, Shown, Status, Value};
 use crate::error::{Error, Refusal};
 use crate::system;
 
@@ -44,16 +44,17 @@ pub fn show(patch: &str) -> Result<Shown, Error> {
 ///
 /// # Errors
 /// Those of [`status`].
-pub fn log() -> Result<Vec<Piece>, Error> {
+pub fn log() -> Result<Log, Error> {
     answer::log(&ask("log")?)
 }
 
-/// Puts a patch in force again whose module is loaded.
+/// Puts patches in force whose modules are loaded, in one step.
 ///
 /// # Errors
 /// Those of [`show`].
-pub fn apply(patch: &str) -> Result<(), Error> {
-    answer::done(&ask_about("apply", patch)?)
+pub fn apply(patches: &[&str]) -> Result<(), Error> {
+    patches.iter().try_for_each(|patch| check_name(patch))?;
+    answer::done(&ask(&format!("apply {}", patches.join(" ")))?)
 }
 
 /// Runs every check of [`apply`].
@@ -64,12 +65,14 @@ pub fn check(patch: &str) -> Result<(), Error> {
     answer::done(&ask_about("check", patch)?)
 }
 
-/// Takes a patch back.
+/// Takes a patch back, together with those that stand on it or need it if that is wanted. Gives the
+/// values that stay because somebody else has changed them.
 ///
 /// # Errors
 /// Those of [`show`].
-pub fn rollback(patch: &str) -> Result<(), Error> {
-    answer::done(&ask_about("rollback", patch)?)
+pub fn rollback(patch: &str, with_dependents: bool) -> Result<Vec<Value>, Error> {
+    let command = if with_dependents { "rollback-with-dependents" } else { "rollback" };
+    answer::values(&ask_about(command, patch)?)
 }
 
 /// How the last load of a patch module ended. It is told once.
@@ -100,24 +103,32 @@ fn ask(command: &str) -> Result<Vec<u8>, Error> {
 
 /// Like [`ask`], for a command about one patch or module.
 fn ask_about(command: &str, name: &str) -> Result<Vec<u8>, Error> {
-    // Names end with a zero byte in their fields.
-    let is_name =
-        (1..NAME_SIZE).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_name {
-        return Err(Error::Refused(Refusal {
-            code: ErrorCode::UnknownPatch,
-            subject: name.escape_default().to_string(),
-            detail: String::new(),
-        }));
-    }
+    check_name(name)?;
     ask(&format!("{command} {name}"))
+}
+
+/// Whether the manager can have a patch or module of this name.
+fn check_name(name: &str) -> Result<(), Error> {
+    // Names end with a zero byte in their fields.
+    if (1..NAME_SIZE).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(Error::Refused(Refusal {
+        code: ErrorCode::UnknownPatch,
+        subject: name.escape_default().to_string(),
+        detail: String::new(),
+    }))
 }
 
 /// Replaces the number of the patch that is in the way by its name.
 #[must_use]
 pub fn name_what_is_in_the_way(error: Error) -> Error {
-    const WITH_A_NUMBER: [ErrorCode; 3] =
-        [ErrorCode::Stacked, ErrorCode::DependencyInUse, ErrorCode::SiteOwned];
+    const WITH_A_NUMBER: [ErrorCode; 4] = [
+        ErrorCode::Stacked,
+        ErrorCode::DependencyInUse,
+        ErrorCode::SiteOwned,
+        ErrorCode::NotSettled,
+    ];
     let Error::Refused(mut refusal) = error else {
         return error;
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use lucos_guest_interface::name;
 use lucos_guest_interface::patch_module::{
     PATCH_NO_TAIL_CALLS, PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS,
-    SECTION_PATCH,
+    SECTION_PATCH, SECTION_VALUES,
 };
 use object::elf::{
     EM_X86_64, ET_REL, FileHeader64, R_X86_64_64, Rela64, SHF_EXECINSTR, SHN_UNDEF, SHT_NOBITS,
@@ -88,6 +88,8 @@ pub struct PatchFile {
     pub name: String,
     /// The functions that it replaces, by the names of the symbols.
     pub functions: Vec<String>,
+    /// Number of the values that it changes.
+    pub values: usize,
     /// The note section with the module's build id; `None` when it has none.
     pub build_note: Option<Vec<u8>>,
 }
@@ -112,9 +114,10 @@ impl PatchFile {
         let name = elf.name_field(&record.name, "the name of the patch")?;
         let functions = elf.functions()?;
         elf.check_tail_calls(record.flags)?;
+        let values = elf.values()?;
         let file = elf.module()?;
         let build_note = elf.section(".note.gnu.build-id")?.map(<[u8]>::to_vec);
-        Ok(Self { file: ModuleFile { image, ..file }, name, functions, build_note })
+        Ok(Self { file: ModuleFile { image, ..file }, name, functions, values, build_note })
     }
 }
 
@@ -207,7 +210,8 @@ impl<'a> Elf<'a> {
         if bytes.len() % PatchFunctionRecord::SIZE != 0 {
             return Err(self.malformed("the section .lucos.functions has a wrong size"));
         }
-        self.check_extent(bytes.len())?;
+        let fields = ["functions", "functions_end"];
+        self.check_extent(SECTION_FUNCTIONS, fields, bytes.len(), "LUCOS_REPLACE")?;
         let relocations = self.relocations(SECTION_FUNCTIONS)?;
         let mut functions = Vec::new();
         for (index, entry) in bytes.chunks_exact(PatchFunctionRecord::SIZE).enumerate() {
@@ -222,9 +226,28 @@ impl<'a> Elf<'a> {
         Ok(functions)
     }
 
+    /// The number of values.
+    fn values(&self) -> Result<usize, Error> {
+        // The table has their addresses.
+        const ENTRY: usize = size_of::<u64>();
+        let length = self.section(SECTION_VALUES)?.unwrap_or_default().len();
+        if !length.is_multiple_of(ENTRY) {
+            return Err(self.malformed("the section .lucos.values has a wrong size"));
+        }
+        let fields = ["values", "values_end"];
+        self.check_extent(SECTION_VALUES, fields, length, "LUCOS_VALUE")?;
+        Ok(length / ENTRY)
+    }
+
     /// The table that LUCOS_PATCH knows must be the whole section: an entry in another file of
     /// the module, or behind LUCOS_PATCH, would not be applied.
-    fn check_extent(&self, length: usize) -> Result<(), Error> {
+    fn check_extent(
+        &self,
+        table: &str,
+        [start, end]: [&str; 2],
+        length: usize,
+        entry: &str,
+    ) -> Result<(), Error> {
         let relocations = self.relocations(SECTION_PATCH)?;
         let target = |field: &str| -> Option<u64> {
             let place = PatchRecord::FIELDS.iter().find(|known| known.name == field)?;
@@ -232,17 +255,17 @@ impl<'a> Elf<'a> {
             let index = SymbolIndex(relocation.r_sym(LE, false) as usize);
             let symbol = self.symbols.symbol(index).ok()?;
             let section = self.symbols.symbol_section(LE, symbol, index).ok()??;
-            if Some(section.0) != self.section_header(SECTION_FUNCTIONS).map(|found| found.0) {
+            if Some(section.0) != self.section_header(table).map(|found| found.0) {
                 return None;
             }
             symbol.st_value(LE).checked_add_signed(relocation.r_addend(LE))
         };
-        if (target("functions"), target("functions_end")) == (Some(0), Some(length as u64)) {
+        if length == 0 || (target(start), target(end)) == (Some(0), Some(length as u64)) {
             return Ok(());
         }
-        Err(self.malformed(
-            "not every LUCOS_REPLACE stands in the file of LUCOS_PATCH and in front of it",
-        ))
+        Err(self.malformed(format!(
+            "not every {entry} stands in the file of LUCOS_PATCH and in front of it"
+        )))
     }
 
     /// The module says that its code has none, and so it is.

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use lucos_guest_interface::reply::MeasuredStops;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
-    ASSIST_VIRTUAL_NMI, CONTAINS_DMA, CONTAINS_INIT, ExitClass, WindowReason,
+    ASSIST_VIRTUAL_NMI, CONTAINS_DMA, CONTAINS_INIT, ExitClass, PatchStatus, WindowReason,
 };
 
-use crate::answer::{self, Function, Patch, Piece, Shown, Status};
+use crate::answer::{self, Function, Log, Patch, Piece, Shown, Status, Value};
 
 /// The list of patches as a table.
 #[must_use]
@@ -16,15 +16,18 @@ pub fn list(patches: &[Patch]) -> String {
     if patches.is_empty() {
         return "no patches are loaded\n".to_owned();
     }
-    let mut rows =
-        vec![["NAME", "STATE", "FUNCTIONS", "TRAPS", "JUMPS", "DESCRIPTION"].map(str::to_owned)];
+    let mut rows = vec![
+        ["NAME", "STATE", "FUNCTIONS", "VALUES", "TRAPS", "JUMPS", "DESCRIPTION"]
+            .map(str::to_owned),
+    ];
     for patch in patches {
-        let (traps, jumps) =
-            patch.status.as_ref().map_or((0, 0), |status| (status.trapping, status.jumping));
+        let counts = |status: &PatchStatus| [status.values, status.trapping, status.jumping];
+        let [values, traps, jumps] = patch.status.as_ref().map_or([0; 3], counts);
         rows.push([
             patch.name.clone(),
             state(patch),
             patch.functions.to_string(),
+            values.to_string(),
             traps.to_string(),
             jumps.to_string(),
             patch.description.clone(),
@@ -58,7 +61,35 @@ pub fn show(shown: &Shown) -> String {
         out.push('\n');
         show_function(&mut out, function);
     }
+    for value in &shown.values {
+        out.push('\n');
+        show_value(&mut out, value);
+    }
     out
+}
+
+fn show_value(out: &mut String, value: &Value) {
+    line(out, "value", &value.name);
+    line(out, "  at", &format!("{:#x}", value.status.address));
+    line(out, "  old", &hexadecimal(value.old()));
+    line(out, "  new", &hexadecimal(value.new_bytes()));
+    line(out, "  there", value.state.meaning());
+}
+
+/// Bytes in the order of memory.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.join(" ")
+}
+
+/// Values that stay behind a rollback, one on each line.
+#[must_use]
+pub fn left(values: &[Value]) -> String {
+    let line = |value: &Value| {
+        let (name, address) = (&value.name, value.status.address);
+        format!("{name} at {address:#x} stays as it is: somebody else has changed it\n")
+    };
+    values.iter().map(line).collect()
 }
 
 fn show_function(out: &mut String, function: &Function) {
@@ -122,9 +153,51 @@ pub fn status(status: &Status) -> String {
     out
 }
 
-/// The log, with a line where bytes were lost.
+/// The log, with a line where bytes were lost, and what became of patches.
 #[must_use]
-pub fn log(pieces: &[Piece]) -> String {
+pub fn log(log: &Log) -> String {
+    let mut out = lines(&log.pieces);
+    for event in &log.events {
+        let (time, what) = (date(event.seconds), event.kind.c_name().to_lowercase());
+        let _ = write!(out, "{time} {what} {}", event.name);
+        if !event.why.is_empty() {
+            let _ = write!(out, ": {}", event.why);
+        }
+        let who = match event.process {
+            0 => "by the kernel".to_owned(),
+            process => format!("by {} (process {process}, user {})", event.program, event.user),
+        };
+        let _ = writeln!(out, ", {who}");
+    }
+    out
+}
+
+/// A time in seconds since 1970 as a date, in UTC.
+#[must_use]
+pub fn date(seconds: u64) -> String {
+    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+}
+
+fn lines(pieces: &[Piece]) -> String {
     let mut out = String::new();
     let mut next = 0;
     for piece in pieces {
@@ -190,12 +263,12 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use lucos_guest_interface::ErrorCode;
-    use lucos_guest_interface::reply::LoadedState;
+    use lucos_guest_interface::reply::{EventKind, LoadedState};
     use lucos_guest_interface::status::{SiteState, WindowReason};
 
-    use super::{list, log, show, status};
-    use crate::answer::Piece;
+    use super::{date, list, log, show, status};
     use crate::answer::tests::{function, patch, shown, some_status};
+    use crate::answer::{Event, Log, Piece};
 
     #[test]
     fn the_list_is_a_table() {
@@ -209,9 +282,9 @@ mod tests {
         second.status = None;
         assert_eq!(
             list(&[first, second]),
-            "NAME    STATE     FUNCTIONS  TRAPS  JUMPS  DESCRIPTION\n\
-             a       applied   2          1      1      does it\n\
-             longer  draining  1          0      0\n"
+            "NAME    STATE     FUNCTIONS  VALUES  TRAPS  JUMPS  DESCRIPTION\n\
+             a       applied   2          0       1      1      does it\n\
+             longer  draining  1          0       0      0\n"
         );
         assert_eq!(list(&[]), "no patches are loaded\n");
     }
@@ -247,7 +320,7 @@ mod tests {
         let mut shown = shown(overridden);
         shown.patch.overridden = 1;
         let text = list(std::slice::from_ref(&shown.patch));
-        assert!(text.contains("fix   overridden  1          0      1\n"), "{text}");
+        assert!(text.contains("fix   overridden  1          0       0      1\n"), "{text}");
         let text = show(&shown);
         for part in ["state         overridden\n", "  overridden  by the kernel's own livepatch"] {
             assert!(text.contains(part), "{text}");
@@ -281,7 +354,44 @@ mod tests {
     fn gaps_in_the_log_are_shown() {
         let piece = |offset, text: &str| Piece { offset, text: text.into() };
         let pieces = [piece(10, "one\n"), piece(14, "two\n"), piece(20, "three")];
-        assert_eq!(log(&pieces), "[10 bytes are lost]\none\ntwo\n[2 bytes are lost]\nthree\n");
-        assert_eq!(log(&[]), "");
+        let text = |pieces: &[Piece]| log(&Log { pieces: pieces.to_vec(), events: Vec::new() });
+        assert_eq!(text(&pieces), "[10 bytes are lost]\none\ntwo\n[2 bytes are lost]\nthree\n");
+        assert_eq!(text(&[]), "");
+    }
+
+    #[test]
+    fn what_became_of_patches_has_a_date_and_somebody() {
+        let event = Event {
+            seconds: 1_709_210_096,
+            kind: EventKind::Refused,
+            name: "fix".to_owned(),
+            number: 0,
+            why: "f: a function does not have the expected bytes (0x10)".to_owned(),
+            code: "EXPECTED_BYTES".to_owned(),
+            program: "lucos".to_owned(),
+            process: 71,
+            user: 0,
+        };
+        let kernel =
+            Event { kind: EventKind::RolledBack, why: String::new(), process: 0, ..event.clone() };
+        assert_eq!(
+            log(&Log { pieces: Vec::new(), events: vec![event, kernel] }),
+            "2024-02-29T12:34:56Z refused fix: f: a function does not have the expected bytes \
+             (0x10), by lucos (process 71, user 0)\n\
+             2024-02-29T12:34:56Z rolled_back fix, by the kernel\n"
+        );
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
     }
 }

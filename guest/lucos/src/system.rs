@@ -57,6 +57,16 @@ pub fn load_module(image: &[u8], parameters: &str) -> std::io::Result<()> {
     Ok(rustix::system::init_module(image, &parameters)?)
 }
 
+/// Unloads a module that nobody uses.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn unload_module(name: &str) -> std::io::Result<()> {
+    // Without waiting for those who use it.
+    const NO_WAIT: i32 = 0o4000;
+    Ok(rustix::system::delete_module(&CString::new(name)?, NO_WAIT)?)
+}
+
 /// The state of a module: `live`, `coming` or `going`; `None` when none of this name is loaded.
 #[must_use]
 pub fn module_state(name: &str) -> Option<String> {

@@ -71,23 +71,59 @@ fn every_macro_of_the_header_leaves_its_mark() {
         LUCOS_REPLACE_SELECTED("vmlinux", 2, "twice", second_twice, void, void) { }
         LUCOS_REPLACE_NOINSTR(unseen, void, void) { }
         LUCOS_DEPENDS("another");
+        struct operations { int number; int (*call)(void); };
+        extern const struct operations table;
+        extern unsigned int flags;
+        static int turn_off(void) { return 0; }
+        static void turn_on(void) { }
+        LUCOS_VALUE(table.call, NULL, helper);
+        LUCOS_BITS(flags, 1U << 3, 0, 1U << 3);
+        LUCOS_DEFAULT(table.number, 5, 6);
+        LUCOS_DEFAULT_BITS(flags, 1, 0, 1);
+        LUCOS_ON_APPLY(turn_off);
+        LUCOS_ON_ROLLBACK(turn_on);
         LUCOS_PATCH_FOR_KERNEL("example", "does much", 4, 1, 2, 3, 4);
         "#,
     ))
     .unwrap();
+    assert_eq!(file.values, 4);
     assert_eq!(file.functions, ["old_function", "lucos.select.vmlinux.2.twice", "unseen"]);
     let mut undefined = names(&file);
     undefined.sort_unstable();
     assert_eq!(
         undefined,
         [
+            "flags",
             "lucos.select.loop.0.helper",
             "lucos.select.vmlinux.2.twice",
             "old_function",
             "some_data",
+            "table",
             "unseen",
         ]
     );
+}
+
+#[test]
+fn a_patch_may_have_values_or_hooks_only() {
+    let values = parse(module(
+        r#"
+        extern int limit;
+        LUCOS_VALUE(limit, 5, 6);
+        LUCOS_PATCH("example", "changes a number");
+        "#,
+    ));
+    let values = values.unwrap();
+    assert_eq!((values.functions.len(), values.values), (0, 1));
+    let hooks = parse(module(
+        r#"
+        static int once(void) { return 0; }
+        LUCOS_ON_APPLY(once);
+        LUCOS_PATCH("example", "does something once");
+        "#,
+    ));
+    let hooks = hooks.unwrap();
+    assert_eq!((hooks.functions.len(), hooks.values), (0, 0));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use super::records::{
 };
 use super::tables::{Claim, Table, check_cover};
 use super::{
-    DESCRIPTOR_VERSION, DataVersion, FLAG_CHECK_ONLY, FLAG_CLEAR_ONLY, Function, HEADER_FLAGS,
-    MAGIC, MAX_DATA_VERSIONS, MAX_DEPENDENCIES, MAX_FUNCTIONS, MAX_SHARED_FIELDS, MAX_VALUES,
-    SharedField, Value, data, functions, values,
+    DESCRIPTOR_VERSION, DataVersion, FLAG_CHECK_ONLY, FLAG_CLEAR_ONLY, FLAG_HOOKS, Function,
+    HEADER_FLAGS, MAGIC, MAX_DATA_VERSIONS, MAX_DEPENDENCIES, MAX_FUNCTIONS, MAX_SHARED_FIELDS,
+    MAX_VALUES, SharedField, Value, data, functions, values,
 };
 use crate::call::{DEPENDENCY_ITEMS, MAX_DESCRIPTOR_LENGTH};
 use crate::error::{ErrorCode, Fault};
@@ -151,7 +151,9 @@ impl<'a> Descriptor<'a> {
             DescriptorHeader::SIZE,
             length,
         )?;
-        if [&self.functions, &self.values, &self.data].iter().all(|table| table.len() == 0) {
+        let tables = [&self.functions, &self.values, &self.data];
+        let has_hooks = self.header.flags & FLAG_HOOKS != 0;
+        if !has_hooks && tables.iter().all(|table| table.len() == 0) {
             return Err(Fault::new(ErrorCode::NothingToDo, 0));
         }
         functions::check(&self.functions)?;

@@ -53,8 +53,7 @@ impl<S: Store> Engine<S> {
             dependencies.push(patch.number).map_err(|_| missing)?;
         }
         let (functions, values) = (plan.functions, plan.values);
-        let is_empty = functions.is_empty() && values.is_empty();
-        if is_empty || functions.len() > FUNCTIONS_MAX || values.len() > VALUES_MAX {
+        if functions.len() > FUNCTIONS_MAX || values.len() > VALUES_MAX {
             return Err(BROKEN);
         }
         let functions = standing.functions(functions)?;

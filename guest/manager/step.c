@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Patches that come into force, or go, in one step. */
+#define pr_fmt(fmt) "lucos: " fmt
+
+#include <linux/delay.h>
+#include <linux/minmax.h>
+#include <linux/printk.h>
+#include <linux/string.h>
+
+#include <lucos/patch.h>
+
+#include "apply.h"
+#include "ask.h"
+#include "events.h"
+#include "fence.h"
+#include "hooks.h"
+#include "patch_records.h"
+#include "registry.h"
+#include "settle.h"
+#include "slot.h"
+#include "step.h"
+
+/* How often a rollback that must not fail is tried, and the pause between. */
+#define TRIES 20
+#define PAUSE_MS 100
+
+/* A redirection that was covered by this one may get its jump now. */
+static void uncover(const struct loaded_patch *gone)
+{
+	struct loaded_patch *loaded;
+	unsigned int i, j;
+
+	list_for_each_entry(loaded, &lucos_registry, link)
+		for (i = 0; i < loaded->count; i++)
+			for (j = 0; j < gone->count; j++)
+				if (loaded->functions[i].site ==
+				    gone->functions[j].site)
+					loaded->functions[i].settled =
+						loaded->functions[i].no_jump;
+}
+
+/* The sites of a patch are the kernel's again. */
+static void give_back(struct loaded_patch *loaded)
+{
+	unsigned int i;
+
+	lucos_kprobes_lock();
+	for (i = 0; i < loaded->count; i++) {
+		struct loaded_function *function = &loaded->functions[i];
+
+		lucos_fence_remove(function->fence);
+		function->fence = NULL;
+		if (function->holds_slot)
+			lucos_slot_release(function->record);
+		function->holds_slot = false;
+	}
+	lucos_kprobes_unlock();
+}
+
+/* LUCOS may have completed since what it could not when last asked. */
+static bool is_back_already(u32 code)
+{
+	return code == LUCOS_ERROR_NOT_APPLIED ||
+	       code == LUCOS_ERROR_UNKNOWN_PATCH;
+}
+
+/* Asks LUCOS to take patches back in one step, or only whether it would. */
+static bool ask(struct loaded_patch **patches, unsigned int count, u64 flags,
+		struct lucos_failure *failure)
+{
+	struct lucos_rollback record = {
+		.version = LUCOS_ROLLBACK_VERSION,
+		.total_length = sizeof(record),
+		.count = count,
+	};
+	struct lucos_registers registers = {
+		.rcx = patches[count - 1]->number,
+		.rdx = flags,
+	};
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		record.patches[i] = patches[i]->number;
+	if (count > 1) {
+		registers.rdx |= (u64)sizeof(record) << 32;
+		registers.rsi = (unsigned long)&record;
+	}
+	if (lucos_ask(LUCOS_CALL_ROLLBACK, &registers, failure))
+		return true;
+	i = min_t(u64, registers.rcx >> 32, count - 1);
+	strscpy(failure->subject, patches[i]->patch->name,
+		sizeof(failure->subject));
+	return count == 1 && is_back_already(failure->code);
+}
+
+/* Everything that follows once LUCOS has taken patches back. */
+static void let_go(struct loaded_patch **patches, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		struct loaded_patch *loaded = patches[i];
+
+		/* Nobody can tell when the kernel has forgotten what it got. */
+		loaded->state = lucos_patch_kept(loaded->patch) ?
+					LUCOS_LOADED_KEPT :
+					LUCOS_LOADED_DRAINING;
+		give_back(loaded);
+		uncover(loaded);
+		lucos_event_note(LUCOS_EVENT_ROLLED_BACK, loaded->patch->name,
+				 loaded->number, NULL);
+	}
+	lucos_settle_soon();
+}
+
+/* Takes back what must not stay in force; tells when it stays all the same. */
+static void take_back(struct loaded_patch **patches, unsigned int count)
+{
+	struct loaded_patch *last_first[LUCOS_MAX_GROUP];
+	struct lucos_failure failure;
+	unsigned int i, tries;
+
+	for (i = 0; i < count; i++)
+		last_first[i] = patches[count - 1 - i];
+	for (tries = 0; tries < TRIES; tries++) {
+		if (ask(last_first, count, 0, &failure)) {
+			let_go(last_first, count);
+			return;
+		}
+		msleep(PAUSE_MS);
+	}
+	pr_err("%s cannot be taken back: %s\n", failure.subject,
+	       lucos_error_meaning(failure.code));
+}
+
+bool lucos_step_apply(struct loaded_patch **patches, unsigned int count,
+		      struct lucos_failure *failure)
+{
+	unsigned int i;
+
+	if (!lucos_apply(patches, count, false, failure))
+		return false;
+	for (i = 0; i < count; i++)
+		lucos_event_note(LUCOS_EVENT_APPLIED, patches[i]->patch->name,
+				 patches[i]->number, NULL);
+	for (i = 0; i < count; i++)
+		if (!lucos_hook_on_apply(patches[i]->patch, failure))
+			break;
+	if (i == count)
+		return true;
+	while (i--)
+		lucos_hook_on_rollback(patches[i]->patch);
+	take_back(patches, count);
+	return false;
+}
+
+/* The patches stay in force: what their hooks undid is done again. */
+static void hook_again(struct loaded_patch **patches, unsigned int count)
+{
+	struct lucos_failure failure;
+
+	while (count--)
+		if (!lucos_hook_on_apply(patches[count]->patch, &failure))
+			pr_err("%s stays in force, and its hook failed: %llu\n",
+			       failure.subject, failure.detail);
+}
+
+bool lucos_step_rollback(struct loaded_patch **patches, unsigned int count,
+			 struct lucos_failure *failure)
+{
+	unsigned int i;
+
+	if (count > LUCOS_MAX_GROUP)
+		return lucos_fail(failure, LUCOS_ERROR_TOO_MANY_PATCHES, NULL,
+				  count);
+	/* No hook is called for what LUCOS refuses. */
+	if (!ask(patches, count, LUCOS_ROLLBACK_CHECK_ONLY, failure))
+		return false;
+	for (i = 0; i < count; i++)
+		lucos_hook_on_rollback(patches[i]->patch);
+	if (!ask(patches, count, 0, failure)) {
+		hook_again(patches, count);
+		return false;
+	}
+	let_go(patches, count);
+	return true;
+}
