@@ -165,6 +165,16 @@ static void hook_again(struct loaded_patch **patches, unsigned int count)
 			       failure.subject, failure.detail);
 }
 
+static bool any_has_hook(struct loaded_patch **patches, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		if (patches[i]->patch->on_rollback)
+			return true;
+	return false;
+}
+
 bool lucos_step_rollback(struct loaded_patch **patches, unsigned int count,
 			 struct lucos_failure *failure)
 {
@@ -174,7 +184,8 @@ bool lucos_step_rollback(struct loaded_patch **patches, unsigned int count,
 		return lucos_fail(failure, LUCOS_ERROR_TOO_MANY_PATCHES, NULL,
 				  count);
 	/* No hook is called for what LUCOS refuses. */
-	if (!ask(patches, count, LUCOS_ROLLBACK_CHECK_ONLY, failure))
+	if (any_has_hook(patches, count) &&
+	    !ask(patches, count, LUCOS_ROLLBACK_CHECK_ONLY, failure))
 		return false;
 	for (i = 0; i < count; i++)
 		lucos_hook_on_rollback(patches[i]->patch);

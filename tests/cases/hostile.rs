@@ -58,7 +58,7 @@ fn script(calls: u64) -> Script {
 }
 
 /// Errors that the calls provoke, each many times.
-const PROVOKED: [ErrorCode; 46] = [
+const PROVOKED: [ErrorCode; 52] = [
     ErrorCode::UnknownCall,
     ErrorCode::InterfaceVersion,
     ErrorCode::Argument,
@@ -98,6 +98,12 @@ const PROVOKED: [ErrorCode; 46] = [
     ErrorCode::FlagCombination,
     ErrorCode::Reason,
     ErrorCode::Dependency,
+    ErrorCode::ValueSize,
+    ErrorCode::ValueRange,
+    ErrorCode::ValueMask,
+    ErrorCode::ValueOverlap,
+    ErrorCode::ValueChanged,
+    ErrorCode::ValueInText,
     ErrorCode::OldNotText,
     ErrorCode::NewNotText,
     ErrorCode::ExpectedBytes,

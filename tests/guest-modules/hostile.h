@@ -6,10 +6,11 @@
 
 #include <lucos/interface.h>
 
-/* A descriptor for two functions, and how it is handed over. */
+/* A descriptor for two functions and two values, and how it is handed over. */
 struct draft {
 	struct {
 		struct lucos_descriptor_header header;
+		struct lucos_value values[2];
 		struct lucos_function functions[2];
 		struct lucos_dependency dependency;
 	} bytes;

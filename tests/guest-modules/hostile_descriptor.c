@@ -21,6 +21,8 @@ static const u8 loop[16] = { 0xff, 0xcf, 0x75, 0xfc, 0xc3 };
 static const u8 nonsense[16] = { 0x06, 0x90, 0x90, 0x90, 0x90, 0xc3 };
 static const u8 breakpoint[16] = { 0xcc, 0x90, 0x90, 0x90, 0x90, 0xc3 };
 static const u8 new_code[2][16] = { { PLAIN }, { PLAIN } };
+/* What they call values. */
+static const u8 objects[2][16] = { "an object", "another one" };
 
 struct hostile_places hostile_places;
 
@@ -32,7 +34,8 @@ bool hostile_code_is_whole(void)
 	       !memcmp(plain_too, expected, 16) &&
 	       !memcmp(new_code[0], expected, 16) &&
 	       !memcmp(new_code[1], expected, 16) &&
-	       loop[0] == 0xff && nonsense[0] == 0x06 && breakpoint[0] == 0xcc;
+	       !memcmp(objects[0], "an object", 10) &&
+	       !memcmp(objects[1], "another one", 12) && loop[0] == 0xff && nonsense[0] == 0x06 && breakpoint[0] == 0xcc;
 }
 
 static void right_function(struct lucos_function *function, const u8 *code,
@@ -47,6 +50,17 @@ static void right_function(struct lucos_function *function, const u8 *code,
 	memcpy(function->expected, code, 4);
 	memset(function->expected_mask, 0xff, 4);
 	snprintf(function->name, sizeof(function->name), "plain%u", index);
+}
+
+static void right_value(struct lucos_value *value, unsigned int index)
+{
+	memset(value, 0, sizeof(*value));
+	value->address = (unsigned long)objects[index];
+	value->length = 8;
+	memcpy(value->old, objects[index], 8);
+	memcpy(value->new, "whatever", 8);
+	memset(value->mask, 0xff, 8);
+	snprintf(value->name, sizeof(value->name), "object%u", index);
 }
 
 static void set_length(struct draft *draft, u64 length)
@@ -65,8 +79,12 @@ void hostile_right_draft(struct draft *draft, u64 nonce)
 	header->header_size = sizeof(*header);
 	header->flags = LUCOS_FLAG_CHECK_ONLY;
 	strscpy(header->name, "hostile", sizeof(header->name));
+	header->value_count = 2;
+	header->value_offset = offsetof(struct draft, bytes.values);
+	right_value(&draft->bytes.values[0], 0);
+	right_value(&draft->bytes.values[1], 1);
 	header->function_count = 2;
-	header->function_offset = sizeof(*header);
+	header->function_offset = offsetof(struct draft, bytes.functions);
 	right_function(&draft->bytes.functions[0], plain, 0);
 	right_function(&draft->bytes.functions[1], plain_too, 1);
 	set_length(draft, offsetof(struct draft, bytes.dependency));
@@ -119,6 +137,7 @@ u64 hostile_wild_address(void)
 #define H (draft->bytes.header)
 #define A (draft->bytes.functions[0])
 #define B (draft->bytes.functions[1])
+#define V (draft->bytes.values[hostile_below(2)])
 
 static struct lucos_function *either(struct draft *draft)
 {
@@ -175,12 +194,29 @@ DEFECT(build_id_tail, H.build_id[hostile_below(20)] = 1)
 DEFECT(build_id, H.build_id_length = 1; H.build_id[0] = 1)
 DEFECT(reserved, H.reserved[hostile_below(3)] = hostile_random() | 1)
 DEFECT(functions_many, H.function_count = 65 + hostile_below(1000000))
-DEFECT(functions_far, H.function_offset = 512 + 8 * hostile_below(100000))
+DEFECT(functions_far, H.function_offset = 1024 + 8 * hostile_below(100000))
 DEFECT(functions_odd, H.function_count = 1; H.function_offset += 1 + hostile_below(7))
 DEFECT(functions_few, H.function_count = 1)
 DEFECT(overlap, H.dependency_count = 1; H.dependency_offset = sizeof(H) + 8 * hostile_below(27))
-DEFECT(nothing, H.function_count = 0; H.function_offset = 0; set_length(draft, sizeof(H)))
+DEFECT(nothing, H.function_count = 0; H.function_offset = 0; H.value_count = 0; H.value_offset = 0; set_length(draft, sizeof(H)))
 DEFECT(clear_only, H.flags |= LUCOS_FLAG_CLEAR_ONLY)
+
+DEFECT(values_many, H.value_count = 65 + hostile_below(1000000))
+DEFECT(value_flag, V.flags |= 2U << hostile_below(31))
+DEFECT(value_reserved, V.reserved = hostile_random() | 1)
+DEFECT(value_name, memset(V.name, 0, LUCOS_NAME_SIZE))
+DEFECT(value_empty, V.length = 0)
+DEFECT(value_long, V.length = 17 + hostile_below(1000000))
+DEFECT(value_tail, V.new[8 + hostile_below(8)] = 1)
+DEFECT(value_unmasked, V.mask[hostile_below(8)] = 0)
+DEFECT(value_of_user, V.address = user_address())
+DEFECT(value_wraps, V.address = -1ULL - hostile_below(7))
+DEFECT(value_twice, draft->bytes.values[1].address = draft->bytes.values[0].address + hostile_below(8))
+DEFECT(value_in_kernel, V.address = kernel_text())
+DEFECT(value_in_function, V.address = A.old_start + hostile_below(11))
+DEFECT(value_other, V.old[hostile_below(8)] ^= 1 + hostile_below(255))
+DEFECT(value_wild, V.address = hostile_places.end_of_buffer)
+DEFECT(value_of_lucos, V.address = hostile_places.hypervisor)
 
 DEFECT(function_flag, either(draft)->flags |= 8U << hostile_below(29))
 DEFECT(flags, either(draft)->flags = LUCOS_FUNCTION_SITE_IS_SLOT)
@@ -253,6 +289,22 @@ const struct defect hostile_defects[] = {
 	{ LUCOS_ERROR_SECTION_OVERLAP, overlap },
 	{ LUCOS_ERROR_NOTHING_TO_DO, nothing },
 	{ LUCOS_ERROR_UNSUPPORTED, clear_only },
+	{ LUCOS_ERROR_SECTION_COUNT, values_many },
+	{ LUCOS_ERROR_UNKNOWN_FLAG, value_flag },
+	{ LUCOS_ERROR_RESERVED, value_reserved },
+	{ LUCOS_ERROR_NAME_EMPTY, value_name },
+	{ LUCOS_ERROR_VALUE_SIZE, value_empty },
+	{ LUCOS_ERROR_VALUE_SIZE, value_long },
+	{ LUCOS_ERROR_VALUE_SIZE, value_tail },
+	{ LUCOS_ERROR_VALUE_MASK, value_unmasked },
+	{ LUCOS_ERROR_VALUE_RANGE, value_of_user },
+	{ LUCOS_ERROR_VALUE_RANGE, value_wraps },
+	{ LUCOS_ERROR_VALUE_OVERLAP, value_twice },
+	{ LUCOS_ERROR_VALUE_IN_TEXT, value_in_kernel },
+	{ LUCOS_ERROR_VALUE_IN_TEXT, value_in_function },
+	{ LUCOS_ERROR_VALUE_CHANGED, value_other },
+	{ LUCOS_ERROR_ADDRESS, value_wild },
+	{ LUCOS_ERROR_ADDRESS, value_of_lucos },
 	{ LUCOS_ERROR_UNKNOWN_FLAG, function_flag },
 	{ LUCOS_ERROR_FLAG_COMBINATION, flags },
 	{ LUCOS_ERROR_REASON, reason },

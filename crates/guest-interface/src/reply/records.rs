@@ -3,7 +3,7 @@
 record! {
     /// The start of a reply.
     pub struct ReplyHeader = "lucos_reply", 16 bytes {
-        /// [`REPLY_VERSION`].
+        /// [`REPLY_VERSION`](super::REPLY_VERSION).
         pub version: u32,
         /// Number of records.
         pub records: u32,
@@ -15,7 +15,7 @@ record! {
 record! {
     /// The start of a record in a reply.
     pub struct RecordHeader = "lucos_record", 8 bytes {
-        /// A [`RecordKind`].
+        /// A [`RecordKind`](super::RecordKind).
         pub kind: u32,
         /// Bytes of the record behind this header, a multiple of eight.
         pub size: u32,
@@ -25,7 +25,7 @@ record! {
 record! {
     /// Why something failed.
     pub struct Failure = "lucos_failure", 80 bytes {
-        /// An [`ErrorCode`].
+        /// An [`ErrorCode`](crate::ErrorCode).
         pub code: u32,
         /// Zero.
         pub reserved: u32,
@@ -60,7 +60,7 @@ record! {
 record! {
     /// A patch whose module is loaded.
     pub struct LoadedPatch = "lucos_loaded_patch", 272 bytes {
-        /// A [`LoadedState`].
+        /// A [`LoadedState`](super::LoadedState).
         pub state: u32,
         /// What LUCOS calls it.
         pub number: u32,
@@ -80,7 +80,7 @@ record! {
 record! {
     /// A function of a loaded patch.
     pub struct LoadedFunction = "lucos_loaded_function", 72 bytes {
-        /// Why the site is the ftrace slot: an [`ErrorCode`]; 0 when it is not.
+        /// Why the site is the ftrace slot: an [`ErrorCode`](crate::ErrorCode); 0 when it is not.
         pub at_slot: u32,
         /// 1 when calls are led elsewhere before they get to the site.
         pub overridden: u32,
@@ -112,7 +112,7 @@ record! {
 record! {
     /// How the last load of a patch module ended.
     pub struct LoadOutcome = "lucos_load_outcome", 8 bytes {
-        /// A [`Verdict`]. Behind [`Verdict::Refused`] stands a [`Failure`].
+        /// A [`Verdict`](super::Verdict). Behind [`Verdict::Refused`](super::Verdict::Refused) stands a [`Failure`].
         pub verdict: u32,
         /// Zero.
         pub reserved: u32,
