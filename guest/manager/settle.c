@@ -12,7 +12,9 @@
 #include <linux/errno.h>
 #include <linux/kmod.h>
 #include <linux/moduleparam.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/umh.h>
 #include <linux/workqueue.h>
 
@@ -47,33 +49,46 @@ struct aim {
 
 struct round {
 	struct lucos_search search;
-	struct aim aims[LUCOS_MAX_RANGES];
+	struct aim *aims;
+	unsigned int filled;	/* of the search's ranges and the aims */
 };
 
 static void add(struct round *round, struct loaded_patch *loaded,
 		unsigned int function, unsigned long start, unsigned long end)
 {
-	unsigned int i = round->search.count;
+	unsigned int i = round->filled++;
 
-	/* What does not fit has its turn in a later round. */
-	if (i == LUCOS_MAX_RANGES)
-		return;
 	round->search.ranges[i].start = start;
 	round->search.ranges[i].end = end;
 	round->aims[i].loaded = loaded;
 	round->aims[i].number = loaded->number;
 	round->aims[i].function = function;
-	__assign_bit(i, round->search.published,
-		     function == WHOLE_MODULE && loaded->publishes);
-	round->search.count++;
+	round->search.ranges[i].published = function == WHOLE_MODULE &&
+					    loaded->publishes;
 }
 
+/* How many ranges there are to wait for. */
+static unsigned int count_aims(void)
+{
+	const struct loaded_patch *loaded;
+	unsigned int i, count = 0;
+
+	list_for_each_entry(loaded, &lucos_registry, link) {
+		count += loaded->state == LUCOS_LOADED_DRAINING;
+		if (loaded->state != LUCOS_LOADED_APPLIED)
+			continue;
+		for (i = 0; i < loaded->count; i++)
+			count += !loaded->functions[i].settled;
+	}
+	return count;
+}
+
+/* As many as count_aims() said. */
 static void collect(struct round *round)
 {
 	struct loaded_patch *loaded;
 	unsigned int i;
 
-	round->search.count = 0;
 	list_for_each_entry(loaded, &lucos_registry, link) {
 		if (loaded->state == LUCOS_LOADED_DRAINING) {
 			unsigned long text = lucos_module_text(loaded->module);
@@ -209,6 +224,25 @@ static void settle_function(const struct round *round, const struct aim *aim)
 		shorten_fences(loaded);
 }
 
+/* Notes who stands in the way, or that nobody does any more. */
+static void note_inside(const struct round *round, unsigned int i)
+{
+	const struct aim *aim = &round->aims[i];
+	bool is_module = aim->function == WHOLE_MODULE;
+	const struct lucos_occupant *who = NULL;
+
+	if (!is_current(aim, is_module ? LUCOS_LOADED_DRAINING :
+					 LUCOS_LOADED_APPLIED))
+		return;
+	if (test_bit(i, round->search.occupied))
+		who = &round->search.occupants[i];
+	if (!is_module)
+		lucos_inside_note(&aim->loaded->functions[aim->function].inside,
+				  who);
+	else
+		lucos_inside_note(&aim->loaded->inside, who);
+}
+
 /* Gives the module's name to `unload` when the patch is not used any more. */
 static bool settle_module(const struct aim *aim, char *unload)
 {
@@ -246,6 +280,16 @@ out:
 	kfree(arguments[0]);
 }
 
+/*
+ * What a patch handed to RCU runs in its code later; after this it has run.
+ * Nobody hands over more, since nobody is in its code.
+ */
+static void wait_for_callbacks(void)
+{
+	synchronize_rcu();
+	rcu_barrier();
+}
+
 /* Acts on what the search found. */
 static void act(const struct round *round)
 {
@@ -254,12 +298,16 @@ static void act(const struct round *round)
 
 	for (i = 0; i < round->search.count; i++) {
 		const struct aim *aim = &round->aims[i];
+		bool occupied = test_bit(i, round->search.occupied);
 		bool unused = false;
 
-		if (test_bit(i, round->search.occupied))
-			continue;
+		if (!occupied && aim->function == WHOLE_MODULE)
+			wait_for_callbacks();
 		lucos_registry_lock();
-		if (aim->function != WHOLE_MODULE)
+		note_inside(round, i);
+		if (occupied)
+			;	/* somebody stands in the way */
+		else if (aim->function != WHOLE_MODULE)
 			settle_function(round, aim);
 		else
 			unused = settle_module(aim, module);
@@ -269,33 +317,56 @@ static void act(const struct round *round)
 	}
 }
 
-static bool anything_left(struct round *round)
+static void free_round(struct round *round)
 {
+	lucos_search_free(&round->search);
+	kvfree(round->aims);
+}
+
+/* Gives the number of ranges to wait for, or -ENOMEM. */
+static int begin_round(struct round *round)
+{
+	unsigned int count;
+	int error = 0;
+
+	memset(round, 0, sizeof(*round));
 	lucos_registry_lock();
-	collect(round);
+	count = count_aims();
+	if (count) {
+		round->aims = kvcalloc(count, sizeof(*round->aims), GFP_KERNEL);
+		error = lucos_search_alloc(&round->search, count);
+		if (!round->aims)
+			error = -ENOMEM;
+		if (!error)
+			collect(round);
+	}
 	lucos_registry_unlock();
-	return round->search.count;
+	return error ?: count;
+}
+
+static bool anything_left(void)
+{
+	bool left;
+
+	lucos_registry_lock();
+	left = count_aims();
+	lucos_registry_unlock();
+	return left;
 }
 
 static noinline void settle(struct work_struct *work)
 {
 	void *frame = __builtin_frame_address(0);
-	struct round *round;
+	struct round round;
 
-	round = kvzalloc(sizeof(*round), GFP_KERNEL);
-	if (!round)
-		goto again;
-	if (!anything_left(round))
-		goto out;
-	if (!lucos_search_threads(&round->search, frame))
-		act(round);
-	if (!anything_left(round))
-		goto out;
-again:
+	if (begin_round(&round) > 0 &&
+	    !lucos_search_threads(&round.search, frame))
+		act(&round);
+	free_round(&round);
+	if (!anything_left())
+		return;
 	delay_ms = min(delay_ms * 2, (unsigned int)LONGEST_DELAY_MS);
 	queue_delayed_work(queue, &settle_work, msecs_to_jiffies(delay_ms));
-out:
-	kvfree(round);
 }
 
 void lucos_settle_soon(void)

@@ -3,28 +3,20 @@
 #ifndef LUCOS_MANAGER_THREADS_H
 #define LUCOS_MANAGER_THREADS_H
 
-#include <linux/bitmap.h>
-#include <linux/types.h>
-
-#define LUCOS_MAX_RANGES 256
-
-/* Addresses from `start` up to, not including, `end`. */
-struct lucos_range {
-	unsigned long start;
-	unsigned long end;
-};
+#include "look.h"
 
 struct lucos_search {
 	unsigned int count;
-	struct lucos_range ranges[LUCOS_MAX_RANGES];
-	/*
-	 * The ranges whose addresses lie in the kernel's objects: a word that
-	 * no frame accounts for may be a call that is still to come.
-	 */
-	DECLARE_BITMAP(published, LUCOS_MAX_RANGES);
+	struct lucos_range *ranges;
 	/* Result: the ranges that a thread stands in or may return to. */
-	DECLARE_BITMAP(occupied, LUCOS_MAX_RANGES);
+	unsigned long *occupied;
+	/* For each of them the first that was found. */
+	struct lucos_occupant *occupants;
 };
+
+/* Room for so many ranges, at least one. Gives 0 or -ENOMEM. Sleeps. */
+int lucos_search_alloc(struct lucos_search *search, unsigned int count);
+void lucos_search_free(struct lucos_search *search);
 
 /*
  * Looks at every thread once, each at one consistent instant, and marks the
