@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Who stands in code that somebody waits for, and since when. */
+#include <linux/ktime.h>
 #include <linux/string.h>
-#include <linux/timekeeping.h>
 
 #include "inside.h"
 

@@ -17,6 +17,7 @@
 #include "registry.h"
 #include "settle.h"
 #include "step.h"
+#include "twins.h"
 #include "values.h"
 
 static void forget(struct loaded_patch *loaded)
@@ -26,6 +27,7 @@ static void forget(struct loaded_patch *loaded)
 	for (i = 0; i < loaded->count; i++)
 		module_put(loaded->functions[i].owner);
 	lucos_unpin(loaded);
+	lucos_twin_tables_free(loaded);
 	kvfree(loaded);
 }
 
@@ -53,7 +55,8 @@ static struct loaded_patch *know(struct lucos_patch *patch,
 	loaded->count = lucos_patch_functions(patch);
 	loaded->publishes = lucos_values_publish(patch, module);
 	loaded->state = LUCOS_LOADED_LOADED;
-	if (lucos_pin(loaded, failure))
+	if (lucos_pin(loaded, failure) &&
+	    lucos_twin_tables_make(loaded, failure))
 		return loaded;
 	forget(loaded);
 	return NULL;
@@ -157,6 +160,12 @@ static struct loaded_patch *find_idle(const char *name,
 		lucos_fail(failure, LUCOS_ERROR_UNKNOWN_PATCH, name, 0);
 	else if (loaded->state == LUCOS_LOADED_APPLIED)
 		lucos_fail(failure, LUCOS_ERROR_ALREADY_APPLIED, name, 0);
+	/*
+	 * Objects have gone since the rollback, and their twins are still there
+	 * because somebody may be using one.
+	 */
+	else if (lucos_twins_any(loaded))
+		lucos_fail(failure, LUCOS_ERROR_NOT_SETTLED, name, 0);
 	else
 		return loaded;
 	return NULL;

@@ -44,6 +44,11 @@ unsigned int lucos_patch_kept(const struct lucos_patch *patch)
 	return TABLE_LENGTH(patch, kept, struct lucos_patch_kept);
 }
 
+unsigned int lucos_patch_twins(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, twins, u64);
+}
+
 void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
 			   char name[LUCOS_NAME_SIZE])
 {

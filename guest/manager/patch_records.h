@@ -31,5 +31,6 @@ unsigned int lucos_patch_expectations(const struct lucos_patch *patch);
 unsigned int lucos_patch_dependencies(const struct lucos_patch *patch);
 unsigned int lucos_patch_values(const struct lucos_patch *patch);
 unsigned int lucos_patch_kept(const struct lucos_patch *patch);
+unsigned int lucos_patch_twins(const struct lucos_patch *patch);
 
 #endif

@@ -24,6 +24,7 @@
 #include "registry.h"
 #include "settle.h"
 #include "threads.h"
+#include "twins.h"
 
 #define FIRST_DELAY_MS 10
 #define LONGEST_DELAY_MS 1000
@@ -110,8 +111,12 @@ static void collect(struct round *round)
 }
 
 /* Whether the patch is still where it was when the search began. */
-static bool is_current(const struct aim *aim, enum lucos_loaded_state state)
+static bool is_current(const struct aim *aim)
 {
+	enum lucos_loaded_state state = aim->function == WHOLE_MODULE ?
+						LUCOS_LOADED_DRAINING :
+						LUCOS_LOADED_APPLIED;
+
 	return aim->loaded->state == state &&
 	       aim->loaded->number == aim->number;
 }
@@ -209,8 +214,7 @@ static void settle_function(const struct round *round, const struct aim *aim)
 	unsigned int jumps;
 	u32 error;
 
-	if (!is_current(aim, LUCOS_LOADED_APPLIED) ||
-	    loaded->functions[aim->function].settled)
+	if (!is_current(aim) || loaded->functions[aim->function].settled)
 		return;
 	if (!loaded->one_by_one && all_free(round, loaded)) {
 		/* Each function is asked for next time, and says why not. */
@@ -228,28 +232,30 @@ static void settle_function(const struct round *round, const struct aim *aim)
 static void note_inside(const struct round *round, unsigned int i)
 {
 	const struct aim *aim = &round->aims[i];
-	bool is_module = aim->function == WHOLE_MODULE;
 	const struct lucos_occupant *who = NULL;
 
-	if (!is_current(aim, is_module ? LUCOS_LOADED_DRAINING :
-					 LUCOS_LOADED_APPLIED))
+	if (!is_current(aim))
 		return;
 	if (test_bit(i, round->search.occupied))
 		who = &round->search.occupants[i];
-	if (!is_module)
+	if (aim->function != WHOLE_MODULE)
 		lucos_inside_note(&aim->loaded->functions[aim->function].inside,
 				  who);
 	else
 		lucos_inside_note(&aim->loaded->inside, who);
 }
 
-/* Gives the module's name to `unload` when the patch is not used any more. */
+/*
+ * Gives the module's name to `unload` when the patch is not used any more. Its
+ * twins go even if nobody unloads it.
+ */
 static bool settle_module(const struct aim *aim, char *unload)
 {
 	struct loaded_patch *loaded = aim->loaded;
 
-	if (!is_current(aim, LUCOS_LOADED_DRAINING))
+	if (!is_current(aim))
 		return false;
+	lucos_twins_drop_all(loaded);
 	loaded->state = LUCOS_LOADED_UNUSED;
 	strscpy(unload, loaded->module->name, MODULE_NAME_LEN);
 	module_put(loaded->module);

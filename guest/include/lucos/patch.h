@@ -48,6 +48,7 @@ LUCOS_TABLE_START(".lucos.functions", "lucos_functions_start");
 LUCOS_TABLE_START(".lucos.expected", "lucos_expected_start");
 LUCOS_TABLE_START(".lucos.dependencies", "lucos_dependencies_start");
 LUCOS_TABLE_START(".lucos.kept", "lucos_kept_start");
+LUCOS_TABLE_START(".lucos.twins", "lucos_twins_start");
 
 #define LUCOS_TABLE(name)						\
 	extern const char name[] __attribute__((visibility("hidden")))
@@ -60,6 +61,8 @@ LUCOS_TABLE(lucos_dependencies_start);
 LUCOS_TABLE(lucos_dependencies_end);
 LUCOS_TABLE(lucos_kept_start);
 LUCOS_TABLE(lucos_kept_end);
+LUCOS_TABLE(lucos_twins_start);
+LUCOS_TABLE(lucos_twins_end);
 
 #define LUCOS_STRING_(text)	#text
 #define LUCOS_STRING(text)	LUCOS_STRING_(text)
@@ -224,6 +227,7 @@ LUCOS_TABLE(lucos_kept_end);
 	LUCOS_TABLE_END(".lucos.dependencies", "lucos_dependencies_end"); \
 	LUCOS_TABLE_END(".lucos.kept", "lucos_kept_end");		\
 	LUCOS_TABLE_END(".lucos.values", "lucos_values_end");		\
+	LUCOS_TABLE_END(".lucos.twins", "lucos_twins_end");		\
 									\
 	static bool lucos_check;					\
 	module_param(lucos_check, bool, 0);				\
@@ -254,6 +258,8 @@ LUCOS_TABLE(lucos_kept_end);
 		.kept_end = (unsigned long)lucos_kept_end,		\
 		.values = (unsigned long)lucos_values_start,		\
 		.values_end = (unsigned long)lucos_values_end,		\
+		.twins = (unsigned long)lucos_twins_start,		\
+		.twins_end = (unsigned long)lucos_twins_end,		\
 	};								\
 									\
 	static int __init lucos_patch_init(void)			\
