@@ -5,7 +5,7 @@
 
 #include "inside.h"
 
-void lucos_inside_note(struct lucos_inside *inside,
+void lucos_inside_note(struct loaded_inside *inside,
 		       const struct lucos_occupant *who)
 {
 	if (!who) {

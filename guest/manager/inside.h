@@ -5,13 +5,13 @@
 
 #include "look.h"
 
-struct lucos_inside {
+struct loaded_inside {
 	struct lucos_occupant who;
 	time64_t since;		/* found first, in seconds since the boot; 0: nobody */
 };
 
 /* Notes who was found by a search, or NULL for nobody. */
-void lucos_inside_note(struct lucos_inside *inside,
+void lucos_inside_note(struct loaded_inside *inside,
 		       const struct lucos_occupant *who);
 
 #endif

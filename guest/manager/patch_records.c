@@ -7,6 +7,7 @@
 #include "hooks.h"
 #include "module_text.h"
 #include "patch_records.h"
+#include "twins.h"
 #include "values.h"
 
 /* For tables that were checked. */
@@ -118,7 +119,9 @@ static bool tables_are_valid(const struct lucos_patch *patch,
 	       table_is_valid(module, patch->values, patch->values_end,
 			      sizeof(u64), LUCOS_MAX_VALUES) &&
 	       table_is_valid(module, patch->kept, patch->kept_end,
-			      sizeof(struct lucos_patch_kept), LUCOS_MAX_KEPT);
+			      sizeof(struct lucos_patch_kept), LUCOS_MAX_KEPT) &&
+	       table_is_valid(module, patch->twins, patch->twins_end,
+			      sizeof(u64), LUCOS_MAX_TWIN_KINDS);
 }
 
 static bool check_function(const struct lucos_patch_function *function,
@@ -158,5 +161,6 @@ bool lucos_patch_check(const struct lucos_patch *patch,
 		if (!check_function(&functions[i], module, failure))
 			return false;
 	return lucos_values_check(patch, module, failure) &&
-	       lucos_hooks_check(patch, module, failure);
+	       lucos_hooks_check(patch, module, failure) &&
+	       lucos_twins_check(patch, module, failure);
 }

@@ -30,7 +30,7 @@ struct loaded_function {
 	bool settled;		/* has its jump, or no chance of one */
 	bool holds_slot;	/* the site is the slot, and kept from ftrace */
 	struct lucos_fence *fence;	/* while applied */
-	struct lucos_inside inside;	/* the window */
+	struct loaded_inside inside;	/* the window */
 };
 
 struct loaded_patch {
@@ -42,7 +42,7 @@ struct loaded_patch {
 	bool pending;		/* comes in the step that is being prepared */
 	bool one_by_one;	/* jumps are asked for function by function */
 	bool publishes;		/* values lead to its functions, see values.h */
-	struct lucos_inside inside;	/* the module's text, while draining */
+	struct loaded_inside inside;	/* the module's text, while draining */
 	unsigned int count;
 	struct loaded_function functions[LUCOS_MAX_FUNCTIONS];
 	unsigned int pin_count;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the manager and LUCOS know, as records. */
 #include <linux/cpumask.h>
+#include <linux/kernel.h>
+#include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/minmax.h>
 #include <linux/smp.h>
 #include <linux/string.h>
+
+#include <lucos/twin.h>
 
 #include "events.h"
 #include "hypercall.h"
@@ -12,6 +16,7 @@
 #include "registry.h"
 #include "slot.h"
 #include "tell.h"
+#include "twins.h"
 #include "values.h"
 
 #define LOG_PIECE 4096
@@ -138,6 +143,39 @@ static void add_kept(struct lucos_answer *answer,
 	}
 }
 
+static void add_twins(struct lucos_answer *answer,
+		      const struct loaded_patch *loaded)
+{
+	unsigned int i;
+
+	for (i = 0; i < lucos_twins_kinds(loaded); i++) {
+		const struct lucos_twins *twins = lucos_twins_kind(loaded, i);
+		struct lucos_twin_count record = {
+			.count = lucos_twins_count(twins),
+		};
+
+		strscpy(record.name, twins->name, sizeof(record.name));
+		lucos_answer_add(answer, LUCOS_RECORD_TWINS, &record,
+				 sizeof(record));
+	}
+}
+
+/* Who stands in the way, if anybody does. */
+static void add_inside(struct lucos_answer *answer,
+		       const struct loaded_inside *inside)
+{
+	struct lucos_inside record = { .thread = inside->who.thread };
+
+	if (!inside->since)
+		return;
+	record.seconds = ktime_get_boottime_seconds() - inside->since;
+	strscpy(record.name, inside->who.name, sizeof(record.name));
+	if (inside->who.address)
+		scnprintf(record.place, sizeof(record.place), "%pS",
+			  (void *)inside->who.address);
+	lucos_answer_add(answer, LUCOS_RECORD_INSIDE, &record, sizeof(record));
+}
+
 /* A patch, with its position in the list of LUCOS; false when it has none. */
 static bool add_patch(struct lucos_answer *answer,
 		      const struct loaded_patch *loaded, u32 *position,
@@ -161,6 +199,9 @@ static bool add_patch(struct lucos_answer *answer,
 		lucos_answer_add(answer, LUCOS_RECORD_PATCH, &buffer.patch,
 				 sizeof(buffer.patch));
 	add_kept(answer, loaded->patch);
+	add_twins(answer, loaded);
+	if (loaded->state == LUCOS_LOADED_DRAINING)
+		add_inside(answer, &loaded->inside);
 	return found;
 }
 
@@ -195,6 +236,8 @@ static bool add_function(struct lucos_answer *answer,
 			 sizeof(record));
 	lucos_answer_add(answer, LUCOS_RECORD_SITE, &buffer.function,
 			 sizeof(buffer.function));
+	if (loaded->state == LUCOS_LOADED_APPLIED && !function->settled)
+		add_inside(answer, &function->inside);
 	return true;
 }
 

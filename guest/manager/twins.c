@@ -131,6 +131,32 @@ void lucos_twin_free(struct lucos_twins *twins, const void *object)
 }
 EXPORT_SYMBOL_GPL(lucos_twin_free);
 
+static bool kind_is_valid(const struct lucos_twins *twins,
+			  const struct module *module)
+{
+	return within_module((unsigned long)twins, module) &&
+	       within_module((unsigned long)(twins + 1) - 1, module) &&
+	       within_module((unsigned long)twins->name, module) &&
+	       twins->size <= LUCOS_TWIN_SIZE_MAX &&
+	       within_module((unsigned long)twins->make, module) &&
+	       within_module((unsigned long)twins->drop, module) &&
+	       !twins->table;
+}
+
+bool lucos_twins_check(const struct lucos_patch *patch,
+		       const struct module *module,
+		       struct lucos_failure *failure)
+{
+	const u64 *kinds = (const u64 *)patch->twins;
+	unsigned int i;
+
+	for (i = 0; i < lucos_patch_twins(patch); i++)
+		if (!kind_is_valid((struct lucos_twins *)kinds[i], module))
+			return lucos_fail(failure, LUCOS_ERROR_PATCH_MALFORMED,
+					  "kind of twins", i);
+	return true;
+}
+
 unsigned int lucos_twins_kinds(const struct loaded_patch *loaded)
 {
 	return lucos_patch_twins(loaded->patch);

@@ -8,7 +8,14 @@
 #include "failure.h"
 
 struct loaded_patch;
+struct lucos_patch;
 struct lucos_twins;
+struct module;
+
+/* Whether every kind of a patch whose tables are valid is well-formed. */
+bool lucos_twins_check(const struct lucos_patch *patch,
+		       const struct module *module,
+		       struct lucos_failure *failure);
 
 /* The kinds of twins of a patch, and one of them. */
 unsigned int lucos_twins_kinds(const struct loaded_patch *loaded);

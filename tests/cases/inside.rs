@@ -81,5 +81,5 @@ fn callbacks(results: &Results) -> Result<(), Failed> {
 }
 
 fn kernel_is_content(results: &Results) -> Result<(), Failed> {
-    equal("complaints", results.text("end.kernel")?, "")
+    equal("kernel's log", results.step("end.kernel")?.stdout.as_str(), "")
 }

@@ -16,6 +16,7 @@ mod figures;
 mod fixes;
 mod groups;
 mod hostile;
+mod inside;
 mod kept;
 mod kexec;
 mod limits;
@@ -33,6 +34,7 @@ mod runner;
 mod selftests;
 mod steady;
 mod tail_calls;
+mod twins;
 mod update;
 mod update_faults;
 mod values;
@@ -84,6 +86,8 @@ fn main() {
         bad_input::trials(),
         company::trials(),
         hostile::trials(),
+        inside::trials(),
+        twins::trials(),
         window::trials(),
         tail_calls::trials(),
         load::trials(),

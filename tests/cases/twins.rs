@@ -66,12 +66,12 @@ fn count_steps() -> Script {
         .step("count.end", "echo 1 >$P/end; cat $P/twins")
         .step("count.empty", "lucos show counted --json")
         // Twins are left, and somebody is inside.
-        .lines("echo 64 >$P/run; echo 1 >$P/hold; (echo 1 >$P/nap) & sleeper=$!")
-        .step("go.sleeps", "waits 'grep -q msleep /proc/'$sleeper'/stack'")
+        .lines("echo 64 >$P/run; echo 1 >$P/hold; echo 1 >$P/nap")
+        .step("go.sleeps", "waits 'grep -q msleep /proc/$(pgrep napper)/stack'")
         .step("go.back", "lucos rollback counted")
-        .step("go.again", "lucos apply counted")
+        .step("go.again", "lucos apply $M/counted.ko")
         .step("go.left", "sleep 2; cat $P/twins")
-        .step("go.wake", "echo 0 >$P/hold; wait $sleeper; gone counted; cat $P/twins")
+        .step("go.wake", "echo 0 >$P/hold; gone counted; cat $P/twins")
         .step("go.anew", "lucos apply $M/counted.ko && echo 64 >$P/run; lucos show counted --json")
         .step("go.back_anew", "lucos rollback counted >/dev/null; gone counted")
         .step("end.kernel", COMPLAINTS)
@@ -127,7 +127,7 @@ waits() { for i in $(seq 150); do eval "$1" >/dev/null 2>&1 && return 0; sleep 0
 gone() { waits "! grep -q '^$1 ' /proc/modules"; }
 printed() { waits "[ \$(grep -c . /tmp/$1.out) -ge $2 ]"; cat /tmp/$1.out; }
 secret() {
-	(ulimit -l 16; exec secretmem $2 </tmp/$1.in >/tmp/$1.out 2>&1) &
+	(ulimit -l 16; exec /secretmem $2 </tmp/$1.in >/tmp/$1.out 2>&1) &
 	printed $1 1
 }
 on() { echo >&$1; printed $2 $3; }

@@ -72,6 +72,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_PATCH_NO_TAIL_CALLS", patch_module::PATCH_NO_TAIL_CALLS as u64),
     ("LUCOS_DESCRIPTION_SIZE", patch_module::DESCRIPTION_SIZE as u64),
     ("LUCOS_MAX_KEPT", patch_module::MAX_KEPT as u64),
+    ("LUCOS_MAX_TWIN_KINDS", patch_module::MAX_TWIN_KINDS as u64),
     ("LUCOS_REPLY_VERSION", reply::REPLY_VERSION as u64),
     ("LUCOS_STATUS_VERSION", status::STATUS_VERSION as u64),
     ("LUCOS_EXIT_COUNTERS", status::EXIT_COUNTERS as u64),

@@ -24,6 +24,9 @@ pub const SECTION_DEPENDENCIES: &str = ".lucos.dependencies";
 pub const SECTION_KEPT: &str = ".lucos.kept";
 /// Section with the addresses of the [`PatchValueRecord`]s.
 pub const SECTION_VALUES: &str = ".lucos.values";
+/// Section with the addresses of what describes the kinds of twins, `struct lucos_twins` of
+/// `lucos/twin.h`.
+pub const SECTION_TWINS: &str = ".lucos.twins";
 
 /// Start of the name of an undefined symbol that says which of several symbols it means:
 /// `lucos.select.OBJECT.N.NAME`. OBJECT is `vmlinux` or the name of a module; N counts the
@@ -46,9 +49,12 @@ pub const DESCRIPTION_SIZE: usize = 128;
 /// Most [`PatchKeptRecord`]s of a patch.
 pub const MAX_KEPT: usize = 32;
 
+/// Most kinds of twins of a patch.
+pub const MAX_TWIN_KINDS: usize = 32;
+
 record! {
     /// A patch module.
-    pub struct PatchRecord = "lucos_patch", 344 bytes {
+    pub struct PatchRecord = "lucos_patch", 360 bytes {
         /// [`PATCH_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -96,6 +102,10 @@ record! {
         pub flags: u32,
         /// Zero.
         pub reserved: u32,
+        /// Address of the first address of what describes a kind of twins.
+        pub twins: u64,
+        /// Address behind the last one.
+        pub twins_end: u64,
     }
 }
 

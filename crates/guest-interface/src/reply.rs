@@ -17,8 +17,8 @@ use crate::status::{ExitCounters, FunctionStatus, PatchStatus, SystemStatus, Val
 #[cfg(any(test, feature = "std"))]
 pub use builder::ReplyBuilder;
 pub use records::{
-    Event, Failure, LoadOutcome, LoadedFunction, LoadedPatch, LogPiece, ManagerStatus,
-    MeasuredStops, OutsideProcessor, RecordHeader, ReplyHeader,
+    Event, Failure, Inside, LoadOutcome, LoadedFunction, LoadedPatch, LogPiece, ManagerStatus,
+    MeasuredStops, OutsideProcessor, RecordHeader, ReplyHeader, TwinCount,
 };
 
 /// Version of every record that only the manager fills.
@@ -42,6 +42,8 @@ listing! {
         Outside = 13, "OUTSIDE", "a processor that the kernel knows and LUCOS does not have: an OutsideProcessor";
         Value = 14, "VALUE", "what LUCOS knows of a value of the patch before it: a ValueStatus";
         Event = 15, "EVENT", "something that became of a patch: an Event";
+        Twins = 16, "TWINS", "how many twins of a kind the patch before it has: a TwinCount";
+        Inside = 17, "INSIDE", "who stands in the way of the function or patch before it: an Inside";
     }
 }
 
@@ -154,6 +156,10 @@ pub enum Item<'a> {
     Value(ValueStatus),
     /// Something that became of a patch.
     Event(Event),
+    /// How many twins of a kind the patch before it has.
+    Twins(TwinCount),
+    /// Who stands in the way of the function or patch before it.
+    Inside(Inside),
 }
 
 impl Item<'_> {
@@ -176,6 +182,8 @@ impl Item<'_> {
             Self::Outside(_) => RecordKind::Outside,
             Self::Value(_) => RecordKind::Value,
             Self::Event(_) => RecordKind::Event,
+            Self::Twins(_) => RecordKind::Twins,
+            Self::Inside(_) => RecordKind::Inside,
         }
     }
 }

@@ -23,8 +23,9 @@ use lucos_guest_interface::patch_module::{
 };
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::reply::{
-    Event, EventKind, Failure, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, LogPiece,
-    ManagerStatus, MeasuredStops, OutsideProcessor, RecordHeader, RecordKind, ReplyHeader, Verdict,
+    Event, EventKind, Failure, Inside, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState,
+    LogPiece, ManagerStatus, MeasuredStops, OutsideProcessor, RecordHeader, RecordKind,
+    ReplyHeader, TwinCount, Verdict,
 };
 use lucos_guest_interface::rollback::{RollbackHeader, RollbackVersion};
 use lucos_guest_interface::status::{
@@ -94,6 +95,8 @@ fn records() -> Vec<Record> {
         LoadedPatch,
         LoadedFunction,
         OutsideProcessor,
+        TwinCount,
+        Inside,
         LogPiece,
         MeasuredStops,
         LoadOutcome,

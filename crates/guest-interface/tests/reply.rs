@@ -2,8 +2,8 @@
 
 use lucos_guest_interface::call::Cause;
 use lucos_guest_interface::reply::{
-    Event, EventKind, Failure, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState,
-    ManagerStatus, MeasuredStops, RecordKind, ReplyBuilder, ReplyFault, read,
+    Event, EventKind, Failure, Inside, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState,
+    ManagerStatus, MeasuredStops, RecordKind, ReplyBuilder, ReplyFault, TwinCount, read,
 };
 use lucos_guest_interface::status::{ExitCounters, STATUS_VERSION, ValueStatus};
 use lucos_guest_interface::{ErrorCode, name};
@@ -106,6 +106,18 @@ fn every_field_is_checked() {
         &LoadedFunction { overridden: 2, ..function }.to_bytes(),
         "overridden",
     );
+    let mut twins = TwinCount::default();
+    twins.name[63] = 1;
+    wrong(RecordKind::Twins, &twins.to_bytes(), "name");
+    let inside = |change: fn(&mut Inside)| {
+        let mut record =
+            Inside { thread: 1, reserved: 0, seconds: 0, name: [0; 64], place: [0; 128] };
+        change(&mut record);
+        record.to_bytes()
+    };
+    wrong(RecordKind::Inside, &inside(|inside| inside.reserved = 1), "reserved field");
+    wrong(RecordKind::Inside, &inside(|inside| inside.name[63] = 1), "name");
+    wrong(RecordKind::Inside, &inside(|inside| inside.place[127] = 1), "place");
     let mut exits = ExitCounters { version: STATUS_VERSION, count: 1, ..Default::default() };
     exits.counters[1] = 1;
     wrong(RecordKind::Exits, &exits.to_bytes(), "count");

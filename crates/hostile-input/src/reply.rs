@@ -4,8 +4,8 @@
 use lucos::answer;
 use lucos_guest_interface::patch_module::PatchKeptRecord;
 use lucos_guest_interface::reply::{
-    Failure, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, ManagerStatus,
-    MeasuredStops, OutsideProcessor, RecordKind, ReplyBuilder, Verdict, read,
+    Failure, Inside, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState, ManagerStatus,
+    MeasuredStops, OutsideProcessor, RecordKind, ReplyBuilder, TwinCount, Verdict, read,
 };
 use lucos_guest_interface::status::{
     ExitCounters, Extension, FunctionStatus, PatchState, PatchStatus, STATUS_VERSION, SystemStatus,
@@ -81,7 +81,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
             .record(RecordKind::Loaded, &loaded.to_bytes())
             .record(RecordKind::Patch, &patch.to_bytes())
             .record(RecordKind::Kept, &kept.to_bytes())
+            .record(RecordKind::Twins, &TwinCount { count: 3, name: field }.to_bytes())
     };
+    let inside = Inside { thread: 7, reserved: 0, seconds: 1, name: field, place: [0; 128] };
     vec![
         reply().build(),
         reply().record(RecordKind::Failure, &failure.to_bytes()).build(),
@@ -95,6 +97,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         list()
             .record(RecordKind::Function, &LoadedFunction::default().to_bytes())
             .record(RecordKind::Site, &site.to_bytes())
+            .record(RecordKind::Inside, &inside.to_bytes())
             .build(),
         reply().log(0, b"one").log(3, b"two and more\n").build(),
         reply().record(RecordKind::Stops, &MeasuredStops::default().to_bytes()).build(),

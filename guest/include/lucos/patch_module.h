@@ -12,6 +12,7 @@
 #define LUCOS_PATCH_VERSION 3
 #define LUCOS_PATCH_NO_TAIL_CALLS 0x1
 #define LUCOS_MAX_KEPT 32
+#define LUCOS_MAX_TWIN_KINDS 32
 
 /* A patch module. */
 struct lucos_patch {
@@ -38,8 +39,10 @@ struct lucos_patch {
 	__u64 kept_end;
 	__u32 flags;
 	__u32 reserved;
+	__u64 twins;
+	__u64 twins_end;
 };
-_Static_assert(sizeof(struct lucos_patch) == 344, "lucos_patch");
+_Static_assert(sizeof(struct lucos_patch) == 360, "lucos_patch");
 
 /* A function that a patch module replaces. */
 struct lucos_patch_function {

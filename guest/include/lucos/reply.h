@@ -34,7 +34,9 @@
 	X(OUTCOME, 12, "a LoadOutcome") \
 	X(OUTSIDE, 13, "a processor that the kernel knows and LUCOS does not have: an OutsideProcessor") \
 	X(VALUE, 14, "what LUCOS knows of a value of the patch before it: a ValueStatus") \
-	X(EVENT, 15, "something that became of a patch: an Event")
+	X(EVENT, 15, "something that became of a patch: an Event") \
+	X(TWINS, 16, "how many twins of a kind the patch before it has: a TwinCount") \
+	X(INSIDE, 17, "who stands in the way of the function or patch before it: an Inside")
 
 /* What is true of a patch whose module is loaded. LUCOS_LOADED_NAME */
 #define LUCOS_LOADED_STATES(X) \
@@ -130,6 +132,26 @@ struct lucos_loaded_function {
 	char module[LUCOS_NAME_SIZE];
 };
 _Static_assert(sizeof(struct lucos_loaded_function) == 72, "lucos_loaded_function");
+
+/* How many twins of a kind a patch has. */
+struct lucos_twin_count {
+	__u64 count;
+	char name[LUCOS_NAME_SIZE];
+};
+_Static_assert(sizeof(struct lucos_twin_count) == 72, "lucos_twin_count");
+
+/*
+ * Who stands in the way: of a jump, in its window; of the end of a patch that
+ * was rolled back, in its module.
+ */
+struct lucos_inside {
+	__u32 thread;
+	__u32 reserved;
+	__u64 seconds;
+	char name[LUCOS_NAME_SIZE];
+	char place[LUCOS_DESCRIPTION_SIZE];
+};
+_Static_assert(sizeof(struct lucos_inside) == 208, "lucos_inside");
 
 /* A piece of the log. */
 struct lucos_log_piece {

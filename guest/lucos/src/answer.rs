@@ -52,6 +52,10 @@ pub struct Patch {
     pub status: Option<PatchStatus>,
     /// What the kernel may go on using after a rollback.
     pub kept: Vec<Kept>,
+    /// How many twins of each kind there are.
+    pub twins: Vec<Twins>,
+    /// Who is in its code, which is waited for.
+    pub inside: Option<Inside>,
 }
 
 /// Something that the kernel may go on using after a rollback.
@@ -61,6 +65,28 @@ pub struct Kept {
     pub what: String,
     /// How the kernel comes to know it.
     pub how: String,
+}
+
+/// The twins of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twins {
+    /// Name of the kind.
+    pub name: String,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// A thread that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inside {
+    /// What the kernel calls it.
+    pub thread: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it is; empty when that is not known.
+    pub place: String,
+    /// For how many seconds it has been found there.
+    pub seconds: u64,
 }
 
 /// A function of a patch.
@@ -80,6 +106,8 @@ pub struct Function {
     pub at_slot: Option<ErrorCode>,
     /// Whether calls are led elsewhere before they get to the site.
     pub overridden: bool,
+    /// Who is in the window, in the way of the jump.
+    pub inside: Option<Inside>,
 }
 
 /// A patch with its functions.
@@ -225,8 +253,9 @@ pub fn show(bytes: &[u8]) -> Result<Shown, Error> {
     for _ in 0..patch.functions {
         match rest {
             [Item::Function(loaded), Item::Site(status), more @ ..] => {
-                functions.push(function(loaded, status)?);
                 rest = more;
+                let inside = inside(&mut rest);
+                functions.push(Function { inside, ..function(loaded, status)? });
             }
             other => return Err(wrong(other, RecordKind::Function)),
         }
@@ -401,6 +430,8 @@ fn patch(items: &mut &[Item<'_>]) -> Result<Patch, Error> {
         overridden: loaded.overridden,
         status: None,
         kept: Vec::new(),
+        twins: Vec::new(),
+        inside: None,
     };
     if let [Item::Patch(status), more @ ..] = rest {
         (patch.status, rest) = (Some(*status), more);
@@ -409,8 +440,25 @@ fn patch(items: &mut &[Item<'_>]) -> Result<Patch, Error> {
         patch.kept.push(Kept { what: text(&kept.what), how: text(&kept.how) });
         rest = more;
     }
+    while let [Item::Twins(twins), more @ ..] = rest {
+        patch.twins.push(Twins { name: text(&twins.name), count: twins.count });
+        rest = more;
+    }
+    patch.inside = inside(&mut rest);
     *items = rest;
     Ok(patch)
+}
+
+/// Splits off who stands in the way, if anybody does.
+fn inside(items: &mut &[Item<'_>]) -> Option<Inside> {
+    let [Item::Inside(inside), rest @ ..] = *items else { return None };
+    *items = rest;
+    Some(Inside {
+        thread: inside.thread,
+        name: text(&inside.name),
+        place: text(&inside.place),
+        seconds: inside.seconds,
+    })
 }
 
 fn function(loaded: &LoadedFunction, status: &FunctionStatus) -> Result<Function, ReplyFault> {
@@ -423,6 +471,7 @@ fn function(loaded: &LoadedFunction, status: &FunctionStatus) -> Result<Function
         reason: WindowReason::from_number(status.reason).ok_or(wrong("reason"))?,
         at_slot: ErrorCode::from_number(loaded.at_slot),
         overridden: loaded.overridden != 0,
+        inside: None,
     })
 }
 
@@ -537,6 +586,34 @@ pub(crate) mod tests {
     /// The state of a machine that has had twelve exits.
     pub(crate) fn some_status() -> Status {
         status(&status_reply().build()).unwrap()
+    }
+
+    #[test]
+    fn who_stands_in_the_way_follows_what_it_is_about() {
+        let record = |thread, place| reply::Inside {
+            thread,
+            reserved: 0,
+            seconds: 9,
+            name: field("cat"),
+            place: field(place),
+        };
+        let reply = ReplyBuilder::default()
+            .record(RecordKind::Loaded, &loaded("fix", 3))
+            .record(RecordKind::Twins, &reply::TwinCount { count: 2, name: field("a") }.to_bytes())
+            .record(RecordKind::Twins, &reply::TwinCount { count: 0, name: field("b") }.to_bytes())
+            .record(RecordKind::Inside, &record(7, "f+0x1/0x2 [fix]").to_bytes())
+            .record(RecordKind::Function, &LoadedFunction::default().to_bytes())
+            .record(RecordKind::Site, &site("f"))
+            .record(RecordKind::Inside, &record(8, "f+0x3/0x9").to_bytes());
+        let shown = show(&reply.clone().build()).unwrap();
+        let twins: Vec<(&str, u64)> =
+            shown.patch.twins.iter().map(|twins| (twins.name.as_str(), twins.count)).collect();
+        assert_eq!(twins, [("a", 2), ("b", 0)]);
+        let inside = shown.patch.inside.unwrap();
+        assert_eq!((inside.thread, inside.place.as_str()), (7, "f+0x1/0x2 [fix]"));
+        assert_eq!(shown.functions[0].inside.as_ref().unwrap().thread, 8);
+        let twice = reply.record(RecordKind::Inside, &record(9, "").to_bytes()).build();
+        assert!(show(&twice).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::status::ExitClass;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{self, Event, Function, Log, Patch, Shown, Status};
+use crate::answer::{self, Event, Function, Inside, Log, Patch, Shown, Status};
 use crate::render::{date, hexadecimal};
 
 /// The state of LUCOS.
@@ -97,6 +97,7 @@ pub fn log(log: &Log) -> Value {
 
 fn patch(patch: &Patch) -> Value {
     let kept = patch.kept.iter().map(|kept| json!({ "what": kept.what, "how": kept.how }));
+    let twins = patch.twins.iter().map(|twins| json!({ "name": twins.name, "count": twins.count }));
     let mut object = json!({
         "name": patch.name,
         "description": patch.description,
@@ -106,6 +107,8 @@ fn patch(patch: &Patch) -> Value {
         "functions": patch.functions,
         "overridden": patch.overridden,
         "kept": kept.collect::<Vec<_>>(),
+        "twins": twins.collect::<Vec<_>>(),
+        "inside": patch.inside.as_ref().map(inside),
     });
     if let Some(status) = &patch.status {
         object["values"] = status.values.into();
@@ -133,5 +136,15 @@ fn function(function: &Function) -> Value {
         "window": status.window,
         "below": status.below,
         "overridden": function.overridden,
+        "inside": function.inside.as_ref().map(inside),
+    })
+}
+
+fn inside(inside: &Inside) -> Value {
+    json!({
+        "thread": inside.thread,
+        "name": inside.name,
+        "place": inside.place,
+        "seconds": inside.seconds,
     })
 }

@@ -8,7 +8,7 @@ use lucos_guest_interface::status::{
     ASSIST_VIRTUAL_NMI, CONTAINS_DMA, CONTAINS_INIT, ExitClass, PatchStatus, WindowReason,
 };
 
-use crate::answer::{self, Function, Log, Patch, Piece, Shown, Status, Value};
+use crate::answer::{self, Function, Inside, Log, Patch, Piece, Shown, Status, Value};
 
 /// The list of patches as a table.
 #[must_use]
@@ -56,6 +56,12 @@ pub fn show(shown: &Shown) -> String {
     line(&mut out, "number", &patch.number.to_string());
     for kept in &patch.kept {
         line(&mut out, "kernel keeps", &format!("{}: {}", kept.what, kept.how));
+    }
+    for twins in &patch.twins {
+        line(&mut out, "twins", &format!("{}: {}", twins.name, twins.count));
+    }
+    if let Some(inside) = &patch.inside {
+        line(&mut out, "inside", &who(inside));
     }
     for function in &shown.functions {
         out.push('\n');
@@ -110,6 +116,16 @@ fn show_function(out: &mut String, function: &Function) {
     if function.reason != WindowReason::None {
         line(out, "  no jump", function.reason.meaning());
     }
+    if let Some(inside) = &function.inside {
+        line(out, "  inside", &who(inside));
+    }
+}
+
+/// `NAME (THREAD) at PLACE, for SECONDS s`
+fn who(inside: &Inside) -> String {
+    let Inside { thread, name, place, seconds } = inside;
+    let place = if place.is_empty() { "many places" } else { place };
+    format!("{name} ({thread}) at {place}, for {seconds} s")
 }
 
 /// The state of LUCOS.
@@ -268,7 +284,7 @@ mod tests {
 
     use super::{date, list, log, show, status};
     use crate::answer::tests::{function, patch, shown, some_status};
-    use crate::answer::{Event, Log, Piece};
+    use crate::answer::{Event, Inside, Log, Piece, Twins};
 
     #[test]
     fn the_list_is_a_table() {
@@ -311,6 +327,27 @@ mod tests {
         let expected = "  at the slot the function branches back to the site\n";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("no jump"), "{text}");
+    }
+
+    #[test]
+    fn who_is_inside_is_shown() {
+        let inside = |place: &str| {
+            let (name, place) = ("cat".to_owned(), place.to_owned());
+            Some(Inside { thread: 71, name, place, seconds: 3 })
+        };
+        let mut function = function("f");
+        function.inside = inside("f+0x3/0x40");
+        let mut shown = shown(function);
+        shown.patch.inside = inside("");
+        shown.patch.twins = vec![Twins { name: "state_of".to_owned(), count: 2 }];
+        let text = show(&shown);
+        for part in [
+            "twins         state_of: 2\n",
+            "inside        cat (71) at many places, for 3 s\n",
+            "  inside      cat (71) at f+0x3/0x40, for 3 s\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]

@@ -136,11 +136,16 @@ static int end(const char *text, const struct kernel_param *parameter)
 static const struct kernel_param_ops end_ops = { .set = end };
 module_param_cb(end, &end_ops, NULL, 0200);
 
-/* Whoever writes it sleeps in the patch. */
-static int nap(const char *text, const struct kernel_param *parameter)
+static int sleeper(void *unused)
 {
 	twin_user_sleep();
 	return 0;
+}
+
+/* A thread sleeps in the patch. */
+static int nap(const char *text, const struct kernel_param *parameter)
+{
+	return PTR_ERR_OR_ZERO(kthread_run(sleeper, NULL, "napper"));
 }
 
 static const struct kernel_param_ops nap_ops = { .set = nap };

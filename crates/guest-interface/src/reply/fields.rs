@@ -1,8 +1,8 @@
 //! The checks of the records' fields.
 
 use super::records::{
-    Event, Failure, LoadOutcome, LoadedFunction, LoadedPatch, LogPiece, ManagerStatus,
-    MeasuredStops, OutsideProcessor,
+    Event, Failure, Inside, LoadOutcome, LoadedFunction, LoadedPatch, LogPiece, ManagerStatus,
+    MeasuredStops, OutsideProcessor, TwinCount,
 };
 use super::{EventKind, Item, LoadedState, RecordKind, ReplyFault, Verdict};
 use crate::call::Cause;
@@ -42,6 +42,8 @@ pub(super) fn item(kind: RecordKind, record: &[u8]) -> Result<Item<'_>, ReplyFau
         RecordKind::Outside => Item::Outside(fields.outside(whole!(OutsideProcessor))?),
         RecordKind::Value => Item::Value(fields.value(whole!(ValueStatus))?),
         RecordKind::Event => Item::Event(fields.event(whole!(Event))?),
+        RecordKind::Twins => Item::Twins(fields.twins(whole!(TwinCount))?),
+        RecordKind::Inside => Item::Inside(fields.inside(whole!(Inside))?),
     })
 }
 
@@ -164,6 +166,18 @@ impl Fields {
         }
         self.must(piece.offset.checked_add(piece.length).is_some(), "offset")?;
         Ok((piece.offset, text))
+    }
+
+    fn twins(&self, record: TwinCount) -> Result<TwinCount, ReplyFault> {
+        self.text(&record.name, "name")?;
+        Ok(record)
+    }
+
+    fn inside(&self, record: Inside) -> Result<Inside, ReplyFault> {
+        self.must(record.reserved == 0, "reserved field")?;
+        self.text(&record.name, "name")?;
+        self.text(&record.place, "place")?;
+        Ok(record)
     }
 
     fn outside(&self, record: OutsideProcessor) -> Result<OutsideProcessor, ReplyFault> {

@@ -90,6 +90,34 @@ record! {
 }
 
 record! {
+    /// How many twins of a kind a patch has.
+    pub struct TwinCount = "lucos_twin_count", 72 bytes {
+        /// How many.
+        pub count: u64,
+        /// Name of the kind.
+        pub name: [u8; 64],
+    }
+}
+
+record! {
+    /// Who stands in the way: of a jump, in its window; of the end of a patch that was rolled back, in
+    /// its module.
+    pub struct Inside = "lucos_inside", 208 bytes {
+        /// What the kernel calls the thread.
+        pub thread: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// For how many seconds it has been found there.
+        pub seconds: u64,
+        /// Name of the thread, as NUL-terminated text; may be empty.
+        pub name: [u8; 64],
+        /// Where it is, returns to, or has the address of, as NUL-terminated text; empty when it moved
+        /// too fast to say.
+        pub place: [u8; 128],
+    }
+}
+
+record! {
     /// A piece of the log.
     pub struct LogPiece = "lucos_log_piece", 16 bytes {
         /// Offset of the first byte in the log.
