@@ -2,7 +2,9 @@
 /*
  * The fix of secretmem's accounting with its state beside the inode: inodes of
  * before the update, which stand on no list, get theirs when new code first
- * meets them, and what was accounted is given back after a rollback.
+ * meets them, and what was accounted is given back after a rollback. (The file
+ * has another name than the kernel's own: no module is called like one that is
+ * built in.)
  */
 #include <lucos/twin.h>
 
