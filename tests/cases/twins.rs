@@ -72,7 +72,7 @@ fn count_steps() -> Script {
         .step("go.again", "lucos apply $M/counted.ko")
         .step("go.left", "sleep 2; cat $P/twins")
         .step("go.wake", "echo 0 >$P/hold; gone counted; cat $P/twins")
-        .step("go.anew", "lucos apply $M/counted.ko && echo 64 >$P/run; lucos show counted --json")
+        .step("go.anew", "lucos apply $M/counted.ko >/dev/null && echo 64 >$P/run; lucos show counted --json")
         .step("go.back_anew", "lucos rollback counted >/dev/null; gone counted")
         .step("end.kernel", COMPLAINTS)
 }
