@@ -67,12 +67,18 @@ fn count_steps() -> Script {
         .step("count.empty", "lucos show counted --json")
         // Twins are left, and somebody is inside.
         .lines("echo 64 >$P/run; echo 1 >$P/hold; echo 1 >$P/nap")
-        .step("go.sleeps", "waits 'grep -q msleep $(grep -ls napper /proc/[0-9]*/comm | sed s/comm/stack/)'")
+        .step(
+            "go.sleeps",
+            "waits 'grep -q msleep $(grep -ls napper /proc/[0-9]*/comm | sed s/comm/stack/)'",
+        )
         .step("go.back", "lucos rollback counted")
         .step("go.again", "lucos apply $M/counted.ko")
         .step("go.left", "sleep 2; cat $P/twins")
         .step("go.wake", "echo 0 >$P/hold; gone counted; cat $P/twins")
-        .step("go.anew", "lucos apply $M/counted.ko >/dev/null && echo 64 >$P/run; lucos show counted --json")
+        .step(
+            "go.anew",
+            "lucos apply $M/counted.ko >/dev/null && echo 64 >$P/run; lucos show counted --json",
+        )
         .step("go.back_anew", "lucos rollback counted >/dev/null; gone counted")
         .step("end.kernel", COMPLAINTS)
 }
