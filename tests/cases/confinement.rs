@@ -2,7 +2,9 @@
 
 use libtest_mimic::Failed;
 use lucos_guest_interface::INTERFACE_VERSION;
-use lucos_guest_interface::detection::{self, FEATURE_FUNCTIONS, FEATURE_VMMCALL};
+use lucos_guest_interface::detection::{
+    self, FEATURE_FUNCTIONS, FEATURE_GROUPS, FEATURE_VALUES, FEATURE_VMMCALL,
+};
 use lucos_tests::{COMPLAINTS, Report, SharedBoot, equal, number_at};
 
 /// Reads leaves and registers as the driver for them shows them: bytes in memory order.
@@ -79,7 +81,8 @@ echo beside $(register 0x4000004d)
 /// CPUID is the machine's own: the tests of the bare machine expect the same.
 fn cpuid(report: &Report) -> Result<(), Failed> {
     machine_cpuid(report)?;
-    let value = detection::value(INTERFACE_VERSION, FEATURE_FUNCTIONS | FEATURE_VMMCALL);
+    let features = FEATURE_FUNCTIONS | FEATURE_VALUES | FEATURE_GROUPS | FEATURE_VMMCALL;
+    let value = detection::value(INTERFACE_VERSION, features);
     equal("register", u64::from_le_bytes(bytes(report, "register")?), value)?;
     report.expect("beside", "")
 }
