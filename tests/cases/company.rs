@@ -247,7 +247,7 @@ fn livepatch_later(results: &Results) -> Result<(), Failed> {
     equal("listed", &listed["state"], &Value::from("applied"))?;
     equal("listed", &listed["overridden"], &Value::from(1))?;
     let list = results.text("klp.list_text")?;
-    equal(list, list.contains("filesystems  overridden  1          0      1"), true)?;
+    equal(list, list.contains("filesystems  overridden  1          0       0      1"), true)?;
     let function = &results.json("klp.show")?["function"][0];
     equal("function", &function["state"], &Value::from("JUMP"))?;
     equal("function", &function["overridden"], &Value::from(true))?;
