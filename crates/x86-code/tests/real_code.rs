@@ -12,6 +12,7 @@ fn second_opinion(code: &[u8]) -> Option<usize> {
     Some(0_u64.wrapping_offset(instruction.len()) as usize)
 }
 
+/// This test, and the library.
 fn files() -> Vec<Vec<u8>> {
     let own = std::env::current_exe().unwrap();
     let mut files = vec![std::fs::read(own).unwrap()];
@@ -75,8 +76,9 @@ fn both_decoders_agree_on_every_instruction_of_every_function() {
 
 #[test]
 fn almost_every_function_has_a_window() {
+    // Of the library alone: how many functions of a test have room depends on how it is compiled.
     let (mut total, mut decoded, mut roomy) = (0, 0, 0);
-    for file in files() {
+    for file in files().into_iter().skip(1) {
         for (address, code) in functions(&file) {
             total += 1;
             match analyse(&code, address, 0) {
@@ -94,7 +96,5 @@ fn almost_every_function_has_a_window() {
     }
     assert!(total > 1_000, "only {total} functions");
     assert!(decoded * 1000 >= total * 995, "{decoded} of {total} decode");
-    // How many functions are shorter than a jump depends on how this test is compiled: seen were 4 to
-    // 7 of 100.
-    assert!(roomy * 100 >= decoded * 90, "{roomy} of {decoded} have room");
+    assert!(roomy * 100 >= decoded * 95, "{roomy} of {decoded} have room");
 }
