@@ -5,12 +5,6 @@
 #include "hooks.h"
 #include "module_text.h"
 
-static bool is_code(u64 address, const struct module *module)
-{
-	return address - lucos_module_text(module) <
-	       lucos_module_text_size(module);
-}
-
 bool lucos_hooks_check(const struct lucos_patch *patch,
 		       const struct module *module,
 		       struct lucos_failure *failure)
@@ -19,7 +13,7 @@ bool lucos_hooks_check(const struct lucos_patch *patch,
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
-		if (hooks[i] && !is_code(hooks[i], module))
+		if (hooks[i] && !lucos_module_has_code(module, hooks[i]))
 			return lucos_fail(failure, LUCOS_ERROR_PATCH_MALFORMED,
 					  "hooks", hooks[i]);
 	return true;

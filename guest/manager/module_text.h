@@ -25,4 +25,12 @@ static inline unsigned long lucos_module_text_size(const struct module *module)
 #endif
 }
 
+/* Whether an address lies in it. */
+static inline bool lucos_module_has_code(const struct module *module,
+					 unsigned long address)
+{
+	return address - lucos_module_text(module) <
+	       lucos_module_text_size(module);
+}
+
 #endif

@@ -128,14 +128,11 @@ static bool check_function(const struct lucos_patch_function *function,
 			   const struct module *module,
 			   struct lucos_failure *failure)
 {
-	unsigned long text = lucos_module_text(module);
-
 	if (!name_is_valid(function->name))
 		return malformed(failure, "name of a function", 0);
 	if (function->flags || function->reserved)
 		return malformed(failure, function->name, function->flags);
-	if (function->new_entry < text ||
-	    function->new_entry - text >= lucos_module_text_size(module))
+	if (!lucos_module_has_code(module, function->new_entry))
 		return malformed(failure, function->name, function->new_entry);
 	return true;
 }

@@ -18,6 +18,7 @@
 
 #include <lucos/twin.h>
 
+#include "module_text.h"
 #include "patch_records.h"
 #include "registry.h"
 #include "twins.h"
@@ -138,8 +139,8 @@ static bool kind_is_valid(const struct lucos_twins *twins,
 	       within_module((unsigned long)(twins + 1) - 1, module) &&
 	       within_module((unsigned long)twins->name, module) &&
 	       twins->size <= LUCOS_TWIN_SIZE_MAX &&
-	       within_module((unsigned long)twins->make, module) &&
-	       within_module((unsigned long)twins->drop, module) &&
+	       lucos_module_has_code(module, (unsigned long)twins->make) &&
+	       lucos_module_has_code(module, (unsigned long)twins->drop) &&
 	       !twins->table;
 }
 
