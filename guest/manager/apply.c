@@ -4,7 +4,6 @@
  * reserved, then LUCOS is asked.
  */
 #include <linux/mm.h>
-#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -15,12 +14,12 @@
 #include "candidate.h"
 #include "descriptor.h"
 #include "fence.h"
+#include "move.h"
 #include "patch_records.h"
 #include "registry.h"
 #include "settle.h"
 #include "site.h"
 #include "slot.h"
-#include "symbols.h"
 
 /* Everything that one attempt to apply a patch needs. */
 struct attempt {
@@ -34,6 +33,9 @@ struct attempt {
 struct step {
 	unsigned int count;
 	struct attempt *attempts[LUCOS_MAX_GROUP];
+	struct loaded_patch *patches[LUCOS_MAX_GROUP];
+	u32 flags;		/* of the descriptors */
+	void *bytes;		/* which LUCOS is given */
 };
 
 /* Makes sure that nobody else changes a site once it is in force. */
@@ -158,26 +160,43 @@ static void name_culprit(const struct step *step, u64 place,
 		strscpy(failure->subject, name, sizeof(failure->subject));
 }
 
+/* The data versions as they are now. */
+static void add_pairs(void *context)
+{
+	struct step *step = context;
+	unsigned int i;
+
+	for (i = 0; i < step->count; i++)
+		lucos_descriptor_add_pairs(
+			lucos_descriptor_member(step->bytes, step->count, i),
+			step->patches[i]);
+}
+
 /* `place` says which descriptor LUCOS complains about, and which of its items. */
-static bool ask(const struct step *step, u64 *place,
+static bool ask(struct step *step, u64 *place,
 		struct lucos_failure *failure)
 {
 	struct lucos_registers registers = {};
+	struct lucos_move move = {
+		.patches = step->patches,
+		/* For a check nothing is made, and no lock is taken. */
+		.count = step->flags & LUCOS_FLAG_CHECK_ONLY ? 0 : step->count,
+		.to = LUCOS_TO_TWINS,
+		.holds_text = true,
+		.describe = add_pairs,
+		.context = step,
+	};
 	size_t length;
-	void *bytes;
 	bool done;
 
 	*place = (u64)step->count << 32;
-	bytes = describe_step(step, &length, failure);
-	if (!bytes)
+	step->bytes = describe_step(step, &length, failure);
+	if (!step->bytes)
 		return false;
-	registers.rcx = (unsigned long)bytes;
+	registers.rcx = (unsigned long)step->bytes;
 	registers.rdx = length;
-	/* LUCOS shall not meet code that the kernel is half-way through changing. */
-	mutex_lock(lucos_symbols.text_mutex);
-	done = lucos_ask(LUCOS_CALL_APPLY, &registers, failure);
-	mutex_unlock(lucos_symbols.text_mutex);
-	kvfree(bytes);
+	done = lucos_move_ask(&move, LUCOS_CALL_APPLY, &registers, failure);
+	kvfree(step->bytes);
 	if (done)
 		*place = registers.rbx;
 	else
@@ -211,7 +230,7 @@ static bool go_to_slot(const struct step *step, u64 place,
  * be redirected at the slot, which nothing branches to: then LUCOS is asked
  * again.
  */
-static bool ask_until_settled(const struct step *step, u32 *number,
+static bool ask_until_settled(struct step *step, u32 *number,
 			      struct lucos_failure *failure)
 {
 	u64 place;
@@ -264,7 +283,7 @@ static void drop(struct attempt *attempt)
 }
 
 static bool add_attempt(struct step *step, struct loaded_patch *loaded,
-			bool check_only, struct lucos_failure *failure)
+			struct lucos_failure *failure)
 {
 	struct attempt *attempt;
 
@@ -272,8 +291,9 @@ static bool add_attempt(struct step *step, struct loaded_patch *loaded,
 	if (!attempt)
 		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	attempt->loaded = loaded;
-	attempt->flags = check_only ? LUCOS_FLAG_CHECK_ONLY : 0;
+	attempt->flags = step->flags;
 	attempt->count = loaded->count;
+	step->patches[step->count] = loaded;
 	step->attempts[step->count++] = attempt;
 	return prepare_all(attempt, failure);
 }
@@ -294,10 +314,10 @@ static void take_over(const struct step *step, u32 number)
 	lucos_settle_soon();
 }
 
-bool lucos_apply(struct loaded_patch **patches, unsigned int count,
-		 bool check_only, struct lucos_failure *failure)
+bool lucos_apply(struct loaded_patch **patches, unsigned int count, u32 flags,
+		 struct lucos_failure *failure)
 {
-	struct step step = {};
+	struct step step = { .flags = flags };
 	bool done = true;
 	u32 number;
 	unsigned int i;
@@ -307,9 +327,9 @@ bool lucos_apply(struct loaded_patch **patches, unsigned int count,
 				  count);
 	lucos_kprobes_lock();
 	for (i = 0; done && i < count; i++)
-		done = add_attempt(&step, patches[i], check_only, failure);
+		done = add_attempt(&step, patches[i], failure);
 	done = done && ask_until_settled(&step, &number, failure);
-	if (done && !check_only)
+	if (done && !(flags & LUCOS_FLAG_CHECK_ONLY))
 		take_over(&step, number);
 	while (step.count)
 		drop(step.attempts[--step.count]);

@@ -10,11 +10,11 @@
 struct loaded_patch;
 
 /*
- * Checks patches and puts them in force in one step, or only checks them. Each
- * is taken as if those before it were in force. When that fails, nothing has
- * changed.
+ * Checks patches and puts them in force in one step. Each is taken as if those
+ * before it were in force. When that fails, nothing has changed. `flags` may
+ * have LUCOS_FLAG_CHECK_ONLY, or LUCOS_FLAG_CLEAR_ONLY.
  */
-bool lucos_apply(struct loaded_patch **patches, unsigned int count,
-		 bool check_only, struct lucos_failure *failure);
+bool lucos_apply(struct loaded_patch **patches, unsigned int count, u32 flags,
+		 struct lucos_failure *failure);
 
 #endif

@@ -10,6 +10,25 @@
 #define BUSY_RETRIES 50
 #define BUSY_PAUSE_MS 10
 
+bool lucos_ask_once(enum lucos_call call, struct lucos_registers *registers,
+		    struct lucos_failure *failure)
+{
+	bool done;
+
+	lucos_nmi_call_begins();
+	done = lucos_registered_hypercall(call, registers, failure);
+	lucos_nmi_call_ends();
+	return done;
+}
+
+bool lucos_ask_again(unsigned int tries, const struct lucos_failure *failure)
+{
+	if (failure->code != LUCOS_ERROR_BUSY || tries == BUSY_RETRIES)
+		return false;
+	msleep(BUSY_PAUSE_MS);
+	return true;
+}
+
 bool lucos_ask(enum lucos_call call, struct lucos_registers *registers,
 	       struct lucos_failure *failure)
 {
@@ -19,12 +38,8 @@ bool lucos_ask(enum lucos_call call, struct lucos_registers *registers,
 
 	for (tries = 0; ; tries++) {
 		*registers = arguments;
-		lucos_nmi_call_begins();
-		done = lucos_registered_hypercall(call, registers, failure);
-		lucos_nmi_call_ends();
-		if (done || failure->code != LUCOS_ERROR_BUSY ||
-		    tries == BUSY_RETRIES)
+		done = lucos_ask_once(call, registers, failure);
+		if (done || !lucos_ask_again(tries, failure))
 			return done;
-		msleep(BUSY_PAUSE_MS);
 	}
 }

@@ -14,4 +14,14 @@
 bool lucos_ask(enum lucos_call call, struct lucos_registers *registers,
 	       struct lucos_failure *failure);
 
+/* The same, once and without sleeping. */
+bool lucos_ask_once(enum lucos_call call, struct lucos_registers *registers,
+		    struct lucos_failure *failure);
+
+/*
+ * Whether a call that failed after so many others is to be made again, after a
+ * pause that has passed.
+ */
+bool lucos_ask_again(unsigned int tries, const struct lucos_failure *failure);
+
 #endif

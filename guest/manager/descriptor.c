@@ -11,6 +11,7 @@
 #include "patch_records.h"
 #include "registry.h"
 #include "values.h"
+#include "versions.h"
 
 static void append_functions(struct lucos_descriptor_header *header,
 			     const struct lucos_candidate *candidates,
@@ -53,6 +54,34 @@ static void append_values(struct lucos_descriptor_header *header,
 	header->total_length += count * sizeof(struct lucos_value);
 }
 
+/* Room for what is known only when the authors' locks are held. */
+static void append_versions(struct lucos_descriptor_header *header,
+			    const struct lucos_patch *patch)
+{
+	unsigned int versions = lucos_versions_count(patch);
+	unsigned int shared = lucos_versions_shared(patch);
+
+	if (versions) {
+		header->data_count = versions;
+		header->data_offset = header->total_length;
+		header->total_length +=
+			versions * sizeof(struct lucos_data_version);
+	}
+	if (shared) {
+		header->shared_count = shared;
+		header->shared_offset = header->total_length;
+		header->total_length +=
+			shared * sizeof(struct lucos_shared_field);
+	}
+}
+
+void lucos_descriptor_add_pairs(struct lucos_descriptor_header *header,
+				const struct loaded_patch *loaded)
+{
+	lucos_versions_describe(loaded, (void *)header + header->data_offset,
+				(void *)header + header->shared_offset);
+}
+
 static void fill_header(struct lucos_descriptor_header *header,
 			const struct lucos_patch *patch, u32 flags)
 {
@@ -88,7 +117,11 @@ lucos_descriptor_build(const struct loaded_patch *loaded,
 	header = kvzalloc(sizeof(*header) +
 			  loaded->count * sizeof(struct lucos_function) +
 			  values * sizeof(struct lucos_value) +
-			  dependencies * sizeof(struct lucos_dependency),
+			  dependencies * sizeof(struct lucos_dependency) +
+			  lucos_versions_count(patch) *
+				  sizeof(struct lucos_data_version) +
+			  lucos_versions_shared(patch) *
+				  sizeof(struct lucos_shared_field),
 			  GFP_KERNEL);
 	if (!header) {
 		lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
@@ -97,6 +130,7 @@ lucos_descriptor_build(const struct loaded_patch *loaded,
 	fill_header(header, patch, flags);
 	append_functions(header, candidates, loaded->count);
 	append_values(header, patch, values);
+	append_versions(header, patch);
 	append(header, (void *)patch->dependencies, dependencies,
 	       sizeof(struct lucos_dependency), &header->dependency_count,
 	       &header->dependency_offset);
@@ -128,6 +162,21 @@ void *lucos_descriptor_join(struct lucos_descriptor_header **descriptors,
 		at += ALIGN(descriptors[i]->total_length, sizeof(u64));
 	}
 	return group;
+}
+
+struct lucos_descriptor_header *lucos_descriptor_member(void *bytes,
+							unsigned int count,
+							unsigned int index)
+{
+	const struct lucos_group *group = bytes;
+	u8 *at = (u8 *)(group + 1);
+	unsigned int i;
+
+	if (count == 1)
+		return bytes;
+	for (i = 0; i < index; i++)
+		at += ALIGN(group->lengths[i], sizeof(u64));
+	return (struct lucos_descriptor_header *)at;
 }
 
 static const struct lucos_patch_expected *

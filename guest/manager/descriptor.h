@@ -26,6 +26,15 @@ lucos_descriptor_build(const struct loaded_patch *loaded,
 void *lucos_descriptor_join(struct lucos_descriptor_header **descriptors,
 			    unsigned int count, size_t *length);
 
+/* The descriptor number `index` of the `count` that are handed over. */
+struct lucos_descriptor_header *lucos_descriptor_member(void *bytes,
+							unsigned int count,
+							unsigned int index);
+
+/* Fills in the data versions, whose pairs are listed since the last moment. */
+void lucos_descriptor_add_pairs(struct lucos_descriptor_header *header,
+				const struct loaded_patch *loaded);
+
 /*
  * Sets the bytes that must stand at the site: those of the patch's author, or
  * those that stand there now.

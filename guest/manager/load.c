@@ -28,6 +28,7 @@ static void forget(struct loaded_patch *loaded)
 		module_put(loaded->functions[i].owner);
 	lucos_unpin(loaded);
 	lucos_twin_tables_free(loaded);
+	lucos_versions_forget(loaded);
 	kvfree(loaded);
 }
 
@@ -72,7 +73,7 @@ static enum lucos_verdict treat(struct loaded_patch *loaded,
 	const struct lucos_patch *patch = loaded->patch;
 
 	if (patch->check_only)
-		return lucos_apply(&loaded, 1, true, failure) ?
+		return lucos_apply(&loaded, 1, LUCOS_FLAG_CHECK_ONLY, failure) ?
 			       LUCOS_VERDICT_CHECKED :
 			       LUCOS_VERDICT_REFUSED;
 	list_add_tail(&loaded->link, &lucos_registry);
@@ -164,7 +165,9 @@ static struct loaded_patch *find_idle(const char *name,
 	 * Objects have gone since the rollback, and their twins are still there
 	 * because somebody may be using one.
 	 */
-	else if (lucos_twins_any(loaded))
+	else if (lucos_twins_any(loaded) ||
+		 lucos_versions_have_twins(loaded) ||
+		 lucos_versions_sides(loaded) != LUCOS_SIDES_OLD)
 		lucos_fail(failure, LUCOS_ERROR_NOT_SETTLED, name, 0);
 	else
 		return loaded;
@@ -228,7 +231,8 @@ bool lucos_load_apply(char *names, bool check_only,
 	while (done && (name = strsep(&names, " ")))
 		done = hold(&held, name, failure);
 	if (done && check_only)
-		done = lucos_apply(held.patches, held.count, true, failure);
+		done = lucos_apply(held.patches, held.count,
+				   LUCOS_FLAG_CHECK_ONLY, failure);
 	else if (done)
 		done = lucos_step_apply(held.patches, held.count, failure);
 	if (!done && !check_only)

@@ -9,6 +9,7 @@
 #include "patch_records.h"
 #include "twins.h"
 #include "values.h"
+#include "versions.h"
 
 /* For tables that were checked. */
 #define TABLE_LENGTH(patch, table, type) \
@@ -50,6 +51,16 @@ unsigned int lucos_patch_twins(const struct lucos_patch *patch)
 	return TABLE_LENGTH(patch, twins, u64);
 }
 
+unsigned int lucos_patch_versions(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, versions, u64);
+}
+
+unsigned int lucos_patch_shared(const struct lucos_patch *patch)
+{
+	return TABLE_LENGTH(patch, shared, u64);
+}
+
 void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
 			   char name[LUCOS_NAME_SIZE])
 {
@@ -57,6 +68,7 @@ void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
 		(void *)patch->dependencies;
 	u32 dependency = item - LUCOS_DEPENDENCY_ITEMS;
 	u32 value = item - LUCOS_VALUE_ITEMS;
+	u32 version = item - LUCOS_DATA_ITEMS;
 
 	if (item < lucos_patch_functions(patch))
 		strscpy(name, lucos_patch_function(patch, item)->name,
@@ -65,6 +77,8 @@ void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
 		strscpy(name, dependencies[dependency].name, LUCOS_NAME_SIZE);
 	else if (value < LUCOS_MAX_VALUES)
 		lucos_values_name(patch, value, name);
+	else
+		lucos_versions_name(patch, version, name);
 }
 
 static bool malformed(struct lucos_failure *failure, const char *subject,
@@ -121,7 +135,11 @@ static bool tables_are_valid(const struct lucos_patch *patch,
 	       table_is_valid(module, patch->kept, patch->kept_end,
 			      sizeof(struct lucos_patch_kept), LUCOS_MAX_KEPT) &&
 	       table_is_valid(module, patch->twins, patch->twins_end,
-			      sizeof(u64), LUCOS_MAX_TWIN_KINDS);
+			      sizeof(u64), LUCOS_MAX_TWIN_KINDS) &&
+	       table_is_valid(module, patch->versions, patch->versions_end,
+			      sizeof(u64), LUCOS_MAX_DATA_VERSIONS) &&
+	       table_is_valid(module, patch->shared, patch->shared_end,
+			      sizeof(u64), LUCOS_MAX_SHARED_FIELDS);
 }
 
 static bool check_function(const struct lucos_patch_function *function,
@@ -159,5 +177,6 @@ bool lucos_patch_check(const struct lucos_patch *patch,
 			return false;
 	return lucos_values_check(patch, module, failure) &&
 	       lucos_hooks_check(patch, module, failure) &&
-	       lucos_twins_check(patch, module, failure);
+	       lucos_twins_check(patch, module, failure) &&
+	       lucos_versions_check(patch, module, failure);
 }

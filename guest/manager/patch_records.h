@@ -15,8 +15,8 @@ bool lucos_patch_check(const struct lucos_patch *patch,
 		       struct lucos_failure *failure);
 
 /*
- * Copies the name of the function, value or dependency that LUCOS means by an
- * item; nothing when it means none of them.
+ * Copies the name of the function, value, data version or dependency that LUCOS
+ * means by an item; nothing when it means none of them.
  */
 void lucos_patch_name_item(const struct lucos_patch *patch, u32 item,
 			   char name[LUCOS_NAME_SIZE]);
@@ -32,5 +32,7 @@ unsigned int lucos_patch_dependencies(const struct lucos_patch *patch);
 unsigned int lucos_patch_values(const struct lucos_patch *patch);
 unsigned int lucos_patch_kept(const struct lucos_patch *patch);
 unsigned int lucos_patch_twins(const struct lucos_patch *patch);
+unsigned int lucos_patch_versions(const struct lucos_patch *patch);
+unsigned int lucos_patch_shared(const struct lucos_patch *patch);
 
 #endif

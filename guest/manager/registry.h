@@ -10,6 +10,7 @@
 #include <lucos/interface.h>
 
 #include "inside.h"
+#include "versions.h"
 
 struct dyn_ftrace;
 struct lucos_fence;
@@ -43,6 +44,8 @@ struct loaded_patch {
 	bool one_by_one;	/* jumps are asked for function by function */
 	bool publishes;		/* values lead to its functions, see values.h */
 	struct loaded_inside inside;	/* the module's text, while draining */
+	enum lucos_sides sides;		/* of its data, see versions.h */
+	struct lucos_lists *lists;	/* of each version, while LUCOS has them */
 	unsigned int count;
 	struct loaded_function functions[LUCOS_MAX_FUNCTIONS];
 	unsigned int pin_count;

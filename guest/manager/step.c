@@ -4,16 +4,18 @@
 
 #include <linux/delay.h>
 #include <linux/minmax.h>
+#include <linux/mm.h>
 #include <linux/printk.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
 #include <lucos/patch.h>
 
 #include "apply.h"
-#include "ask.h"
 #include "events.h"
 #include "fence.h"
 #include "hooks.h"
+#include "move.h"
 #include "patch_records.h"
 #include "registry.h"
 #include "settle.h"
@@ -64,28 +66,78 @@ static bool is_back_already(u32 code)
 	       code == LUCOS_ERROR_UNKNOWN_PATCH;
 }
 
+/* What LUCOS is told of patches that leave. */
+struct leaving {
+	struct loaded_patch *const *patches;
+	unsigned int count;
+	struct lucos_rollback *record;
+};
+
+static bool make_record(struct leaving *leaving, struct lucos_failure *failure)
+{
+	struct lucos_rollback *record;
+	unsigned int i, versions = 0;
+	size_t length;
+
+	for (i = 0; i < leaving->count; i++)
+		versions += lucos_versions_count(leaving->patches[i]->patch);
+	length = sizeof(*record) +
+		 versions * sizeof(struct lucos_rollback_version);
+	record = kvzalloc(length, GFP_KERNEL);
+	if (!record)
+		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
+	record->version = LUCOS_ROLLBACK_VERSION;
+	record->total_length = length;
+	record->count = leaving->count;
+	record->data_count = versions;
+	for (i = 0; i < leaving->count; i++)
+		record->patches[i] = leaving->patches[i]->number;
+	leaving->record = record;
+	return true;
+}
+
+/* The data versions as they are now. */
+static void describe(void *context)
+{
+	struct leaving *leaving = context;
+	struct lucos_rollback_version *next = (void *)(leaving->record + 1);
+	unsigned int i;
+
+	for (i = 0; i < leaving->count; i++) {
+		lucos_versions_describe_rollback(leaving->patches[i], next);
+		next += lucos_versions_count(leaving->patches[i]->patch);
+	}
+}
+
 /* Asks LUCOS to take patches back in one step, or only whether it would. */
 static bool ask(struct loaded_patch **patches, unsigned int count, u64 flags,
 		struct lucos_failure *failure)
 {
-	struct lucos_rollback record = {
-		.version = LUCOS_ROLLBACK_VERSION,
-		.total_length = sizeof(record),
-		.count = count,
+	struct leaving leaving = { .patches = patches, .count = count };
+	struct lucos_move move = {
+		.patches = patches,
+		/* For a check nothing is made, and no lock is taken. */
+		.count = flags & LUCOS_ROLLBACK_CHECK_ONLY ? 0 : count,
+		.to = LUCOS_TO_OBJECTS,
+		.describe = describe,
+		.context = &leaving,
 	};
 	struct lucos_registers registers = {
 		.rcx = patches[count - 1]->number,
 		.rdx = flags,
 	};
 	unsigned int i;
+	bool done;
 
-	for (i = 0; i < count; i++)
-		record.patches[i] = patches[i]->number;
-	if (count > 1) {
-		registers.rdx |= (u64)sizeof(record) << 32;
-		registers.rsi = (unsigned long)&record;
+	if (!make_record(&leaving, failure))
+		return false;
+	if (count > 1 || leaving.record->data_count) {
+		registers.rdx |= (u64)leaving.record->total_length << 32;
+		registers.rsi = (unsigned long)leaving.record;
 	}
-	if (lucos_ask(LUCOS_CALL_ROLLBACK, &registers, failure))
+	done = lucos_move_ask(&move, LUCOS_CALL_ROLLBACK, &registers, failure);
+	kvfree(leaving.record);
+	if (done)
 		return true;
 	i = min_t(u64, registers.rcx >> 32, count - 1);
 	strscpy(failure->subject, patches[i]->patch->name,
@@ -138,7 +190,7 @@ bool lucos_step_apply(struct loaded_patch **patches, unsigned int count,
 {
 	unsigned int i;
 
-	if (!lucos_apply(patches, count, false, failure))
+	if (!lucos_apply(patches, count, 0, failure))
 		return false;
 	for (i = 0; i < count; i++)
 		lucos_event_note(LUCOS_EVENT_APPLIED, patches[i]->patch->name,

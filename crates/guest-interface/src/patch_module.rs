@@ -5,7 +5,7 @@
 //! module. In the file every address is 0 with a relocation.
 
 /// Version of the records below. The manager refuses modules built with another one.
-pub const PATCH_VERSION: u32 = 3;
+pub const PATCH_VERSION: u32 = 4;
 
 /// In [`PatchRecord::flags`]: the module's code ends in no call of a function that it does not have
 /// itself. Whoever was called by new code has the frame of that code below it.
@@ -27,6 +27,11 @@ pub const SECTION_VALUES: &str = ".lucos.values";
 /// Section with the addresses of what describes the kinds of twins, `struct lucos_twins` of
 /// `lucos/twin.h`.
 pub const SECTION_TWINS: &str = ".lucos.twins";
+/// Section with the addresses of what describes the data versions, `struct lucos_version` of
+/// `lucos/version.h`.
+pub const SECTION_VERSIONS: &str = ".lucos.versions";
+/// Section with the addresses of what describes their shared fields, `struct lucos_version_shared`.
+pub const SECTION_SHARED: &str = ".lucos.shared";
 
 /// Start of the name of an undefined symbol that says which of several symbols it means:
 /// `lucos.select.OBJECT.N.NAME`. OBJECT is `vmlinux` or the name of a module; N counts the
@@ -54,7 +59,7 @@ pub const MAX_TWIN_KINDS: usize = 32;
 
 record! {
     /// A patch module.
-    pub struct PatchRecord = "lucos_patch", 360 bytes {
+    pub struct PatchRecord = "lucos_patch", 392 bytes {
         /// [`PATCH_VERSION`].
         pub version: u32,
         /// Size of this record in bytes.
@@ -106,6 +111,14 @@ record! {
         pub twins: u64,
         /// Address behind the last one.
         pub twins_end: u64,
+        /// Address of the first address of what describes a data version.
+        pub versions: u64,
+        /// Address behind the last one.
+        pub versions_end: u64,
+        /// Address of the first address of what describes a shared field.
+        pub shared: u64,
+        /// Address behind the last one.
+        pub shared_end: u64,
     }
 }
 

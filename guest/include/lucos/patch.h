@@ -49,6 +49,8 @@ LUCOS_TABLE_START(".lucos.expected", "lucos_expected_start");
 LUCOS_TABLE_START(".lucos.dependencies", "lucos_dependencies_start");
 LUCOS_TABLE_START(".lucos.kept", "lucos_kept_start");
 LUCOS_TABLE_START(".lucos.twins", "lucos_twins_start");
+LUCOS_TABLE_START(".lucos.versions", "lucos_versions_start");
+LUCOS_TABLE_START(".lucos.shared", "lucos_shared_start");
 
 #define LUCOS_TABLE(name)						\
 	extern const char name[] __attribute__((visibility("hidden")))
@@ -63,6 +65,10 @@ LUCOS_TABLE(lucos_kept_start);
 LUCOS_TABLE(lucos_kept_end);
 LUCOS_TABLE(lucos_twins_start);
 LUCOS_TABLE(lucos_twins_end);
+LUCOS_TABLE(lucos_versions_start);
+LUCOS_TABLE(lucos_versions_end);
+LUCOS_TABLE(lucos_shared_start);
+LUCOS_TABLE(lucos_shared_end);
 
 #define LUCOS_STRING_(text)	#text
 #define LUCOS_STRING(text)	LUCOS_STRING_(text)
@@ -228,6 +234,8 @@ LUCOS_TABLE(lucos_twins_end);
 	LUCOS_TABLE_END(".lucos.kept", "lucos_kept_end");		\
 	LUCOS_TABLE_END(".lucos.values", "lucos_values_end");		\
 	LUCOS_TABLE_END(".lucos.twins", "lucos_twins_end");		\
+	LUCOS_TABLE_END(".lucos.versions", "lucos_versions_end");	\
+	LUCOS_TABLE_END(".lucos.shared", "lucos_shared_end");		\
 									\
 	static bool lucos_check;					\
 	module_param(lucos_check, bool, 0);				\
@@ -260,6 +268,10 @@ LUCOS_TABLE(lucos_twins_end);
 		.values_end = (unsigned long)lucos_values_end,		\
 		.twins = (unsigned long)lucos_twins_start,		\
 		.twins_end = (unsigned long)lucos_twins_end,		\
+		.versions = (unsigned long)lucos_versions_start,	\
+		.versions_end = (unsigned long)lucos_versions_end,	\
+		.shared = (unsigned long)lucos_shared_start,		\
+		.shared_end = (unsigned long)lucos_shared_end,		\
 	};								\
 									\
 	static int __init lucos_patch_init(void)			\

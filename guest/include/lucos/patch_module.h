@@ -9,7 +9,7 @@
 #include <linux/types.h>
 #include <lucos/reply.h>
 
-#define LUCOS_PATCH_VERSION 3
+#define LUCOS_PATCH_VERSION 4
 #define LUCOS_PATCH_NO_TAIL_CALLS 0x1
 #define LUCOS_MAX_KEPT 32
 #define LUCOS_MAX_TWIN_KINDS 32
@@ -41,8 +41,12 @@ struct lucos_patch {
 	__u32 reserved;
 	__u64 twins;
 	__u64 twins_end;
+	__u64 versions;
+	__u64 versions_end;
+	__u64 shared;
+	__u64 shared_end;
 };
-_Static_assert(sizeof(struct lucos_patch) == 360, "lucos_patch");
+_Static_assert(sizeof(struct lucos_patch) == 392, "lucos_patch");
 
 /* A function that a patch module replaces. */
 struct lucos_patch_function {

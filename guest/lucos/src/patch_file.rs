@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use lucos_guest_interface::name;
 use lucos_guest_interface::patch_module::{
-    PATCH_NO_TAIL_CALLS, PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_FUNCTIONS,
-    SECTION_PATCH, SECTION_VALUES,
+    PATCH_NO_TAIL_CALLS, PATCH_VERSION, PatchFunctionRecord, PatchRecord, SECTION_DEPENDENCIES,
+    SECTION_EXPECTED, SECTION_FUNCTIONS, SECTION_KEPT, SECTION_PATCH, SECTION_SHARED,
+    SECTION_TWINS, SECTION_VALUES, SECTION_VERSIONS,
 };
 use object::elf::{
     EM_X86_64, ET_REL, FileHeader64, R_X86_64_64, Rela64, SHF_EXECINSTR, SHN_UNDEF, SHT_NOBITS,
@@ -115,6 +116,7 @@ impl PatchFile {
         let functions = elf.functions()?;
         elf.check_tail_calls(record.flags)?;
         let values = elf.values()?;
+        elf.check_other_tables()?;
         let file = elf.module()?;
         let build_note = elf.section(".note.gnu.build-id")?.map(<[u8]>::to_vec);
         Ok(Self { file: ModuleFile { image, ..file }, name, functions, values, build_note })
@@ -237,6 +239,23 @@ impl<'a> Elf<'a> {
         let fields = ["values", "values_end"];
         self.check_extent(SECTION_VALUES, fields, length, "LUCOS_VALUE")?;
         Ok(length / ENTRY)
+    }
+
+    /// The tables that only the update manager reads.
+    fn check_other_tables(&self) -> Result<(), Error> {
+        let tables = [
+            (SECTION_EXPECTED, ["expected", "expected_end"], "LUCOS_EXPECT"),
+            (SECTION_DEPENDENCIES, ["dependencies", "dependencies_end"], "LUCOS_DEPENDS"),
+            (SECTION_KEPT, ["kept", "kept_end"], "LUCOS_KEEPS"),
+            (SECTION_TWINS, ["twins", "twins_end"], "LUCOS_TWIN"),
+            (SECTION_VERSIONS, ["versions", "versions_end"], "LUCOS_DATA or LUCOS_CARRIED"),
+            (SECTION_SHARED, ["shared", "shared_end"], "LUCOS_SHARED"),
+        ];
+        for (table, fields, entry) in tables {
+            let length = self.section(table)?.unwrap_or_default().len();
+            self.check_extent(table, fields, length, entry)?;
+        }
+        Ok(())
     }
 
     /// The table that LUCOS_PATCH knows must be the whole section: an entry in another file of
