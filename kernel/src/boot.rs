@@ -2,11 +2,12 @@
 
 use crate::arch::descriptors::Descriptors;
 use crate::arch::processor::{self, PerProcessor};
-use crate::arch::{apic, control, cpuid, processors, vcpu};
+use crate::arch::{self, apic, control, cpuid, extension, processors};
 use crate::chain::Processor;
-use crate::fatal::{Fatal, die};
-use crate::memory::{PAGE, frames, guest_ram, heap, kernel_space};
-use crate::object::{self, guest_space};
+use crate::end::die;
+use crate::fatal::Fatal;
+use crate::memory::{PAGE, frames, guest_ram, heap, kernel_space, nested};
+use crate::object;
 use crate::task;
 use lucos_abi::boot::{BOOT_RECORD_VERSION, BootRecord};
 use lucos_abi::message;
@@ -29,17 +30,17 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     log::info!("LUCOS {} starts", env!("CARGO_PKG_VERSION"));
     control::enable_protections()?;
     frames::start(record.free);
-    kernel_space::start(record.root)?;
+    kernel_space::start(record.root);
     heap::start(record.apic_ids.len())?;
-    vcpu::probe(record.hypervisor_below)?;
+    extension::probe(record.hypervisor_below)?;
     apic::start()?;
     processor::create(&record.apic_ids);
-    guest_space::start(record.region)?;
-    guest_ram::start(record.region, record.physical_bits);
+    nested::start(record.region, extension::extension()?.format)?;
+    guest_ram::start(record.region, record.physical_bits)?;
     task::start(&record)?;
     let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
     let processor = Processor::new(first, Descriptors::new(first)?.load())?;
-    processors::let_in(record.gate)?;
+    processors::let_in(record.gate, arrive)?;
     let all = (record.region.end - record.region.start) / PAGE;
     let (count, used) = (record.apic_ids.len(), all - frames::available());
     log::info!("{count} processors, {used} of {all} pages of LUCOS's region used");
@@ -47,9 +48,12 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     Ok(processor)
 }
 
-/// The main function of every other processor.
-pub fn start_other(shared: &'static PerProcessor) -> ! {
-    run(prepare_other(shared))
+/// The first function of every other processor, still on the stub's tables.
+extern "C" fn arrive(number: u32) -> ! {
+    match processor::get(number) {
+        Some(shared) => run(prepare_other(shared)),
+        None => arch::end_machine(None, 0),
+    }
 }
 
 fn prepare_other(shared: &'static PerProcessor) -> Result<Processor, Fatal> {

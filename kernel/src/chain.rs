@@ -8,11 +8,12 @@
 use crate::arch::descriptors::Descriptors;
 use crate::arch::processor::PerProcessor;
 use crate::arch::trap::{self, Context, Trap};
-use crate::arch::vcpu::Vcpu;
-use crate::fatal::{Fatal, die};
+use crate::end::die;
+use crate::fatal::Fatal;
 use crate::memory::direct::SharedPages;
 use crate::object::{self, Buffer};
 use crate::task::{self, Inside, Task};
+use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -360,7 +361,7 @@ impl Thread {
     /// Makes the thread start from the beginning.
     fn start(&mut self, cpu: u32, generation: u32, failures: u32) {
         let task = self.task;
-        let (heap, journal) = (task.heap_length(), task.journal_length);
+        let (heap, journal) = (task.heap.length(), task.journal_length);
         let info = StartInfo { cpu, generation, failures, heap, journal };
         let mut bytes = [0; 64];
         let length = message::encode(&info, &mut bytes).unwrap_or(0);

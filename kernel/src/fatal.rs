@@ -1,7 +1,5 @@
-//! The end: LUCOS cannot go on.
+//! What ends LUCOS.
 
-use crate::arch;
-use crate::object::log;
 use thiserror::Error;
 
 /// Why LUCOS cannot start or go on.
@@ -31,20 +29,4 @@ pub enum Fatal {
     /// The task that runs the vCPUs fails again and again.
     #[error("the first task fails again and again")]
     RootTaskFails,
-}
-
-/// Says why, and stops all processors for good; in an emulator with an exit port, ends it.
-pub fn die(why: Fatal) -> ! {
-    log::fault_line(format_args!("{why}"));
-    arch::end_machine(log::exit_port(), EXIT_FAULT)
-}
-
-/// Status written to the exit port when LUCOS itself fails.
-pub const EXIT_FAULT: u8 = 0x13;
-
-#[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    log::fault_line(format_args!("{info}"));
-    arch::end_machine(log::exit_port(), EXIT_FAULT)
 }

@@ -12,7 +12,7 @@
 //! | `object` | what a capability names: vCPU, machine, guest space, guest memory, log |
 //! | `stop` | stopping all vCPUs |
 //!
-//! The way of a VM exit: `arch::vcpu` and its back-end → `object::vcpu` → `chain` → the `vmx` task.
+//! The way of a VM exit: `vcpu` and its back-end → `object::vcpu` → `chain` → the `vmx` task.
 //!
 //! # Locks
 //!
@@ -22,7 +22,7 @@
 //!
 //! | lock | guards | held for |
 //! |---|---|---|
-//! | `guest_space` tables | the nested page table | a change, and until all have forgotten the old |
+//! | `memory::nested` tables | the nested page table | a change, and until all have forgotten the old |
 //! | `PerProcessor::start`, `snapshot` | what another processor asks or sees | a copy |
 //! | `nmi` forwarding | a word, set seldom | a copy |
 //! | `memory::slot` | the page that shows guest memory | a copy of a page |
@@ -45,12 +45,14 @@ mod arch;
 mod boot;
 mod chain;
 mod cpuid_table;
+mod end;
 mod fatal;
 #[allow(unsafe_code)]
 mod memory;
 mod object;
 mod stop;
 mod task;
+mod vcpu;
 
 hermit_entry::define_entry_version!();
 hermit_entry::define_abi_tag!();

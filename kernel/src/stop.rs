@@ -9,7 +9,7 @@
 //! the middle of its work, the others stand still until a new one has put things in order and
 //! resumes. Nobody else can, so the stop also ends when its processor goes on with the guest.
 
-use crate::arch::nmi::{kick, kick_while};
+use crate::arch::kick::{kick, kick_while};
 use crate::arch::processor::{self, PerProcessor};
 use crate::arch::time::{A_SECOND, Timer};
 use core::sync::atomic::{AtomicU32, Ordering};

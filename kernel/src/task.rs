@@ -1,6 +1,6 @@
 //! Tasks: ring-3 programs with their own address spaces and capability tables.
 
-use crate::arch::nmi;
+use crate::arch::kick::kick_while;
 use crate::arch::processor::PerProcessor;
 use crate::fatal::Fatal;
 use crate::memory::PAGE;
@@ -38,7 +38,8 @@ pub struct Task {
     /// The data as it is at first, in the image that the boot stub has loaded.
     first_data: SharedPages,
     data: SharedPages,
-    heap: SharedPages,
+    /// Its heap.
+    pub heap: SharedPages,
     /// Bytes of retained memory.
     pub journal_length: u64,
 }
@@ -50,10 +51,8 @@ static TASKS: Once<Vec<Task>> = Once::new();
 /// # Errors
 /// The region is full.
 pub fn start(record: &BootRecord) -> Result<(), Fatal> {
-    let tasks = record.tasks.iter().map(|loaded| Task::new(loaded, record));
-    let tasks = tasks.collect::<Result<_, _>>()?;
-    TASKS.call_once(|| tasks);
-    Ok(())
+    let all = || record.tasks.iter().map(|loaded| Task::new(loaded, record)).collect();
+    TASKS.try_call_once(all).map(|_| ())
 }
 
 /// All tasks, in the order of the system table.
@@ -101,11 +100,6 @@ impl Task {
         Ok(task)
     }
 
-    /// Bytes of heap.
-    pub fn heap_length(&self) -> u64 {
-        self.heap.length()
-    }
-
     /// This processor is about to run a thread of `generation` in ring 3, and to do what it asks the
     /// kernel for; `None` when that thread is gone. While the value lives nobody restores the task's
     /// memory.
@@ -141,7 +135,7 @@ impl Task {
             // A processor in the guest runs no thread. The others come out of ring 3 by the NMI.
             let inside =
                 |other: &PerProcessor| self.inside.load(order) != 0 && !other.is_in_guest();
-            nmi::kick_while(me, u64::MAX, inside);
+            kick_while(me, u64::MAX, inside);
             self.restore();
         }
         self.restarting.store(false, order);

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+use core::arch::x86_64::__cpuid_count;
 use lucos_abi::registers::{EFER_LMA, EFER_LME, EFER_NXE};
 use lucos_svm::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
 use lucos_svm::{
@@ -25,6 +26,27 @@ pub struct HostFacts {
     pub asids: u32,
     /// Bits of a physical address (CPUID leaf 0x8000_0008, EAX).
     pub physical_bits: u8,
+}
+
+impl HostFacts {
+    /// Those of the processor on which this runs, which has AMD-V.
+    #[must_use]
+    pub fn of_this_processor() -> Self {
+        let features = __cpuid_count(0x8000_000a, 0);
+        Self {
+            assists: Assists::from_bits_truncate(features.edx),
+            asids: features.ebx,
+            physical_bits: __cpuid_count(0x8000_0008, 0).eax as u8,
+        }
+    }
+}
+
+/// The VMCB can run on this processor.
+///
+/// # Panics
+/// When it cannot, with the reason.
+pub fn assert_valid(vmcb: &Vmcb) {
+    assert_eq!(check_vmcb(vmcb, &HostFacts::of_this_processor()), Ok(()), "the VMCB");
 }
 
 /// Why a VMCB cannot run.

@@ -36,16 +36,14 @@ pub fn start() -> Result<(), Fatal> {
 pub fn write_base(value: u64) -> bool {
     // SAFETY: reading the APIC base has no effect.
     let old = unsafe { rdmsr(IA32_APIC_BASE) };
-    if value == old {
-        return true;
+    let switches_on =
+        old & ENABLED != 0 && value == old | X2APIC_ENABLED && cpuid::has(cpuid::X2APIC);
+    if switches_on {
+        // SAFETY: the processor has the interface, and the switch is allowed while the APIC is on
+        // (SDM vol. 3, 12.12.1). `send_nmi` looks at the register each time.
+        unsafe { wrmsr(IA32_APIC_BASE, value) };
     }
-    if old & ENABLED == 0 || value != old | X2APIC_ENABLED || !cpuid::has(cpuid::X2APIC) {
-        return false;
-    }
-    // SAFETY: the processor has the interface, and the switch is allowed while the APIC is on (SDM
-    // vol. 3, 12.12.1). `send_nmi` looks at the register each time.
-    unsafe { wrmsr(IA32_APIC_BASE, value) };
-    true
+    value == old || switches_on
 }
 
 /// Sends an NMI to a processor.
@@ -79,16 +77,16 @@ fn wait_until_sent() {
 }
 
 fn read(register: u64) -> u32 {
-    let page = REGISTERS.load(Ordering::Acquire);
-    debug_assert!(page != 0);
-    // SAFETY: `start` mapped the register page, uncached; reads of the command register have no
-    // side effects.
-    unsafe { ((page + register) as *const u32).read_volatile() }
+    // SAFETY: reads of the command register have no side effects.
+    unsafe { at(register).read_volatile() }
 }
 
 fn write(register: u64, value: u32) {
-    let page = REGISTERS.load(Ordering::Acquire);
-    debug_assert!(page != 0);
-    // SAFETY: as for `read`; what a command does is argued in `send_nmi`.
-    unsafe { ((page + register) as *mut u32).write_volatile(value) }
+    // SAFETY: what a command does is argued in `send_nmi`.
+    unsafe { at(register).write_volatile(value) }
+}
+
+/// A register of the page that `start` has mapped, uncached.
+fn at(register: u64) -> *mut u32 {
+    (REGISTERS.load(Ordering::Acquire) + register) as *mut u32
 }

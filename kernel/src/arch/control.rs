@@ -3,7 +3,7 @@
 use super::cpuid;
 use crate::fatal::Fatal;
 use lucos_abi::registers::EFER_NXE;
-use x86::controlregs::{Cr0, Cr4, cr0_write, cr3_write, cr4_write};
+use x86::controlregs::{Cr0, Cr4, cr0_write, cr4_write};
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 /// Sets up this processor's control registers: write protection in ring 0, no-execute, SMEP and
@@ -46,11 +46,10 @@ pub fn write_back_caches() {
     unsafe { core::arch::asm!("wbinvd", options(nostack)) };
 }
 
-/// Switches to the address space of `root`.
-///
-/// # Safety
-/// `root` must be the physical address of a page table that maps the kernel as the present one does.
-pub unsafe fn set_root(root: u64) {
-    // SAFETY: the caller promises that the kernel stays mapped.
-    unsafe { cr3_write(root) }
+/// Halts for good, whatever comes.
+pub fn halt_for_ever() -> ! {
+    loop {
+        // SAFETY: halting has no effect on memory.
+        unsafe { x86::halt() }
+    }
 }

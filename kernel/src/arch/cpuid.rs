@@ -8,12 +8,8 @@ pub fn read(leaf: u32, subleaf: u32) -> CpuidResult {
     __cpuid_count(leaf, subleaf)
 }
 
-fn highest(base: u32) -> u32 {
-    read(base, 0).eax
-}
-
 fn checked(leaf: u32) -> CpuidResult {
-    if leaf <= highest(leaf & 0x8000_0000) {
+    if leaf <= read(leaf & 0x8000_0000, 0).eax {
         read(leaf, 0)
     } else {
         CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 }

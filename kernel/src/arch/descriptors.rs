@@ -1,11 +1,12 @@
 //! Segments, task state and interrupt table of a processor.
 
 use super::processor::PerProcessor;
-use super::trap;
 use crate::fatal::Fatal;
-use crate::memory::direct::allocate_stack;
+use crate::memory::kernel_space::allocate_stack;
 use alloc::boxed::Box;
 use core::mem::size_of;
+use core::ptr::addr_of;
+use spin::Once;
 use x86::Ring;
 use x86::bits64::segmentation::load_cs;
 use x86::bits64::task::TaskStateSegment;
@@ -14,8 +15,7 @@ use x86::segmentation::{SegmentSelector, load_ds, load_es, load_fs, load_gs, loa
 use x86::task::load_tr;
 
 const NOTHING: SegmentSelector = SegmentSelector::from_raw(0);
-/// Ring-0 code.
-pub const KERNEL_CODE: SegmentSelector = SegmentSelector::new(1, Ring::Ring0);
+const KERNEL_CODE: SegmentSelector = SegmentSelector::new(1, Ring::Ring0);
 const KERNEL_DATA: SegmentSelector = SegmentSelector::new(2, Ring::Ring0);
 /// Ring-3 data.
 pub const USER_DATA: SegmentSelector = SegmentSelector::new(3, Ring::Ring3);
@@ -24,13 +24,14 @@ pub const USER_CODE: SegmentSelector = SegmentSelector::new(4, Ring::Ring3);
 const TASK_STATE: SegmentSelector = SegmentSelector::new(5, Ring::Ring0);
 
 /// The stack of NMIs, by its number in gates.
-pub const NMI_STACK: u64 = 1;
+const NMI_STACK: u64 = 1;
 /// That of machine checks, and of faults after which LUCOS cannot go on.
-pub const FAULT_STACK: u64 = 2;
-const FAULT_PAGES: u64 = 4;
+const FAULT_STACK: u64 = 2;
 /// That of INIT, which may come while an NMI is handled.
-pub const INIT_STACK: u64 = 3;
+const INIT_STACK: u64 = 3;
 
+/// Pages of the stack of faults.
+const FAULT_PAGES: u64 = 4;
 const STACK_SIZE: usize = 4096;
 
 /// A stack for NMIs and INIT, which come at any time and only count. Its last words hold the
@@ -87,7 +88,7 @@ impl Descriptors {
         // 0), and data segments are not used in 64-bit mode.
         unsafe {
             lgdt(&DescriptorTablePointer::new(&self.gdt));
-            lidt(&DescriptorTablePointer::new(trap::table()));
+            lidt(&DescriptorTablePointer::new(interrupt_table()));
             load_ds(KERNEL_DATA);
             load_es(KERNEL_DATA);
             load_ss(KERNEL_DATA);
@@ -104,6 +105,58 @@ impl Descriptors {
     pub fn trap_stack(&mut self) -> *mut u64 {
         (&raw mut self.state.rsp).cast()
     }
+}
+
+// What gates lead to, in `trap` and `nmi`.
+unsafe extern "C" {
+    static trap_entries: [u8; 32 * 16];
+    static trap_call: [u8; 1];
+    static trap_debug: [u8; 1];
+    static trap_nmi: [u8; 1];
+    static trap_machine_check: [u8; 1];
+    static trap_init: [u8; 1];
+}
+
+/// The interrupt table: gates (Intel SDM vol. 3, 6.14.1).
+#[repr(C, align(16))]
+struct Gates([[u64; 2]; 256]);
+
+/// The interrupt table, the same for every processor.
+fn interrupt_table() -> &'static Gates {
+    static GATES: Once<Gates> = Once::new();
+    GATES.call_once(gates)
+}
+
+fn gates() -> Gates {
+    let entries = addr_of!(trap_entries) as u64;
+    let mut gates = [[0; 2]; 256];
+    for (vector, slot) in gates.iter_mut().enumerate().take(32) {
+        let entry = entries + vector as u64 * 16;
+        let (target, stack) = match vector {
+            1 => (addr_of!(trap_debug) as u64, 0),
+            2 => (addr_of!(trap_nmi) as u64, NMI_STACK),
+            8 => (entry, FAULT_STACK),
+            18 => (addr_of!(trap_machine_check) as u64, FAULT_STACK),
+            30 => (addr_of!(trap_init) as u64, INIT_STACK),
+            _ => (entry, 0),
+        };
+        *slot = gate(target, stack, 0);
+    }
+    if let Some(slot) = gates.get_mut(usize::from(lucos_abi::call::VECTOR)) {
+        *slot = gate(addr_of!(trap_call) as u64, 0, 3);
+    }
+    Gates(gates)
+}
+
+/// An interrupt gate: target, interrupt stack, lowest ring that may use it by an instruction.
+fn gate(target: u64, stack: u64, ring: u64) -> [u64; 2] {
+    let low = target & 0xffff
+        | u64::from(KERNEL_CODE.bits()) << 16
+        | stack << 32
+        | 0x8e << 40
+        | ring << 45
+        | (target >> 16 & 0xffff) << 48;
+    [low, target >> 32]
 }
 
 /// Resets the processor by a fault that it cannot handle.

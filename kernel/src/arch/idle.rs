@@ -25,11 +25,3 @@ pub fn wait_for_nmi(nmis: &'static Nmis) {
     // follows the C calling convention; the NMI that ends the halt returns to it.
     unsafe { idle_wait(nmis) }
 }
-
-/// Halts for good, whatever comes.
-pub fn halt_for_ever() -> ! {
-    loop {
-        // SAFETY: halting has no effect on memory.
-        unsafe { x86::halt() }
-    }
-}

@@ -1,11 +1,14 @@
 //! The processor: everything that needs its privileged instructions.
 
 pub mod apic;
+pub mod backend;
 pub mod control;
 pub mod cpuid;
 pub mod descriptors;
 pub mod entry;
+pub mod extension;
 pub mod idle;
+pub mod kick;
 pub mod msr;
 pub mod nmi;
 pub mod port;
@@ -14,15 +17,14 @@ pub mod processors;
 pub mod svm;
 pub mod time;
 pub mod trap;
-pub mod vcpu;
 
 /// Ends the emulator through `exit_port`, or stops all processors for good.
 pub fn end_machine(exit_port: Option<u16>, status: u8) -> ! {
     if let Some(port) = exit_port {
         port::write_u8(port, status);
     }
-    nmi::end_others();
-    idle::halt_for_ever()
+    kick::end_others();
+    control::halt_for_ever()
 }
 
 /// Resets the machine: by the reset control register of PC chipsets, then by the keyboard

@@ -1,7 +1,7 @@
 //! NMIs: how they arrive, and how one processor gets another's attention by them.
 //!
 //! Interrupts are always off in LUCOS, so the NMI is the only thing that reaches a processor
-//! wherever it is. Two kinds arrive: kicks, which LUCOS sends itself ([`kick`]), and the guest's own.
+//! wherever it is. Two kinds arrive: kicks, which LUCOS sends itself ([`kick`](super::kick)), and the guest's own.
 //! The processor does not tell them apart, and NMIs that come while one waits merge with it.
 //!
 //! # Nobody misses one
@@ -36,7 +36,7 @@
 //! # A kick that does not arrive
 //!
 //! An NMI can be lost: INIT drops one that waits, and a guest that changes its APIC's id takes it
-//! away from the kicks. So whoever waits for another processor waits by [`kick_while`], which sends
+//! away from the kicks. So whoever waits for another processor waits by [`kick_while`](super::kick::kick_while), which sends
 //! again. While a kick is under way no other is sent, but for that: two that arrive one after the
 //! other would leave one NMI too many.
 //!
@@ -46,17 +46,11 @@
 //! others are the guest's ([`Nmis::take`]). A kick and an NMI of the guest that merged look like a
 //! kick alone, which is why a guest can ask for the kicks as well ([`forward_kicks`]).
 
-use super::processor::{self, PerProcessor};
-use super::time::Timer;
-use super::{apic, idle};
+use super::control::halt_for_ever;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
-
-/// Ticks after which a kick counts as lost. Longer than any processor takes to leave the guest; an
-/// emulator on a busy machine may get a second one, which merges with the first.
-const RESEND: u64 = 100_000_000;
 
 /// The NMIs of a processor. The entry finds the fields by their offsets.
 #[repr(C)]
@@ -67,7 +61,7 @@ pub struct Nmis {
     /// INITs among them, where the processor tells of INIT by an exception (see `svm`).
     inits: AtomicU32,
     /// Kicks that were sent and that nobody has looked at.
-    kicks: AtomicU32,
+    pub(super) kicks: AtomicU32,
     /// Where the thread in ring 3 was when an NMI sent it to address 0; 0 when none did.
     left_at: AtomicU64,
     /// The kernel's stack pointer while a thread is entered.
@@ -223,7 +217,7 @@ impl Nmis {
             return Taken::default();
         }
         if ENDED.load(Ordering::SeqCst) {
-            idle::halt_for_ever();
+            halt_for_ever();
         }
         let inits = self.inits.swap(0, Ordering::SeqCst);
         let kicks = self.kicks.swap(0, Ordering::SeqCst);
@@ -237,35 +231,6 @@ impl Nmis {
         let left_at = self.left_at.swap(0, Ordering::SeqCst);
         (left_at != 0).then_some(left_at)
     }
-}
-
-/// Sends a processor an NMI, unless a kick is under way.
-pub fn kick(processor: &PerProcessor) {
-    if processor.nmis.kicks.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-        apic::send_nmi(processor.apic_id);
-    }
-}
-
-/// Kicks every other processor of which `is_needed` is true, and waits until it is true of none.
-/// `None` when that takes longer than `deadline` ticks.
-pub fn kick_while(me: u32, deadline: u64, is_needed: impl Fn(&PerProcessor) -> bool) -> Option<()> {
-    let timer = Timer::start();
-    let mut sent = timer;
-    processor::others(me).filter(|other| is_needed(other)).for_each(kick);
-    while processor::others(me).any(&is_needed) {
-        if timer.passed() > deadline {
-            return None;
-        }
-        if sent.passed() > RESEND {
-            sent = Timer::start();
-            for other in processor::others(me).filter(|other| is_needed(other)) {
-                other.nmis.kicks.fetch_add(1, Ordering::SeqCst);
-                apic::send_nmi(other.apic_id);
-            }
-        }
-        core::hint::spin_loop();
-    }
-    Some(())
 }
 
 /// Interrupt table of the vCPUs that get kicks as NMIs.
@@ -284,8 +249,7 @@ pub fn forward_kicks(table: Option<u64>) {
 /// LUCOS has come to its end.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
-/// Has every other processor stand still for good.
-pub fn end_others() {
+/// Has every processor that takes an NMI from now on stand still for good.
+pub(super) fn end() {
     ENDED.store(true, Ordering::SeqCst);
-    processor::all().iter().for_each(|processor| apic::send_nmi(processor.apic_id));
 }

@@ -1,12 +1,11 @@
 //! What other processors, and the NMI handler, may see and change of a processor.
 
 use super::nmi::Nmis;
-use super::vcpu::ExitCounts;
-use crate::object::guest_space::EachView;
+use crate::memory::nested::EachView;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use lucos_abi::object::{FlatStart, View};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use lucos_abi::object::{COUNTERS, Counter, FlatStart, View};
 use lucos_abi::registers::Registers;
 use spin::{Mutex, Once};
 
@@ -44,6 +43,26 @@ impl PerProcessor {
 
 // The NMI entry takes the address of the whole for that of the first field.
 const _: () = assert!(core::mem::offset_of!(PerProcessor, nmis) == 0);
+
+/// Exit counters of a processor.
+#[derive(Debug, Default)]
+pub struct ExitCounts([AtomicU64; COUNTERS]);
+
+impl ExitCounts {
+    /// Counts one.
+    pub fn add(&self, counter: Counter) {
+        if let Some(count) = self.0.get(counter as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds these to a sum.
+    pub fn add_to(&self, sum: &mut [u64; COUNTERS]) {
+        for (sum, count) in sum.iter_mut().zip(&self.0) {
+            *sum += count.load(Ordering::Relaxed);
+        }
+    }
+}
 
 static ALL: Once<Vec<&'static PerProcessor>> = Once::new();
 

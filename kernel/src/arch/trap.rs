@@ -8,18 +8,14 @@
 //! What may come at any time takes another stack, or none (see `nmi`). An NMI that comes in ring 3,
 //! or on the way there, takes the processor back to the kernel.
 
-use super::control;
-use super::descriptors::{
-    Descriptors, FAULT_STACK, INIT_STACK, KERNEL_CODE, NMI_STACK, USER_CODE, USER_DATA,
-};
+use super::descriptors::{Descriptors, USER_CODE, USER_DATA};
 use super::nmi::Nmis;
-use crate::fatal;
+use crate::end::end;
 use crate::memory::task_space::TaskSpace;
 use core::arch::global_asm;
 use core::mem::offset_of;
-use core::ptr::addr_of;
 use lucos_abi::layout::TASK_END;
-use spin::Once;
+use x86::controlregs::cr3_write;
 
 /// The registers of a task's thread while it is not running.
 #[repr(C, align(16))]
@@ -204,22 +200,15 @@ const CALL_VECTOR: i8 = lucos_abi::call::VECTOR as i8;
 
 unsafe extern "C" {
     fn trap_enter(context: *mut Context, nmis: *const Nmis, trap_stack: *mut u64) -> bool;
-    static trap_entries: [u8; 32 * 16];
-    static trap_call: [u8; 1];
-    static trap_debug: [u8; 1];
-    static trap_nmi: [u8; 1];
-    static trap_machine_check: [u8; 1];
-    static trap_init: [u8; 1];
 }
 
 /// A trap in ring 0 is LUCOS's own fault, and its end.
 extern "C" fn trap_in_kernel_rust(vector: u64, error: u64, rip: u64) -> ! {
     // SAFETY: reading CR2 has no effect.
     let address = unsafe { x86::controlregs::cr2() };
-    crate::object::log::fault_line(format_args!(
+    end(format_args!(
         "trap {vector} in the kernel at {rip:#x}, error {error:#x}, address {address:#x}"
-    ));
-    super::end_machine(crate::object::log::exit_port(), fatal::EXIT_FAULT)
+    ))
 }
 
 /// Runs a task's thread until it traps.
@@ -239,7 +228,7 @@ pub fn enter(
     // goes to ring 3; traps come back through `trap_common`, which restores the registers that the
     // C convention preserves.
     let trapped = unsafe {
-        control::set_root(space.root());
+        cr3_write(space.root());
         trap_enter(context, nmis, descriptors.trap_stack())
     };
     if !trapped {
@@ -255,46 +244,4 @@ pub fn enter(
     // SAFETY: reading CR2 has no effect.
     let address = unsafe { x86::controlregs::cr2() } as u64;
     Trap::Exception { vector: context.vector as u8, error: context.error, address }
-}
-
-/// The interrupt table: gates (Intel SDM vol. 3, 6.14.1).
-#[repr(C, align(16))]
-pub struct Gates([[u64; 2]; 256]);
-
-/// The interrupt table, the same for every processor.
-pub fn table() -> &'static Gates {
-    static GATES: Once<Gates> = Once::new();
-    GATES.call_once(build)
-}
-
-fn build() -> Gates {
-    let entries = addr_of!(trap_entries) as u64;
-    let mut gates = [[0; 2]; 256];
-    for (vector, slot) in gates.iter_mut().enumerate().take(32) {
-        let entry = entries + vector as u64 * 16;
-        let (target, stack) = match vector {
-            1 => (addr_of!(trap_debug) as u64, 0),
-            2 => (addr_of!(trap_nmi) as u64, NMI_STACK),
-            8 => (entry, FAULT_STACK),
-            18 => (addr_of!(trap_machine_check) as u64, FAULT_STACK),
-            30 => (addr_of!(trap_init) as u64, INIT_STACK),
-            _ => (entry, 0),
-        };
-        *slot = gate(target, stack, 0);
-    }
-    if let Some(slot) = gates.get_mut(usize::from(lucos_abi::call::VECTOR)) {
-        *slot = gate(addr_of!(trap_call) as u64, 0, 3);
-    }
-    Gates(gates)
-}
-
-/// An interrupt gate: target, interrupt stack, lowest ring that may use it by an instruction.
-fn gate(target: u64, stack: u64, ring: u64) -> [u64; 2] {
-    let low = target & 0xffff
-        | u64::from(KERNEL_CODE.bits()) << 16
-        | stack << 32
-        | 0x8e << 40
-        | ring << 45
-        | (target >> 16 & 0xffff) << 48;
-    [low, target >> 32]
 }

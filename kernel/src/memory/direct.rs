@@ -3,8 +3,7 @@
 //! The kernel image lies in it too, and there is no second mapping of any page of LUCOS, so a
 //! page's rights in this map are all the rights there are. The guest's memory is not in it.
 
-use super::{PAGE, frames, kernel_space};
-use crate::fatal::Fatal;
+use super::{PAGE, frames};
 use core::ptr::{copy, copy_nonoverlapping, write_bytes};
 use core::sync::atomic::{AtomicU64, Ordering};
 use lucos_abi::layout::DIRECT;
@@ -78,12 +77,14 @@ impl SharedPages {
         self.0.length as u64
     }
 
+    /// Where the first bytes are; `None` when there are less.
+    fn first(&self, length: usize) -> Option<*mut u8> {
+        (length <= self.0.length).then_some((DIRECT + self.0.phys) as *mut u8)
+    }
+
     /// Copies the first bytes out; `None` when the pages are shorter.
     pub fn read(&self, buffer: &mut [u8]) -> Option<()> {
-        if buffer.len() > self.0.length {
-            return None;
-        }
-        let from = (DIRECT + self.0.phys) as *const u8;
+        let from = self.first(buffer.len())?;
         // SAFETY: the pages are mapped RAM of LUCOS, never freed, and as long as the buffer.
         unsafe { copy_nonoverlapping(from, buffer.as_mut_ptr(), buffer.len()) };
         Some(())
@@ -91,22 +92,15 @@ impl SharedPages {
 
     /// Copies bytes to the start; `None` when they do not fit.
     pub fn write(&self, data: &[u8]) -> Option<()> {
-        if data.len() > self.0.length {
-            return None;
-        }
+        let to = self.first(data.len())?;
         // SAFETY: the target is mapped RAM of LUCOS that no Rust object occupies.
-        unsafe {
-            copy_nonoverlapping(data.as_ptr(), (DIRECT + self.0.phys) as *mut u8, data.len())
-        };
+        unsafe { copy_nonoverlapping(data.as_ptr(), to, data.len()) };
         Some(())
     }
 
     /// Copies bytes from the start of other pages to the start of these; `None` when they do not fit.
     pub fn copy_from(&self, from: &Self, length: usize) -> Option<()> {
-        if length > self.0.length.min(from.0.length) {
-            return None;
-        }
-        let (from, to) = ((DIRECT + from.0.phys) as *const u8, (DIRECT + self.0.phys) as *mut u8);
+        let (from, to) = from.first(length).zip(self.first(length))?;
         // SAFETY: both are mapped RAM of LUCOS that no Rust object occupies.
         unsafe { copy(from, to, length) };
         Some(())
@@ -178,15 +172,4 @@ impl TableMemory for Tables {
         self.write(table, ENTRIES - 1, self.dropped);
         self.dropped = table;
     }
-}
-
-/// Makes a stack of so many pages, with a page below it that is mapped nowhere: who runs out of it
-/// faults. Returns the address of its end.
-///
-/// # Errors
-/// The region is full.
-pub fn allocate_stack(pages: u64) -> Result<u64, Fatal> {
-    let guard = Pages::allocate(1 + pages).ok_or(Fatal::OutOfMemory)?.phys();
-    kernel_space::unmap(DIRECT + guard)?;
-    Ok(DIRECT + guard + (1 + pages) * PAGE)
 }

@@ -14,17 +14,17 @@ struct Frames {
     free_count: u64,
 }
 
-static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
+static FRAMES: Mutex<Frames> =
+    Mutex::new(Frames { untouched: Span { start: 0, end: 0 }, free: 0, free_count: 0 });
 
 /// Takes over a part of the region that is not used otherwise. Once.
 pub fn start(untouched: Span) {
-    *FRAMES.lock() = Some(Frames { untouched, free: 0, free_count: 0 });
+    FRAMES.lock().untouched = untouched;
 }
 
 /// Takes `count` frames in a row; their contents are whatever was there.
 pub fn allocate_run(count: u64) -> Option<u64> {
     let mut frames = FRAMES.lock();
-    let frames = frames.as_mut()?;
     if count == 1 && frames.free != 0 {
         let frame = frames.free;
         // SAFETY: the frame is RAM of the region, mapped for ever, and nobody's; `free` wrote the
@@ -41,18 +41,16 @@ pub fn allocate_run(count: u64) -> Option<u64> {
 
 /// Gives a frame back that [`allocate_run`] gave.
 pub fn free(frame: u64) {
-    if let Some(frames) = FRAMES.lock().as_mut() {
-        // SAFETY: the frame is RAM of the region, mapped for ever, and whoever gives it back does
-        // not use it any more.
-        unsafe { *((DIRECT + frame) as *mut u64) = frames.free };
-        frames.free = frame;
-        frames.free_count += 1;
-    }
+    let mut frames = FRAMES.lock();
+    // SAFETY: the frame is RAM of the region, mapped for ever, and whoever gives it back does not
+    // use it any more.
+    unsafe { *((DIRECT + frame) as *mut u64) = frames.free };
+    frames.free = frame;
+    frames.free_count += 1;
 }
 
 /// Frames that can still be taken one by one.
 pub fn available() -> u64 {
-    FRAMES.lock().as_ref().map_or(0, |frames| {
-        (frames.untouched.end - frames.untouched.start) / PAGE + frames.free_count
-    })
+    let frames = FRAMES.lock();
+    (frames.untouched.end - frames.untouched.start) / PAGE + frames.free_count
 }

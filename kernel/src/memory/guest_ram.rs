@@ -3,6 +3,7 @@
 //! page that is being copied.
 
 use super::{PAGE, slot};
+use crate::fatal::Fatal;
 use lucos_abi::boot::Span;
 use spin::Once;
 
@@ -15,9 +16,13 @@ struct Guest {
 
 static GUEST: Once<Guest> = Once::new();
 
-/// Takes note of what is not the guest's.
-pub fn start(hidden: Span, physical_bits: u8) {
+/// Takes note of what is not the guest's, before there are tasks.
+///
+/// # Errors
+/// The region is full.
+pub fn start(hidden: Span, physical_bits: u8) -> Result<(), Fatal> {
     GUEST.call_once(|| Guest { hidden, end: 1 << physical_bits });
+    slot::start()
 }
 
 /// The processor can form the addresses, and none is LUCOS's.

@@ -2,12 +2,13 @@
 //! boot stub has built its tables.
 
 use super::PAGE;
-use super::direct::Tables;
-use crate::arch::{control, cpuid};
+use super::direct::{Pages, Tables};
+use crate::arch::cpuid;
 use crate::fatal::Fatal;
 use lucos_abi::layout::DIRECT;
 use lucos_paging::{Format, Mapping, PageSize, PageTable, Rights};
 use spin::{Mutex, Once};
+use x86::controlregs::cr3_write;
 
 static ROOT: Once<u64> = Once::new();
 /// Held while the tables change.
@@ -29,19 +30,15 @@ pub fn largest_page() -> PageSize {
 }
 
 /// Switches to the tables with this root, for good.
-///
-/// # Errors
-/// The region is full.
-pub fn start(root: u64) -> Result<(), Fatal> {
+pub fn start(root: u64) {
     ROOT.call_once(|| root);
     use_it();
-    super::slot::start()
 }
 
 /// Switches this processor to the kernel's address space.
 pub fn use_it() {
     // SAFETY: the table maps the kernel at the address where it runs: the stub built it so.
-    unsafe { control::set_root(table().root) };
+    unsafe { cr3_write(table().root) };
 }
 
 /// Changes what is mapped. Which processors must forget what was there is for the caller to know.
@@ -62,12 +59,23 @@ pub fn map_device(phys: u64) -> Result<u64, Fatal> {
     Ok(DIRECT + phys)
 }
 
+/// Makes a stack of so many pages, with a page below it that is mapped nowhere: who runs out of it
+/// faults. Returns the address of its end.
+///
+/// # Errors
+/// The region is full.
+pub fn allocate_stack(pages: u64) -> Result<u64, Fatal> {
+    let guard = Pages::allocate(1 + pages).ok_or(Fatal::OutOfMemory)?.phys();
+    unmap(DIRECT + guard)?;
+    Ok(DIRECT + guard + (1 + pages) * PAGE)
+}
+
 /// Takes a page away, so that it guards what lies above it. Only while the machine starts: no other
 /// processor uses what lies above it.
 ///
 /// # Errors
 /// The region is full.
-pub fn unmap(virt: u64) -> Result<(), Fatal> {
+fn unmap(virt: u64) -> Result<(), Fatal> {
     set(Mapping { virt, phys: 0, length: PAGE, rights: Rights::NONE })?;
     use_it();
     Ok(())

@@ -5,6 +5,7 @@ pub mod frames;
 pub mod guest_ram;
 pub mod heap;
 pub mod kernel_space;
+pub mod nested;
 mod slot;
 pub mod task_space;
 

@@ -1,20 +1,12 @@
 //! All processors.
 
 use super::{Buffer, log, need, reply, request};
-use crate::arch::vcpu::{self, counts};
-use crate::arch::{self, nmi, processor};
-use crate::{cpuid_table, stop};
-use core::sync::atomic::{AtomicBool, Ordering};
+use crate::arch::kick::kick;
+use crate::arch::{self, extension, nmi, processor};
+use crate::{cpuid_table, stop, vcpu};
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
-use lucos_abi::object::{FlatStart, MachineReply, MachineRequest};
-
-static INTERCEPTS_INVALID_OPCODE: AtomicBool = AtomicBool::new(false);
-
-/// Invalid opcodes leave the guest.
-pub fn intercepts_invalid_opcode() -> bool {
-    INTERCEPTS_INVALID_OPCODE.load(Ordering::SeqCst)
-}
+use lucos_abi::object::{COUNTERS, FlatStart, MachineReply, MachineRequest};
 
 /// Serves a request that comes from processor `me`.
 pub fn serve(
@@ -29,17 +21,18 @@ pub fn serve(
         MachineRequest::Stop { deadline } => stop::stop(me, deadline)?,
         MachineRequest::Registers { cpu } => return registers(me, cpu, buffer),
         MachineRequest::Counters => {
-            let counts = counts();
+            let mut counts = [0; COUNTERS];
+            processor::all().iter().for_each(|each| each.counts.add_to(&mut counts));
             return reply(&MachineReply::Counters { counts }, buffer);
         }
         MachineRequest::Resume => stop::resume(me)?,
         MachineRequest::Start { cpu, state } => start(cpu, state)?,
         MachineRequest::InterceptInvalidOpcode { on } => {
             held(me)?;
-            INTERCEPTS_INVALID_OPCODE.store(on, Ordering::SeqCst);
+            vcpu::intercept_invalid_opcode(on);
         }
         MachineRequest::InterceptPort { port } => {
-            vcpu::intercept_port(port).ok_or(CallStatus::WrongState)?;
+            extension::intercept_port(port).ok_or(CallStatus::WrongState)?;
         }
         MachineRequest::SetCpuid { rules } => {
             cpuid_table::set(rules).ok_or(CallStatus::WrongState)?;
@@ -94,6 +87,6 @@ fn registers(me: u32, cpu: u32, buffer: &mut Buffer) -> Result<usize, CallStatus
 fn start(cpu: u32, state: FlatStart) -> Result<(), CallStatus> {
     let processor = processor::get(cpu).ok_or(CallStatus::NotThere)?;
     *processor.start.lock() = Some(state);
-    nmi::kick(processor);
+    kick(processor);
     Ok(())
 }

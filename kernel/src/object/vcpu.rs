@@ -2,11 +2,12 @@
 
 use super::{Buffer, need, reply, request};
 use crate::arch::control;
-use crate::arch::vcpu::{Vcpu, access_port};
+use crate::arch::extension::access_port;
 use crate::stop;
+use crate::vcpu::Vcpu;
 use lucos_abi::call::CallStatus;
 use lucos_abi::manifest::Rights;
-use lucos_abi::object::{ExitReason, VcpuReply, VcpuRequest};
+use lucos_abi::object::{Counter, Event, ExitReason, VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 
 /// Serves a request that comes from processor `me`. `Run` comes back when the guest has an exit that
@@ -34,12 +35,12 @@ pub fn serve(
             if let Some(event) = event
                 && !vcpu.inject(event)
             {
-                return vcpu.tell(ExitReason::Shutdown, buffer);
+                return tell(vcpu, ExitReason::Shutdown, buffer);
             }
             // A processor that goes on with its guest has nobody left who would end its stop.
             let _ = stop::resume(me);
             let reason = vcpu.run();
-            vcpu.tell(reason, buffer)
+            tell(vcpu, reason, buffer)
         }
         VcpuRequest::Confined { registers, steps } => {
             need(rights, Rights::CONFINE)?;
@@ -47,7 +48,7 @@ pub fn serve(
                 vcpu.detour(Some(&block));
             }
             let reason = vcpu.run_confined(steps);
-            vcpu.tell(reason, buffer)
+            tell(vcpu, reason, buffer)
         }
         VcpuRequest::Return => {
             need(rights, Rights::CONFINE)?;
@@ -86,4 +87,28 @@ pub fn serve(
 fn block(bytes: &[u8]) -> Result<Option<Registers>, CallStatus> {
     let block = || Registers::from_bytes(bytes).ok_or(CallStatus::BadMessage);
     (!bytes.is_empty()).then(block).transpose()
+}
+
+/// What a task is told of an exit that it has to handle.
+fn tell(vcpu: &Vcpu, reason: ExitReason, buffer: &mut Buffer) -> Result<usize, CallStatus> {
+    vcpu.count(counter(reason));
+    let registers = &vcpu.registers().to_bytes();
+    let instruction_length = vcpu.instruction_length();
+    reply(&VcpuReply::Exit { reason, instruction_length, registers }, buffer)
+}
+
+/// What counts exits for this reason.
+const fn counter(reason: ExitReason) -> Counter {
+    match reason {
+        ExitReason::Hypercall => Counter::Hypercall,
+        ExitReason::ReadMsr => Counter::ReadMsr,
+        ExitReason::WriteMsr => Counter::WriteMsr,
+        ExitReason::Virtualization => Counter::Virtualization,
+        ExitReason::Exception(Event { vector: 6, .. }) => Counter::InvalidOpcode,
+        ExitReason::Exception(Event { vector: 1, .. }) | ExitReason::Stepped => Counter::Debug,
+        ExitReason::NestedFault { .. } => Counter::NestedFault,
+        ExitReason::Shutdown => Counter::Shutdown,
+        ExitReason::Init => Counter::Init,
+        _ => Counter::Other,
+    }
 }

@@ -1,10 +1,10 @@
-//! AMD-V: one back-end of `arch::vcpu`.
+//! AMD-V: a back-end.
 
 pub mod nmi;
 pub mod vcpu;
 pub mod world_switch;
 
-use crate::arch::vcpu::{Backend, Extension};
+use crate::arch::backend::{Backend, Extension};
 use crate::arch::{cpuid, msr};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
@@ -48,7 +48,9 @@ pub fn probe(hypervisor_below: bool) -> Result<Extension, Fatal> {
         return Err(Fatal::MissingFeature("next-RIP save, needed to hide another hypervisor"));
     }
     log::info!("AMD-V, assists: {:?}", assists());
-    let make = |shared| Ok(Box::new(vcpu::SvmVcpu::new(shared)?) as Box<dyn Backend>);
+    let make = |extension: &Extension, shared| {
+        Ok(Box::new(vcpu::SvmVcpu::new(extension, shared)?) as Box<dyn Backend>)
+    };
     Ok(Extension { format: Format::AmdNested, hides_cpuid: hypervisor_below, make })
 }
 

@@ -5,7 +5,7 @@
 //! until the guest has executed IRET. The intercept of IRET tells when it is about to (APM vol. 2,
 //! 15.9); one confined step takes it past.
 
-use crate::arch::vcpu::Entry;
+use crate::arch::backend::Entry;
 use lucos_svm::event::nmi;
 use lucos_svm::{Intercepts, Vmcb};
 

@@ -2,12 +2,12 @@
 
 use super::nmi::GuestNmi;
 use super::{assists, enable, maps, world_switch};
+use crate::arch::backend::{Backend, Entry, Exited, Extension};
 use crate::arch::cpuid;
 use crate::arch::processor::PerProcessor;
-use crate::arch::vcpu::{Backend, Entry, Exited, extension};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
-use crate::object::guest_space;
+use crate::memory::nested;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart, View};
 use lucos_abi::registers::{EFER_LMA, Registers};
 use lucos_svm::event::{combined, exception};
@@ -56,17 +56,17 @@ impl SvmVcpu {
     ///
     /// # Errors
     /// The region is full.
-    pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
+    pub fn new(extension: &Extension, shared: &'static PerProcessor) -> Result<Self, Fatal> {
         let own_state = enable()?;
         let assists = assists();
         let maps = maps()?;
-        let (nested_root, _) = guest_space::root(View::Main);
+        let (nested_root, _) = nested::root(View::Main);
         let setup = Setup {
             asid: asid(View::Main),
             nested_root,
             msr_map: maps.msr_phys,
             io_map: maps.io_phys,
-            cpuid: extension()?.hides_cpuid,
+            cpuid: extension.hides_cpuid,
             invlpgb: cpuid::has(cpuid::INVLPGB),
         };
         let (guest, copy) = (State::new()?, State::new()?);
@@ -82,7 +82,7 @@ impl SvmVcpu {
             self.copy.follow(&self.guest);
         }
         let (step, view) = (entry != Entry::Confined { step: false }, entry.view());
-        let (nested_root, _) = guest_space::root(view);
+        let (nested_root, _) = nested::root(view);
         let how = Confinement { asid: asid(view), nested_root, flush, step };
         let before = self.copy.vmcb.confine(&self.guest.vmcb.control, how);
         if !step {
@@ -128,7 +128,7 @@ impl State {
     /// Into the guest and back. Global interrupts are off.
     fn switch(&mut self, own_state: u64) {
         #[cfg(feature = "vmcb-check")]
-        check(self.vmcb);
+        lucos_svm_check::assert_valid(self.vmcb);
         // SAFETY: global interrupts are off; the VMCB is this vCPU's, its nested tables are the
         // guest space's, and in the end LUCOS's own state comes back.
         unsafe {
@@ -145,18 +145,6 @@ impl State {
         self.general = other.general;
         self.vmcb.follow(other.vmcb);
     }
-}
-
-/// Everything that the manual asks of a VMCB.
-#[cfg(feature = "vmcb-check")]
-fn check(vmcb: &Vmcb) {
-    use lucos_svm_check::{HostFacts, check_vmcb};
-    let host = HostFacts {
-        assists: assists(),
-        asids: cpuid::svm_features().ebx,
-        physical_bits: cpuid::read(0x8000_0008, 0).eax as u8,
-    };
-    assert_eq!(check_vmcb(vmcb, &host), Ok(()), "the VMCB");
 }
 
 impl Backend for SvmVcpu {

@@ -4,134 +4,27 @@
 //! same for all vendors is here: when the guest may be entered, what is said to other processors on
 //! the way, which exits the kernel handles itself, and what is counted.
 
-use super::processor::{self, PerProcessor};
-use super::time::Timer;
-use super::{apic, cpuid, idle, nmi, port, svm};
+use crate::arch::backend::{Backend, Entry, Exited};
+use crate::arch::extension::extension;
+use crate::arch::kick::kick;
+use crate::arch::processor::PerProcessor;
+use crate::arch::time::Timer;
+use crate::arch::{apic, idle};
 use crate::fatal::Fatal;
-use crate::object::{self, Buffer, guest_space, machine};
+use crate::memory::nested;
 use crate::{cpuid_table, stop};
 use alloc::boxed::Box;
-use core::array;
 use core::mem::take;
-use core::sync::atomic::{AtomicU64, Ordering};
-use lucos_abi::call::CallStatus;
-use lucos_abi::object::{COUNTERS, Counter, Event, ExitReason, FlatStart, VcpuReply, View};
+use core::sync::atomic::{AtomicBool, Ordering};
+use lucos_abi::object::{Counter, Event, ExitReason, View};
 use lucos_abi::registers::Registers;
-use lucos_paging::Format;
-use spin::Once;
 use x86::msr::IA32_APIC_BASE;
 
-/// The virtualization extension of this machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Extension {
-    /// The format of its nested page tables.
-    pub format: Format,
-    /// CPUID leaves the guest, so that a hypervisor below stays hidden.
-    pub hides_cpuid: bool,
-    /// Switches it on for the processor that calls, and makes its vCPU.
-    pub(super) make: fn(&'static PerProcessor) -> Result<Box<dyn Backend>, Fatal>,
-}
+static INTERCEPTS_INVALID_OPCODE: AtomicBool = AtomicBool::new(false);
 
-static EXTENSION: Once<Extension> = Once::new();
-
-/// Finds the extension, once and for all processors. Each switches it on in [`Vcpu::new`]. The guest
-/// must not use the interface of a hypervisor below, if there is one.
-///
-/// # Errors
-/// There is none, it is locked, or it lacks something.
-pub fn probe(hypervisor_below: bool) -> Result<(), Fatal> {
-    if !cpuid::has(cpuid::SVM) {
-        return Err(Fatal::NoExtension);
-    }
-    EXTENSION.try_call_once(|| svm::probe(hypervisor_below)).map(|_| ())
-}
-
-/// The extension that [`probe`] found.
-///
-/// # Errors
-/// It was not called, or found none.
-pub fn extension() -> Result<&'static Extension, Fatal> {
-    EXTENSION.get().ok_or(Fatal::NoExtension)
-}
-
-/// Makes every access of the guest to a port an exit; `None` before there is a vCPU.
-pub fn intercept_port(port: u16) -> Option<()> {
-    svm::io_map().map(|map| map.intercept(port))
-}
-
-/// Reads a port, or writes it, for the guest; `None` unless an access of this size is an exit.
-pub fn access_port(port: u16, size: u8, output: Option<u32>) -> Option<u32> {
-    svm::io_map()?.stops(port, size).then(|| port::access(port, size, output))?
-}
-
-/// What is left to be done after an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exited {
-    /// Nothing, or the guest was not entered: look around and try again.
-    Again,
-    /// CPUID, where that leaves the guest, is to be answered.
-    Cpuid,
-    /// What a task has to do.
-    Reason(ExitReason),
-}
-
-/// How the guest is entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// It is on its own until an exit.
-    Ordinary,
-    /// The same, and it leaves soon after: something of its own waits for that.
-    Brief,
-    /// For the IRET that comes next, with everything else held back.
-    OverIret,
-    /// Confined.
-    Confined {
-        /// For one instruction; otherwise until an exit or the machine's next interrupt.
-        step: bool,
-    },
-}
-
-impl Entry {
-    /// The view in which the guest runs then.
-    pub const fn view(self) -> View {
-        if matches!(self, Self::Confined { .. }) { View::Confined } else { View::Main }
-    }
-}
-
-/// What differs between the vendors. [`Vcpu::enter`] calls the first five in their order.
-pub trait Backend {
-    /// Prepares an entry, ordinary or confined, and tells how it has to be. `None` when the processor
-    /// would not enter the state that the guest has made.
-    fn prepare(&mut self, wanted: Entry) -> Option<Entry>;
-    /// From here to the guest no NMI goes unnoticed.
-    fn close(&mut self);
-    /// Enters the guest, with its old translations forgotten when `flush`, and comes back with the
-    /// state saved. Invalid opcodes leave the guest when asked for.
-    fn switch(&mut self, entry: Entry, flush: bool, invalid_opcode: bool);
-    /// The processor is LUCOS's again, and NMIs come to it.
-    fn open(&mut self);
-    /// Looks at the exit of such an entry.
-    fn look_at_exit(&mut self, entry: Entry) -> Exited;
-    /// Confined runs go on with these registers, apart from the guest; or where the guest is.
-    fn detour(&mut self, registers: Option<&Registers>);
-
-    /// An NMI of the guest has come.
-    fn pend_nmi(&mut self);
-    /// Sets the state in which the guest starts. Nothing of an earlier run is left.
-    fn start(&mut self, state: &FlatStart);
-    /// The registers, on a detour those of the detour.
-    fn registers(&self) -> Registers;
-    /// Changes the registers that a task may change.
-    fn set_registers(&mut self, block: &Registers);
-    /// Delivers an exception at the next entry; false when it comes while a double fault is
-    /// delivered, which is a shutdown.
-    fn inject(&mut self, event: Event) -> bool;
-    /// Length of the instruction of the last exit; 0 when the processor does not tell.
-    fn instruction_length(&self) -> u8;
-    /// Reads a register whose reads leave the guest though it is the machine's.
-    fn read_register(&self, number: u32) -> Option<u64>;
-    /// Writes a register for the guest; `None` when it may not write it, or not this value.
-    fn write_register(&mut self, number: u32, value: u64) -> Option<()>;
+/// Invalid opcodes leave the guest from its next entry on, or do not.
+pub fn intercept_invalid_opcode(on: bool) {
+    INTERCEPTS_INVALID_OPCODE.store(on, Ordering::SeqCst);
 }
 
 /// A vCPU.
@@ -156,7 +49,8 @@ impl Vcpu {
     /// # Errors
     /// The extension is missing or locked, or the region is full.
     pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
-        let backend = (extension()?.make)(shared)?;
+        let extension = extension()?;
+        let backend = (extension.make)(extension, shared)?;
         let [started, init, exit_was_handled, entered, on_detour] = [false; 5];
         Ok(Self { backend, shared, started, init, exit_was_handled, entered, on_detour })
     }
@@ -204,15 +98,14 @@ impl Vcpu {
         self.backend.detour(registers);
     }
 
-    /// What a task is told of an exit that it has to handle.
-    pub fn tell(&self, reason: ExitReason, buffer: &mut Buffer) -> Result<usize, CallStatus> {
-        self.shared.counts.add(counter(reason));
-        let exit = VcpuReply::Exit {
-            reason,
-            instruction_length: self.backend.instruction_length(),
-            registers: &self.registers().to_bytes(),
-        };
-        object::reply(&exit, buffer)
+    /// Counts an exit.
+    pub fn count(&self, counter: Counter) {
+        self.shared.counts.add(counter);
+    }
+
+    /// Length of the instruction of the last exit; 0 when the processor does not tell.
+    pub fn instruction_length(&self) -> u8 {
+        self.backend.instruction_length()
     }
 
     /// A processor on which CPUID leaves the guest tells how long the instruction was.
@@ -271,12 +164,12 @@ impl Vcpu {
             self.entered |= view == View::Main;
             if entry == Entry::Brief {
                 // What is delivered first is delivered, and then this takes the guest out again.
-                nmi::kick(me);
+                kick(me);
             }
             // What a stop changed is seen here: a stop that is not over was seen above, and one that
             // begins now kicks.
             let flush = self.translations_are_old(view) || view == View::Confined;
-            self.backend.switch(entry, flush, machine::intercepts_invalid_opcode());
+            self.backend.switch(entry, flush, INTERCEPTS_INVALID_OPCODE.load(Ordering::SeqCst));
             if !self.on_detour {
                 *me.snapshot.lock() = Some(self.backend.registers());
             }
@@ -293,7 +186,7 @@ impl Vcpu {
 
     /// Takes note of the present generation of a view; true when translations are older.
     fn translations_are_old(&self, view: View) -> bool {
-        let (_, generation) = guest_space::root(view);
+        let (_, generation) = nested::root(view);
         self.shared.generation.of(view).swap(generation, Ordering::SeqCst) != generation
     }
 
@@ -348,41 +241,5 @@ impl Vcpu {
             IA32_APIC_BASE => apic::write_base(value).then_some(()),
             _ => self.backend.write_register(number, value),
         }
-    }
-}
-
-/// Exit counters of a processor.
-#[derive(Debug, Default)]
-pub struct ExitCounts([AtomicU64; COUNTERS]);
-
-impl ExitCounts {
-    /// Counts one.
-    pub fn add(&self, counter: Counter) {
-        if let Some(count) = self.0.get(counter as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Counters summed over all processors.
-pub fn counts() -> [u64; COUNTERS] {
-    let count = |processor: &PerProcessor, counter| {
-        processor.counts.0.get(counter).map_or(0, |count: &AtomicU64| count.load(Ordering::Relaxed))
-    };
-    array::from_fn(|counter| processor::all().iter().map(|each| count(each, counter)).sum())
-}
-
-const fn counter(reason: ExitReason) -> Counter {
-    match reason {
-        ExitReason::Hypercall => Counter::Hypercall,
-        ExitReason::ReadMsr => Counter::ReadMsr,
-        ExitReason::WriteMsr => Counter::WriteMsr,
-        ExitReason::Virtualization => Counter::Virtualization,
-        ExitReason::Exception(Event { vector: 6, .. }) => Counter::InvalidOpcode,
-        ExitReason::Exception(Event { vector: 1, .. }) | ExitReason::Stepped => Counter::Debug,
-        ExitReason::NestedFault { .. } => Counter::NestedFault,
-        ExitReason::Shutdown => Counter::Shutdown,
-        ExitReason::Init => Counter::Init,
-        _ => Counter::Other,
     }
 }
