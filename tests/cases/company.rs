@@ -105,7 +105,7 @@ values() {
 fn boot(series: &str) -> Result<Run, Failed> {
     let programs = tempfile::tempdir()?;
     let program = guest_program("trampolines", programs.path())?;
-    let run = Run::lucos().racing().guest(series).timeout(600).modules("");
+    let run = Run::lucos().guest(series).timeout(900).modules("");
     Ok(run.argument("--add").argument(program).keep(programs))
 }
 
