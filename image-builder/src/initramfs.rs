@@ -10,7 +10,7 @@ use crate::libraries;
 use crate::modules;
 use crate::tree::{self, Tree};
 use lucos_debian_archive::archive::{self, Archive};
-use lucos_debian_archive::kernel::Kernel;
+use lucos_debian_archive::kernel::GuestKernel;
 
 /// Raised when the way the initramfs is made changes, so that no older file is taken for it.
 const RECIPE: &str = "1";
@@ -106,7 +106,7 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// When a part is missing or cannot be read.
-    pub fn build(&self, kernel: &Kernel, parts: &Parts) -> Result<PathBuf, Error> {
+    pub fn build(&self, kernel: &GuestKernel, parts: &Parts) -> Result<PathBuf, Error> {
         let kmod = self.kmod_packages()?;
         let mut names: Vec<&str> = vec!["busybox-static"];
         names.extend(kmod.iter().map(String::as_str));
@@ -139,7 +139,7 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// When a part is missing or cannot be read.
-    pub fn guest_tools(&self, kernel: &Kernel, parts: &Parts) -> Result<Tree, Error> {
+    pub fn guest_tools(&self, kernel: &GuestKernel, parts: &Parts) -> Result<Tree, Error> {
         let roots = self.archive.unpacked(&["busybox-static"])?;
         let busybox = find(&roots, "bin/busybox")?;
         let mut tree = Tree::new();
@@ -162,7 +162,7 @@ impl Builder<'_> {
         Ok(names)
     }
 
-    fn key(&self, kernel: &Kernel, parts: &Parts, roots: &[PathBuf]) -> Result<String, Error> {
+    fn key(&self, kernel: &GuestKernel, parts: &Parts, roots: &[PathBuf]) -> Result<String, Error> {
         let mut hash = Sha256::new();
         let mut add = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
@@ -217,7 +217,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn add_modules(&self, tree: &mut Tree, kernel: &Kernel, parts: &Parts) -> Result<(), Error> {
+    fn add_modules(
+        &self,
+        tree: &mut Tree,
+        kernel: &GuestKernel,
+        parts: &Parts,
+    ) -> Result<(), Error> {
         let work = tempfile::tempdir().map_err(file_error(&std::env::temp_dir()))?;
         let folder = format!("lib/modules/{}", kernel.release);
         let target = work.path().join(&folder);

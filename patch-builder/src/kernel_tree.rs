@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use flate2::read::GzDecoder;
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{Kernel, Version};
+use lucos_debian_archive::kernel::{GuestKernel, Version};
 use lucos_debian_archive::packages::{self, Consent, Need};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -43,7 +43,7 @@ const NEEDS: [Need; 11] = [
 /// exists.
 pub struct KernelTree {
     /// The kernel's packages.
-    pub kernel: Kernel,
+    pub kernel: GuestKernel,
     /// Version of the source package.
     pub version: String,
     /// It is built for indirect branch tracking: functions begin with an ENDBR.
@@ -56,7 +56,7 @@ pub struct KernelTree {
 
 /// A kernel whose tree can be opened.
 struct Found {
-    kernel: Kernel,
+    kernel: GuestKernel,
     version: String,
     has_ibt: bool,
     place: PathBuf,
@@ -71,7 +71,7 @@ impl Found {
     ) -> Result<Self, Error> {
         packages::ensure(&NEEDS, consent).map_err(Error::Needs)?;
         let kernel =
-            progress.stage("Packages of the kernel", || Kernel::fetch(archive, version))?;
+            progress.stage("Packages of the kernel", || GuestKernel::fetch(archive, version))?;
         if kernel.headers.is_none() {
             return Err(Error::Package(lucos_debian_archive::archive::Error::Gone {
                 name: format!("linux-headers-{}", kernel.release),
@@ -320,7 +320,7 @@ pub fn source_package(version: &str) -> String {
 }
 
 /// The version of the image's package, which is that of its source: in the name of the file.
-fn package_version(archive: &Archive, kernel: &Kernel) -> Result<String, Error> {
+fn package_version(archive: &Archive, kernel: &GuestKernel) -> Result<String, Error> {
     let name = format!("linux-image-{}", kernel.release);
     let file = archive.files(&[&name])?.pop().unwrap_or_default();
     let stem = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
@@ -329,7 +329,7 @@ fn package_version(archive: &Archive, kernel: &Kernel) -> Result<String, Error> 
 }
 
 /// The kernel's configuration, as its package has it.
-fn configuration(kernel: &Kernel) -> Result<String, Error> {
+fn configuration(kernel: &GuestKernel) -> Result<String, Error> {
     let file = kernel.image.with_file_name(format!("config-{}", kernel.release));
     fs::read_to_string(&file).map_err(at(&file))
 }

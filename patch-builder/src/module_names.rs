@@ -83,9 +83,9 @@ mod tests {
     use super::*;
     use crate::image::{Symbol, Symbols};
 
-    struct Kernel(Symbols);
+    struct Image(Symbols);
 
-    impl Running for Kernel {
+    impl Running for Image {
         fn name(&self) -> &str {
             "vmlinux"
         }
@@ -102,7 +102,7 @@ mod tests {
         let symbol = |address, name: &str| Symbol { address, kind: b'd', name: name.to_owned() };
         let symbols = [(0, "__param_str_poll"), (11, "printk_time"), (23, "__param_str_quiet")];
         let symbols = symbols.map(|(address, name)| symbol(address, name));
-        let kernel = Kernel(Symbols::new(symbols.into()));
+        let kernel = Image(Symbols::new(symbols.into()));
         let folder = tempfile::tempdir().unwrap();
         let drivers = folder.path().join("kernel/drivers");
         fs::create_dir_all(&drivers).unwrap();

@@ -7,7 +7,7 @@
 //! that does not do on the bare machine either what is asked of it here without LUCOS.
 
 use libtest_mimic::{Failed, Trial};
-use lucos_debian_archive::kernel::{Flavour, Kernel, Series};
+use lucos_debian_archive::kernel::{Flavour, GuestKernel, Series};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, equal, kernels, patch};
 
 /// All tests of this file.
@@ -80,19 +80,19 @@ fn boot() -> Script {
         .step("before", "cat /proc/cmdline")
 }
 
-fn booted(results: &Results, kernel: &Kernel) -> Result<(), Failed> {
+fn booted(results: &Results, kernel: &GuestKernel) -> Result<(), Failed> {
     equal("release", results.text("release")?.trim(), &kernel.release)?;
     equal("command line", results.text("before")?.contains("console=ttyS0"), true)?;
     equal("kernel's log", results.step("complaints")?.stdout.as_str(), "")
 }
 
-fn bare(kernel: &Kernel) -> Result<(), Failed> {
+fn bare(kernel: &GuestKernel) -> Result<(), Failed> {
     // As a file: nothing of ours is built for it.
     let script = boot().step("complaints", COMPLAINTS);
     script.check(Run::bare().kernel(&kernel.image), |results| booted(results, kernel))
 }
 
-fn updated(kernel: &Kernel) -> Result<(), Failed> {
+fn updated(kernel: &GuestKernel) -> Result<(), Failed> {
     let jumps = r#"for i in $(seq 150); do
         lucos list --json | grep -q '"jumping":1,' && exit 0; sleep 0.2
         done; exit 1"#;

@@ -22,7 +22,7 @@ const PREPARATION: Duration = Duration::from_secs(900);
 const LINES_SHOWN: usize = 40;
 
 /// The guest's kernel.
-enum Guest {
+enum Chosen {
     /// The one of a series that tests run.
     Pinned(String),
     /// A version.
@@ -33,7 +33,7 @@ enum Guest {
 
 /// A run to be started.
 pub struct Run {
-    guest: Guest,
+    guest: Chosen,
     arguments: Vec<OsString>,
     timeout: u64,
     kind: Kind,
@@ -81,7 +81,7 @@ impl Run {
 
     fn new(bare: bool) -> Self {
         Self {
-            guest: Guest::Pinned(String::from("debian-6.1")),
+            guest: Chosen::Pinned(String::from("debian-6.1")),
             arguments: Vec::new(),
             timeout: 120,
             kind: Kind { bare, races: false, wants_timeout: false },
@@ -125,21 +125,21 @@ impl Run {
     /// the one that `tests/kernels.toml` pins.
     #[must_use]
     pub fn guest(mut self, series: &str) -> Self {
-        self.guest = Guest::Pinned(series.to_owned());
+        self.guest = Chosen::Pinned(series.to_owned());
         self
     }
 
     /// Chooses one version of the guest's kernel, as the archive or `uname -r` writes it.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
-        self.guest = Guest::Version(version.to_owned());
+        self.guest = Chosen::Version(version.to_owned());
         self
     }
 
     /// Chooses a kernel that is a file, for which there are no headers.
     #[must_use]
     pub fn kernel(mut self, image: &Path) -> Self {
-        self.guest = Guest::Image(image.to_owned());
+        self.guest = Chosen::Image(image.to_owned());
         self
     }
 
@@ -247,7 +247,7 @@ impl Run {
     }
 }
 
-impl Guest {
+impl Chosen {
     /// Adds the options that choose it.
     fn choose(&self, xtask: &mut Command) -> Result<(), Failed> {
         match self {

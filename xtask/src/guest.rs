@@ -8,7 +8,7 @@ use clap::Args;
 use image_builder::initramfs::{Builder, Parts};
 use image_builder::tree::Tree;
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{self, Flavour, Kernel, Series, Version};
+use lucos_debian_archive::kernel::{self, Flavour, GuestKernel, Series, Version};
 
 use crate::command;
 use crate::modules::{self, Modules};
@@ -48,9 +48,9 @@ pub struct GuestArgs {
 }
 
 /// The guest's files, ready to boot.
-pub struct Guest {
+pub struct GuestFiles {
     /// The kernel.
-    pub kernel: Kernel,
+    pub kernel: GuestKernel,
     /// The whole initramfs.
     pub initrd: Vec<u8>,
     /// Words for the kernel's command line that the initramfs needs, to stand last.
@@ -85,7 +85,7 @@ pub fn prepare(
     args: &GuestArgs,
     script: Option<&Script>,
     consent: Consent,
-) -> Result<Guest> {
+) -> Result<GuestFiles> {
     let needs = [Need { file: "depmod", package: "kmod" }];
     packages::ensure(&needs, consent)?;
     let archive = Archive::new(&workspace.cache);
@@ -109,11 +109,11 @@ pub fn prepare(
     let Some(path) = &args.initrd else {
         let path = builder.build(&kernel, &parts)?;
         let initrd = concatenate(&path, &[&overlay])?;
-        return Ok(Guest { kernel, initrd, init: None });
+        return Ok(GuestFiles { kernel, initrd, init: None });
     };
     let tools = builder.guest_tools(&kernel, &parts)?;
     let initrd = concatenate(path, &[&tools, &overlay])?;
-    Ok(Guest {
+    Ok(GuestFiles {
         kernel,
         initrd,
         init: script.map(|_| "rdinit=/lucos/bin/busybox -- sh /lucos/init"),
@@ -121,7 +121,7 @@ pub fn prepare(
 }
 
 /// Our own parts for this kernel.
-fn parts(workspace: &Workspace, kernel: &Kernel, modules: Modules) -> Result<Parts> {
+fn parts(workspace: &Workspace, kernel: &GuestKernel, modules: Modules) -> Result<Parts> {
     if kernel.headers.is_none() {
         eprintln!("No headers for {}: the guest has no update manager", kernel.release);
     }
@@ -132,15 +132,15 @@ fn parts(workspace: &Workspace, kernel: &Kernel, modules: Modules) -> Result<Par
     })
 }
 
-fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<Kernel> {
+fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<GuestKernel> {
     if let Some(image) = &args.kernel {
-        return Ok(Kernel::of_file(image, args.headers.as_deref())?);
+        return Ok(GuestKernel::of_file(image, args.headers.as_deref())?);
     }
     let fetch = || match (&args.guest_version, args.guest) {
-        (Some(version), _) => Kernel::fetch(archive, version),
+        (Some(version), _) => GuestKernel::fetch(archive, version),
         (None, series) => {
             let flavour = args.flavour.unwrap_or_default();
-            Kernel::newest(archive, series.unwrap_or(Series::Debian6_1), flavour)
+            GuestKernel::newest(archive, series.unwrap_or(Series::Debian6_1), flavour)
         }
     };
     if let (Some(version), Some(series)) = (&args.guest_version, args.guest)
@@ -155,7 +155,7 @@ fn choose_kernel(archive: &Archive, args: &GuestArgs) -> Result<Kernel> {
 ///
 /// # Errors
 /// When no kernel of the series can be had.
-pub fn pinned(workspace: &Workspace, series: Series) -> Result<Kernel> {
+pub fn pinned(workspace: &Workspace, series: Series) -> Result<GuestKernel> {
     let pins = Pins::read(&workspace.root.join("tests/kernels.toml"))?;
     let archive = Archive::new(&workspace.cache);
     Ok(pins.kernel(&archive, series, |what| eprintln!("note: {what}"))?)

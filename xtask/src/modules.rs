@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use image_builder::tree::Tree;
-use lucos_debian_archive::kernel::Kernel;
+use lucos_debian_archive::kernel::GuestKernel;
 use sha2::{Digest, Sha256};
 
 use crate::workspace::Workspace;
@@ -39,7 +39,7 @@ pub struct Modules {
 /// When they do not compile.
 pub fn build(
     workspace: &Workspace,
-    kernel: &Kernel,
+    kernel: &GuestKernel,
     further: Option<&Path>,
     consent: Consent,
 ) -> Result<Modules> {
@@ -208,7 +208,7 @@ fn tell(complaints: &[String]) {
 /// When one does not compile at all, or a tool is not there and cannot be installed.
 pub fn complaints(
     workspace: &Workspace,
-    kernel: &Kernel,
+    kernel: &GuestKernel,
     further: &[PathBuf],
     consent: Consent,
 ) -> Result<Vec<String>> {

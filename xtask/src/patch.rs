@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{Kernel, Version};
+use lucos_debian_archive::kernel::{GuestKernel, Version};
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::arguments::{self, BuildArgs};
 
@@ -50,7 +50,7 @@ pub fn manager_symbols(
     version: &Version,
     consent: Consent,
 ) -> Result<Option<PathBuf>> {
-    let kernel = Kernel::fetch(archive, version)?;
+    let kernel = GuestKernel::fetch(archive, version)?;
     let built = modules::build(workspace, &kernel, None, consent)?;
     Ok(built.manager.map(|manager| manager.with_file_name(modules::SYMBOLS)))
 }

@@ -18,7 +18,7 @@ use qemu_runner::{
     Verdict, bochs,
 };
 
-use crate::guest::{self, Guest, GuestArgs, Script};
+use crate::guest::{self, GuestArgs, GuestFiles, Script};
 use crate::images::{self, Images, Mode};
 use crate::workspace::Workspace;
 use lucos_debian_archive::packages::{self, Consent, Need};
@@ -189,14 +189,14 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
 }
 
 /// The boot bundle with this guest.
-fn pack(images: &Images, guest: &Guest, cmdline: &str) -> Result<Vec<u8>> {
+fn pack(images: &Images, guest: &GuestFiles, cmdline: &str) -> Result<Vec<u8>> {
     let image = &guest.kernel.image;
     let kernel = fs::read(image).with_context(|| image.display().to_string())?;
     images.bundle(Some(GuestParts { kernel: &kernel, initrd: &guest.initrd, cmdline }))
 }
 
 /// The guest's command line; what follows `--` goes to its first program and must stand last.
-fn cmdline(guest: &Guest, append: &[&str]) -> String {
+fn cmdline(guest: &GuestFiles, append: &[&str]) -> String {
     let mut words = vec!["console=ttyS0,115200"];
     words.extend(append);
     words.extend(guest.init);

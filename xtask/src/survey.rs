@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{self, Kernel};
+use lucos_debian_archive::kernel::{self, GuestKernel};
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::output_file;
 use lucos_patch_builder::progress::Progress;
@@ -66,7 +66,7 @@ pub fn run(workspace: &Workspace, args: &SurveyArgs) -> Result<()> {
     };
     let mut survey = survey::run(&archive, &settings, consent, &mut Progress::new(false))?;
     if args.load > 0 {
-        let kernel = Kernel::fetch(&archive, &version)?;
+        let kernel = GuestKernel::fetch(&archive, &version)?;
         survey.tried = sample::try_all(workspace, &version, &kernel, &survey, args.load)?;
     }
     if let Some(path) = &args.json {

@@ -12,7 +12,7 @@ const HEADERS: &str = "linux-headers-";
 
 /// A guest kernel on this machine.
 #[derive(Clone, Debug)]
-pub struct Kernel {
+pub struct GuestKernel {
     /// What `uname -r` prints on it.
     pub release: String,
     /// The bzImage.
@@ -84,7 +84,7 @@ impl Error {
     }
 }
 
-impl Kernel {
+impl GuestKernel {
     /// The newest kernel of a series and flavour for which headers are offered too.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::archive::{self, Archive};
-use crate::kernel::{self, Kernel, Series, Version};
+use crate::kernel::{self, GuestKernel, Series, Version};
 
 /// Why there is no pinned kernel, nor another one of its series.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ impl Pins {
         archive: &Archive,
         series: Series,
         tell: impl FnOnce(&str),
-    ) -> Result<Kernel, Error> {
+    ) -> Result<GuestKernel, Error> {
         let pinned = self.version(series)?;
         let fetch = || with_headers(archive, pinned);
         let gone = match kernel::with_fresh_lists(archive, fetch) {
@@ -109,12 +109,12 @@ impl Pins {
 }
 
 /// A kernel for which modules can be built.
-fn with_headers(archive: &Archive, version: &Version) -> Result<Kernel, kernel::Error> {
+fn with_headers(archive: &Archive, version: &Version) -> Result<GuestKernel, kernel::Error> {
     if !kernel::has_headers(archive, version)? {
         let name = kernel::headers_package(version);
         return Err(archive::Error::Gone { name, others: Vec::new() }.into());
     }
-    Kernel::fetch(archive, version)
+    GuestKernel::fetch(archive, version)
 }
 
 /// Versions in the order in which they take the place of a pinned one: those that are newer, the

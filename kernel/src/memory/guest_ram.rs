@@ -7,21 +7,21 @@ use crate::fatal::Fatal;
 use lucos_abi::boot::Span;
 use spin::Once;
 
-struct Guest {
+struct Bounds {
     /// LUCOS's region.
     hidden: Span,
     /// First address that the processor cannot form.
     end: u64,
 }
 
-static GUEST: Once<Guest> = Once::new();
+static GUEST: Once<Bounds> = Once::new();
 
 /// Takes note of what is not the guest's, before there are tasks.
 ///
 /// # Errors
 /// The region is full.
 pub fn start(hidden: Span, physical_bits: u8) -> Result<(), Fatal> {
-    GUEST.call_once(|| Guest { hidden, end: 1 << physical_bits });
+    GUEST.call_once(|| Bounds { hidden, end: 1 << physical_bits });
     slot::start()
 }
 

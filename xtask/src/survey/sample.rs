@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use lucos_debian_archive::kernel::{Kernel, Version};
+use lucos_debian_archive::kernel::{GuestKernel, Version};
 use lucos_patch_builder::survey::dependencies::Modules;
 use lucos_patch_builder::survey::trial::{self, Outcome, Tried};
 use lucos_patch_builder::survey::{Survey, Verdict};
@@ -26,7 +26,7 @@ const LIMIT: &str = "1200";
 pub fn try_all(
     workspace: &Workspace,
     version: &Version,
-    kernel: &Kernel,
+    kernel: &GuestKernel,
     survey: &Survey,
     count: usize,
 ) -> Result<Vec<Tried>> {
