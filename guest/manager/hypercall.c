@@ -8,8 +8,18 @@
 
 #include "hypercall.h"
 
-/* Whether calls are made by vmmcall (AMD-V) or vmcall (VT-x). */
-static bool by_vmmcall;
+/* LUCOS_FEATURE_ bits. */
+static u32 features;
+
+bool lucos_has(u32 some)
+{
+	return (features & some) == some;
+}
+
+bool lucos_calls_by_vmmcall(void)
+{
+	return lucos_has(LUCOS_FEATURE_VMMCALL);
+}
 
 int lucos_detect(void)
 {
@@ -19,7 +29,7 @@ int lucos_detect(void)
 		return -ENODEV;
 	if ((u16)low != LUCOS_INTERFACE_VERSION)
 		return -EPROTO;
-	by_vmmcall = low >> LUCOS_FEATURES_SHIFT & LUCOS_FEATURE_VMMCALL;
+	features = low >> LUCOS_FEATURES_SHIFT;
 	return 0;
 }
 
@@ -28,7 +38,7 @@ bool lucos_hypercall(enum lucos_call call, struct lucos_registers *registers,
 {
 	u64 rax = LUCOS_CALL_BASE | call;
 
-	if (by_vmmcall)
+	if (lucos_calls_by_vmmcall())
 		asm volatile("vmmcall"
 			     : "+a"(rax), "+b"(registers->rbx),
 			       "+c"(registers->rcx), "+d"(registers->rdx)

@@ -24,6 +24,12 @@ struct lucos_registers {
  */
 int lucos_detect(void);
 
+/* Of the features that it has told of: LUCOS_FEATURE_ bits. */
+bool lucos_has(u32 features);
+
+/* Whether calls are made by vmmcall (AMD-V) or vmcall (VT-x). */
+bool lucos_calls_by_vmmcall(void);
+
 /*
  * Makes a hypercall. When LUCOS refuses, RCX is the item at fault, if it is one.
  * Can be called in any context, NMIs included.

@@ -15,6 +15,7 @@
 #include "hypercall.h"
 #include "registration.h"
 #include "symbols.h"
+#include "transfer.h"
 
 static u64 nonce;
 
@@ -64,6 +65,7 @@ static void fill_record(void)
 	record.modules_start = MODULES_VADDR;
 	record.modules_end = MODULES_END;
 	fill_boot_identity(record.boot_identity);
+	lucos_upcalls_register(&record);
 }
 
 /*
@@ -116,9 +118,14 @@ int lucos_register(void)
 		       lucos_error_meaning(failure.code));
 		return -EPROTO;
 	}
+	/* RDX is the number of processors. */
+	if (lucos_has(LUCOS_FEATURE_DATA_VERSIONS) &&
+	    lucos_upcalls_start(registers.rdx))
+		return -ENOMEM;
 	if (!register_anew(&failure)) {
 		pr_err("LUCOS refuses the registration: %s (%llu)\n",
 		       lucos_error_meaning(failure.code), failure.detail);
+		lucos_upcalls_stop();
 		return -EIO;
 	}
 	return 0;
@@ -164,5 +171,7 @@ void lucos_unregister(enum lucos_unregister_reason reason)
 					&failure))
 		pr_warn("LUCOS does not end the registration: %s\n",
 			lucos_error_meaning(failure.code));
+	else
+		lucos_upcalls_stop();
 	nonce = 0;
 }

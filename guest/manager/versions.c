@@ -412,7 +412,7 @@ void lucos_versions_forget(struct loaded_patch *loaded)
 	free_lists(loaded);
 }
 
-const struct lucos_lists *lucos_versions_lent(const void *stage)
+LUCOS_NOINSTR const struct lucos_lists *lucos_versions_lent(const void *stage)
 {
 	const struct lucos_lists *lists;
 

@@ -4,6 +4,7 @@
 //! else. They run freely until the machine's next interrupt, which LUCOS cannot put off for long, and
 //! from then on instruction by instruction.
 
+use lucos_guest_interface::call::{DONE_LAW_BROKEN, DONE_SUCCESS};
 use lucos_guest_interface::{ErrorCode, Fault};
 
 use crate::write::Exception;
@@ -52,9 +53,9 @@ pub enum Outcome {
     Interrupted,
     /// Hypercall DONE.
     Done {
-        /// [`SUCCESS`], [`LAW_BROKEN`], or what the function returned.
+        /// [`DONE_SUCCESS`], [`DONE_LAW_BROKEN`], or what the function returned.
         result: u64,
-        /// For [`LAW_BROKEN`] the offset of the first byte that differs.
+        /// For [`DONE_LAW_BROKEN`] the offset of the first byte that differs.
         detail: u64,
     },
     /// An exception.
@@ -72,11 +73,6 @@ pub enum Outcome {
     /// A hypercall other than DONE, or any other exit.
     Exit,
 }
-
-/// The result of an upcall that did what it should.
-pub const SUCCESS: u64 = 0;
-/// The result of an upcall that found two transfer functions not to be inverse.
-pub const LAW_BROKEN: u64 = 1;
 
 /// What a transfer function did that it must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,8 +194,8 @@ impl Run {
 
 fn ended(outcome: Outcome) -> Next {
     Next::Contained(match outcome {
-        Outcome::Done { result: SUCCESS, .. } => return Next::Finished,
-        Outcome::Done { result: LAW_BROKEN, detail } => Cause::Law { offset: detail },
+        Outcome::Done { result: DONE_SUCCESS, .. } => return Next::Finished,
+        Outcome::Done { result: DONE_LAW_BROKEN, detail } => Cause::Law { offset: detail },
         Outcome::Done { result, .. } => Cause::Refused { result },
         Outcome::Exception(Exception { vector, address, .. }) => Cause::Fault { vector, address },
         Outcome::Write { gpa } | Outcome::Device { gpa } => Cause::Writes { gpa },

@@ -58,6 +58,13 @@ pub const DRAINED_OLD: u64 = 0;
 /// Argument of [`Call::Drained`]: nobody is in the new functions any more.
 pub const DRAINED_NEW: u64 = 1;
 
+/// Result of an upcall in [`Call::Done`]: it did what it should. What a function refused with, an
+/// errno, lies between this and [`DONE_LAW_BROKEN`].
+pub const DONE_SUCCESS: u64 = 0;
+/// Result of an upcall in [`Call::Done`]: two transfer functions are not inverse. The detail is the
+/// offset of the first byte that differs.
+pub const DONE_LAW_BROKEN: u64 = 4096;
+
 /// [`Fault::item`](crate::Fault::item) of the first value of a descriptor; functions count from 0.
 pub const VALUE_ITEMS: u32 = 1 << 16;
 /// [`Fault::item`](crate::Fault::item) of the first data version.
@@ -119,7 +126,8 @@ listing! {
 // PAIR, UNPAIR  RBX = nonce, RCX = GVA of a pair record
 // WITHDRAW      RBX = nonce, RCX = patch number or `ALL_PATCHES`, RDX = a `Cause`
 //               -> RBX = number of patches that were taken back
-// DONE          RBX = 0 or an errno, RCX = detail; only in an upcall. Does not return
+// DONE          RBX = `DONE_SUCCESS`, an errno, or `DONE_LAW_BROKEN`, RCX = detail; only in an upcall.
+//               Does not return
 
 listing! {
     /// Why a registration ends.

@@ -32,6 +32,7 @@ pub const CONSTANTS: &[Constant] = &[
     ("LUCOS_RESULT_CLEAR", call::RESULT_CLEAR),
     ("LUCOS_DRAINED_OLD", call::DRAINED_OLD),
     ("LUCOS_DRAINED_NEW", call::DRAINED_NEW),
+    ("LUCOS_DONE_LAW_BROKEN", call::DONE_LAW_BROKEN),
     ("LUCOS_ALL_PROCESSORS", call::ALL_PROCESSORS as u64),
     ("LUCOS_VALUE_ITEMS", call::VALUE_ITEMS as u64),
     ("LUCOS_DATA_ITEMS", call::DATA_ITEMS as u64),

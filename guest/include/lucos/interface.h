@@ -63,6 +63,9 @@
 #define LUCOS_DRAINED_OLD 0
 #define LUCOS_DRAINED_NEW 1
 
+/* RBX of DONE; else 0 or an errno. RCX is the first byte that differs */
+#define LUCOS_DONE_LAW_BROKEN 4096
+
 #define LUCOS_REGISTRATION_VERSION 2
 #define LUCOS_UPCALL_PAGES 6
 #define LUCOS_STOPPED_PROCESSORS 28

@@ -1,6 +1,8 @@
 //! Budgets and causes.
 
-use crate::transfer::{BUSY_MAX, Cause, LAW_BROKEN, Next, Outcome, Run, SUCCESS, Upcall};
+use lucos_guest_interface::call::{DONE_LAW_BROKEN, DONE_SUCCESS};
+
+use crate::transfer::{BUSY_MAX, Cause, Next, Outcome, Run, Upcall};
 use crate::write::Exception;
 
 /// Runs an upcall of so many instructions, with an interrupt before each of these; the number of
@@ -17,7 +19,7 @@ fn run(upcall: Upcall, instructions: u64, interrupted: impl Fn(u64) -> bool) -> 
         let mut here = 0;
         let outcome = loop {
             if done >= instructions {
-                break Outcome::Done { result: SUCCESS, detail: 0 };
+                break Outcome::Done { result: DONE_SUCCESS, detail: 0 };
             }
             if here == most {
                 break Outcome::Stepped;
@@ -82,7 +84,7 @@ fn every_end_has_its_cause() {
             Outcome::Done { result: u64::MAX - 11, detail: 0 },
             Cause::Refused { result: u64::MAX - 11 },
         ),
-        (Outcome::Done { result: LAW_BROKEN, detail: 4 }, Cause::Law { offset: 4 }),
+        (Outcome::Done { result: DONE_LAW_BROKEN, detail: 4 }, Cause::Law { offset: 4 }),
     ];
     for upcall in [Upcall::One, Upcall::All { pairs: 1, asked_again: 0 }] {
         for (outcome, cause) in causes {
