@@ -57,7 +57,8 @@ static struct loaded_patch *know(struct lucos_patch *patch,
 	loaded->publishes = lucos_values_publish(patch, module);
 	loaded->state = LUCOS_LOADED_LOADED;
 	if (lucos_pin(loaded, failure) &&
-	    lucos_twin_tables_make(loaded, failure))
+	    lucos_twin_tables_make(loaded, failure) &&
+	    lucos_versions_make(loaded, failure))
 		return loaded;
 	forget(loaded);
 	return NULL;
@@ -166,7 +167,6 @@ static struct loaded_patch *find_idle(const char *name,
 	 * because somebody may be using one.
 	 */
 	else if (lucos_twins_any(loaded) ||
-		 lucos_versions_have_twins(loaded) ||
 		 lucos_versions_sides(loaded) != LUCOS_SIDES_OLD)
 		lucos_fail(failure, LUCOS_ERROR_NOT_SETTLED, name, 0);
 	else

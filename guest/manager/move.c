@@ -1,12 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Calls of LUCOS that put patches in force or take them back, with their data. */
-#include <linux/delay.h>
+#include <linux/irqflags.h>
 #include <linux/mutex.h>
 
 #include "ask.h"
 #include "move.h"
 #include "registry.h"
 #include "symbols.h"
+
+/*
+ * New code may run as soon as LUCOS has done it, and wants to know its patch's
+ * number: nothing comes in between on this processor.
+ */
+static bool ask(const struct lucos_move *move, enum lucos_call call,
+		struct lucos_registers *registers,
+		struct lucos_failure *failure)
+{
+	unsigned long flags;
+	bool done;
+
+	local_irq_save(flags);
+	done = lucos_ask_once(call, registers, failure);
+	if (done && call == LUCOS_CALL_APPLY)
+		lucos_versions_answered(move->patches, move->count,
+					registers->rbx);
+	local_irq_restore(flags);
+	return done;
+}
 
 /*
  * The kernel's lock is only tried: who holds the locks of authors may not wait
@@ -19,10 +39,10 @@ static bool ask_with_text(const struct lucos_move *move, enum lucos_call call,
 	bool done;
 
 	if (!move->holds_text)
-		return lucos_ask_once(call, registers, failure);
+		return ask(move, call, registers, failure);
 	if (!mutex_trylock(lucos_symbols.text_mutex))
 		return lucos_fail(failure, LUCOS_ERROR_BUSY, NULL, 0);
-	done = lucos_ask_once(call, registers, failure);
+	done = ask(move, call, registers, failure);
 	mutex_unlock(lucos_symbols.text_mutex);
 	return done;
 }

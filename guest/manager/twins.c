@@ -1,60 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The twins of a patch: state that it keeps beside objects of the kernel.
- *
- * A table for each kind, by the object's address. Readers take no lock, so
- * they may be in an NMI; writers hold the table's, with interrupts off, so they
- * may be in an interrupt. (The kernel's own table of that kind, rhashtable,
- * takes a lock in 6.1 that interrupts must not take.)
- */
+/* The twins of a patch: state that it keeps beside objects of the kernel. */
 #include <linux/atomic.h>
 #include <linux/export.h>
-#include <linux/hash.h>
 #include <linux/mm.h>
-#include <linux/rculist.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
 
 #include <lucos/twin.h>
 
 #include "module_text.h"
 #include "patch_records.h"
 #include "registry.h"
+#include "twin_table.h"
 #include "twins.h"
 
-/* 4,096 heads: with ten thousand twins a look-up reads two or three. */
-#define TABLE_BITS 12
-
-struct lucos_twin_table {
-	raw_spinlock_t lock;	/* for every change of what follows */
-	unsigned long count;
-	struct hlist_head heads[1 << TABLE_BITS];
-};
-
 struct twin {
-	struct hlist_node link;
-	const void *object;
+	struct lucos_table_entry entry;
 	struct rcu_head rcu;
 	u8 memory[] __aligned(ARCH_KMALLOC_MINALIGN);
 };
-
-static struct hlist_head *head_of(const struct lucos_twins *twins,
-				  const void *object)
-{
-	return &twins->table->heads[hash_ptr(object, TABLE_BITS)];
-}
 
 /* In a section of readers, or with the table's lock. */
 static notrace struct twin *look_up(const struct lucos_twins *twins,
 				    const void *object)
 {
-	struct twin *twin;
+	struct lucos_table_entry *entry = lucos_table_find(twins->table, object);
 
-	hlist_for_each_entry_rcu_notrace(twin, head_of(twins, object), link)
-		if (twin->object == object)
-			return twin;
-	return NULL;
+	return entry ? container_of(entry, struct twin, entry) : NULL;
 }
 
 notrace void *lucos_twin_find(const struct lucos_twins *twins,
@@ -77,11 +49,9 @@ static struct twin *insert(struct lucos_twins *twins, struct twin *twin)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&table->lock, flags);
-	other = look_up(twins, twin->object);
-	if (!other) {
-		hlist_add_head_rcu(&twin->link, head_of(twins, twin->object));
-		WRITE_ONCE(table->count, table->count + 1);
-	}
+	other = look_up(twins, twin->entry.object);
+	if (!other)
+		lucos_table_add(table, &twin->entry);
 	raw_spin_unlock_irqrestore(&table->lock, flags);
 	return other;
 }
@@ -93,7 +63,7 @@ static void *make(struct lucos_twins *twins, void *object, gfp_t gfp)
 	twin = kzalloc(sizeof(*twin) + twins->size, gfp);
 	if (!twin)
 		return NULL;
-	twin->object = object;
+	twin->entry.object = object;
 	if (twins->make(twin->memory, object)) {
 		kfree(twin);
 		return NULL;
@@ -120,10 +90,8 @@ void lucos_twin_free(struct lucos_twins *twins, const void *object)
 
 	raw_spin_lock_irqsave(&table->lock, flags);
 	twin = look_up(twins, object);
-	if (twin) {
-		hlist_del_rcu(&twin->link);
-		WRITE_ONCE(table->count, table->count - 1);
-	}
+	if (twin)
+		lucos_table_remove(table, &twin->entry);
 	raw_spin_unlock_irqrestore(&table->lock, flags);
 	if (!twin)
 		return;
@@ -212,8 +180,8 @@ static void drop_kind(struct lucos_twins *twins)
 
 	for (i = 0; i < ARRAY_SIZE(twins->table->heads); i++) {
 		hlist_for_each_entry_safe(twin, next, &twins->table->heads[i],
-					  link) {
-			hlist_del(&twin->link);
+					  entry.link) {
+			hlist_del(&twin->entry.link);
 			twins->drop(twin->memory);
 			kfree(twin);
 		}

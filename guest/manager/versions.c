@@ -13,6 +13,7 @@
 
 #include <lucos/version.h>
 
+#include "carried.h"
 #include "lists.h"
 #include "module_text.h"
 #include "patch_records.h"
@@ -71,10 +72,23 @@ static bool size_is_valid(u32 size)
 	return size && size <= LUCOS_MAX_INSTANCE_SIZE;
 }
 
+static bool is_variable(const struct lucos_version *version)
+{
+	return version->count;
+}
+
+static bool instances_are_valid(const struct lucos_version *version,
+				const struct module *module)
+{
+	return !version->object && !version->twin && !version->carried &&
+	       version->lock && version->unlock &&
+	       lucos_module_has_code(module, (unsigned long)version->walk);
+}
+
 /* An address of the kernel, or how far a per-CPU variable lies from its start. */
 static bool variable_is_valid(const struct lucos_version *version)
 {
-	return version->count && version->twin && (version->object || version->per_cpu) &&
+	return version->twin && (version->object || version->per_cpu) &&
 	       !(version->per_cpu && version->count != 1) &&
 	       !version->lock && !version->walk && !version->unlock;
 }
@@ -90,7 +104,8 @@ static bool version_is_valid(const struct lucos_version *version,
 	       size_is_valid(version->twin_size) &&
 	       lucos_module_has_code(module, (unsigned long)version->to_new) &&
 	       lucos_module_has_code(module, (unsigned long)version->to_old) &&
-	       variable_is_valid(version);
+	       (is_variable(version) ? variable_is_valid(version) :
+				       instances_are_valid(version, module));
 }
 
 static bool shared_is_valid(const struct lucos_patch *patch,
@@ -157,9 +172,37 @@ static void free_lists(struct loaded_patch *loaded)
 	loaded->lists = NULL;
 }
 
-static unsigned int pairs_of(const struct lucos_version *version)
+/* Pairs of one object. */
+static unsigned int pairs_of_one(const struct lucos_version *version)
 {
-	return version->per_cpu ? num_possible_cpus() : version->count;
+	return version->per_cpu ? num_possible_cpus() : 1;
+}
+
+/* Makes room for some more objects than there are now. */
+static bool make_room_for_instances(struct lucos_lists *lists,
+				    struct lucos_version *version,
+				    enum lucos_direction to)
+{
+	unsigned int count = lucos_carried_objects(version);
+
+	count += count / 4 + 1;
+	if (to == LUCOS_TO_TWINS) {
+		lucos_carried_drop_all(version);
+		lucos_carried_unreserve(version);
+		if (!lucos_carried_reserve(version, count))
+			return false;
+	}
+	return lucos_lists_make(lists, version, count * pairs_of_one(version));
+}
+
+static bool make_room_for(struct lucos_lists *lists,
+			  struct lucos_version *version,
+			  enum lucos_direction to)
+{
+	if (is_variable(version))
+		return lucos_lists_make(lists, version,
+					version->count * pairs_of_one(version));
+	return make_room_for_instances(lists, version, to);
 }
 
 static bool add_variable(struct lucos_lists *lists,
@@ -185,7 +228,8 @@ static bool add_variable(struct lucos_lists *lists,
 }
 
 /* Makes room for the pairs of a patch, as many as there are now. */
-static bool make_room(struct loaded_patch *loaded, struct lucos_failure *failure)
+static bool make_room(struct loaded_patch *loaded, enum lucos_direction to,
+		      struct lucos_failure *failure)
 {
 	unsigned int i, count = lucos_versions_count(loaded->patch);
 
@@ -198,11 +242,10 @@ static bool make_room(struct loaded_patch *loaded, struct lucos_failure *failure
 	for (i = 0; i < count; i++)
 		INIT_LIST_HEAD(&loaded->lists[i].link);
 	for (i = 0; i < count; i++) {
-		const struct lucos_version *version =
+		struct lucos_version *version =
 			lucos_versions_get(loaded->patch, i);
 
-		if (!lucos_lists_make(&loaded->lists[i], version,
-				      pairs_of(version)))
+		if (!make_room_for(&loaded->lists[i], version, to))
 			return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY,
 					  version->name, 0);
 	}
@@ -210,7 +253,7 @@ static bool make_room(struct loaded_patch *loaded, struct lucos_failure *failure
 }
 
 /* False when there is not enough room. */
-static bool list_pairs(struct loaded_patch *loaded)
+static bool list_pairs(struct loaded_patch *loaded, enum lucos_direction to)
 {
 	unsigned int i;
 
@@ -218,8 +261,12 @@ static bool list_pairs(struct loaded_patch *loaded)
 		return true;
 	for (i = 0; i < lucos_versions_count(loaded->patch); i++) {
 		struct lucos_lists *lists = &loaded->lists[i];
+		struct lucos_version *version =
+			lucos_versions_get(loaded->patch, i);
 
-		if (!add_variable(lists, lists->version))
+		if (!(is_variable(version) ?
+			      add_variable(lists, version) :
+			      lucos_carried_list(version, lists, to)))
 			return false;
 		lucos_lists_finish(lists);
 		list_add_rcu(&lists->link, &lent);
@@ -227,11 +274,78 @@ static bool list_pairs(struct loaded_patch *loaded)
 	return true;
 }
 
-static void drop_lists(struct loaded_patch *const *patches, unsigned int count)
+/* The next version behind `place` that has instances, in any of the patches. */
+struct place {
+	unsigned int patch;
+	unsigned int version;
+};
+
+static struct lucos_version *next_carried(struct loaded_patch *const *patches,
+					  unsigned int count,
+					  struct place *place)
 {
-	while (count--)
-		if (patches[count]->sides != LUCOS_SIDES_BOTH)
-			free_lists(patches[count]);
+	for (; place->patch < count; place->patch++, place->version = 0) {
+		const struct lucos_patch *patch = patches[place->patch]->patch;
+
+		while (place->version < lucos_versions_count(patch)) {
+			struct lucos_version *version =
+				lucos_versions_get(patch, place->version++);
+
+			if (!is_variable(version))
+				return version;
+		}
+	}
+	return NULL;
+}
+
+/* Whether it is the first one with this lock: several may have the same. */
+static bool comes_first(struct loaded_patch *const *patches, unsigned int count,
+			const struct lucos_version *version)
+{
+	struct place place = {};
+	const struct lucos_version *other;
+
+	while ((other = next_carried(patches, count, &place)))
+		if (other->lock == version->lock)
+			return other == version;
+	return true;
+}
+
+static void lock_all(struct loaded_patch *const *patches, unsigned int count)
+{
+	struct place place = {};
+	struct lucos_version *version;
+
+	while ((version = next_carried(patches, count, &place)))
+		if (comes_first(patches, count, version))
+			version->lock();
+}
+
+/* In the same order: they are different locks. */
+static void unlock_all(struct loaded_patch *const *patches, unsigned int count)
+{
+	struct place place = {};
+	struct lucos_version *version;
+
+	while ((version = next_carried(patches, count, &place)))
+		if (comes_first(patches, count, version))
+			version->unlock();
+}
+
+/* What was made ready and is not used; twins, when new code never ran. */
+static void drop_unused(struct loaded_patch *loaded, enum lucos_direction to)
+{
+	struct place place = {};
+	struct lucos_version *version;
+
+	while ((version = next_carried(&loaded, 1, &place))) {
+		if (to == LUCOS_TO_TWINS)
+			lucos_carried_drop_all(version);
+		lucos_carried_unreserve(version);
+		lucos_carried_open(version);
+	}
+	if (loaded->sides != LUCOS_SIDES_BOTH)
+		free_lists(loaded);
 }
 
 bool lucos_versions_lend(struct loaded_patch *const *patches,
@@ -243,11 +357,12 @@ bool lucos_versions_lend(struct loaded_patch *const *patches,
 
 	for (tries = 0; tries < TRIES; tries++) {
 		for (i = 0; i < count; i++)
-			if (!make_room(patches[i], failure))
+			if (!make_room(patches[i], to, failure))
 				goto fail;
+		lock_all(patches, count);
 		enough = true;
 		for (i = 0; enough && i < count; i++)
-			enough = list_pairs(patches[i]);
+			enough = list_pairs(patches[i], to);
 		if (enough) {
 			lucos_versions_asked = (struct lucos_asked) {
 				.count = count,
@@ -256,10 +371,12 @@ bool lucos_versions_lend(struct loaded_patch *const *patches,
 			};
 			return true;
 		}
+		unlock_all(patches, count);
 	}
 	lucos_fail(failure, LUCOS_ERROR_BUSY, NULL, 0);
 fail:
-	drop_lists(patches, count);
+	for (i = 0; i < count; i++)
+		drop_unused(patches[i], to);
 	return false;
 }
 
@@ -267,6 +384,17 @@ void lucos_versions_release(struct loaded_patch *const *patches,
 			    unsigned int count)
 {
 	lucos_versions_asked = (struct lucos_asked) {};
+	unlock_all(patches, count);
+}
+
+void lucos_versions_answered(struct loaded_patch *const *patches,
+			     unsigned int count, u32 first)
+{
+	struct place place = {};
+	struct lucos_version *version;
+
+	while ((version = next_carried(patches, count, &place)))
+		lucos_carried_answered(version, first + place.patch);
 }
 
 unsigned int lucos_versions_shared(const struct lucos_patch *patch)
@@ -357,25 +485,43 @@ void lucos_versions_describe(const struct loaded_patch *loaded,
 	}
 }
 
+/* LUCOS reads nothing of it any more. Without new code no twin is needed. */
+static void let_go(struct loaded_patch *loaded)
+{
+	struct place place = {};
+	struct lucos_version *version;
+
+	if (loaded->sides == LUCOS_SIDES_OLD)
+		while ((version = next_carried(&loaded, 1, &place)))
+			lucos_carried_drop_all(version);
+	free_lists(loaded);
+}
+
 void lucos_versions_moved(struct loaded_patch *loaded,
 			  enum lucos_direction to, bool clear)
 {
+	struct place place = {};
+	struct lucos_version *version;
+
 	if (!lucos_versions_any(loaded))
 		return;
-	if (!clear) {
+	if (!clear)
 		loaded->sides = LUCOS_SIDES_BOTH;
-		return;
+	else
+		loaded->sides = to == LUCOS_TO_TWINS ? LUCOS_SIDES_NEW :
+						       LUCOS_SIDES_OLD;
+	while ((version = next_carried(&loaded, 1, &place))) {
+		lucos_carried_unreserve(version);
+		lucos_carried_open(version);
 	}
-	loaded->sides = to == LUCOS_TO_TWINS ? LUCOS_SIDES_NEW :
-					       LUCOS_SIDES_OLD;
-	free_lists(loaded);
+	if (clear)
+		let_go(loaded);
 }
 
 void lucos_versions_refused(struct loaded_patch *loaded,
 			    enum lucos_direction to)
 {
-	if (loaded->sides != LUCOS_SIDES_BOTH)
-		free_lists(loaded);
+	drop_unused(loaded, to);
 }
 
 enum lucos_sides lucos_versions_sides(const struct loaded_patch *loaded)
@@ -385,7 +531,11 @@ enum lucos_sides lucos_versions_sides(const struct loaded_patch *loaded)
 
 void lucos_versions_reconcile(struct loaded_patch *loaded)
 {
-	/* Variables stay where they are. */
+	struct place place = {};
+	struct lucos_version *version;
+
+	while ((version = next_carried(&loaded, 1, &place)))
+		lucos_carried_reconcile(version);
 }
 
 void lucos_versions_drained(struct loaded_patch *loaded)
@@ -395,21 +545,19 @@ void lucos_versions_drained(struct loaded_patch *loaded)
 	loaded->sides = loaded->state == LUCOS_LOADED_APPLIED ?
 				LUCOS_SIDES_NEW :
 				LUCOS_SIDES_OLD;
-	free_lists(loaded);
+	let_go(loaded);
 }
 
-bool lucos_versions_have_twins(const struct loaded_patch *loaded)
+bool lucos_versions_make(struct loaded_patch *loaded,
+			 struct lucos_failure *failure)
 {
-	return false;
-}
-
-void lucos_versions_drop_twins(struct loaded_patch *loaded)
-{
+	return lucos_carried_tables_make(loaded, failure);
 }
 
 void lucos_versions_forget(struct loaded_patch *loaded)
 {
 	free_lists(loaded);
+	lucos_carried_tables_free(loaded);
 }
 
 LUCOS_NOINSTR const struct lucos_lists *lucos_versions_lent(const void *stage)

@@ -9,6 +9,7 @@
  *					locks: nothing is made or freed
  *	lucos_versions_describe()	what LUCOS is told
  *	lucos_ask_once()		it may not sleep
+ *	lucos_versions_answered()
  *	lucos_versions_release()	gives the locks back
  *	lucos_versions_moved()		for each patch, when LUCOS has done it; or
  *	lucos_versions_refused()
@@ -97,6 +98,13 @@ bool lucos_versions_lend(struct loaded_patch *const *patches,
 			 unsigned int count, enum lucos_direction to,
 			 struct lucos_failure *failure);
 
+/*
+ * LUCOS has given these patches numbers from `first` on. Right behind the call,
+ * with interrupts off.
+ */
+void lucos_versions_answered(struct loaded_patch *const *patches,
+			     unsigned int count, u32 first);
+
 /* Gives the authors' locks back. */
 void lucos_versions_release(struct loaded_patch *const *patches,
 			    unsigned int count);
@@ -130,14 +138,15 @@ enum lucos_sides lucos_versions_sides(const struct loaded_patch *loaded);
  */
 void lucos_versions_reconcile(struct loaded_patch *loaded);
 
-/* LUCOS knows that nobody is in this code any more: its lists go. */
+/*
+ * LUCOS knows that nobody is in the code any more that was left: the lists go, and
+ * after a rollback the twins.
+ */
 void lucos_versions_drained(struct loaded_patch *loaded);
 
-/* Whether the patch has twins of instances, which go when its code is drained. */
-bool lucos_versions_have_twins(const struct loaded_patch *loaded);
-void lucos_versions_drop_twins(struct loaded_patch *loaded);
-
-/* Frees everything, when the patch is forgotten. */
+/* What a patch needs while it is loaded. Sleeps. */
+bool lucos_versions_make(struct loaded_patch *loaded,
+			 struct lucos_failure *failure);
 void lucos_versions_forget(struct loaded_patch *loaded);
 
 /*

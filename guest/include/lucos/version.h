@@ -16,12 +16,14 @@
 #define LUCOS_VERSION_H
 
 #include <linux/build_bug.h>
+#include <linux/gfp.h>
 #include <linux/kernel.h>
 #include <linux/percpu.h>
 #include <linux/stddef.h>
 
 #include <lucos/patch.h>
 
+struct lucos_carried;
 struct lucos_walk;
 
 /* The data version of a patch, as the patch module says. */
@@ -29,6 +31,7 @@ struct lucos_version {
 	const char *name;
 	u32 object_size;
 	u32 twin_size;
+	u32 twin_alignment;
 	/* 0, or an errno: the object cannot be made of what the other side is. */
 	int (*to_new)(void *twin, const void *object);
 	int (*to_old)(void *object, const void *twin);
@@ -43,7 +46,7 @@ struct lucos_version {
 	void (*lock)(void);
 	void (*walk)(struct lucos_walk *walk);
 	void (*unlock)(void);
-	struct lucos_twin_table *table;	/* the update manager's */
+	struct lucos_carried *carried;	/* the update manager's */
 };
 
 /* A field that both sides have at home in the object. */
@@ -72,6 +75,7 @@ struct lucos_version_shared {
 		.name = #tag,						\
 		.object_size = sizeof(lucos_old_type_##tag),			\
 		.twin_size = sizeof(lucos_new_type_##tag),		\
+		.twin_alignment = __alignof__(lucos_new_type_##tag),	\
 		.to_new = lucos_to_new_##tag,				\
 		.to_old = lucos_to_old_##tag,				\
 		.lossy = &lucos_lossy_##tag,				\
@@ -104,6 +108,58 @@ struct lucos_version_shared {
 	LUCOS_VERSION_DEFINE(tag, .object = (void __force *)&(old),	\
 			     .twin = (void __force *)&(new), .count = 1, \
 			     .per_cpu = true)
+
+/* The update manager's part; what they promise stands at LUCOS_CARRIED. */
+void lucos_found(struct lucos_walk *walk, void *object);
+void *lucos_carried_get(struct lucos_version *version, void *object, gfp_t gfp);
+void *lucos_carried_find(const struct lucos_version *version,
+			 const void *object);
+void lucos_carried_free(struct lucos_version *version, const void *object);
+
+/*
+ * Objects that the kernel makes and frees, of a type that has another form:
+ *
+ *	LUCOS_CARRIED(tag, old_type, new_type, .lock = function,
+ *		      .walk = function, .unlock = function [, .per_cpu = true]);
+ *
+ * lock()	from here on no such object is put where walk() finds it, and none
+ *		that it finds is freed,
+ * unlock()	until here;
+ * walk(walk)	calls lucos_found(walk, object) for each, between the two.
+ *
+ * The update manager calls them in process context; they may sleep. It defines
+ *
+ *	new_type *tag(old_type *object, gfp_t gfp)
+ *		The object's twin. One that the walk did not find gets it here:
+ *		memory that is allocated with `gfp`, and what LUCOS_TO_NEW makes
+ *		of the object. NULL without memory, or while a rollback is under
+ *		way: then the object alone is up to date. In any context but an
+ *		NMI.
+ *	new_type *tag_find(const old_type *object)
+ *		The same, or NULL when there is none. In any context.
+ *	void tag_free(const old_type *object)
+ *		The object goes. To be called by every function that frees such
+ *		an object, before that. In any context but an NMI.
+ *
+ * With `.per_cpu` objects and twins are per-CPU memory.
+ */
+#define LUCOS_CARRIED(tag, old_type, new_type, ...)			\
+	LUCOS_VERSION_DECLARE(tag, old_type, new_type);			\
+	LUCOS_VERSION_DEFINE(tag, __VA_ARGS__);				\
+	static inline lucos_new_type_##tag *				\
+	tag(lucos_old_type_##tag *object, gfp_t gfp)			\
+	{								\
+		return lucos_carried_get(&lucos_version_##tag, object, gfp); \
+	}								\
+	static inline lucos_new_type_##tag *				\
+	tag##_find(const lucos_old_type_##tag *object)			\
+	{								\
+		return lucos_carried_find(&lucos_version_##tag, object); \
+	}								\
+	static inline void tag##_free(const lucos_old_type_##tag *object) \
+	{								\
+		lucos_carried_free(&lucos_version_##tag, object);	\
+	}
 
 /*
  * Makes the new side of the old one, or the reverse. The body follows, with
