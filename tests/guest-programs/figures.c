@@ -201,6 +201,17 @@ static uint64_t switches(unsigned int count)
 	return (__rdtsc() - start) / 2;
 }
 
+/*
+ * Who runs next is told by priority alone: which of two ordinary processes the
+ * kernel finds more deserving depends on when its clock ticked.
+ */
+static void without_slices(int policy)
+{
+	struct sched_param priority = { .sched_priority = policy == SCHED_FIFO };
+
+	must(!sched_setscheduler(0, policy, &priority), "sched_setscheduler");
+}
+
 static void workload(void)
 {
 	report("getpid", least_round(get_pids, 1000));
@@ -208,8 +219,10 @@ static void workload(void)
 	report("mmap", least_round(mappings, 10));
 	report("fork", least_round(forks, 5));
 	report("fork_exec", least_round(executions, 2));
+	without_slices(SCHED_FIFO);
 	report("pipe", least_round(ping_pong, 50));
 	report("switch", least_round(switches, 100));
+	without_slices(SCHED_OTHER);
 	report("sleep_1ms", least_round(sleeps, 20));
 }
 
