@@ -10,6 +10,7 @@
 //! | [`buffer`] | copies between guest and task |
 //! | [`registration`] | REGISTER and UNREGISTER |
 //! | [`update`] | APPLY, JUMP, ROLLBACK, MEASURE_STOP |
+//! | [`withdraw`] | WITHDRAW |
 //! | [`check`] | what can be checked about a function before the guest is stopped |
 //! | [`query`] | QUERY |
 //! | [`log`] | LOG |
@@ -36,6 +37,7 @@ pub mod query;
 pub mod registration;
 pub mod service;
 pub mod update;
+pub mod withdraw;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::guest::{Guest, Stops};
 use crate::platform::Platform;
 use crate::query::Totals;
 use crate::update::UPDATES;
-use crate::{log, query, registration, update};
+use crate::{log, query, registration, update, withdraw};
 
 /// Registers of its answer: RAX, RBX, RCX, RDX.
 pub type Results = [u64; 4];
@@ -143,7 +143,7 @@ impl<S: Store> Liveupdate<S> {
     ) -> Result<Answer, Fault> {
         let mut engine = self.engine.try_lock().ok_or(Fault::new(ErrorCode::Busy, 0))?;
         let engine = engine.as_mut().map_err(|_| Part::Journal.fault(NO_ITEM))?;
-        if caller.again && matches!(call, Call::Apply | Call::Rollback) {
+        if caller.again && matches!(call, Call::Apply | Call::Rollback | Call::Withdraw) {
             engine.expect_repetition();
         }
         let mut guest = Guest::new(platform, caller.space, &self.redirects);
@@ -153,10 +153,11 @@ impl<S: Store> Liveupdate<S> {
             Call::Apply => update::apply(engine, &mut guest, arguments),
             Call::Jump => update::jump(engine, &mut guest, arguments),
             Call::Rollback => update::rollback(engine, &mut guest, arguments),
+            Call::Withdraw => withdraw::withdraw(engine, &mut guest, arguments),
             Call::MeasureStop => update::measure_stop(engine, &mut guest, arguments),
             Call::Query => query::query(self.totals(), engine, &mut guest, arguments),
             // What they are for does not exist yet.
-            Call::Drained | Call::Pair | Call::Unpair | Call::Withdraw | Call::Done => {
+            Call::Drained | Call::Pair | Call::Unpair | Call::Done => {
                 Err(Fault::new(ErrorCode::Unsupported, call.number().into()))
             }
             Call::Hello | Call::Log | Call::Park => Err(Fault::new(ErrorCode::UnknownCall, 0)),

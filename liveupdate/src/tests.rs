@@ -5,3 +5,4 @@ mod guest;
 mod hostile;
 mod lookup;
 mod status;
+mod withdraw;

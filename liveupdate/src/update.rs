@@ -261,6 +261,6 @@ pub fn measure_stop<S: Store, P: Platform>(
     Ok(Answer { rax: 0, results: [Some(done), Some(longest), None] })
 }
 
-fn narrow(value: u64) -> Result<u32, Fault> {
+pub(crate) fn narrow(value: u64) -> Result<u32, Fault> {
     u32::try_from(value).map_err(|_| Fault::new(ErrorCode::Argument, value))
 }

@@ -39,9 +39,6 @@ pub const MAX_MEASURED_STOPS: u64 = 10_000;
 /// Function index of [`Call::Jump`] that means every function whose window may take a jump.
 pub const ALL_FUNCTIONS: u32 = u32::MAX;
 
-/// Patch number of [`Call::Withdraw`] that means every patch on probation.
-pub const ALL_PATCHES: u32 = u32::MAX;
-
 /// Flag of [`Call::Rollback`]: nobody may be inside the new functions, else
 /// [`Occupied`](crate::ErrorCode::Occupied).
 pub const ROLLBACK_CLEAR_ONLY: u32 = 1 << 0;
@@ -124,8 +121,9 @@ listing! {
 // PARK          does not return
 // DRAINED       RBX = nonce, RCX = patch number, RDX = `DRAINED_OLD` or `DRAINED_NEW`
 // PAIR, UNPAIR  RBX = nonce, RCX = GVA of a pair record
-// WITHDRAW      RBX = nonce, RCX = patch number or `ALL_PATCHES`, RDX = a `Cause`
-//               -> RBX = number of patches that were taken back
+// WITHDRAW      RBX = nonce, RCX = patch number, RDX = a `Cause`
+//               -> RBX = number of patches that were taken back, with those that stood on it or
+//                  needed it
 // DONE          RBX = `DONE_SUCCESS`, an errno, or `DONE_LAW_BROKEN`, RCX = detail; only in an upcall.
 //               Does not return
 

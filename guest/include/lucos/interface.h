@@ -44,7 +44,6 @@
 #define LUCOS_MAX_MEASURED_STOPS 10000
 #define LUCOS_ALL_FUNCTIONS 0xffffffffU
 #define LUCOS_ALL_PROCESSORS 0xffffffffU
-#define LUCOS_ALL_PATCHES 0xffffffffU
 
 /* The lower half of RCX after an error; functions count from 0 */
 #define LUCOS_VALUE_ITEMS 0x10000U

@@ -24,7 +24,7 @@ fn calls_of_vmx_and_unknown_ones_are_not_ours() {
 #[test]
 fn what_does_not_exist_yet_is_unsupported() {
     let mut system = System::new();
-    for call in [Call::Drained, Call::Pair, Call::Unpair, Call::Withdraw, Call::Done] {
+    for call in [Call::Drained, Call::Pair, Call::Unpair, Call::Done] {
         let refused = Err((ErrorCode::Unsupported, NO_ITEM, call.number().into()));
         assert_eq!(system.call(call, [NONCE, 0, 0, 0]), refused);
     }
