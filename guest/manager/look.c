@@ -123,16 +123,15 @@ static bool on_task_stack(struct task_struct *task, unsigned long address)
 	       address < stack_base(task) + THREAD_SIZE;
 }
 
-/* The last word of this processor's interrupt stack. */
-static unsigned long interrupt_stack_top(void)
+unsigned long lucos_interrupt_stack_top(int cpu)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0) && \
 	LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
-	return (unsigned long)this_cpu_read(pcpu_hot.hardirq_stack_ptr);
+	return (unsigned long)per_cpu(pcpu_hot.hardirq_stack_ptr, cpu);
 #else
 	unsigned long *place = (unsigned long *)
 		((unsigned long)lucos_symbols.hardirq_stack_ptr +
-		 this_cpu_read(this_cpu_off));
+		 per_cpu_offset(cpu));
 
 	return *place;
 #endif
@@ -142,7 +141,7 @@ static unsigned long interrupt_stack_top(void)
 static void note_own_stacks(struct lucos_look *look, unsigned long frame)
 {
 	unsigned long stack_end = stack_base(current) + THREAD_SIZE;
-	unsigned long top = interrupt_stack_top();
+	unsigned long top = lucos_interrupt_stack_top(smp_processor_id());
 	unsigned long task_sp = frame;
 
 	if (current == look->self) {

@@ -63,6 +63,9 @@ void lucos_look_at_thread(struct lucos_look *look, struct task_struct *task);
 /* Looks at what an online processor does right now. */
 void lucos_look_at_processor(struct lucos_look *look, int cpu);
 
+/* The last word of a processor's interrupt stack: where the interrupted one goes on. */
+unsigned long lucos_interrupt_stack_top(int cpu);
+
 /* Looks at the whole stack of a thread that cannot run. */
 void lucos_look_at_stack(struct lucos_look *look, struct task_struct *task);
 

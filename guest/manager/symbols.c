@@ -34,6 +34,9 @@ struct wanted {
 
 static const struct wanted wanted[] = {
 	WANT(kallsyms_lookup_size_offset, kallsyms_lookup_size_offset, FUNCTION),
+	WANT(kallsyms_on_each_symbol, kallsyms_on_each_symbol, FUNCTION),
+	WANT(module_kallsyms_on_each_symbol, module_kallsyms_on_each_symbol,
+	     FUNCTION),
 	WANT(core_kernel_text, core_kernel_text, FUNCTION),
 	WANT(__module_text_address, module_text_address, FUNCTION),
 	WANT(find_module, find_module, FUNCTION),

@@ -7,10 +7,21 @@
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/version.h>
 
 struct bug_entry;
 struct exception_table_entry;
 struct static_call_site;
+
+/* What is called for each symbol. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#define LUCOS_VISIT_SYMBOL \
+	int (*visit)(void *data, const char *name, unsigned long address)
+#else
+#define LUCOS_VISIT_SYMBOL \
+	int (*visit)(void *data, const char *name, struct module *module, \
+		     unsigned long address)
+#endif
 
 struct lucos_symbols {
 	/* addresses and names */
@@ -18,6 +29,13 @@ struct lucos_symbols {
 	int (*kallsyms_lookup_size_offset)(unsigned long address,
 					   unsigned long *size,
 					   unsigned long *offset);
+	int (*kallsyms_on_each_symbol)(LUCOS_VISIT_SYMBOL, void *data);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	int (*module_kallsyms_on_each_symbol)(const char *module,
+					      LUCOS_VISIT_SYMBOL, void *data);
+#else
+	int (*module_kallsyms_on_each_symbol)(LUCOS_VISIT_SYMBOL, void *data);
+#endif
 	int (*core_kernel_text)(unsigned long address);
 	struct module *(*module_text_address)(unsigned long address);
 	struct module *(*find_module)(const char *name);

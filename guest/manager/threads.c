@@ -24,8 +24,10 @@
 #include "threads.h"
 
 /* Takes over what the last look found, with the first one found in each range. */
-static void mark(struct lucos_search *search, const struct lucos_look *look)
+static void mark(void *context, const struct lucos_look *look,
+		 struct task_struct *task)
 {
+	struct lucos_search *search = context;
 	unsigned int i;
 
 	for_each_set_bit(i, look->found, search->count) {
@@ -36,8 +38,19 @@ static void mark(struct lucos_search *search, const struct lucos_look *look)
 	}
 }
 
-static void look_at_idle_offline(struct lucos_search *search,
-				 struct lucos_look *look)
+/* What becomes of each look. */
+struct visitor {
+	struct lucos_look *look;
+	lucos_visit visit;
+	void *context;
+};
+
+static void visit(const struct visitor *visitor, struct task_struct *task)
+{
+	visitor->visit(visitor->context, visitor->look, task);
+}
+
+static void look_at_idle_offline(const struct visitor *visitor)
 {
 	int cpu;
 
@@ -49,26 +62,24 @@ static void look_at_idle_offline(struct lucos_search *search,
 		idle = lucos_symbols.idle_task(cpu);
 		if (!idle)
 			continue;
-		lucos_look_at_stack(look, idle);
-		mark(search, look);
+		lucos_look_at_stack(visitor->look, idle);
+		visit(visitor, idle);
 	}
 }
 
-static void look_at_processors(struct lucos_search *search,
-			       struct lucos_look *look)
+static void look_at_processors(const struct visitor *visitor)
 {
 	int cpu;
 
 	for_each_online_cpu(cpu) {
-		lucos_look_at_processor(look, cpu);
-		mark(search, look);
+		lucos_look_at_processor(visitor->look, cpu);
+		visit(visitor, NULL);
 		cond_resched();
 	}
 }
 
 /* An idle thread that does not run now was switched out like any other. */
-static void look_at_idle_online(struct lucos_search *search,
-				struct lucos_look *look)
+static void look_at_idle_online(const struct visitor *visitor)
 {
 	int cpu;
 
@@ -76,8 +87,8 @@ static void look_at_idle_online(struct lucos_search *search,
 		struct task_struct *idle = lucos_symbols.idle_task(cpu);
 
 		if (idle) {
-			lucos_look_at_thread(look, idle);
-			mark(search, look);
+			lucos_look_at_thread(visitor->look, idle);
+			visit(visitor, idle);
 		}
 		cond_resched();
 	}
@@ -117,8 +128,14 @@ static struct task_struct **list_threads(unsigned int *count)
 	}
 }
 
-static int search_with(struct lucos_search *search, struct lucos_look *look)
+int lucos_look_at_all(struct lucos_look *look, lucos_visit visit_one,
+		      void *context)
 {
+	const struct visitor visitor = {
+		.look = look,
+		.visit = visit_one,
+		.context = context,
+	};
 	struct task_struct **threads;
 	unsigned int count, i;
 
@@ -128,17 +145,15 @@ static int search_with(struct lucos_search *search, struct lucos_look *look)
 	cpus_read_lock();
 	for (i = 0; i < count; i++) {
 		lucos_look_at_thread(look, threads[i]);
-		mark(search, look);
+		visit(&visitor, threads[i]);
 		put_task_struct(threads[i]);
 		cond_resched();
 	}
-	look_at_idle_online(search, look);
-	look_at_idle_offline(search, look);
-	look_at_processors(search, look);
+	look_at_idle_online(&visitor);
+	look_at_idle_offline(&visitor);
+	look_at_processors(&visitor);
 	cpus_read_unlock();
 	kvfree(threads);
-	if (!bitmap_full(search->occupied, search->count))
-		synchronize_rcu_tasks();
 	return 0;
 }
 
@@ -150,8 +165,10 @@ int lucos_search_threads(struct lucos_search *search, void *frame)
 	bitmap_zero(search->occupied, search->count);
 	error = lucos_look_start(&look, search->ranges, search->count, frame);
 	if (!error)
-		error = search_with(search, &look);
+		error = lucos_look_at_all(&look, mark, search);
 	lucos_look_end(&look);
+	if (!error && !bitmap_full(search->occupied, search->count))
+		synchronize_rcu_tasks();
 	return error;
 }
 

@@ -5,6 +5,18 @@
 
 #include "look.h"
 
+/* Gets what a look has found, and the thread, or NULL for whatever runs there. */
+typedef void (*lucos_visit)(void *context, const struct lucos_look *look,
+			    struct task_struct *task);
+
+/*
+ * Looks at every thread and every processor once, each at one consistent instant.
+ * A thread on its way out of the kernel that does not run is not seen: it is gone
+ * after an RCU-tasks grace period. Gives 0 or -ENOMEM. Sleeps.
+ */
+int lucos_look_at_all(struct lucos_look *look, lucos_visit visit,
+		      void *context);
+
 struct lucos_search {
 	unsigned int count;
 	struct lucos_range *ranges;
