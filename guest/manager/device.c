@@ -6,6 +6,9 @@
  *	list			the loaded patches
  *	show NAME		one patch with its functions
  *	apply NAME...		put loaded patches in force, in one step
+ *	apply-on-probation SECONDS NAME...
+ *				... to be taken back when the kernel gets into
+ *				trouble within so many seconds
  *	check NAME...		the checks of apply alone
  *	rollback NAME		take a patch back
  *	rollback-with-dependents NAME
@@ -32,6 +35,7 @@
 #include "device.h"
 #include "load.h"
 #include "outcome.h"
+#include "probation.h"
 #include "registry.h"
 #include "rollback.h"
 #include "tell.h"
@@ -79,13 +83,25 @@ static bool run_log(struct lucos_answer *answer, char *argument,
 static bool run_apply(struct lucos_answer *answer, char *argument,
 		      struct lucos_failure *failure)
 {
-	return lucos_load_apply(argument, false, failure);
+	return lucos_load_apply(argument, 0, failure);
+}
+
+static bool run_apply_on_probation(struct lucos_answer *answer, char *argument,
+				   struct lucos_failure *failure)
+{
+	char *time = strsep(&argument, " ");
+	u32 seconds;
+
+	if (!argument || kstrtou32(time, 10, &seconds) || !seconds ||
+	    seconds > LUCOS_LONGEST_PROBATION)
+		return lucos_fail(failure, LUCOS_ERROR_ARGUMENT, time, 0);
+	return lucos_load_apply(argument, seconds, failure);
 }
 
 static bool run_check(struct lucos_answer *answer, char *argument,
 		      struct lucos_failure *failure)
 {
-	return lucos_load_apply(argument, true, failure);
+	return lucos_load_check(argument, failure);
 }
 
 static bool run_rollback(struct lucos_answer *answer, char *argument,
@@ -136,6 +152,7 @@ static const struct command commands[] = {
 	{ "list", false, run_list },
 	{ "show", true, run_show },
 	{ "apply", true, run_apply },
+	{ "apply-on-probation", true, run_apply_on_probation },
 	{ "check", true, run_check },
 	{ "rollback", true, run_rollback },
 	{ "rollback-with-dependents", true, run_rollback_all },

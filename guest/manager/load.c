@@ -81,7 +81,7 @@ static enum lucos_verdict treat(struct loaded_patch *loaded,
 	if (patch->join)
 		return LUCOS_VERDICT_LOADED;
 	__module_get(loaded->module);
-	if (lucos_step_apply(&loaded, 1, failure))
+	if (lucos_step_apply(&loaded, 1, 0, failure))
 		return LUCOS_VERDICT_APPLIED;
 	lucos_event_note(LUCOS_EVENT_REFUSED, patch->name, loaded->number,
 			 failure);
@@ -220,26 +220,40 @@ static void release(const struct held *held)
 			module_put(held->patches[i]->module);
 }
 
-bool lucos_load_apply(char *names, bool check_only,
-		      struct lucos_failure *failure)
+static bool hold_all(struct held *held, char *names,
+		     struct lucos_failure *failure)
+{
+	char *name;
+
+	while ((name = strsep(&names, " ")))
+		if (!hold(held, name, failure))
+			return false;
+	return true;
+}
+
+bool lucos_load_apply(char *names, u32 probation, struct lucos_failure *failure)
 {
 	struct held held = {};
-	bool done = true;
-	char *name;
 	unsigned int i;
+	bool done;
 
-	while (done && (name = strsep(&names, " ")))
-		done = hold(&held, name, failure);
-	if (done && check_only)
-		done = lucos_apply(held.patches, held.count,
-				   LUCOS_FLAG_CHECK_ONLY, failure);
-	else if (done)
-		done = lucos_step_apply(held.patches, held.count, failure);
-	if (!done && !check_only)
-		for (i = 0; i < held.count; i++)
-			lucos_event_note(LUCOS_EVENT_REFUSED,
-					 held.patches[i]->patch->name, 0,
-					 failure);
+	done = hold_all(&held, names, failure) &&
+	       lucos_step_apply(held.patches, held.count, probation, failure);
+	for (i = 0; !done && i < held.count; i++)
+		lucos_event_note(LUCOS_EVENT_REFUSED,
+				 held.patches[i]->patch->name, 0, failure);
+	release(&held);
+	return done;
+}
+
+bool lucos_load_check(char *names, struct lucos_failure *failure)
+{
+	struct held held = {};
+	bool done;
+
+	done = hold_all(&held, names, failure) &&
+	       lucos_apply(held.patches, held.count,
+			   LUCOS_FLAG_CHECK_ONLY, failure);
 	release(&held);
 	return done;
 }

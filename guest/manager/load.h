@@ -8,10 +8,13 @@
 #include "failure.h"
 
 /*
- * Checks or applies patches that are loaded but not in force, in one step: their
- * names, with a blank between two.
+ * Applies patches that are loaded but not in force, in one step: their names, with
+ * a blank between two. They are on probation for so many seconds, 0 for none.
  */
-bool lucos_load_apply(char *names, bool check_only,
+bool lucos_load_apply(char *names, u32 probation,
 		      struct lucos_failure *failure);
+
+/* Only checks them. */
+bool lucos_load_check(char *names, struct lucos_failure *failure);
 
 #endif

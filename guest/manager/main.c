@@ -13,6 +13,7 @@
 #include "device.h"
 #include "hypercall.h"
 #include "nmi.h"
+#include "probation.h"
 #include "registration.h"
 #include "registry.h"
 #include "rollback.h"
@@ -79,12 +80,17 @@ static int __init lucos_init(void)
 	error = register_reboot_notifier(&reboot_notifier);
 	if (error)
 		goto unregister;
-	error = lucos_device_start();
+	error = lucos_probation_start();
 	if (error)
 		goto stop_notifier;
+	error = lucos_device_start();
+	if (error)
+		goto stop_probation;
 	pr_info("registered with LUCOS\n");
 	return 0;
 
+stop_probation:
+	lucos_probation_stop();
 stop_notifier:
 	unregister_reboot_notifier(&reboot_notifier);
 unregister:
@@ -102,6 +108,7 @@ stop_tables:
 static void __exit lucos_exit(void)
 {
 	lucos_device_stop();
+	lucos_probation_stop();
 	unregister_reboot_notifier(&reboot_notifier);
 	lucos_settle_stop();
 	lucos_unregister(LUCOS_UNREGISTER_MANAGER_UNLOAD);

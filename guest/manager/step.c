@@ -17,6 +17,7 @@
 #include "hooks.h"
 #include "move.h"
 #include "patch_records.h"
+#include "probation.h"
 #include "registry.h"
 #include "settle.h"
 #include "slot.h"
@@ -145,24 +146,29 @@ static bool ask(struct loaded_patch **patches, unsigned int count, u64 flags,
 	return count == 1 && is_back_already(failure->code);
 }
 
-/* Everything that follows once LUCOS has taken patches back. */
+/* Everything that follows once LUCOS has taken a patch back. */
+static void let_one_go(struct loaded_patch *loaded)
+{
+	/* Nobody can tell when the kernel has forgotten what it got. */
+	loaded->state = lucos_patch_kept(loaded->patch) ?
+				LUCOS_LOADED_KEPT :
+				LUCOS_LOADED_DRAINING;
+	lucos_probation_end(loaded);
+	give_back(loaded);
+	uncover(loaded);
+	lucos_settle_soon();
+}
+
 static void let_go(struct loaded_patch **patches, unsigned int count)
 {
 	unsigned int i;
 
 	for (i = 0; i < count; i++) {
-		struct loaded_patch *loaded = patches[i];
-
-		/* Nobody can tell when the kernel has forgotten what it got. */
-		loaded->state = lucos_patch_kept(loaded->patch) ?
-					LUCOS_LOADED_KEPT :
-					LUCOS_LOADED_DRAINING;
-		give_back(loaded);
-		uncover(loaded);
-		lucos_event_note(LUCOS_EVENT_ROLLED_BACK, loaded->patch->name,
-				 loaded->number, NULL);
+		let_one_go(patches[i]);
+		lucos_event_note(LUCOS_EVENT_ROLLED_BACK,
+				 patches[i]->patch->name, patches[i]->number,
+				 NULL);
 	}
-	lucos_settle_soon();
 }
 
 /* Takes back what must not stay in force; tells when it stays all the same. */
@@ -185,12 +191,30 @@ static void take_back(struct loaded_patch **patches, unsigned int count)
 	       lucos_error_meaning(failure.code));
 }
 
+/* Puts patches in force, on probation from the first instant on. */
+static bool apply(struct loaded_patch **patches, unsigned int count,
+		  u32 probation, struct lucos_failure *failure)
+{
+	unsigned int i;
+	bool done;
+
+	if (!probation)
+		return lucos_apply(patches, count, 0, failure);
+	if (!lucos_probation_prepare(count, failure))
+		return false;
+	done = lucos_apply(patches, count, 0, failure);
+	for (i = 0; done && i < count; i++)
+		lucos_probation_begin(patches[i], probation);
+	lucos_probation_settle();
+	return done;
+}
+
 bool lucos_step_apply(struct loaded_patch **patches, unsigned int count,
-		      struct lucos_failure *failure)
+		      u32 probation, struct lucos_failure *failure)
 {
 	unsigned int i;
 
-	if (!lucos_apply(patches, count, 0, failure))
+	if (!apply(patches, count, probation, failure))
 		return false;
 	for (i = 0; i < count; i++)
 		lucos_event_note(LUCOS_EVENT_APPLIED, patches[i]->patch->name,
@@ -247,4 +271,47 @@ bool lucos_step_rollback(struct loaded_patch **patches, unsigned int count,
 	}
 	let_go(patches, count);
 	return true;
+}
+
+/* Whether LUCOS says that a patch is in force, or does not say. */
+static bool is_in_force(u32 number)
+{
+	/* LUCOS writes here. The registry's lock is held. */
+	static struct lucos_patch_status status;
+	struct lucos_failure failure;
+	unsigned int tries = 0;
+	u32 position = 0;
+
+	for (;;) {
+		if (lucos_query(LUCOS_QUERY_PATCH, position, &status,
+				sizeof(status), &failure)) {
+			if (status.number == number)
+				return status.state == LUCOS_PATCH_APPLIED;
+			position++;
+		} else if (failure.code == LUCOS_ERROR_BUSY &&
+			   tries++ < TRIES) {
+			msleep(PAUSE_MS);
+		} else {
+			/* What is not in the list is forgotten. */
+			return failure.code != LUCOS_ERROR_UNKNOWN_PATCH;
+		}
+	}
+}
+
+/* What stands on a patch, or needs it, has gone with it. */
+void lucos_step_withdrawn(u32 cause)
+{
+	const struct lucos_failure why = { .code = cause };
+	struct loaded_patch *loaded;
+
+	list_for_each_entry_reverse(loaded, &lucos_registry, link) {
+		if (loaded->state != LUCOS_LOADED_APPLIED ||
+		    is_in_force(loaded->number))
+			continue;
+		/* It could not be asked before. */
+		lucos_hook_on_rollback(loaded->patch);
+		let_one_go(loaded);
+		lucos_event_note(LUCOS_EVENT_WITHDRAWN, loaded->patch->name,
+				 loaded->number, &why);
+	}
 }

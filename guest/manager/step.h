@@ -11,10 +11,11 @@ struct loaded_patch;
 
 /*
  * Puts patches in force, each on those before it, and calls their hooks. When a
- * hook fails, all of them are taken back.
+ * hook fails, all of them are taken back. They are on probation for so many
+ * seconds, 0 for none.
  */
 bool lucos_step_apply(struct loaded_patch **patches, unsigned int count,
-		      struct lucos_failure *failure);
+		      u32 probation, struct lucos_failure *failure);
 
 /*
  * Calls the hooks of patches and takes these out of force, each before those
@@ -22,5 +23,11 @@ bool lucos_step_apply(struct loaded_patch **patches, unsigned int count,
  */
 bool lucos_step_rollback(struct loaded_patch **patches, unsigned int count,
 			 struct lucos_failure *failure);
+
+/*
+ * LUCOS has withdrawn something, for an enum lucos_cause: finds out what is no
+ * longer in force, and does what follows.
+ */
+void lucos_step_withdrawn(u32 cause);
 
 #endif

@@ -13,6 +13,7 @@
 #include "events.h"
 #include "hypercall.h"
 #include "patch_records.h"
+#include "probation.h"
 #include "registry.h"
 #include "slot.h"
 #include "tell.h"
@@ -160,6 +161,18 @@ static void add_twins(struct lucos_answer *answer,
 	}
 }
 
+static void add_probation(struct lucos_answer *answer,
+			  const struct loaded_patch *loaded)
+{
+	const struct lucos_probation record = {
+		.seconds = lucos_probation_left(loaded),
+	};
+
+	if (record.seconds)
+		lucos_answer_add(answer, LUCOS_RECORD_PROBATION, &record,
+				 sizeof(record));
+}
+
 /* Who stands in the way, if anybody does. */
 static void add_inside(struct lucos_answer *answer,
 		       const struct loaded_inside *inside)
@@ -198,6 +211,7 @@ static bool add_patch(struct lucos_answer *answer,
 	if (found)
 		lucos_answer_add(answer, LUCOS_RECORD_PATCH, &buffer.patch,
 				 sizeof(buffer.patch));
+	add_probation(answer, loaded);
 	add_kept(answer, loaded->patch);
 	add_twins(answer, loaded);
 	if (loaded->state == LUCOS_LOADED_DRAINING)

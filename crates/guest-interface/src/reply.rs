@@ -18,7 +18,7 @@ use crate::status::{ExitCounters, FunctionStatus, PatchStatus, SystemStatus, Val
 pub use builder::ReplyBuilder;
 pub use records::{
     Event, Failure, Inside, LoadOutcome, LoadedFunction, LoadedPatch, LogPiece, ManagerStatus,
-    MeasuredStops, OutsideProcessor, RecordHeader, ReplyHeader, TwinCount,
+    MeasuredStops, OutsideProcessor, Probation, RecordHeader, ReplyHeader, TwinCount,
 };
 
 /// Version of every record that only the manager fills.
@@ -44,6 +44,7 @@ listing! {
         Event = 15, "EVENT", "something that became of a patch: an Event";
         Twins = 16, "TWINS", "how many twins of a kind the patch before it has: a TwinCount";
         Inside = 17, "INSIDE", "who stands in the way of the function or patch before it: an Inside";
+        Probation = 18, "PROBATION", "the patch before it is on probation: a Probation";
     }
 }
 
@@ -160,6 +161,8 @@ pub enum Item<'a> {
     Twins(TwinCount),
     /// Who stands in the way of the function or patch before it.
     Inside(Inside),
+    /// The patch before it is on probation.
+    Probation(Probation),
 }
 
 impl Item<'_> {
@@ -184,6 +187,7 @@ impl Item<'_> {
             Self::Event(_) => RecordKind::Event,
             Self::Twins(_) => RecordKind::Twins,
             Self::Inside(_) => RecordKind::Inside,
+            Self::Probation(_) => RecordKind::Probation,
         }
     }
 }

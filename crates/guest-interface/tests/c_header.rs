@@ -24,7 +24,7 @@ use lucos_guest_interface::patch_module::{
 use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::reply::{
     Event, EventKind, Failure, Inside, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState,
-    LogPiece, ManagerStatus, MeasuredStops, OutsideProcessor, RecordHeader, RecordKind,
+    LogPiece, ManagerStatus, MeasuredStops, OutsideProcessor, Probation, RecordHeader, RecordKind,
     ReplyHeader, TwinCount, Verdict,
 };
 use lucos_guest_interface::rollback::{RollbackHeader, RollbackVersion};
@@ -97,6 +97,7 @@ fn records() -> Vec<Record> {
         OutsideProcessor,
         TwinCount,
         Inside,
+        Probation,
         LogPiece,
         MeasuredStops,
         LoadOutcome,

@@ -3,7 +3,7 @@
 use lucos_guest_interface::call::Cause;
 use lucos_guest_interface::reply::{
     Event, EventKind, Failure, Inside, Item, LoadOutcome, LoadedFunction, LoadedPatch, LoadedState,
-    ManagerStatus, MeasuredStops, RecordKind, ReplyBuilder, ReplyFault, TwinCount, read,
+    ManagerStatus, MeasuredStops, Probation, RecordKind, ReplyBuilder, ReplyFault, TwinCount, read,
 };
 use lucos_guest_interface::status::{ExitCounters, STATUS_VERSION, ValueStatus};
 use lucos_guest_interface::{ErrorCode, name};
@@ -118,6 +118,9 @@ fn every_field_is_checked() {
     wrong(RecordKind::Inside, &inside(|inside| inside.reserved = 1), "reserved field");
     wrong(RecordKind::Inside, &inside(|inside| inside.name[63] = 1), "name");
     wrong(RecordKind::Inside, &inside(|inside| inside.place[127] = 1), "place");
+    let probation = |seconds, reserved| Probation { seconds, reserved }.to_bytes();
+    wrong(RecordKind::Probation, &probation(0, 0), "seconds");
+    wrong(RecordKind::Probation, &probation(1, 1), "reserved field");
     let mut exits = ExitCounters { version: STATUS_VERSION, count: 1, ..Default::default() };
     exits.counters[1] = 1;
     wrong(RecordKind::Exits, &exits.to_bytes(), "count");

@@ -36,7 +36,8 @@
 	X(VALUE, 14, "what LUCOS knows of a value of the patch before it: a ValueStatus") \
 	X(EVENT, 15, "something that became of a patch: an Event") \
 	X(TWINS, 16, "how many twins of a kind the patch before it has: a TwinCount") \
-	X(INSIDE, 17, "who stands in the way of the function or patch before it: an Inside")
+	X(INSIDE, 17, "who stands in the way of the function or patch before it: an Inside") \
+	X(PROBATION, 18, "the patch before it is on probation: a Probation")
 
 /* What is true of a patch whose module is loaded. LUCOS_LOADED_NAME */
 #define LUCOS_LOADED_STATES(X) \
@@ -152,6 +153,13 @@ struct lucos_inside {
 	char place[LUCOS_DESCRIPTION_SIZE];
 };
 _Static_assert(sizeof(struct lucos_inside) == 208, "lucos_inside");
+
+/* A patch is taken back by itself when the kernel gets into trouble. */
+struct lucos_probation {
+	__u32 seconds;
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct lucos_probation) == 8, "lucos_probation");
 
 /* A piece of the log. */
 struct lucos_log_piece {

@@ -50,6 +50,8 @@ pub struct Patch {
     pub overridden: u32,
     /// What LUCOS knows of it, if it does.
     pub status: Option<PatchStatus>,
+    /// For how many seconds more it is taken back when the kernel gets into trouble.
+    pub probation: Option<u32>,
     /// What the kernel may go on using after a rollback.
     pub kept: Vec<Kept>,
     /// How many twins of each kind there are.
@@ -429,12 +431,16 @@ fn patch(items: &mut &[Item<'_>]) -> Result<Patch, Error> {
         functions: loaded.functions,
         overridden: loaded.overridden,
         status: None,
+        probation: None,
         kept: Vec::new(),
         twins: Vec::new(),
         inside: None,
     };
     if let [Item::Patch(status), more @ ..] = rest {
         (patch.status, rest) = (Some(*status), more);
+    }
+    if let [Item::Probation(probation), more @ ..] = rest {
+        (patch.probation, rest) = (Some(probation.seconds), more);
     }
     while let [Item::Kept(kept), more @ ..] = rest {
         patch.kept.push(Kept { what: text(&kept.what), how: text(&kept.how) });

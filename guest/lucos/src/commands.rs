@@ -67,15 +67,17 @@ impl Applied {
     }
 }
 
-/// Applies patches in one step: all of them come into force, or none.
+/// Applies patches in one step: all of them come into force, or none. They are on probation for so many
+/// seconds.
 ///
 /// # Errors
 /// Any; nothing was changed then and nothing stays loaded.
-pub fn apply(paths: &[PathBuf]) -> Result<Vec<Applied>, Error> {
+pub fn apply(paths: &[PathBuf], probation: Option<u32>) -> Result<Vec<Applied>, Error> {
     let files = paths.iter().map(|path| prepare(path)).collect::<Result<Vec<_>, _>>()?;
     let again = match files.as_slice() {
-        [file] => patiently(|| load_or_rearm(file)).map(|again| vec![again]),
-        files => apply_together(files),
+        // Only a patch that is loaded can come into force on probation.
+        [file] if probation.is_none() => patiently(|| load_or_rearm(file)).map(|again| vec![again]),
+        files => apply_together(files, probation),
     };
     let again = again.map_err(manager::name_what_is_in_the_way)?;
     let applied = files.into_iter().zip(again).map(|(file, again)| Applied {
@@ -100,7 +102,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Erro
 
 /// Loads what is not loaded, and puts all of it in force at once. Tells for each whether it was
 /// loaded before.
-fn apply_together(files: &[PatchFile]) -> Result<Vec<bool>, Error> {
+fn apply_together(files: &[PatchFile], probation: Option<u32>) -> Result<Vec<bool>, Error> {
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     check_together(&names)?;
     let mut again = Vec::new();
@@ -108,7 +110,7 @@ fn apply_together(files: &[PatchFile]) -> Result<Vec<bool>, Error> {
         again.push(patiently(|| load_to_join(file))?);
         Ok(())
     });
-    let applied = loaded.and_then(|()| manager::apply(&names));
+    let applied = loaded.and_then(|()| manager::apply(&names, probation));
     if applied.is_err() {
         // What was loaded for this goes. What had been in force for a moment goes by itself.
         for (file, _) in files.iter().zip(&again).filter(|(_, again)| !**again) {
@@ -243,7 +245,7 @@ fn find_loaded(file: &PatchFile) -> Result<Option<Patch>, Error> {
 /// Loads the module, or puts one in force again that is still loaded. Tells which it was.
 fn load_or_rearm(file: &PatchFile) -> Result<bool, Error> {
     if find_loaded(file)?.is_some() {
-        manager::apply(&[&file.name])?;
+        manager::apply(&[&file.name], None)?;
         return Ok(true);
     }
     load(file, "")?;

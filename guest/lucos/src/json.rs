@@ -108,6 +108,7 @@ fn patch(patch: &Patch) -> Value {
         "overridden": patch.overridden,
         "kept": kept.collect::<Vec<_>>(),
         "twins": twins.collect::<Vec<_>>(),
+        "probation": patch.probation,
         "inside": patch.inside.as_ref().map(inside),
     });
     if let Some(status) = &patch.status {

@@ -29,6 +29,10 @@ enum Verb {
         /// Patch modules.
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Take them back by themselves when the kernel oopses, hangs or panics within this time, such
+        /// as 30s or 5m.
+        #[arg(long, value_name = "TIME", value_parser = seconds)]
+        probation: Option<u32>,
     },
     /// Run every check of apply and change nothing.
     Check {
@@ -82,8 +86,17 @@ impl Outcome {
     }
 }
 
-fn apply(files: &[PathBuf]) -> Result<Outcome, Error> {
-    let applied = commands::apply(files)?;
+/// A time of a second to a day, in seconds.
+fn seconds(time: &str) -> Result<u32, String> {
+    let time = humantime::parse_duration(time).map_err(|error| error.to_string())?;
+    match u32::try_from(time.as_secs()) {
+        Ok(seconds) if (1..=86_400).contains(&seconds) => Ok(seconds),
+        _ => Err("a probation lasts from a second to a day".to_owned()),
+    }
+}
+
+fn apply(files: &[PathBuf], probation: Option<u32>) -> Result<Outcome, Error> {
+    let applied = commands::apply(files, probation)?;
     let text = applied.iter().map(commands::Applied::to_text).collect();
     let applied: Vec<Value> = applied.iter().map(commands::Applied::to_json).collect();
     Ok(Outcome::done(text, json!({ "applied": applied })))
@@ -115,7 +128,7 @@ fn rollback(name: &str, with_dependents: bool) -> Result<Outcome, Error> {
 
 fn run(verb: &Verb) -> Result<Outcome, Error> {
     match verb {
-        Verb::Apply { files } => apply(files),
+        Verb::Apply { files, probation } => apply(files, *probation),
         Verb::Check { file } => {
             let name = commands::check(file)?;
             Ok(Outcome::done(format!("{name} can be applied\n"), json!({ "checked": name })))

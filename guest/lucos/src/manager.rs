@@ -48,13 +48,17 @@ pub fn log() -> Result<Log, Error> {
     answer::log(&ask("log")?)
 }
 
-/// Puts patches in force whose modules are loaded, in one step.
+/// Puts patches in force whose modules are loaded, in one step, on probation for so many seconds.
 ///
 /// # Errors
 /// Those of [`show`].
-pub fn apply(patches: &[&str]) -> Result<(), Error> {
+pub fn apply(patches: &[&str], probation: Option<u32>) -> Result<(), Error> {
     patches.iter().try_for_each(|patch| check_name(patch))?;
-    answer::done(&ask(&format!("apply {}", patches.join(" ")))?)
+    let command = match probation {
+        None => "apply".to_owned(),
+        Some(seconds) => format!("apply-on-probation {seconds}"),
+    };
+    answer::done(&ask(&format!("{command} {}", patches.join(" ")))?)
 }
 
 /// Runs every check of [`apply`].

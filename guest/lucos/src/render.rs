@@ -38,9 +38,13 @@ pub fn list(patches: &[Patch]) -> String {
 
 /// A patch some of whose functions are led elsewhere is not in force as it looks.
 fn state(patch: &Patch) -> String {
-    match patch.overridden {
+    let state = match patch.overridden {
         0 => patch.state.c_name().to_lowercase(),
         _ => "overridden".to_owned(),
+    };
+    match patch.probation {
+        None => state,
+        Some(seconds) => format!("{state}, on probation for {seconds} s"),
     }
 }
 
@@ -303,6 +307,15 @@ mod tests {
              longer  draining  1          0       0      0\n"
         );
         assert_eq!(list(&[]), "no patches are loaded\n");
+    }
+
+    #[test]
+    fn probation_is_shown() {
+        let mut shown = shown(function("f"));
+        shown.patch.probation = Some(17);
+        let expected = "applied, on probation for 17 s";
+        assert!(show(&shown).contains(&format!("state         {expected}\n")));
+        assert!(list(&[shown.patch]).contains(&format!("fix   {expected}  1 ")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::records::{
     Event, Failure, Inside, LoadOutcome, LoadedFunction, LoadedPatch, LogPiece, ManagerStatus,
-    MeasuredStops, OutsideProcessor, TwinCount,
+    MeasuredStops, OutsideProcessor, Probation, TwinCount,
 };
 use super::{EventKind, Item, LoadedState, RecordKind, ReplyFault, Verdict};
 use crate::call::Cause;
@@ -44,6 +44,7 @@ pub(super) fn item(kind: RecordKind, record: &[u8]) -> Result<Item<'_>, ReplyFau
         RecordKind::Event => Item::Event(fields.event(whole!(Event))?),
         RecordKind::Twins => Item::Twins(fields.twins(whole!(TwinCount))?),
         RecordKind::Inside => Item::Inside(fields.inside(whole!(Inside))?),
+        RecordKind::Probation => Item::Probation(fields.probation(whole!(Probation))?),
     })
 }
 
@@ -177,6 +178,12 @@ impl Fields {
         self.must(record.reserved == 0, "reserved field")?;
         self.text(&record.name, "name")?;
         self.text(&record.place, "place")?;
+        Ok(record)
+    }
+
+    fn probation(&self, record: Probation) -> Result<Probation, ReplyFault> {
+        self.must(record.seconds != 0, "seconds")?;
+        self.must(record.reserved == 0, "reserved field")?;
         Ok(record)
     }
 

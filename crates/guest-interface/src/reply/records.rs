@@ -118,6 +118,16 @@ record! {
 }
 
 record! {
+    /// A patch is taken back by itself when the kernel gets into trouble.
+    pub struct Probation = "lucos_probation", 8 bytes {
+        /// For how many seconds more, at least one.
+        pub seconds: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+record! {
     /// A piece of the log.
     pub struct LogPiece = "lucos_log_piece", 16 bytes {
         /// Offset of the first byte in the log.
