@@ -12,6 +12,7 @@
 #include "apply.h"
 #include "ask.h"
 #include "candidate.h"
+#include "commit.h"
 #include "descriptor.h"
 #include "fence.h"
 #include "move.h"
@@ -24,7 +25,6 @@
 /* Everything that one attempt to apply a patch needs. */
 struct attempt {
 	struct loaded_patch *loaded;
-	u32 flags;		/* of the descriptor */
 	unsigned int count;
 	struct lucos_candidate candidates[LUCOS_MAX_FUNCTIONS];
 };
@@ -35,6 +35,7 @@ struct step {
 	struct attempt *attempts[LUCOS_MAX_GROUP];
 	struct loaded_patch *patches[LUCOS_MAX_GROUP];
 	u32 flags;		/* of the descriptors */
+	u32 number;		/* what LUCOS calls the first patch */
 	void *bytes;		/* which LUCOS is given */
 };
 
@@ -58,14 +59,14 @@ static bool reserve(struct lucos_candidate *candidate,
 	return candidate->holds_slot;
 }
 
-static bool judge(const struct attempt *attempt,
+static bool judge(const struct step *step, const struct attempt *attempt,
 		  struct lucos_candidate *candidate,
 		  struct lucos_failure *failure)
 {
 	return lucos_site_judge(candidate, failure) &&
 	       lucos_descriptor_expect(attempt->loaded->patch,
 				       &candidate->function, failure) &&
-	       (attempt->flags & LUCOS_FLAG_CHECK_ONLY ||
+	       (step->flags & LUCOS_FLAG_CHECK_ONLY ||
 		reserve(candidate, failure));
 }
 
@@ -83,14 +84,15 @@ static bool prepare(struct attempt *attempt, unsigned int index,
 }
 
 /* Judges all sites of a patch; those that come after it see them as its own. */
-static bool judge_all(struct attempt *attempt, struct lucos_failure *failure)
+static bool judge_all(const struct step *step, struct attempt *attempt,
+		      struct lucos_failure *failure)
 {
 	struct loaded_patch *loaded = attempt->loaded;
 	unsigned int i;
 
 	loaded->pending = false;
 	for (i = 0; i < attempt->count; i++)
-		if (!judge(attempt, &attempt->candidates[i], failure))
+		if (!judge(step, attempt, &attempt->candidates[i], failure))
 			return false;
 	for (i = 0; i < attempt->count; i++)
 		loaded->functions[i].site =
@@ -99,21 +101,23 @@ static bool judge_all(struct attempt *attempt, struct lucos_failure *failure)
 	return true;
 }
 
-static bool prepare_all(struct attempt *attempt, struct lucos_failure *failure)
+static bool prepare_all(const struct step *step, struct attempt *attempt,
+			struct lucos_failure *failure)
 {
 	unsigned int i;
 
 	for (i = 0; i < attempt->count; i++)
 		if (!prepare(attempt, i, failure))
 			return false;
-	return judge_all(attempt, failure);
+	return judge_all(step, attempt, failure);
 }
 
-static struct lucos_descriptor_header *describe(const struct attempt *attempt,
+static struct lucos_descriptor_header *describe(const struct step *step,
+						const struct attempt *attempt,
 						struct lucos_failure *failure)
 {
 	return lucos_descriptor_build(attempt->loaded, attempt->candidates,
-				      attempt->flags, failure);
+				      step->flags, failure);
 }
 
 /* The descriptors of a step as LUCOS takes them; sets their length. */
@@ -125,7 +129,7 @@ static void *describe_step(const struct step *step, size_t *length,
 	unsigned int i;
 
 	for (i = 0; i < step->count; i++) {
-		descriptors[i] = describe(step->attempts[i], failure);
+		descriptors[i] = describe(step, step->attempts[i], failure);
 		if (!descriptors[i])
 			goto out;
 	}
@@ -220,7 +224,7 @@ static bool go_to_slot(const struct step *step, u64 place,
 	candidate->at_slot = failure->code;
 	/* What comes after it may stand on it. */
 	for (; i < step->count; i++)
-		if (!judge_all(step->attempts[i], failure))
+		if (!judge_all(step, step->attempts[i], failure))
 			return false;
 	return true;
 }
@@ -230,18 +234,38 @@ static bool go_to_slot(const struct step *step, u64 place,
  * be redirected at the slot, which nothing branches to: then LUCOS is asked
  * again.
  */
-static bool ask_until_settled(struct step *step, u32 *number,
+static bool ask_until_settled(void *context, bool clear_only,
 			      struct lucos_failure *failure)
 {
+	struct step *step = context;
 	u64 place;
+
+	step->flags &= ~LUCOS_FLAG_CLEAR_ONLY;
+	if (clear_only)
+		step->flags |= LUCOS_FLAG_CLEAR_ONLY;
 
 	while (!ask(step, &place, failure)) {
 		name_culprit(step, place, failure);
 		if (!go_to_slot(step, place, failure))
 			return false;
 	}
-	*number = place;
+	step->number = place;
 	return true;
+}
+
+static bool commit(struct step *step, struct lucos_failure *failure)
+{
+	const struct lucos_commit commit = {
+		.patches = step->patches,
+		.count = step->count,
+		.to = LUCOS_TO_TWINS,
+		.ask = ask_until_settled,
+		.context = step,
+	};
+
+	if (step->flags & LUCOS_FLAG_CHECK_ONLY)
+		return ask_until_settled(step, false, failure);
+	return lucos_commit(&commit, failure);
 }
 
 /* What was taken for each function goes over to the patch. */
@@ -291,15 +315,14 @@ static bool add_attempt(struct step *step, struct loaded_patch *loaded,
 	if (!attempt)
 		return lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	attempt->loaded = loaded;
-	attempt->flags = step->flags;
 	attempt->count = loaded->count;
 	step->patches[step->count] = loaded;
 	step->attempts[step->count++] = attempt;
-	return prepare_all(attempt, failure);
+	return prepare_all(step, attempt, failure);
 }
 
-/* The patches of a step are in force; the first has this number. */
-static void take_over(const struct step *step, u32 number)
+/* The patches of a step are in force. */
+static void take_over(const struct step *step)
 {
 	unsigned int i;
 
@@ -308,7 +331,7 @@ static void take_over(const struct step *step, u32 number)
 
 		loaded->state = LUCOS_LOADED_APPLIED;
 		loaded->one_by_one = false;
-		loaded->number = number + i;
+		loaded->number = step->number + i;
 		keep(step->attempts[i]);
 	}
 	lucos_settle_soon();
@@ -319,7 +342,6 @@ bool lucos_apply(struct loaded_patch **patches, unsigned int count, u32 flags,
 {
 	struct step step = { .flags = flags };
 	bool done = true;
-	u32 number;
 	unsigned int i;
 
 	if (count > LUCOS_MAX_GROUP)
@@ -328,9 +350,9 @@ bool lucos_apply(struct loaded_patch **patches, unsigned int count, u32 flags,
 	lucos_kprobes_lock();
 	for (i = 0; done && i < count; i++)
 		done = add_attempt(&step, patches[i], failure);
-	done = done && ask_until_settled(&step, &number, failure);
+	done = done && commit(&step, failure);
 	if (done && !(flags & LUCOS_FLAG_CHECK_ONLY))
-		take_over(&step, number);
+		take_over(&step);
 	while (step.count)
 		drop(step.attempts[--step.count]);
 	lucos_kprobes_unlock();

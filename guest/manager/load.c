@@ -27,6 +27,7 @@ static void forget(struct loaded_patch *loaded)
 	for (i = 0; i < loaded->count; i++)
 		module_put(loaded->functions[i].owner);
 	lucos_unpin(loaded);
+	lucos_code_free(&loaded->old_code);
 	lucos_twin_tables_free(loaded);
 	lucos_versions_forget(loaded);
 	kvfree(loaded);

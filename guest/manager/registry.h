@@ -9,6 +9,7 @@
 
 #include <lucos/interface.h>
 
+#include "code.h"
 #include "inside.h"
 #include "versions.h"
 
@@ -43,7 +44,9 @@ struct loaded_patch {
 	bool pending;		/* comes in the step that is being prepared */
 	bool one_by_one;	/* jumps are asked for function by function */
 	bool publishes;		/* values lead to its functions, see values.h */
-	struct loaded_inside inside;	/* the module's text, while draining */
+	/* The module's text while draining; old code while data is guarded. */
+	struct loaded_inside inside;
+	struct lucos_code old_code;	/* known while it is waited for */
 	enum lucos_sides sides;		/* of its data, see versions.h */
 	struct lucos_lists *lists;	/* of each version, while LUCOS has them */
 	unsigned int count;

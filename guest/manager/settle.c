@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What follows an update when no thread stands in the way any more: a trap
- * becomes a jump when nobody is in the window, and a patch that was taken back
- * is unloaded when nobody is in its code.
+ * becomes a jump when nobody is in the window, data is no longer guarded when
+ * nobody is in the code that was left, and a patch that was taken back is
+ * unloaded when nobody is in its code.
  *
  * One worker does it for all patches, with one search through the threads, and
  * comes back less and less often while something is in the way.
@@ -19,12 +20,15 @@
 #include <linux/workqueue.h>
 
 #include "ask.h"
+#include "drain.h"
 #include "fence.h"
 #include "module_text.h"
 #include "registry.h"
 #include "settle.h"
+#include "step.h"
 #include "threads.h"
 #include "twins.h"
+#include "versions.h"
 
 #define FIRST_DELAY_MS 10
 #define LONGEST_DELAY_MS 1000
@@ -43,10 +47,11 @@ static unsigned int delay_ms = FIRST_DELAY_MS;
 struct aim {
 	struct loaded_patch *loaded;
 	u32 number;		/* the application it belongs to */
-	unsigned int function;	/* or WHOLE_MODULE */
+	unsigned int function;	/* or one of: */
 };
 
 #define WHOLE_MODULE UINT_MAX
+#define OLD_CODE (UINT_MAX - 1)	/* of a patch, whose ranges follow one another */
 
 struct round {
 	struct lucos_search search;
@@ -68,20 +73,37 @@ static void add(struct round *round, struct loaded_patch *loaded,
 					    loaded->publishes;
 }
 
+/* Whether a patch waits for its own code to be left. */
+static bool waits_for_module(const struct loaded_patch *loaded)
+{
+	return loaded->state == LUCOS_LOADED_DRAINING ||
+	       lucos_drain_waits_for_new(loaded);
+}
+
 /* How many ranges there are to wait for. */
 static unsigned int count_aims(void)
 {
-	const struct loaded_patch *loaded;
+	struct loaded_patch *loaded;
 	unsigned int i, count = 0;
 
 	list_for_each_entry(loaded, &lucos_registry, link) {
-		count += loaded->state == LUCOS_LOADED_DRAINING;
+		count += waits_for_module(loaded);
+		count += lucos_drain_ranges(loaded);
 		if (loaded->state != LUCOS_LOADED_APPLIED)
 			continue;
 		for (i = 0; i < loaded->count; i++)
 			count += !loaded->functions[i].settled;
 	}
 	return count;
+}
+
+static void collect_old(struct round *round, struct loaded_patch *loaded)
+{
+	unsigned int i, count = lucos_drain_ranges(loaded);
+
+	for (i = 0; i < count; i++)
+		add(round, loaded, OLD_CODE, loaded->old_code.ranges[i].start,
+		    loaded->old_code.ranges[i].end);
 }
 
 /* As many as count_aims() said. */
@@ -91,12 +113,13 @@ static void collect(struct round *round)
 	unsigned int i;
 
 	list_for_each_entry(loaded, &lucos_registry, link) {
-		if (loaded->state == LUCOS_LOADED_DRAINING) {
+		if (waits_for_module(loaded)) {
 			unsigned long text = lucos_module_text(loaded->module);
 
 			add(round, loaded, WHOLE_MODULE, text,
 			    text + lucos_module_text_size(loaded->module));
 		}
+		collect_old(round, loaded);
 		if (loaded->state != LUCOS_LOADED_APPLIED)
 			continue;
 		for (i = 0; i < loaded->count; i++) {
@@ -113,12 +136,15 @@ static void collect(struct round *round)
 /* Whether the patch is still where it was when the search began. */
 static bool is_current(const struct aim *aim)
 {
-	enum lucos_loaded_state state = aim->function == WHOLE_MODULE ?
-						LUCOS_LOADED_DRAINING :
-						LUCOS_LOADED_APPLIED;
+	const struct loaded_patch *loaded = aim->loaded;
 
-	return aim->loaded->state == state &&
-	       aim->loaded->number == aim->number;
+	if (loaded->number != aim->number)
+		return false;
+	if (aim->function == WHOLE_MODULE)
+		return waits_for_module(loaded);
+	if (aim->function == OLD_CODE)
+		return lucos_drain_waits_for_old(loaded);
+	return loaded->state == LUCOS_LOADED_APPLIED;
 }
 
 static bool is_temporary(u32 code)
@@ -173,7 +199,7 @@ static bool is_free(const struct round *round, unsigned int i,
 {
 	const struct aim *aim = &round->aims[i];
 
-	return aim->loaded == loaded && aim->function != WHOLE_MODULE &&
+	return aim->loaded == loaded && aim->function < loaded->count &&
 	       !loaded->functions[aim->function].settled &&
 	       !test_bit(i, round->search.occupied);
 }
@@ -246,6 +272,29 @@ static void note_inside(const struct round *round, unsigned int i)
 }
 
 /*
+ * Acts on the ranges of a patch's old code, of which this is the first. Gives the
+ * number of the one behind them.
+ */
+static unsigned int settle_old(const struct round *round, unsigned int first)
+{
+	const struct aim *aim = &round->aims[first];
+	const struct lucos_occupant *who = NULL;
+	unsigned int i;
+
+	for (i = first; i < round->search.count &&
+			round->aims[i].loaded == aim->loaded &&
+			round->aims[i].function == OLD_CODE; i++)
+		if (!who && test_bit(i, round->search.occupied))
+			who = &round->search.occupants[i];
+	if (!is_current(aim))
+		return i;
+	lucos_inside_note(&aim->loaded->inside, who);
+	if (!who)
+		lucos_drain_old(aim->loaded);
+	return i;
+}
+
+/*
  * Gives the module's name to `unload` when the patch is not used any more. Its
  * twins go even if nobody unloads it.
  */
@@ -253,7 +302,9 @@ static bool settle_module(const struct aim *aim, char *unload)
 {
 	struct loaded_patch *loaded = aim->loaded;
 
-	if (!is_current(aim))
+	/* What the kernel may go on using stays. */
+	if (!is_current(aim) || !lucos_drain_new(loaded) ||
+	    loaded->state != LUCOS_LOADED_DRAINING)
 		return false;
 	lucos_twins_drop_all(loaded);
 	loaded->state = LUCOS_LOADED_UNUSED;
@@ -296,30 +347,42 @@ static void wait_for_callbacks(void)
 	rcu_barrier();
 }
 
+/* Acts on what was found in one range. */
+static void act_on(const struct round *round, unsigned int i)
+{
+	const struct aim *aim = &round->aims[i];
+	char module[MODULE_NAME_LEN];
+	bool occupied = test_bit(i, round->search.occupied);
+	bool unused = false;
+
+	if (!occupied && aim->function == WHOLE_MODULE)
+		wait_for_callbacks();
+	lucos_registry_lock();
+	note_inside(round, i);
+	if (occupied)
+		;	/* somebody stands in the way */
+	else if (aim->function != WHOLE_MODULE)
+		settle_function(round, aim);
+	else
+		unused = settle_module(aim, module);
+	lucos_registry_unlock();
+	if (unused)
+		unload(module);
+}
+
 /* Acts on what the search found. */
 static void act(const struct round *round)
 {
-	char module[MODULE_NAME_LEN];
-	unsigned int i;
+	unsigned int i = 0;
 
-	for (i = 0; i < round->search.count; i++) {
-		const struct aim *aim = &round->aims[i];
-		bool occupied = test_bit(i, round->search.occupied);
-		bool unused = false;
-
-		if (!occupied && aim->function == WHOLE_MODULE)
-			wait_for_callbacks();
+	while (i < round->search.count) {
+		if (round->aims[i].function != OLD_CODE) {
+			act_on(round, i++);
+			continue;
+		}
 		lucos_registry_lock();
-		note_inside(round, i);
-		if (occupied)
-			;	/* somebody stands in the way */
-		else if (aim->function != WHOLE_MODULE)
-			settle_function(round, aim);
-		else
-			unused = settle_module(aim, module);
+		i = settle_old(round, i);
 		lucos_registry_unlock();
-		if (unused)
-			unload(module);
 	}
 }
 
@@ -327,6 +390,17 @@ static void free_round(struct round *round)
 {
 	lucos_search_free(&round->search);
 	kvfree(round->aims);
+}
+
+/* Whether LUCOS may withdraw something: a transfer function can fail. */
+static bool anything_guarded(void)
+{
+	const struct loaded_patch *loaded;
+
+	list_for_each_entry(loaded, &lucos_registry, link)
+		if (lucos_drain_waits_for_old(loaded))
+			return true;
+	return false;
 }
 
 /* Gives the number of ranges to wait for, or -ENOMEM. */
@@ -337,6 +411,8 @@ static int begin_round(struct round *round)
 
 	memset(round, 0, sizeof(*round));
 	lucos_registry_lock();
+	if (anything_guarded())
+		lucos_step_withdrawn(LUCOS_CAUSE_TRANSFER);
 	count = count_aims();
 	if (count) {
 		round->aims = kvcalloc(count, sizeof(*round->aims), GFP_KERNEL);
@@ -355,7 +431,7 @@ static bool anything_left(void)
 	bool left;
 
 	lucos_registry_lock();
-	left = count_aims();
+	left = anything_guarded() || count_aims();
 	lucos_registry_unlock();
 	return left;
 }

@@ -12,6 +12,7 @@
 #include <lucos/patch.h>
 
 #include "apply.h"
+#include "commit.h"
 #include "events.h"
 #include "fence.h"
 #include "hooks.h"
@@ -111,8 +112,8 @@ static void describe(void *context)
 }
 
 /* Asks LUCOS to take patches back in one step, or only whether it would. */
-static bool ask(struct loaded_patch **patches, unsigned int count, u64 flags,
-		struct lucos_failure *failure)
+static bool ask(struct loaded_patch *const *patches, unsigned int count,
+		u64 flags, struct lucos_failure *failure)
 {
 	struct leaving leaving = { .patches = patches, .count = count };
 	struct lucos_move move = {
@@ -146,6 +147,30 @@ static bool ask(struct loaded_patch **patches, unsigned int count, u64 flags,
 	return count == 1 && is_back_already(failure->code);
 }
 
+static bool ask_leaving(void *context, bool clear_only,
+			struct lucos_failure *failure)
+{
+	const struct lucos_commit *commit = context;
+
+	return ask(commit->patches, commit->count,
+		   clear_only ? LUCOS_ROLLBACK_CLEAR_ONLY : 0, failure);
+}
+
+/* Has LUCOS take patches back in one step. */
+static bool commit(struct loaded_patch **patches, unsigned int count,
+		   struct lucos_failure *failure)
+{
+	struct lucos_commit commit = {
+		.patches = patches,
+		.count = count,
+		.to = LUCOS_TO_OBJECTS,
+		.ask = ask_leaving,
+		.context = &commit,
+	};
+
+	return lucos_commit(&commit, failure);
+}
+
 /* Everything that follows once LUCOS has taken a patch back. */
 static void let_one_go(struct loaded_patch *loaded)
 {
@@ -154,6 +179,7 @@ static void let_one_go(struct loaded_patch *loaded)
 				LUCOS_LOADED_KEPT :
 				LUCOS_LOADED_DRAINING;
 	lucos_probation_end(loaded);
+	lucos_code_free(&loaded->old_code);
 	give_back(loaded);
 	uncover(loaded);
 	lucos_settle_soon();
@@ -181,7 +207,7 @@ static void take_back(struct loaded_patch **patches, unsigned int count)
 	for (i = 0; i < count; i++)
 		last_first[i] = patches[count - 1 - i];
 	for (tries = 0; tries < TRIES; tries++) {
-		if (ask(last_first, count, 0, &failure)) {
+		if (commit(last_first, count, &failure)) {
 			let_go(last_first, count);
 			return;
 		}
@@ -265,7 +291,7 @@ bool lucos_step_rollback(struct loaded_patch **patches, unsigned int count,
 		return false;
 	for (i = 0; i < count; i++)
 		lucos_hook_on_rollback(patches[i]->patch);
-	if (!ask(patches, count, 0, failure)) {
+	if (!commit(patches, count, failure)) {
 		hook_again(patches, count);
 		return false;
 	}

@@ -10,6 +10,7 @@
 
 #include <lucos/twin.h>
 
+#include "drain.h"
 #include "events.h"
 #include "hypercall.h"
 #include "patch_records.h"
@@ -19,6 +20,7 @@
 #include "tell.h"
 #include "twins.h"
 #include "values.h"
+#include "versions.h"
 
 #define LOG_PIECE 4096
 
@@ -189,13 +191,19 @@ static void add_inside(struct lucos_answer *answer,
 	lucos_answer_add(answer, LUCOS_RECORD_INSIDE, &record, sizeof(record));
 }
 
+static enum lucos_loaded_state state_of(const struct loaded_patch *loaded)
+{
+	return lucos_drain_waits_for_old(loaded) ? LUCOS_LOADED_SETTLING :
+						   loaded->state;
+}
+
 /* A patch, with its position in the list of LUCOS; false when it has none. */
 static bool add_patch(struct lucos_answer *answer,
 		      const struct loaded_patch *loaded, u32 *position,
 		      struct lucos_failure *failure)
 {
 	struct lucos_loaded_patch record = {
-		.state = loaded->state,
+		.state = state_of(loaded),
 		.number = loaded->number,
 		.functions = loaded->count,
 		.overridden = count_overridden(loaded),
@@ -214,7 +222,8 @@ static bool add_patch(struct lucos_answer *answer,
 	add_probation(answer, loaded);
 	add_kept(answer, loaded->patch);
 	add_twins(answer, loaded);
-	if (loaded->state == LUCOS_LOADED_DRAINING)
+	if (loaded->state == LUCOS_LOADED_DRAINING ||
+	    lucos_versions_sides(loaded) == LUCOS_SIDES_BOTH)
 		add_inside(answer, &loaded->inside);
 	return found;
 }

@@ -157,7 +157,7 @@ int lucos_look_at_all(struct lucos_look *look, lucos_visit visit_one,
 	return 0;
 }
 
-int lucos_search_threads(struct lucos_search *search, void *frame)
+int lucos_search_now(struct lucos_search *search, void *frame)
 {
 	struct lucos_look look;
 	int error;
@@ -167,6 +167,13 @@ int lucos_search_threads(struct lucos_search *search, void *frame)
 	if (!error)
 		error = lucos_look_at_all(&look, mark, search);
 	lucos_look_end(&look);
+	return error;
+}
+
+int lucos_search_threads(struct lucos_search *search, void *frame)
+{
+	int error = lucos_search_now(search, frame);
+
 	if (!error && !bitmap_full(search->occupied, search->count))
 		synchronize_rcu_tasks();
 	return error;

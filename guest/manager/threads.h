@@ -31,8 +31,13 @@ int lucos_search_alloc(struct lucos_search *search, unsigned int count);
 void lucos_search_free(struct lucos_search *search);
 
 /*
- * Looks at every thread once, each at one consistent instant, and marks the
- * ranges that it finds. A range that is not marked is left by every thread
+ * Looks at every thread that is in the kernel's lists once, each at one consistent
+ * instant, and marks the ranges that it finds. For the caller see below.
+ */
+int lucos_search_now(struct lucos_search *search, void *frame);
+
+/*
+ * The same for every thread. A range that is not marked is left by every thread
  * that could enter it only before the search began.
  *
  * The caller is a worker thread whose frame `frame` was made before the

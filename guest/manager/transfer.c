@@ -21,6 +21,7 @@
 #include "hypercall.h"
 #include "transfer.h"
 #include "versions.h"
+#include "witness.h"
 
 /* The stack of a processor, its scratch page, and four for copies of pages. */
 static u8 *pages;
@@ -35,15 +36,6 @@ struct ending {
 typedef int (*transfer_function)(void *target, const void *source);
 
 static const struct ending success = {};
-
-/* An end for what no witness has looked at. */
-unsigned long
-lucos_witness(const struct lucos_stopped_processors *stopped);
-unsigned long __weak LUCOS_NOINSTR
-lucos_witness(const struct lucos_stopped_processors *stopped)
-{
-	return 1;
-}
 
 /*
  * The kernel's own memcpy may be probed. By words: where LUCOS counts

@@ -30,7 +30,7 @@
 
 #include <asm/processor.h>
 
-#include <lucos/interface.h>
+#include <lucos/patch.h>
 
 #include "symbols.h"
 #include "threads.h"
@@ -264,7 +264,7 @@ static __always_inline bool is_inside(unsigned long word)
 }
 
 /* The first word in a piece of stack that leads inside, or 0. */
-static noinstr unsigned long in_stack(unsigned long from, unsigned long to)
+static LUCOS_NOINSTR unsigned long in_stack(unsigned long from, unsigned long to)
 {
 	from = ALIGN(from, sizeof(long));
 	for (; from < to; from += sizeof(long)) {
@@ -282,7 +282,7 @@ static __always_inline unsigned long stack_of(const struct task_struct *task)
 }
 
 /* From a stack pointer that lies on the thread's stack, or all of that. */
-static noinstr unsigned long in_task_stack(const struct task_struct *task,
+static LUCOS_NOINSTR unsigned long in_task_stack(const struct task_struct *task,
 					   unsigned long sp)
 {
 	unsigned long stack = stack_of(task);
@@ -295,7 +295,7 @@ static noinstr unsigned long in_task_stack(const struct task_struct *task,
 }
 
 /* Return addresses that function_graph and kretprobes took off the stack. */
-static noinstr unsigned long in_kept_returns(struct task_struct *task)
+static LUCOS_NOINSTR unsigned long in_kept_returns(struct task_struct *task)
 {
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
 	struct ftrace_ret_stack *kept;
@@ -326,13 +326,13 @@ static noinstr unsigned long in_kept_returns(struct task_struct *task)
 	return 0;
 }
 
-static noinstr unsigned long in_thread(struct task_struct *task,
+static LUCOS_NOINSTR unsigned long in_thread(struct task_struct *task,
 				       unsigned long sp)
 {
 	return in_task_stack(task, sp) ?: in_kept_returns(task);
 }
 
-static noinstr unsigned long
+static LUCOS_NOINSTR unsigned long
 in_registers(const struct lucos_stopped_processor *processor)
 {
 	unsigned int i;
@@ -346,7 +346,7 @@ in_registers(const struct lucos_stopped_processor *processor)
 }
 
 /* Everything that a processor does in the kernel. */
-static noinstr unsigned long
+static LUCOS_NOINSTR unsigned long
 in_kernel(const struct lucos_stopped_processor *processor,
 	  const struct place *place)
 {
@@ -369,7 +369,7 @@ in_kernel(const struct lucos_stopped_processor *processor,
 	return in_thread(task, sp);
 }
 
-static noinstr unsigned long
+static LUCOS_NOINSTR unsigned long
 in_processor(const struct lucos_stopped_processor *processor)
 {
 	unsigned int i;
@@ -384,7 +384,7 @@ in_processor(const struct lucos_stopped_processor *processor)
 	return LUCOS_WITNESS_CANNOT_TELL;
 }
 
-static noinstr bool runs(const struct task_struct *task)
+static LUCOS_NOINSTR bool runs(const struct task_struct *task)
 {
 	unsigned int i;
 
@@ -395,7 +395,7 @@ static noinstr bool runs(const struct task_struct *task)
 }
 
 /* Those that ran since they were looked at, and do not now. */
-static noinstr unsigned long in_noted(void)
+static LUCOS_NOINSTR unsigned long in_noted(void)
 {
 	unsigned long found = 0;
 	unsigned int i;
@@ -410,7 +410,7 @@ static noinstr unsigned long in_noted(void)
 	return found;
 }
 
-noinstr unsigned long
+LUCOS_NOINSTR unsigned long
 lucos_witness(const struct lucos_stopped_processors *processors)
 {
 	const struct lucos_stopped_processor *processor =

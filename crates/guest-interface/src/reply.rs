@@ -56,6 +56,15 @@ listing! {
         Unused = 3, "UNUSED", "rolled back, nobody is in its code";
         Kept = 4, "KEPT", "rolled back, the kernel may use its memory";
         Loaded = 5, "LOADED", "loaded, not yet in force";
+        Settling = 6, "SETTLING", "in force, old code may still run and its data is guarded";
+    }
+}
+
+impl LoadedState {
+    /// Whether calls of the old functions lead to the new ones.
+    #[must_use]
+    pub const fn is_in_force(self) -> bool {
+        matches!(self, Self::Applied | Self::Settling)
     }
 }
 

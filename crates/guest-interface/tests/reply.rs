@@ -84,7 +84,7 @@ fn every_field_is_checked() {
         change(&mut record);
         record.to_bytes()
     };
-    wrong(RecordKind::Loaded, &edit(|patch| patch.state = 6), "state");
+    wrong(RecordKind::Loaded, &edit(|patch| patch.state = 7), "state");
     wrong(RecordKind::Loaded, &edit(|patch| patch.overridden = 3), "overridden");
     wrong(RecordKind::Loaded, &edit(|patch| patch.name[1] = b' '), "name");
     wrong(RecordKind::Loaded, &edit(|patch| patch.module[63] = 1), "module");

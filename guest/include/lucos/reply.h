@@ -45,7 +45,8 @@
 	X(DRAINING, 2, "rolled back, its code may be in use") \
 	X(UNUSED, 3, "rolled back, nobody is in its code") \
 	X(KEPT, 4, "rolled back, the kernel may use its memory") \
-	X(LOADED, 5, "loaded, not yet in force")
+	X(LOADED, 5, "loaded, not yet in force") \
+	X(SETTLING, 6, "in force, old code may still run and its data is guarded")
 
 /* How the load of a patch module ended. LUCOS_VERDICT_NAME */
 #define LUCOS_VERDICTS(X) \

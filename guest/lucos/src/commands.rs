@@ -131,7 +131,7 @@ fn check_together(names: &[&str]) -> Result<(), Error> {
     let loaded = manager::list()?;
     for (index, name) in names.iter().enumerate() {
         let is_in_force =
-            loaded.iter().any(|patch| patch.name == *name && patch.state == LoadedState::Applied);
+            loaded.iter().any(|patch| patch.name == *name && patch.state.is_in_force());
         if is_in_force || names.iter().take(index).any(|earlier| earlier == name) {
             return refused(ErrorCode::AlreadyApplied, name);
         }
@@ -209,7 +209,7 @@ pub fn rollback(name: &str, with_dependents: bool) -> Result<RolledBack, Error> 
 
 /// Names of the patches that are in force.
 fn in_force() -> Result<Vec<String>, Error> {
-    let applied = |patch: &Patch| patch.state == LoadedState::Applied;
+    let applied = |patch: &Patch| patch.state.is_in_force();
     Ok(manager::list()?.into_iter().filter(applied).map(|patch| patch.name).collect())
 }
 
@@ -236,7 +236,7 @@ fn find_loaded(file: &PatchFile) -> Result<Option<Patch>, Error> {
     if patch.state == LoadedState::Kept && !same_build {
         return Err(Error::Kept(file.name.clone()));
     }
-    if patch.state != LoadedState::Applied && !same_build {
+    if !patch.state.is_in_force() && !same_build {
         return Err(Error::ModuleLoaded(patch.module));
     }
     Ok(Some(patch))

@@ -9,7 +9,7 @@ use lucos_guest_interface::reply::{MeasuredStops, Verdict};
 
 use crate::answer::{self, Log, Patch, Shown, Status, Value};
 use crate::error::{Error, Refusal};
-use crate::system;
+use crate::{render, system};
 
 /// The device.
 pub const PATH: &str = "/dev/lucos";
@@ -124,7 +124,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     }))
 }
 
-/// Replaces the number of the patch that is in the way by its name.
+/// Replaces the number of the patch that is in the way by its name, and says who is in its way.
 #[must_use]
 pub fn name_what_is_in_the_way(error: Error) -> Error {
     const WITH_A_NUMBER: [ErrorCode; 4] = [
@@ -137,17 +137,27 @@ pub fn name_what_is_in_the_way(error: Error) -> Error {
         return error;
     };
     if WITH_A_NUMBER.contains(&refusal.code)
-        && let Some(name) = list().ok().and_then(|patches| name_of(&patches, &refusal.detail))
+        && let Ok(patches) = list()
+        && let Some(patch) = numbered(&patches, &refusal.detail)
     {
-        refusal.detail = name;
+        refusal.detail = in_the_way(patch, refusal.code);
     }
     Error::Refused(refusal)
 }
 
-fn name_of(patches: &[Patch], number: &str) -> Option<String> {
+fn numbered<'a>(patches: &'a [Patch], number: &str) -> Option<&'a Patch> {
     let number = u32::from_str_radix(number.strip_prefix("0x")?, 16).ok()?;
-    let patch = patches.iter().find(|patch| patch.number == number)?;
-    Some(patch.name.clone())
+    patches.iter().find(|patch| patch.number == number)
+}
+
+/// The name of a patch, and who keeps it from settling when that is what is wrong.
+fn in_the_way(patch: &Patch, code: ErrorCode) -> String {
+    match &patch.inside {
+        Some(inside) if code == ErrorCode::NotSettled => {
+            format!("{}: inside is {}", patch.name, render::who(inside))
+        }
+        _ => patch.name.clone(),
+    }
 }
 
 fn absent(error: &std::io::Error) -> Error {
@@ -164,16 +174,31 @@ fn absent(error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{name_of, show};
+    use lucos_guest_interface::ErrorCode;
+
+    use super::{in_the_way, numbered, show};
+    use crate::answer::Inside;
     use crate::answer::tests::patch;
 
     #[test]
     fn a_number_becomes_a_name() {
         let patches = [patch("fix", 10)];
-        assert_eq!(name_of(&patches, "0xa").as_deref(), Some("fix"));
+        assert_eq!(numbered(&patches, "0xa"), Some(&patches[0]));
         for number in ["0xb", "10", "", "0xfffffffff"] {
-            assert_eq!(name_of(&patches, number), None, "{number}");
+            assert_eq!(numbered(&patches, number), None, "{number}");
         }
+    }
+
+    #[test]
+    fn who_keeps_a_patch_from_settling_is_named() {
+        let mut settling = patch("fix", 10);
+        let place = "f+0x3/0x40".to_owned();
+        settling.inside = Some(Inside { thread: 71, name: "cat".to_owned(), place, seconds: 3 });
+        let expected = "fix: inside is cat (71) at f+0x3/0x40, for 3 s";
+        assert_eq!(in_the_way(&settling, ErrorCode::NotSettled), expected);
+        assert_eq!(in_the_way(&settling, ErrorCode::Stacked), "fix");
+        settling.inside = None;
+        assert_eq!(in_the_way(&settling, ErrorCode::NotSettled), "fix");
     }
 
     #[test]

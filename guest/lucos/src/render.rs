@@ -126,7 +126,7 @@ fn show_function(out: &mut String, function: &Function) {
 }
 
 /// `NAME (THREAD) at PLACE, for SECONDS s`
-fn who(inside: &Inside) -> String {
+pub(crate) fn who(inside: &Inside) -> String {
     let Inside { thread, name, place, seconds } = inside;
     let place = if place.is_empty() { "many places" } else { place };
     format!("{name} ({thread}) at {place}, for {seconds} s")
