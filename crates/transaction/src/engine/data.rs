@@ -12,7 +12,7 @@ use lucos_guest_interface::{ErrorCode, Fault};
 
 use super::{Engine, data_item, general, item, stopped};
 use crate::journal::Store;
-use crate::patch::{Patch, PatchState};
+use crate::patch::{Function, Patch, PatchState};
 use crate::subject::Subject;
 use crate::version::{Half, Lists, Version};
 
@@ -99,6 +99,7 @@ impl<S: Store> Engine<S> {
         request: Request,
     ) -> Result<(), Fault> {
         let steps = self.steps(position, request)?;
+        self.nobody_at_traps(subject, position, request)?;
         let left = match request {
             Request::Apply { clear: true } => Some(Code::Old),
             Request::Rollback { clear: true } => Some(Code::New),
@@ -121,6 +122,29 @@ impl<S: Store> Engine<S> {
             }
         }
         said
+    }
+
+    /// Whether no processor is held at a trap that leads to code that is to be clear: it may have been
+    /// told to go on there, whatever its instruction pointer says.
+    fn nobody_at_traps<M: Subject>(
+        &self,
+        subject: &mut M,
+        position: usize,
+        request: Request,
+    ) -> Result<(), Fault> {
+        let leads_there: fn(&Function) -> bool = match request {
+            // To the patch below.
+            Request::Apply { clear: true } => |function| function.plan.below != 0,
+            Request::Rollback { clear: true } => |_| true,
+            _ => return Ok(()),
+        };
+        let Some(patch) = self.patches.get(position) else { return Ok(()) };
+        let mut sites = patch.functions.iter().filter(|&function| leads_there(function));
+        let held = subject.stopped_at().map_err(general)?;
+        match sites.find(|function| held.contains(&function.plan.site)) {
+            Some(function) => Err(Fault::new(ErrorCode::Occupied, function.plan.site)),
+            None => Ok(()),
+        }
     }
 
     fn stage_version<M: Subject>(

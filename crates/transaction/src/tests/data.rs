@@ -319,6 +319,43 @@ fn only_what_is_to_be_clear_asks_who_is_inside() {
     }
 }
 
+/// Such a processor may be on its way into new code, whatever its instruction pointer says.
+#[test]
+fn a_processor_that_is_held_at_a_trap_is_inside_new_code() {
+    for case in &CASES {
+        let (shared, original, mut engine) = case.prepared();
+        let Some(site) = engine.patches().last().map(|patch| patch.functions[0].plan.site) else {
+            continue;
+        };
+        let before = shared.memory();
+        shared.0.borrow_mut().processors = vec![0, site];
+        let result = (case.operation)(&shared, &mut engine);
+        if case.name.starts_with("clear rollback") {
+            assert_eq!(result, Err(Fault::new(ErrorCode::Occupied, site)), "{}", case.name);
+            assert!(shared.memory() == before, "{}", case.name);
+        } else {
+            assert_eq!(result, Ok(()), "{}", case.name);
+        }
+        check(&shared, &engine, &original);
+    }
+}
+
+#[test]
+fn a_clear_update_of_a_patch_below_leaves_nobody_at_its_trap() {
+    let shared = Shared::with_data();
+    let mut engine = shared.open();
+    let functions = shared.plan(&[0, 1], 0x6000);
+    let below = Plan { name: "below", functions: &functions, ..Plan::default() };
+    engine.apply(&mut shared.clone(), &[below]).unwrap();
+    let (site, before) = (engine.patches()[0].functions[1].plan.site, shared.memory());
+    shared.0.borrow_mut().processors = vec![0, site];
+    let occupied = Err(Fault::new(ErrorCode::Occupied, site));
+    assert_eq!(shared.apply_data(&mut engine, "above", &[], true), occupied);
+    assert!(shared.memory() == before);
+    shared.0.borrow_mut().processors = vec![0, site + 0x1000];
+    assert!(shared.apply_data(&mut engine, "above", &[], true).is_ok());
+}
+
 #[test]
 fn a_roundtrip_carries_what_the_twins_became() {
     let (shared, original, mut engine) = CASES[3].prepared();
