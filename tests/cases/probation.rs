@@ -63,7 +63,7 @@ fn script() -> Script {
         .step("dependents.before", "cat /proc/version")
         .step("dependents", "trouble o >/dev/null 2>&1; gone trouble; gone needs_trouble; cat /proc/version")
         .step("dependents.log", "lucos log --json")
-        .step("ends.apply", "lucos apply --probation 1s $M/trouble.ko; sleep 3; lucos list --json")
+        .step("ends.apply", "lucos apply --probation 1s $M/trouble.ko >/dev/null; sleep 3; lucos list --json")
         .step("ends", "trouble o >/dev/null 2>&1; sleep 2; kind n; cat /proc/uptime")
         .step("ends.back", "lucos rollback trouble >/dev/null; gone trouble")
         .step("hang.apply", "lucos apply --probation 5m $M/trouble.ko")

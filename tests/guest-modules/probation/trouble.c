@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The new function gets the kernel into a kind of trouble. */
-#include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
+#include <linux/ktime.h>
 #include <linux/preempt.h>
 #include <linux/seq_file.h>
 #include <linux/version.h>
@@ -11,8 +11,8 @@
 #include <lucos/patch.h>
 
 /* Longer than the manager bears; shorter than the kernel itself. */
-#define HANG_MS 9000
-#define LOCKUP_MS 15000
+#define HANG_S 9
+#define LOCKUP_S 15
 
 static char kind = 'n';
 module_param(kind, byte, 0600);
@@ -22,6 +22,15 @@ static struct hrtimer timer;
 static noinline void oops(void)
 {
 	*(volatile int *)8 = 1;
+}
+
+/* By the clock: how long a delay takes is a guess in an emulator. */
+static noinline void loop(unsigned int seconds)
+{
+	ktime_t end = ktime_add_ns(ktime_get(), seconds * NSEC_PER_SEC);
+
+	while (ktime_before(ktime_get(), end))
+		cpu_relax();
 }
 
 static enum hrtimer_restart oops_in_interrupt(struct hrtimer *unused)
@@ -55,12 +64,12 @@ LUCOS_REPLACE(uptime_proc_show, int, struct seq_file *m, void *v)
 		panic("trouble");
 	case 'h':
 		local_irq_disable();
-		mdelay(HANG_MS);
+		loop(HANG_S);
 		local_irq_enable();
 		break;
 	case 'l':
 		preempt_disable();
-		mdelay(LOCKUP_MS);
+		loop(LOCKUP_S);
 		preempt_enable();
 		break;
 	}
