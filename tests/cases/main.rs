@@ -97,7 +97,8 @@ fn main() {
     .into_iter()
     .flatten()
     .collect();
-    trials.push(limits::trial(trials.iter().map(|trial| trial.name().to_owned()).collect()));
+    let names: Vec<String> = trials.iter().map(|trial| trial.name().to_owned()).collect();
+    trials.extend(limits::trials(&names));
     trials.retain(is_wanted);
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(summary) = restarts::summary() {
