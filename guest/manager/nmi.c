@@ -13,6 +13,7 @@
 #include <linux/atomic.h>
 #include <linux/compiler.h>
 #include <linux/percpu.h>
+#include <linux/smp.h>
 
 #include <asm/nmi.h>
 
@@ -79,7 +80,13 @@ int lucos_nmi_start(void)
 	return register_nmi_handler(NMI_UNKNOWN, claim_kick, 0, "lucos");
 }
 
+static void answer(void *unused)
+{
+}
+
 void lucos_nmi_stop(void)
 {
+	/* Who answers has taken the NMIs of the last call. */
+	on_each_cpu(answer, NULL, true);
 	unregister_nmi_handler(NMI_UNKNOWN, "lucos");
 }

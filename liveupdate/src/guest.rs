@@ -4,18 +4,17 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use lucos_abi::call::CallStatus;
-use lucos_data_versions::state::Code;
-use lucos_data_versions::{Side, VersionId};
-use lucos_guest_interface::call::NO_ITEM;
-use lucos_guest_interface::{Fault, Part};
+use lucos_guest_interface::Part;
 use lucos_service::client::Failure;
 use lucos_service::{AddressSpace, LogBudget, MemoryError, places};
 use lucos_transaction::patch::{CODE_MAX, FUNCTIONS_MAX};
 use lucos_transaction::subject::{Difference, Place, PlaceError, Target};
-use lucos_transaction::{DataSubject, Half, Redirects, Subject, SubjectError, VersionPlan};
+use lucos_transaction::{Redirects, Subject, SubjectError};
 use spin::RwLock;
 
+use crate::coherence::{Coherence, Held};
 use crate::platform::Platform;
+use crate::versions::Prepared;
 
 /// The transaction's subject: a platform, seen from the address space of the caller.
 ///
@@ -23,9 +22,14 @@ use crate::platform::Platform;
 /// exists: the one in which a manager registered may be that of a process that has ended.
 #[derive(Debug)]
 pub struct Guest<'a, P> {
-    platform: &'a mut P,
-    space: AddressSpace,
+    pub(crate) platform: &'a mut P,
+    pub(crate) space: AddressSpace,
     redirects: &'a RwLock<Redirects>,
+    pub(crate) coherence: &'a Coherence,
+    /// The coherence lock, held while the guest is stopped.
+    pub(crate) held: Option<Held<'a>>,
+    /// What was made ready for the data that this call moves.
+    pub(crate) prepared: Vec<Prepared>,
     /// When the stop that lasts was asked for.
     stopping: u64,
     /// Stops so far.
@@ -47,8 +51,26 @@ pub struct Stops {
 
 impl<'a, P: Platform> Guest<'a, P> {
     /// The subject of a call from `space`.
-    pub fn new(platform: &'a mut P, space: AddressSpace, redirects: &'a RwLock<Redirects>) -> Self {
-        Self { platform, space, redirects, stopping: 0, stops: 0, longest: 0, last: 0 }
+    pub fn new(
+        platform: &'a mut P,
+        space: AddressSpace,
+        redirects: &'a RwLock<Redirects>,
+        coherence: &'a Coherence,
+    ) -> Self {
+        let [stopping, stops, longest, last] = [0; 4];
+        let (held, prepared) = (None, Vec::new());
+        Self {
+            platform,
+            space,
+            redirects,
+            coherence,
+            held,
+            prepared,
+            stopping,
+            stops,
+            longest,
+            last,
+        }
     }
 
     /// The platform.
@@ -128,8 +150,11 @@ impl<P: Platform> Subject for Guest<'_, P> {
     }
 
     fn stop(&mut self) -> Result<(), SubjectError> {
+        // No processor is in the middle of a guarded write while another one stops it.
+        let held = self.coherence.lock(self.platform);
         self.stopping = self.platform.time();
         self.platform.stop()?;
+        self.held = Some(held);
         self.stops += 1;
         Ok(())
     }
@@ -139,6 +164,7 @@ impl<P: Platform> Subject for Guest<'_, P> {
         let ticks = self.platform.time().saturating_sub(self.stopping);
         self.longest = self.longest.max(ticks);
         self.last = ticks;
+        self.held = None;
         resumed
     }
 
@@ -146,7 +172,7 @@ impl<P: Platform> Subject for Guest<'_, P> {
         let caller = self.platform.processor();
         let mut pointers = Vec::new();
         for processor in (0..self.platform.facts().processors()).filter(|&other| other != caller) {
-            pointers.extend(self.platform.instruction_pointer(processor)?);
+            pointers.extend(self.platform.registers(processor)?.map(|registers| registers.rip));
         }
         Ok(pointers)
     }
@@ -161,31 +187,6 @@ impl<P: Platform> Subject for Guest<'_, P> {
 
     fn now(&mut self) -> u64 {
         self.platform.time()
-    }
-}
-
-/// APPLY takes no data versions yet.
-const NO_DATA: SubjectError = SubjectError::Failed(Part::Liveupdate);
-
-impl<P: Platform> DataSubject for Guest<'_, P> {
-    fn is_clear(&mut self, _: Code) -> Result<bool, Fault> {
-        Err(NO_DATA.fault(NO_ITEM))
-    }
-
-    fn stage(&mut self, _: &VersionPlan, _: Side) -> Result<(), Fault> {
-        Err(NO_DATA.fault(NO_ITEM))
-    }
-
-    fn wipe_stage(&mut self, _: &VersionPlan) -> Result<(), SubjectError> {
-        Err(NO_DATA)
-    }
-
-    fn copy_pairs(&mut self, _: &VersionPlan, _: Side, _: Half) -> Result<(), SubjectError> {
-        Err(NO_DATA)
-    }
-
-    fn guard(&mut self, _: VersionId, _: &VersionPlan, _: bool) -> Result<(), SubjectError> {
-        Err(NO_DATA)
     }
 }
 

@@ -6,7 +6,9 @@
 use core::fmt;
 use core::mem::take;
 
-use lucos_abi::object::COUNTERS;
+use lucos_abi::object::{COUNTERS, ExitReason};
+use lucos_abi::registers::Registers;
+use lucos_data_versions::Note;
 use lucos_guest_interface::{ErrorCode, Part};
 use lucos_service::client::{Failure, Memory};
 use lucos_service::injection::{CALL, Injection, Step};
@@ -19,6 +21,7 @@ use lucos_transaction::subject::Place;
 use spin::{Mutex, MutexGuard};
 
 use crate::kernel::Real;
+use crate::late::Late;
 use crate::platform::{Facts, Platform};
 
 type Hash = [u8; 32];
@@ -308,9 +311,56 @@ impl Platform for Faulty<'_> {
         self.0.resume()
     }
 
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError> {
+    fn registers(&mut self, processor: u32) -> Result<Option<Registers>, SubjectError> {
         self.machine_step()?;
-        self.0.instruction_pointer(processor)
+        self.0.registers(processor)
+    }
+
+    fn confined(
+        &mut self,
+        start: Option<&Registers>,
+        steps: u32,
+    ) -> Result<(ExitReason, Registers), SubjectError> {
+        // How often an upcall is interrupted is not the same each time: only its begin is a step.
+        if start.is_some() {
+            self.machine_step()?;
+        }
+        self.0.confined(start, steps)
+    }
+
+    fn end_detour(&mut self) -> Result<(), SubjectError> {
+        self.0.end_detour()
+    }
+
+    fn look(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure> {
+        self.0.look(gpa, to)
+    }
+
+    fn note(&self) -> Option<(Note, AddressSpace)> {
+        self.0.note()
+    }
+
+    fn others_have_notes(&self) -> bool {
+        self.0.others_have_notes()
+    }
+
+    fn retain_note(&mut self, note: &Note, space: AddressSpace) -> Result<(), SubjectError> {
+        self.machine_step()?;
+        self.0.retain_note(note, space)
+    }
+
+    fn late(&self, place: usize) -> Option<Late> {
+        self.0.late(place)
+    }
+
+    fn retain_late(&mut self, place: usize, late: Option<Late>) -> Result<(), SubjectError> {
+        self.machine_step()?;
+        self.0.retain_late(place, late)
+    }
+
+    fn clear_note(&mut self) -> Result<(), SubjectError> {
+        self.machine_step()?;
+        self.0.clear_note()
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), SubjectError> {

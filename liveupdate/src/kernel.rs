@@ -1,22 +1,26 @@
 //! The platform of the real task: messages to the kernel and to `memory`.
 
 use lucos_abi::manifest::Object;
-use lucos_abi::object::{COUNTERS, MachineReply, MachineRequest};
+use lucos_abi::object::{
+    COUNTERS, ExitReason, MachineReply, MachineRequest, VcpuReply, VcpuRequest,
+};
 use lucos_abi::registers::Registers;
+use lucos_data_versions::Note;
 use lucos_guest_interface::Part;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, CONTAINS_INIT, Extension,
 };
-use lucos_runtime::{CallError, Journal, Thread, read_log, time_stamp};
+use lucos_runtime::{CallError, GuestWindow, Thread, read_log, time_stamp};
 use lucos_service::client::{Failure, Memory};
-use lucos_service::{MemoryReply, MemoryRequest};
+use lucos_service::{AddressSpace, MemoryReply, MemoryRequest};
 use lucos_system_info::SystemInfo;
 use lucos_transaction::SubjectError;
-use lucos_transaction::journal::{Store, StoreError};
 
 use crate::guest::subject_error;
+use crate::late::Late;
 use crate::platform::{Facts, Platform};
+use crate::retained::RetainedPages;
 
 /// How long a stop may take, in time-stamp ticks: about a second. Processors arrive within
 /// microseconds, and one that does not arrive at all is broken; but an emulator on a busy machine
@@ -34,6 +38,8 @@ pub struct Real<'a> {
     pub facts: Facts,
     /// What survives a restart.
     pub pages: RetainedPages,
+    /// Guest memory.
+    pub window: &'a GuestWindow,
 }
 
 /// The facts, from the kernel's description of the machine.
@@ -118,14 +124,73 @@ impl Platform for Real<'_> {
         self.done(&MachineRequest::Resume)
     }
 
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError> {
+    fn registers(&mut self, processor: u32) -> Result<Option<Registers>, SubjectError> {
         match self.machine(&MachineRequest::Registers { cpu: processor })? {
             MachineReply::Registers { registers: [] } => Ok(None),
-            MachineReply::Registers { registers } => Registers::from_bytes(registers)
-                .map(|registers| Some(registers.rip))
-                .ok_or(UNEXPECTED),
+            MachineReply::Registers { registers } => {
+                Registers::from_bytes(registers).map(Some).ok_or(UNEXPECTED)
+            }
             _ => Err(UNEXPECTED),
         }
+    }
+
+    fn confined(
+        &mut self,
+        start: Option<&Registers>,
+        steps: u32,
+    ) -> Result<(ExitReason, Registers), SubjectError> {
+        let block = start.map(Registers::to_bytes);
+        let registers: &[u8] = block.as_ref().map_or(&[], |block| block);
+        let request = VcpuRequest::Confined { registers, steps };
+        match self.thread.call(Object::Vcpu, &request).map_err(kernel_error)? {
+            VcpuReply::Exit { reason, registers, .. } => {
+                Ok((reason, Registers::from_bytes(registers).ok_or(UNEXPECTED)?))
+            }
+            VcpuReply::Value(_) | VcpuReply::Done => Err(UNEXPECTED),
+        }
+    }
+
+    fn end_detour(&mut self) -> Result<(), SubjectError> {
+        match self.thread.call(Object::Vcpu, &VcpuRequest::Return).map_err(kernel_error)? {
+            VcpuReply::Done => Ok(()),
+            VcpuReply::Exit { .. } | VcpuReply::Value(_) => Err(UNEXPECTED),
+        }
+    }
+
+    fn look(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure> {
+        match self.window.read(gpa, to) {
+            Ok(()) => Ok(()),
+            // Memory that was added since the machine booted.
+            Err(_) => self.read_physical(gpa, to),
+        }
+    }
+
+    fn note(&self) -> Option<(Note, AddressSpace)> {
+        self.pages.note(self.processor)
+    }
+
+    fn others_have_notes(&self) -> bool {
+        let others = (0..self.facts.processors()).filter(|&other| other != self.processor);
+        others.into_iter().any(|other| self.pages.has_note(other))
+    }
+
+    fn retain_note(&mut self, note: &Note, space: AddressSpace) -> Result<(), SubjectError> {
+        let retained = self.pages.retain_note(self.processor, note, space);
+        retained.map_err(|_| SubjectError::Failed(Part::Journal))
+    }
+
+    fn late(&self, place: usize) -> Option<Late> {
+        self.pages.late(place)
+    }
+
+    fn retain_late(&mut self, place: usize, late: Option<Late>) -> Result<(), SubjectError> {
+        let retained = self.pages.retain_late(place, late);
+        retained.map_err(|_| SubjectError::Failed(Part::Journal))
+    }
+
+    fn clear_note(&mut self) -> Result<(), SubjectError> {
+        let cleared = self.pages.clear_note(self.processor);
+        cleared.map_err(|_| SubjectError::Failed(Part::Journal))
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), SubjectError> {
@@ -153,47 +218,6 @@ impl Platform for Real<'_> {
 
     fn log(&mut self, line: core::fmt::Arguments<'_>) {
         self.thread.log(line);
-    }
-}
-
-/// The retained pages of the real task: the journal of updates, and behind it, in the last eight
-/// bytes, the number of redirections.
-#[derive(Clone, Copy, Debug)]
-pub struct RetainedPages(pub Journal);
-
-const REDIRECTIONS_SIZE: usize = size_of::<u64>();
-
-impl RetainedPages {
-    /// Redirections that the task counted in its earlier lives.
-    pub fn redirections(&self) -> u64 {
-        let mut bytes = [0; REDIRECTIONS_SIZE];
-        match self.0.read(self.len(), &mut bytes) {
-            Ok(()) => u64::from_le_bytes(bytes),
-            Err(_) => 0,
-        }
-    }
-
-    fn retain_redirections(&self, count: u64) {
-        // Only a figure; without a journal nothing is redirected.
-        let _ = self.0.write(self.len(), &count.to_le_bytes());
-    }
-}
-
-impl Store for RetainedPages {
-    fn len(&self) -> usize {
-        self.0.len().saturating_sub(REDIRECTIONS_SIZE)
-    }
-
-    fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), StoreError> {
-        self.0.read(offset, bytes).map_err(|_| StoreError)
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), StoreError> {
-        let end = offset.checked_add(bytes.len()).ok_or(StoreError)?;
-        if end > self.len() {
-            return Err(StoreError);
-        }
-        self.0.write(offset, bytes).map_err(|_| StoreError)
     }
 }
 

@@ -3,10 +3,11 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
-use lucos_liveupdate::kernel::{Real, RetainedPages, facts};
+use lucos_liveupdate::kernel::{Real, facts};
 use lucos_liveupdate::platform::Facts;
+use lucos_liveupdate::retained::RetainedPages;
 use lucos_liveupdate::service::Liveupdate;
-use lucos_runtime::{Journal, Scratch, Service, StartInfo, Thread, log, system_info};
+use lucos_runtime::{GuestWindow, Journal, Scratch, Service, StartInfo, Thread, log, system_info};
 use lucos_service::{LiveupdateReply, LiveupdateRequest};
 use spin::Once;
 
@@ -25,6 +26,7 @@ struct OneThread {
     processor: u32,
     facts: Facts,
     pages: RetainedPages,
+    window: GuestWindow,
 }
 
 fn run(mut thread: Thread, start: StartInfo) -> ! {
@@ -41,7 +43,8 @@ fn run(mut thread: Thread, start: StartInfo) -> ! {
     {
         log!(thread, "nothing can be updated: the journal is {error:?}");
     }
-    thread.serve(OneThread { shared, processor: start.cpu, facts, pages })
+    let window = GuestWindow::new(system_info());
+    thread.serve(OneThread { shared, processor: start.cpu, facts, pages, window })
 }
 
 impl Service for OneThread {
@@ -55,8 +58,8 @@ impl Service for OneThread {
         request: LiveupdateRequest,
         _scratch: &mut Scratch,
     ) -> LiveupdateReply {
-        let Self { shared, processor, facts, pages } = *self;
-        answer(shared, Real { thread, processor, facts, pages }, &request)
+        let Self { shared, processor, facts, pages, ref window } = *self;
+        answer(shared, Real { thread, processor, facts, pages, window }, &request)
     }
 }
 

@@ -1,9 +1,14 @@
 //! What the task needs of the kernel, beside what the task `memory` does for it.
 
-use lucos_abi::object::COUNTERS;
-use lucos_service::client::Memory;
+use lucos_abi::object::{COUNTERS, ExitReason};
+use lucos_abi::registers::Registers;
+use lucos_data_versions::Note;
+use lucos_service::AddressSpace;
+use lucos_service::client::{Failure, Memory};
 use lucos_system_info::MemoryRange;
 use lucos_transaction::SubjectError;
+
+use crate::late::Late;
 
 /// What does not change while LUCOS runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +57,63 @@ pub trait Platform: Memory {
     /// [`SubjectError::Failed`]
     fn resume(&mut self) -> Result<(), SubjectError>;
 
-    /// The instruction pointer of a stopped vCPU; `None` when it does not run.
+    /// The registers of a stopped vCPU; `None` when it does not run.
     ///
     /// # Errors
     /// [`SubjectError::Failed`]
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError>;
+    fn registers(&mut self, processor: u32) -> Result<Option<Registers>, SubjectError>;
+
+    /// Runs the vCPU of this processor confined: for so many steps, or for 0 until something interrupts
+    /// it. `start` begins a detour, which goes on until [`Platform::end_detour`].
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`]
+    fn confined(
+        &mut self,
+        start: Option<&Registers>,
+        steps: u32,
+    ) -> Result<(ExitReason, Registers), SubjectError>;
+
+    /// Ends a detour; the vCPU has the registers again that it had before.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`]
+    fn end_detour(&mut self) -> Result<(), SubjectError>;
+
+    /// Reads bytes at a guest-physical address, without a message where that is possible.
+    ///
+    /// # Errors
+    /// [`Failure`]; `to` then holds anything.
+    fn look(&mut self, gpa: u64, to: &mut [u8]) -> Result<(), Failure> {
+        self.read_physical(gpa, to)
+    }
+
+    /// The note of a write that this processor has not finished, and its address space.
+    fn note(&self) -> Option<(Note, AddressSpace)>;
+
+    /// Whether another processor has one.
+    fn others_have_notes(&self) -> bool;
+
+    /// Retains the note of this processor's write.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`]: there is no retained memory for it.
+    fn retain_note(&mut self, note: &Note, space: AddressSpace) -> Result<(), SubjectError>;
+
+    /// The late pair in a place of retained memory, below [`LATE_MAX`](crate::late::LATE_MAX).
+    fn late(&self, place: usize) -> Option<Late>;
+
+    /// Retains a late pair, or that there is none, in one step.
+    ///
+    /// # Errors
+    /// [`SubjectError::Failed`]: there is no retained memory for it.
+    fn retain_late(&mut self, place: usize, late: Option<Late>) -> Result<(), SubjectError>;
+
+    /// Retains that this processor has no note.
+    ///
+    /// # Errors
+    /// The same.
+    fn clear_note(&mut self) -> Result<(), SubjectError>;
 
     /// Whether invalid opcodes of the guest come to LUCOS.
     ///

@@ -4,15 +4,17 @@ use alloc::vec::Vec;
 
 use lucos_abi::boot::MAX_CPUS;
 use lucos_abi::object::Counter;
+use lucos_data_versions::{VersionId, VersionState};
 use lucos_guest_interface::call::{
-    ALL_PROCESSORS, MAX_BUFFER_LENGTH, NO_ITEM, QueryKind, VALUE_ITEMS,
+    ALL_PROCESSORS, DATA_ITEMS, MAX_BUFFER_LENGTH, NO_ITEM, QueryKind, VALUE_ITEMS,
 };
 use lucos_guest_interface::descriptor::JUMP_SIZE;
 use lucos_guest_interface::name::{self, NAME_SIZE};
 use lucos_guest_interface::status::{
     EXIT_COUNTERS, ExitClass, ExitCounters, FunctionStatus, JumpStatus, MAX_PROCESSORS,
     PatchState as Shown, PatchStatus, ProcessorList, STATUS_VERSION, SiteState as Site,
-    SystemStatus, ValueState as ShownValue, ValueStatus, WindowReason,
+    SystemStatus, ValueState as ShownValue, ValueStatus, VersionState as ShownVersion,
+    VersionStatus, WindowReason,
 };
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::journal::Presence;
@@ -57,9 +59,7 @@ pub fn query<S: Store, P: Platform>(
         QueryKind::ExitCounters => counters(totals, guest, selector)?,
         QueryKind::Jumps => jumps(engine, selector)?,
         QueryKind::Value => value(engine, guest, selector)?,
-        QueryKind::Version => {
-            return Err(Fault::new(ErrorCode::Unsupported, kind.number().into()));
-        }
+        QueryKind::Version => version(engine, guest, selector)?,
         QueryKind::Processors => processors(guest.platform().facts().apic_ids, selector)?,
     };
     if length < record.len() as u64 {
@@ -148,6 +148,7 @@ fn patch_status<S: Store>(engine: &Engine<S>, patch: &Patch) -> PatchStatus {
         number: patch.number,
         state: state.number(),
         functions: number(patch.functions.len()),
+        data_versions: number(patch.versions.len()),
         values: number(patch.values.len()),
         trapping: trapping(engine, patch),
         jumping: jumping(engine, patch),
@@ -275,6 +276,43 @@ fn value_state<S: Store, P: Platform>(
         Ok(()) if plan.holds(&now, &plan.new) => ShownValue::Changed,
         _ => ShownValue::Overwritten,
     }
+}
+
+fn version<S: Store, P: Platform>(
+    engine: &Engine<S>,
+    guest: &mut Guest<'_, P>,
+    selector: u64,
+) -> Result<Vec<u8>, Fault> {
+    let patch = patch_at(engine, selector >> 32)?;
+    // The lower half.
+    let index = selector as u32;
+    let unknown = Fault::at(ErrorCode::Argument, DATA_ITEMS.saturating_add(index), selector);
+    let version = patch.versions.get(index as usize).ok_or(unknown)?;
+    let (kind, lists) = (&version.plan.kind, &version.plan.lists);
+    let state = match version.state(patch.state) {
+        VersionState::Old => ShownVersion::Old,
+        VersionState::Both => ShownVersion::Both,
+        VersionState::New => ShownVersion::New,
+    };
+    let both = state == ShownVersion::Both;
+    let id = VersionId { patch: patch.number, version: index };
+    let (counts, pages, late) = guest.guards_of(id);
+    let status = VersionStatus {
+        version: STATUS_VERSION,
+        state: state.number(),
+        object_size: kind.object_size,
+        twin_size: kind.twin_size,
+        pairs: if both { lists.pairs.saturating_add_signed(late) } else { lists.pairs },
+        guarded_pages: number(pages),
+        torn: counts.torn,
+        flags: kind.flags,
+        traps: counts.traps,
+        carried: counts.carried,
+        neighbours: counts.neighbours,
+        name: field(&kind.name),
+        ..VersionStatus::default()
+    };
+    Ok(status.to_bytes().to_vec())
 }
 
 /// How much of the guest's code the jumps of a patch replace.

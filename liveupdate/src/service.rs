@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use lucos_data_versions::{Verdict, Write};
 use lucos_guest_interface::call::{Call, NO_ITEM};
 use lucos_guest_interface::{ErrorCode, Fault, Part};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest};
@@ -11,11 +12,14 @@ use lucos_x86_code::jump::TRAP;
 use spin::{Mutex, RwLock};
 
 use crate::answer::{Answer, Arguments};
+use crate::coherence::Coherence;
+use crate::guarded::Guarded;
 use crate::guest::{Guest, Stops};
+use crate::pairs::Change;
 use crate::platform::Platform;
 use crate::query::Totals;
 use crate::update::UPDATES;
-use crate::{log, query, registration, update, withdraw};
+use crate::{log, pairs, query, registration, torn, update, withdraw};
 
 /// Registers of its answer: RAX, RBX, RCX, RDX.
 pub type Results = [u64; 4];
@@ -28,6 +32,7 @@ pub type Results = [u64; 4];
 pub struct Liveupdate<S> {
     engine: Mutex<Result<Engine<S>, JournalError>>,
     redirects: RwLock<Redirects>,
+    coherence: Coherence,
     /// The journal holds something half done.
     unfinished: AtomicBool,
     /// The kernel of the guest said that it goes down.
@@ -53,9 +58,11 @@ impl<S: Store> Liveupdate<S> {
                 redirects.set(site, Some(target));
             }
         }
+        let coherence = Coherence::new(engine.as_ref().ok());
         let service = Self {
             engine: Mutex::new(engine),
             redirects: RwLock::new(redirects),
+            coherence,
             unfinished: AtomicBool::new(false),
             going_down: AtomicBool::new(false),
             stops: AtomicU64::new(0),
@@ -94,6 +101,7 @@ impl<S: Store> Liveupdate<S> {
     ) -> LiveupdateReply {
         match *request {
             LiveupdateRequest::Hypercall { number, arguments, space, again } => {
+                self.finish(platform);
                 match Call::from_number(number.into()) {
                     // These two are the business of `vmx`.
                     None | Some(Call::Hello | Call::Park) => LiveupdateReply::NoSuchHypercall,
@@ -106,6 +114,63 @@ impl<S: Store> Liveupdate<S> {
             LiveupdateRequest::InvalidOpcode { rip, space, cpl } => {
                 self.invalid_opcode(platform, rip, space, cpl)
             }
+            LiveupdateRequest::GuardedWrite { gpa, space, delivery } => {
+                self.finish(platform);
+                self.guarded_write(platform, gpa, space, delivery)
+            }
+            LiveupdateRequest::Finish => {
+                self.finish(platform);
+                LiveupdateReply::RunOn
+            }
+        }
+    }
+
+    /// Finishes the write that this processor had begun when the task ended.
+    fn finish<P: Platform>(&self, platform: &mut P) {
+        if let Some((note, space)) = platform.note() {
+            Guarded::new(platform, &self.coherence, space).run(Write::finish(note));
+            self.withdraw_torn(platform, space);
+        }
+    }
+
+    fn guarded_write<P: Platform>(
+        &self,
+        platform: &mut P,
+        gpa: u64,
+        space: AddressSpace,
+        delivery: bool,
+    ) -> LiveupdateReply {
+        if self.unfinished.load(Ordering::Acquire) {
+            // After a restart: what is half done is mended before anything is carried.
+            self.recover(platform, space);
+        }
+        let mut guarded = Guarded::new(platform, &self.coherence, space);
+        let verdict = match delivery {
+            true => guarded.release(gpa),
+            false => guarded.run(Write::begin(gpa)),
+        };
+        drop(guarded);
+        self.withdraw_torn(platform, space);
+        match verdict {
+            Verdict::Done | Verdict::Again => LiveupdateReply::RunOn,
+            Verdict::Fault(exception) => LiveupdateReply::Fault(exception.event()),
+        }
+    }
+
+    /// Withdraws the patches of data that is torn. When somebody else is at work on updates, he does it
+    /// when he is done.
+    fn withdraw_torn<P: Platform>(&self, platform: &mut P, space: AddressSpace) {
+        let torn = self.coherence.lock(platform).torn.clone();
+        for torn in torn {
+            let Some(mut engine) = self.engine.try_lock() else { return };
+            let Ok(engine) = engine.as_mut() else { return };
+            let mut guest = Guest::new(platform, space, &self.redirects, &self.coherence);
+            if let Err(fault) = torn::take_back(engine, &mut guest, torn) {
+                let number = torn.id.patch;
+                guest.report(&UPDATES, format_args!("patch {number} stays, torn: {fault}"));
+            }
+            self.count(guest.stops());
+            self.note(engine);
         }
     }
 
@@ -121,6 +186,7 @@ impl<S: Store> Liveupdate<S> {
             Call::Log => log::log(platform, caller.space, arguments),
             _ => self.locked_call(platform, call, arguments, caller),
         };
+        self.withdraw_torn(platform, caller.space);
         match result {
             Ok(Answer { rax, results }) => {
                 let [first, second, third] = results;
@@ -146,7 +212,7 @@ impl<S: Store> Liveupdate<S> {
         if caller.again && matches!(call, Call::Apply | Call::Rollback | Call::Withdraw) {
             engine.expect_repetition();
         }
-        let mut guest = Guest::new(platform, caller.space, &self.redirects);
+        let mut guest = Guest::new(platform, caller.space, &self.redirects, &self.coherence);
         let answer = match call {
             Call::Register => registration::register(engine, &mut guest, arguments),
             Call::Unregister => registration::unregister(engine, &mut guest, arguments),
@@ -154,12 +220,13 @@ impl<S: Store> Liveupdate<S> {
             Call::Jump => update::jump(engine, &mut guest, arguments),
             Call::Rollback => update::rollback(engine, &mut guest, arguments),
             Call::Withdraw => withdraw::withdraw(engine, &mut guest, arguments),
+            Call::Drained => update::drained(engine, &mut guest, arguments),
             Call::MeasureStop => update::measure_stop(engine, &mut guest, arguments),
             Call::Query => query::query(self.totals(), engine, &mut guest, arguments),
-            // What they are for does not exist yet.
-            Call::Drained | Call::Pair | Call::Unpair | Call::Done => {
-                Err(Fault::new(ErrorCode::Unsupported, call.number().into()))
-            }
+            Call::Pair => pairs::change(engine, &mut guest, arguments, Change::Comes),
+            Call::Unpair => pairs::change(engine, &mut guest, arguments, Change::Goes),
+            // Of upcalls, which do not come here.
+            Call::Done => Err(Fault::new(ErrorCode::Unsupported, call.number().into())),
             Call::Hello | Call::Log | Call::Park => Err(Fault::new(ErrorCode::UnknownCall, 0)),
         };
         self.count(guest.stops());
@@ -229,8 +296,8 @@ impl<S: Store> Liveupdate<S> {
     fn recover<P: Platform>(&self, platform: &mut P, space: AddressSpace) {
         let mut engine = self.engine.lock();
         let Ok(engine) = engine.as_mut() else { return };
-        let mut guest = Guest::new(platform, space, &self.redirects);
-        if let Err(fault) = engine.recover(&mut guest) {
+        let mut guest = Guest::new(platform, space, &self.redirects, &self.coherence);
+        if let Err(fault) = guest.recover(engine) {
             guest.report(&UPDATES, format_args!("an update is left half done: {fault}"));
         }
         self.count(guest.stops());
@@ -244,7 +311,7 @@ impl<S: Store> Liveupdate<S> {
             return;
         };
         let Ok(engine) = engine.as_mut() else { return };
-        let mut guest = Guest::new(platform, space, &self.redirects);
+        let mut guest = Guest::new(platform, space, &self.redirects, &self.coherence);
         if !engine.stands(&mut guest) {
             // Tried again at the next invalid opcode when it fails.
             let _ = engine.forget_kernel(&mut guest);

@@ -5,22 +5,24 @@
 
 use alloc::vec::Vec;
 
+use lucos_data_versions::VersionState;
 use lucos_guest_interface::call::Cause;
 use lucos_guest_interface::group::MAX_GROUP;
 use lucos_guest_interface::{ErrorCode, Fault};
 use lucos_transaction::engine::{Rollback, Way};
-use lucos_transaction::{Engine, Store};
+use lucos_transaction::version::Lists;
+use lucos_transaction::{Engine, Store, VersionPlan};
 
 use crate::answer::{Answer, Arguments, check_nonce};
 use crate::guest::Guest;
 use crate::platform::Platform;
 use crate::update::{UPDATES, narrow};
 
-/// Takes a patch back with all that stand on it or need it, in one step.
+/// Takes a patch back with all that stand on it or need it.
 ///
 /// # Errors
-/// Those of [`Engine::rollback`], when the patches cannot be taken back together; also `NotRegistered`,
-/// `Nonce`, and `Argument` for what is no number of a patch or no cause. Nothing has changed then.
+/// Those of [`take`]; also `NotRegistered`, `Nonce`, and `Argument` for what is no number of a patch or
+/// no cause.
 pub fn withdraw<S: Store, P: Platform>(
     engine: &mut Engine<S>,
     guest: &mut Guest<'_, P>,
@@ -30,7 +32,29 @@ pub fn withdraw<S: Store, P: Platform>(
     let number = narrow(number)?;
     let unknown = Fault::new(ErrorCode::Argument, cause);
     let cause = Cause::from_number(narrow(cause)?).ok_or(unknown)?;
-    let gone = take_along(engine, guest, number)?;
+    guest.recover(engine)?;
+    Ok(Answer::rbx(take(engine, guest, number, cause)? as u64))
+}
+
+/// Takes a patch back with all that stand on it or need it: in one step, but for patches with data,
+/// which go one after the other. Returns how many that are.
+///
+/// # Errors
+/// Those of [`Engine::rollback`]; of patches with data the first may be gone then.
+pub fn take<S: Store, P: Platform>(
+    engine: &mut Engine<S>,
+    guest: &mut Guest<'_, P>,
+    number: u32,
+    cause: Cause,
+) -> Result<usize, Fault> {
+    let mut gone = Vec::new();
+    match take_along(engine, guest, number) {
+        Ok(numbers) => gone.extend(numbers),
+        Err(Fault { code: ErrorCode::Unsupported | ErrorCode::RollbackRecord, .. }) => {
+            take_in_turn(engine, guest, number, &mut gone)?;
+        }
+        Err(fault) => return Err(fault),
+    }
     for &number in &gone {
         let mut patches = engine.patches().iter();
         let name = patches.find(|patch| patch.number == number).map_or("", |patch| &patch.name);
@@ -39,7 +63,58 @@ pub fn withdraw<S: Store, P: Platform>(
             format_args!("patch {number} ({name}) is withdrawn: {}", cause.meaning()),
         );
     }
-    Ok(Answer::rbx(gone.len() as u64))
+    Ok(gone.len())
+}
+
+/// Takes a patch back behind those that are in its way, each in a step of its own.
+fn take_in_turn<S: Store, P: Platform>(
+    engine: &mut Engine<S>,
+    guest: &mut Guest<'_, P>,
+    number: u32,
+    gone: &mut Vec<u32>,
+) -> Result<(), Fault> {
+    let mut waiting = heapless::Vec::<u32, MAX_GROUP>::from_array([number]);
+    while let Some(&number) = waiting.last() {
+        match take_one(engine, guest, number) {
+            Ok(()) => {
+                gone.push(number);
+                waiting.pop();
+            }
+            Err(fault) => {
+                let is_in_the_way =
+                    matches!(fault.code, ErrorCode::Stacked | ErrorCode::DependencyInUse);
+                let other = u32::try_from(fault.detail).ok().filter(|_| is_in_the_way);
+                let other = other.filter(|other| !waiting.contains(other)).ok_or(fault)?;
+                waiting.push(other).map_err(|_| fault)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes one patch back. Its data is moved by the lists with which it was moved last.
+fn take_one<S: Store, P: Platform>(
+    engine: &mut Engine<S>,
+    guest: &mut Guest<'_, P>,
+    number: u32,
+) -> Result<(), Fault> {
+    engine.check_rollback(&[number])?;
+    let patch = engine.patches().iter().find(|patch| patch.number == number);
+    let (mut lists, mut plans) = (Vec::new(), Vec::new());
+    for (version, state) in
+        patch.into_iter().flat_map(|patch| patch.versions.iter().map(|one| (one, patch.state)))
+    {
+        let plan = version.plan.clone();
+        lists.push(plan.lists);
+        let is_moved = version.state(state) == VersionState::New;
+        let moved = if is_moved { plan.lists } else { Lists::default() };
+        plans.push(VersionPlan { lists: moved, ..plan });
+    }
+    let ready = guest.prepare(&plans, false);
+    let rollback = Rollback { number, way: Way::Withdraw, lists: &lists };
+    let done = ready.and_then(|()| engine.rollback(guest, &[rollback]));
+    guest.put_away(engine, &done);
+    done.map(|_| ())
 }
 
 fn take_along<S: Store, P: Platform>(

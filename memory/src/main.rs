@@ -67,6 +67,7 @@ impl Service for Memory {
         let changes_space = matches!(
             request,
             MemoryRequest::Guard { .. }
+                | MemoryRequest::Guards { .. }
                 | MemoryRequest::ReleaseAll
                 | MemoryRequest::Open { .. }
                 | MemoryRequest::OpenTable { .. }

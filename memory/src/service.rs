@@ -5,7 +5,7 @@ use lucos_service::places::{Difference, PlaceError};
 use lucos_service::{MAX_GUARD_REQUEST, MemoryError, MemoryReply, MemoryRequest};
 
 use crate::code;
-use crate::guards::Pages;
+use crate::guards::{self, Pages};
 use crate::map::GuestMap;
 use crate::platform::Platform;
 use crate::{access, confined, hash, pairs, retained, space, translate};
@@ -91,6 +91,17 @@ fn try_answer<'a>(
                 false => space::release(platform, map, kind, &pages)?,
             }
             MemoryReply::Done
+        }
+        MemoryRequest::Guards { kind, from } => {
+            let words = scratch.chunks_exact_mut(8).take(MAX_GUARD_REQUEST);
+            let guarded = guards::all(platform)
+                .filter(|guard| guard.page >= from && guard.kinds.contains(kind));
+            let mut count = 0;
+            for (word, guard) in words.zip(guarded) {
+                word.copy_from_slice(&guard.page.to_le_bytes());
+                count += word.len();
+            }
+            MemoryReply::Bytes { data: scratch.get(..count).unwrap_or_default() }
         }
         MemoryRequest::ReleaseAll => {
             space::release_all(platform)?;

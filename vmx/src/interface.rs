@@ -2,7 +2,7 @@
 
 use lucos_guest_interface::INTERFACE_VERSION;
 use lucos_guest_interface::detection::{
-    self, FEATURE_FUNCTIONS, FEATURE_GROUPS, FEATURE_VALUES, FEATURE_VMMCALL,
+    self, FEATURE_DATA_VERSIONS, FEATURE_FUNCTIONS, FEATURE_GROUPS, FEATURE_VALUES, FEATURE_VMMCALL,
 };
 use lucos_linux_boot::entry::CallInstruction;
 use lucos_system_info::{Extension, SystemInfo};
@@ -21,7 +21,8 @@ pub const fn features(info: &SystemInfo) -> u32 {
         CallInstruction::Vmmcall => FEATURE_VMMCALL,
         CallInstruction::Vmcall => 0,
     };
-    FEATURE_FUNCTIONS | FEATURE_VALUES | FEATURE_GROUPS | instruction
+    let kinds = FEATURE_FUNCTIONS | FEATURE_VALUES | FEATURE_GROUPS | FEATURE_DATA_VERSIONS;
+    kinds | instruction
 }
 
 /// The value of [`detection::REGISTER`].
@@ -40,9 +41,9 @@ mod tests {
     fn the_extension_decides_how_calls_are_made() {
         let amd = fake::info();
         assert_eq!(call_instruction(&amd), CallInstruction::Vmmcall);
-        assert_eq!(register(&amd), 0x4f43_554c_001b_0003);
+        assert_eq!(register(&amd), 0x4f43_554c_001f_0003);
         let intel = SystemInfo { extension: Extension::Vtx, ..amd };
         assert_eq!(call_instruction(&intel), CallInstruction::Vmcall);
-        assert_eq!(register(&intel), 0x4f43_554c_001a_0003);
+        assert_eq!(register(&intel), 0x4f43_554c_001e_0003);
     }
 }

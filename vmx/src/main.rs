@@ -9,6 +9,7 @@ use lucos_abi::object::{Event, VcpuReply, VcpuRequest};
 use lucos_abi::registers::Registers;
 use lucos_linux_boot::nvs::fixed_places;
 use lucos_runtime::{Journal, StartInfo, Thread, system_info};
+use lucos_service::LiveupdateRequest;
 use lucos_service::client::Failure;
 use lucos_vmx::outcome::{Exit, Facts, Outcome};
 use lucos_vmx::platform::{Platform, Real};
@@ -33,6 +34,11 @@ fn run(thread: Thread, start: StartInfo) -> ! {
     let facts = Facts { info, places: fixed_places(info.nvs.start) };
     if start.cpu == 0 && !processors::guest_started(&kernel) {
         start_guest(&mut kernel, &facts, &start);
+    }
+    if start.generation > 0 {
+        // What `liveupdate` had begun for the guest is done before it runs on. Where that fails the
+        // others wait until this processor asks for something the next time.
+        let _ = kernel.liveupdate(LiveupdateRequest::Finish);
     }
     let mut next = Outcome::Repeat;
     let mut failures = start.failures;

@@ -2,11 +2,11 @@
 
 use lucos_abi::layout::PAGE;
 use lucos_abi::object::{Access, View};
-use lucos_service::FaultVerdict;
 use lucos_service::client::Failure;
+use lucos_service::{FaultVerdict, LiveupdateReply, LiveupdateRequest};
 use lucos_x86_code::store::decode_store;
 
-use crate::instruction::{Code, step};
+use crate::instruction::{Code, address_space, step};
 use crate::mailbox;
 use crate::outcome::{Exit, Facts, Outcome, note};
 use crate::platform::Platform;
@@ -26,6 +26,7 @@ pub fn handle(
         Ok(FaultVerdict::Guarded) if !access.table_walk => {
             guarded_store(platform, facts, exit, gpa)
         }
+        Ok(FaultVerdict::Carried) => carried_write(platform, exit, gpa, access),
         // Without a root of its page tables the processor finds no handler for any fault.
         Ok(_) if access.table_walk && gpa / PAGE == cr3 / PAGE => {
             shutdown::handle_lost_tables(platform, &exit.registers)
@@ -37,6 +38,26 @@ pub fn handle(
         Err(error) => {
             note(platform, format_args!("access to {gpa:#x} at {rip:#x}: {error}"));
             Outcome::GENERAL_PROTECTION
+        }
+    }
+}
+
+/// Lets `liveupdate` do a write to a page whose writes are carried.
+fn carried_write(platform: &mut impl Platform, exit: &Exit, gpa: u64, access: Access) -> Outcome {
+    // Nothing of the guest has other page tables while an update manager is registered.
+    let Some(space) = address_space(&exit.registers) else {
+        return Outcome::GENERAL_PROTECTION;
+    };
+    let delivery = access.delivery;
+    match platform.liveupdate(LiveupdateRequest::GuardedWrite { gpa, space, delivery }) {
+        Ok(LiveupdateReply::RunOn) => Outcome::Repeat,
+        Ok(LiveupdateReply::Fault(event)) => Outcome::Fault(event),
+        answer => {
+            // Others wait until what was begun here is finished.
+            let finished = platform.liveupdate(LiveupdateRequest::Finish);
+            let rip = exit.registers.rip;
+            note(platform, format_args!("write to {gpa:#x} at {rip:#x}: {answer:?}, {finished:?}"));
+            Outcome::Repeat
         }
     }
 }
@@ -87,9 +108,9 @@ mod tests {
     use super::handle;
     use crate::fake::{self, APIC_ID_OF_1, Fake, MAILBOX};
     use crate::outcome::{Exit, Outcome};
-    use lucos_abi::object::{Access, ExitReason};
-    use lucos_service::FaultVerdict;
+    use lucos_abi::object::{Access, Event, ExitReason};
     use lucos_service::client::Failure;
+    use lucos_service::{AddressSpace, FaultVerdict, LiveupdateReply, LiveupdateRequest};
 
     const WRITE: Access =
         Access { write: true, execute: false, present: true, table_walk: false, delivery: false };
@@ -156,6 +177,30 @@ mod tests {
         let other = store(&mut platform, &[0x89, 0x47, 0x04], 1, MAILBOX + 8);
         assert_eq!(other, Outcome::GENERAL_PROTECTION);
         assert_eq!(platform.memory.bytes(MAILBOX, 16), [0; 16]);
+    }
+
+    #[test]
+    fn a_carried_write_is_done_by_liveupdate() {
+        let event = Event { vector: 14, error_code: Some(2) };
+        for (reply, outcome) in [
+            (LiveupdateReply::RunOn, Outcome::Repeat),
+            (LiveupdateReply::Fault(event), Outcome::Fault(event)),
+            (LiveupdateReply::NotOurs, Outcome::Repeat),
+        ] {
+            let mut platform = Fake::new();
+            platform.verdict = FaultVerdict::Carried;
+            platform.liveupdate_reply = reply;
+            assert_eq!(store(&mut platform, &[0x89, 0x07], 0, 0x5000_0010), outcome);
+            let space = AddressSpace { root: fake::kernel_registers().cr3, five_levels: false };
+            let write =
+                LiveupdateRequest::GuardedWrite { gpa: 0x5000_0010, space, delivery: false };
+            assert_eq!(platform.asked_liveupdate[0], write);
+            let finishes = reply == LiveupdateReply::NotOurs;
+            let asked = if finishes { vec![write, LiveupdateRequest::Finish] } else { vec![write] };
+            assert_eq!(platform.asked_liveupdate, asked);
+        }
+        // Also where the processor walks page tables, were it their root.
+        assert_eq!(walk(FaultVerdict::Carried, MAILBOX, Some(MAILBOX)), Outcome::Repeat);
     }
 
     #[test]

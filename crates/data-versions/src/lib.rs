@@ -17,6 +17,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod changes;
 pub mod note;
 pub mod pages;

@@ -1,5 +1,7 @@
 //! The guarded pages, and the versions whose objects and twins lie on them.
 
+use alloc::vec::Vec;
+
 use lucos_guest_interface::{ErrorCode, Fault};
 
 use crate::{PAGE, VersionId};
@@ -35,23 +37,23 @@ impl TooManyPages {
     }
 }
 
-/// The index of guarded pages: at most `N` mappings, sorted.
+/// The index of guarded pages: at most `N` mappings, sorted. They lie on the heap.
 #[derive(Clone, Debug, Default)]
 pub struct Pages<const N: usize> {
-    mappings: heapless::Vec<Mapping, N>,
+    mappings: Vec<Mapping>,
 }
 
 impl<const N: usize> Pages<N> {
     /// No page.
     #[must_use]
     pub const fn new() -> Self {
-        Self { mappings: heapless::Vec::new() }
+        Self { mappings: Vec::new() }
     }
 
     /// Adds a mapping; nothing changes when it is there.
     ///
     /// # Errors
-    /// [`TooManyPages`], and nothing is added.
+    /// [`TooManyPages`], also without memory for more; nothing is added.
     pub fn insert(&mut self, mapping: Mapping) -> Result<(), TooManyPages> {
         let Err(place) = self.mappings.binary_search(&mapping) else {
             return Ok(());
@@ -59,7 +61,11 @@ impl<const N: usize> Pages<N> {
         if self.at(mapping.gpa).is_empty() {
             self.room_for(mapping.gpa)?;
         }
-        self.mappings.insert(place, mapping).map_err(|_| TooManyPages)
+        if self.mappings.len() == N || self.mappings.try_reserve(1).is_err() {
+            return Err(TooManyPages);
+        }
+        self.mappings.insert(place, mapping);
+        Ok(())
     }
 
     /// Whether one more page can be guarded.
@@ -76,6 +82,12 @@ impl<const N: usize> Pages<N> {
             true => Ok(()),
             false => Err(TooManyPages),
         }
+    }
+
+    /// How many mappings there are, of `N`.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.mappings.len()
     }
 
     /// Takes all mappings of a version out.
@@ -114,6 +126,12 @@ impl<const N: usize> Pages<N> {
         let mappings = gpas.iter().flat_map(|&gpa| self.at(gpa));
         let versions = mappings.map(|mapping| mapping.version);
         versions.filter(|&version| Some(version) > after).min()
+    }
+
+    /// The pages of a version, ascending; one that it has by several addresses comes as often.
+    pub fn of(&self, version: VersionId) -> impl Iterator<Item = u64> {
+        let of_version = move |mapping: &&Mapping| mapping.version == version;
+        self.mappings.iter().filter(of_version).map(|mapping| mapping.gpa)
     }
 
     /// The pages of one version alone: what the guard has to be set on, or taken from, when all other

@@ -9,8 +9,8 @@ use lucos_runtime::{CallError, Thread};
 
 use crate::places::{self, Difference, Payload, Place, PlaceError};
 use crate::{
-    AddressSpace, FaultVerdict, GuardKind, LIVEUPDATE, LiveupdateReply, LiveupdateRequest, MEMORY,
-    MemoryError, MemoryReply, MemoryRequest,
+    AddressSpace, FaultVerdict, GuardKind, LIVEUPDATE, LiveupdateReply, LiveupdateRequest,
+    MAX_GUARD_REQUEST, MEMORY, MemoryError, MemoryReply, MemoryRequest,
 };
 
 /// Why something was not done, and so who is at fault.
@@ -46,6 +46,9 @@ impl From<CallError> for Failure {
         }
     }
 }
+
+/// The pages of one request, as a message holds them.
+type Words = heapless::Vec<u8, PAYLOAD_MAX>;
 
 /// How often a task is asked that is restarted while it works on the question. Asking again is
 /// right: `memory` may do the same twice, and `liveupdate` knows what it has done.
@@ -176,6 +179,60 @@ pub trait Memory {
     fn guard_stores(&mut self, gpa: u64) -> Result<(), Failure> {
         let pages = &gpa.to_le_bytes();
         self.order(&MemoryRequest::Guard { kind: GuardKind::Stores, on: true, pages })
+    }
+
+    /// The guest-physical address of a guest-virtual one.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    fn translate(&mut self, space: AddressSpace, address: u64) -> Result<u64, Failure> {
+        self.ask(&MemoryRequest::Translate { space, address }, |reply| match reply {
+            MemoryReply::Address { gpa } => Ok(gpa),
+            _ => Err(Failure::Protocol),
+        })
+    }
+
+    /// Guards pages, or ends that: any number of them, [`MAX_GUARD_REQUEST`] at a time, all of them
+    /// or none.
+    ///
+    /// # Errors
+    /// [`Failure`]; the first ones may be guarded, or no longer.
+    fn guard(&mut self, kind: GuardKind, on: bool, pages: &[u64]) -> Result<(), Failure> {
+        for pages in pages.chunks(MAX_GUARD_REQUEST) {
+            let mut words = Words::new();
+            for page in pages {
+                words.extend_from_slice(&page.to_le_bytes()).map_err(|_| Failure::Protocol)?;
+            }
+            self.order(&MemoryRequest::Guard { kind, on, pages: &words })?;
+        }
+        Ok(())
+    }
+
+    /// Pages with a guard of a kind, ascending, from an address on: at most as many as a message holds.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    fn guards(
+        &mut self,
+        kind: GuardKind,
+        from: u64,
+    ) -> Result<heapless::Vec<u64, MAX_GUARD_REQUEST>, Failure> {
+        self.ask(&MemoryRequest::Guards { kind, from }, |reply| {
+            let MemoryReply::Bytes { data } = reply else { return Err(Failure::Protocol) };
+            let (words, rest) = data.as_chunks();
+            if !rest.is_empty() || words.len() > MAX_GUARD_REQUEST {
+                return Err(Failure::Protocol);
+            }
+            Ok(words.iter().copied().map(u64::from_le_bytes).collect())
+        })
+    }
+
+    /// Which bytes of a page have changed since it was opened: 512 bytes, a bit for each.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    fn changes(&mut self, gpa: u64, bits: &mut [u8]) -> Result<(), Failure> {
+        fill(self, &MemoryRequest::Changes { gpa }, bits)
     }
 
     /// Asks what a nested page fault means, and mends what can be mended.

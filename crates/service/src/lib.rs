@@ -15,7 +15,7 @@ pub use log_budget::{LogBudget, QUARTER_HOUR};
 
 use lucos_abi::manifest::Object;
 use lucos_abi::message::PAYLOAD_MAX;
-use lucos_abi::object::{Access, View};
+use lucos_abi::object::{Access, Event, View};
 use serde::{Deserialize, Serialize};
 
 /// The task `memory`: its place in the system table.
@@ -116,6 +116,14 @@ pub enum MemoryRequest<'a> {
         /// endian, in any order.
         #[serde(with = "serde_bytes")]
         pages: &'a [u8],
+    },
+    /// Pages with a guard of this kind, ascending: their guest-physical addresses as in
+    /// [`MemoryRequest::Guard`], at most [`MAX_GUARD_REQUEST`].
+    Guards {
+        /// The kind.
+        kind: GuardKind,
+        /// From this address on.
+        from: u64,
     },
     /// Ends all guards but [`GuardKind::Stores`], and whatever is open in the confined view.
     ReleaseAll,
@@ -354,6 +362,17 @@ pub enum LiveupdateRequest {
         /// was restarted.
         again: bool,
     },
+    /// The guest wrote to a page with a guard of [`GuardKind::Carried`].
+    GuardedWrite {
+        /// An address in it.
+        gpa: u64,
+        /// The address space of the processor.
+        space: AddressSpace,
+        /// The processor did it while it delivered an event, which comes again.
+        delivery: bool,
+    },
+    /// `vmx` was restarted: what this processor had begun for the guest is done before it runs on.
+    Finish,
     /// The guest met an invalid opcode.
     InvalidOpcode {
         /// At this address.
@@ -372,6 +391,10 @@ pub enum LiveupdateReply {
     Results([u64; 4]),
     /// Not a hypercall of `liveupdate`.
     NoSuchHypercall,
+    /// The guest runs on as it is: the write was done, or comes again.
+    RunOn,
+    /// The guest gets an exception at the instruction.
+    Fault(Event),
     /// The guest goes on there.
     Redirect {
         /// The address.

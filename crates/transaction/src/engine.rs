@@ -79,6 +79,11 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// The patches of a kernel that goes down as well.
+    pub fn all_patches(&self) -> &[Patch] {
+        &self.patches
+    }
+
     /// Who registered.
     pub const fn head(&self) -> &Head {
         &self.head

@@ -106,6 +106,20 @@ pub struct Registration {
     pub text: (u64, u64),
     /// Start and end of the area of modules.
     pub modules: (u64, u64),
+    /// How LUCOS calls the manager; `None` when it takes no upcalls.
+    pub upcalls: Option<Upcalls>,
+}
+
+/// Where LUCOS calls the manager: guest-virtual addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Upcalls {
+    /// Where they begin.
+    pub entry: u64,
+    /// Their pages, [`UPCALL_PAGES`](lucos_guest_interface::registration::UPCALL_PAGES) for each
+    /// processor.
+    pub pages: u64,
+    /// Number of processors that have some.
+    pub processors: u32,
 }
 
 /// How much of a registration is in force.

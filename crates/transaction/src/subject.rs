@@ -42,18 +42,18 @@ pub type PlaceError = lucos_service::places::PlaceError<SubjectError>;
 
 /// The guest's data in two versions, for one call of the guest. All of it is only called in a stop.
 pub trait DataSubject {
-    /// Whether nobody is inside this code of the patch that is being changed.
+    /// Whether nobody is inside this code of the patch with this number.
     ///
     /// # Errors
     /// [`SubjectError::Failed`], or the guest's code that looks failed.
-    fn is_clear(&mut self, code: Code) -> Result<bool, Fault>;
+    fn is_clear(&mut self, patch: u32, code: Code) -> Result<bool, Fault>;
 
-    /// Makes the other side of every pair from side `from`, in the stage, and nowhere else: first what
-    /// the target is, and behind it what it becomes.
+    /// Makes the other side of every pair of version `id` from side `from`, in the stage, and nowhere
+    /// else: first what the target is, and behind it what it becomes.
     ///
     /// # Errors
     /// Why a transfer function was ended; [`SubjectError`]s. The stage then holds anything.
-    fn stage(&mut self, version: &VersionPlan, from: Side) -> Result<(), Fault>;
+    fn stage(&mut self, id: VersionId, version: &VersionPlan, from: Side) -> Result<(), Fault>;
 
     /// Fills the stage with zeros, as it was.
     ///

@@ -4,12 +4,11 @@ use super::guest::{
     BUILD_ID, MODULE, NONCE, System, TABLE, TEXT_END, descriptor, record, registration, start_of,
 };
 use lucos_guest_interface::ErrorCode;
-use lucos_guest_interface::call::{ALL_FUNCTIONS, Call, DATA_ITEMS, NO_ITEM};
+use lucos_guest_interface::call::{ALL_FUNCTIONS, Call, NO_ITEM};
 use lucos_guest_interface::descriptor::{
-    DataVersionRecord, DescriptorBuilder, FLAG_CHECK_ONLY, FUNCTION_FENTRY_SLOT, FUNCTION_NO_JUMP,
+    DescriptorBuilder, FLAG_CHECK_ONLY, FUNCTION_FENTRY_SLOT, FUNCTION_NO_JUMP,
     FUNCTION_SITE_IS_SLOT, FunctionRecord,
 };
-use lucos_guest_interface::registration::RegistrationRecord;
 use lucos_guest_interface::status::WindowReason;
 use lucos_service::LiveupdateReply;
 use lucos_x86_code::jump::{TRAP, jump_bytes};
@@ -273,22 +272,12 @@ fn places_are_checked() {
 }
 
 #[test]
-fn build_ids_and_unsupported_parts_are_refused() {
+fn build_ids_are_compared() {
     let mut system = System::new();
     let build = |builder: DescriptorBuilder| builder.function(record("plain", 0x100)).build();
     let builder = || DescriptorBuilder::new("fix").unwrap();
     let other = build(builder().build_id(&[1, 2, 3]).unwrap());
     assert_eq!(system.apply_bytes(&other), Err((ErrorCode::BuildId, NO_ITEM, 0)));
-    let version = DataVersionRecord {
-        object_size: 8,
-        twin_size: 8,
-        to_new: MODULE,
-        to_old: MODULE,
-        name: lucos_guest_interface::name::field("object").unwrap(),
-        ..DataVersionRecord::default()
-    };
-    let data = build(builder().data_version(version, &[]));
-    assert_eq!(system.apply_bytes(&data), Err((ErrorCode::Unsupported, DATA_ITEMS, 0)));
     let same = build(builder().build_id(&BUILD_ID).unwrap());
     assert_eq!(system.apply_bytes(&same), Ok([0, 1]));
 }
@@ -375,13 +364,5 @@ fn registrations_are_checked() {
     assert_eq!(system.call(Call::Register, [1, address, 120, 0]), refused);
     let refused = Err((ErrorCode::Address, NO_ITEM, 0x5000));
     assert_eq!(system.call(Call::Register, [1, 0x5000, 112, 0]), refused);
-    let entry = MODULE + 0x100;
-    let upcalls = RegistrationRecord {
-        upcall_entry: entry,
-        upcall_pages: super::guest::DATA,
-        processors: 2,
-        ..record
-    };
-    assert_eq!(system.register(&upcalls, 1), Err((ErrorCode::Unsupported, NO_ITEM, entry)));
     assert!(!system.guest.forward);
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use super::manager::Manager;
+use crate::late::{LATE_MAX, Late};
 use crate::platform::{Facts, Platform};
 use crate::service::{Liveupdate, Results};
-use lucos_abi::object::COUNTERS;
+use lucos_abi::object::{COUNTERS, ExitReason};
+use lucos_abi::registers::Registers;
+use lucos_data_versions::Note;
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
 use lucos_guest_interface::registration::{REGISTRATION_VERSION, RegistrationRecord};
 use lucos_guest_interface::{ErrorCode, name};
 use lucos_memory::fake::Fake;
 use lucos_service::client::{Failure, Memory};
-use lucos_service::{LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
+use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
 use lucos_system_info::{MemoryKind, MemoryRange};
 use lucos_transaction::SubjectError;
 use lucos_transaction::journal::{Store, StoreError};
@@ -72,7 +76,7 @@ pub(super) fn start_of(function: &str) -> u64 {
 
 pub(super) struct Guest {
     /// Memory, and the task that knows it.
-    memory: Fake,
+    pub(super) memory: Fake,
     /// Guest-physical addresses of the pages that are mapped.
     pages: BTreeMap<u64, u64>,
     pub(super) processor: u32,
@@ -87,6 +91,12 @@ pub(super) struct Guest {
     pub(super) stop_error: Option<SubjectError>,
     pub(super) time: u64,
     pub(super) redirections: u64,
+    /// What upcalls do.
+    pub(super) manager: Manager,
+    /// Notes of guarded writes.
+    pub(super) notes: BTreeMap<u32, Note>,
+    /// Late pairs that are retained.
+    pub(super) late: BTreeMap<usize, Late>,
 }
 
 impl Guest {
@@ -105,6 +115,9 @@ impl Guest {
             stop_error: None,
             time: 70_000,
             redirections: 0,
+            manager: Manager::default(),
+            notes: BTreeMap::new(),
+            late: BTreeMap::new(),
         };
         for page in [TEXT, TEXT + 0x1000, MODULE] {
             guest.map(page, false);
@@ -135,7 +148,7 @@ impl Guest {
         assert_eq!(self.memory.bytes(gpa, 1), [0x90]);
     }
 
-    fn gpa(&self, address: u64) -> u64 {
+    pub(super) fn gpa(&self, address: u64) -> u64 {
         self.pages[&(address & !0xfff)] + (address & 0xfff)
     }
 
@@ -222,9 +235,58 @@ impl Platform for Guest {
         Ok(())
     }
 
-    fn instruction_pointer(&mut self, processor: u32) -> Result<Option<u64>, SubjectError> {
+    fn registers(&mut self, processor: u32) -> Result<Option<Registers>, SubjectError> {
         assert!(self.stopped && processor != self.processor);
-        Ok(self.pointers.get(&processor).copied())
+        let rip = self.pointers.get(&processor).copied();
+        Ok(rip.map(|rip| Registers { rip, rsp: 0x5000, r15: 15, ..Registers::default() }))
+    }
+
+    fn confined(
+        &mut self,
+        start: Option<&Registers>,
+        steps: u32,
+    ) -> Result<(ExitReason, Registers), SubjectError> {
+        let mut manager = std::mem::take(&mut self.manager);
+        let answer = manager.confined(&mut self.memory, start, steps);
+        self.manager = manager;
+        Ok(answer)
+    }
+
+    fn end_detour(&mut self) -> Result<(), SubjectError> {
+        self.manager.end_detour();
+        Ok(())
+    }
+
+    fn note(&self) -> Option<(Note, AddressSpace)> {
+        self.notes.get(&self.processor).cloned().map(|note| (note, SPACE))
+    }
+
+    fn others_have_notes(&self) -> bool {
+        self.notes.keys().any(|processor| *processor != self.processor)
+    }
+
+    fn retain_note(&mut self, note: &Note, space: AddressSpace) -> Result<(), SubjectError> {
+        assert_eq!(space, SPACE);
+        self.notes.insert(self.processor, note.clone());
+        Ok(())
+    }
+
+    fn late(&self, place: usize) -> Option<Late> {
+        self.late.get(&place).copied()
+    }
+
+    fn retain_late(&mut self, place: usize, late: Option<Late>) -> Result<(), SubjectError> {
+        assert!(place < LATE_MAX);
+        match late {
+            Some(late) => self.late.insert(place, late),
+            None => self.late.remove(&place),
+        };
+        Ok(())
+    }
+
+    fn clear_note(&mut self) -> Result<(), SubjectError> {
+        self.notes.remove(&self.processor);
+        Ok(())
     }
 
     fn intercept(&mut self, on: bool) -> Result<(), SubjectError> {

@@ -142,7 +142,7 @@ fn wrong_queries_are_refused() {
         assert_eq!(system.call(Call::Query, arguments), Err(error), "{arguments:x?}");
     };
     refused([8, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 8));
-    refused([7, 0, BUFFER, size], (ErrorCode::Unsupported, NO_ITEM, 7));
+    refused([7, 0, BUFFER, size], (ErrorCode::UnknownPatch, NO_ITEM, 0));
     refused([5, 1, BUFFER, 4096], (ErrorCode::Argument, NO_ITEM, 1));
     refused([4, 1, BUFFER, size], (ErrorCode::UnknownPatch, NO_ITEM, 1));
     refused([1 << 32, 0, BUFFER, size], (ErrorCode::Argument, NO_ITEM, 1 << 32));

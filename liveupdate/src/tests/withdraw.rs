@@ -1,5 +1,6 @@
 //! Patches that do harm.
 
+use super::data;
 use super::guest::{NONCE, System, record};
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{Call, Cause, NO_ITEM};
@@ -74,4 +75,21 @@ fn a_late_processor_undoes_it() {
     assert_eq!(system.guest.text(), text);
     system.guest.stop_error = None;
     assert_eq!(withdraw(&mut system, 1, Cause::Hang), Ok(1));
+}
+
+/// Both sides live, or the twins alone: old code goes on with the objects.
+#[test]
+fn data_goes_back_with_its_patch() {
+    for settles in [false, true] {
+        let mut system = data::system();
+        data::apply(&mut system, 0).unwrap();
+        if settles {
+            data::drained(&mut system, 0).unwrap();
+        }
+        assert_eq!(withdraw(&mut system, 1, Cause::Oops), Ok(1));
+        assert!(!data::trapped(&system));
+        data::assert_coherent(&system);
+        let guards = if settles { data::BOTH } else { data::NOTHING };
+        assert_eq!(data::guarded(&system), guards);
+    }
 }

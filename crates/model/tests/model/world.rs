@@ -209,12 +209,12 @@ fn fault_step() -> Result<(), Fault> {
 }
 
 impl DataSubject for Machine<'_> {
-    fn is_clear(&mut self, _: Code) -> Result<bool, Fault> {
+    fn is_clear(&mut self, _: u32, _: Code) -> Result<bool, Fault> {
         fault_step()?;
         Ok(self.world.clear)
     }
 
-    fn stage(&mut self, version: &VersionPlan, from: Side) -> Result<(), Fault> {
+    fn stage(&mut self, _: VersionId, version: &VersionPlan, from: Side) -> Result<(), Fault> {
         fault_step()?;
         let patch = patch(version);
         let was = self.world.data[place(patch, from.other())];

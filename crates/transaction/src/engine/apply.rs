@@ -90,6 +90,11 @@ impl<S: Store> Engine<S> {
         Ok(number)
     }
 
+    /// Whether [`Engine::apply`] would answer that this was done before a restart.
+    pub fn is_repetition(&self, plans: &[Plan<'_>]) -> bool {
+        self.repeated && self.done_before(plans).is_some()
+    }
+
     /// The number of the first of the last patches, if they are in force and do what `plans` ask for.
     fn done_before(&self, plans: &[Plan<'_>]) -> Option<u32> {
         let first = self.patches.len().checked_sub(plans.len())?;

@@ -52,8 +52,9 @@ impl<S: Store> Engine<S> {
         }
         let work = |subject: &mut M| {
             let left = steps.iter().try_for_each(|step| {
-                self.set_byte(position, step.index, step.byte)?;
-                self.guard(subject, position, step.index, false)
+                // A crash in between leaves both sides alike, and the guard is set again.
+                self.guard(subject, position, step.index, false)?;
+                self.set_byte(position, step.index, step.byte)
             });
             if left.is_err() {
                 let back = steps.iter().try_for_each(|step| {
@@ -105,8 +106,8 @@ impl<S: Store> Engine<S> {
             Request::Rollback { clear: true } => Some(Code::New),
             _ => None,
         };
-        if let Some(code) = left.filter(|_| !steps.is_empty())
-            && !subject.is_clear(code)?
+        if let (Some(code), Some(patch)) = (left, self.patches.get(position))
+            && !subject.is_clear(patch.number, code)?
         {
             return Err(Fault::new(ErrorCode::Occupied, 0));
         }
@@ -153,12 +154,12 @@ impl<S: Store> Engine<S> {
         position: usize,
         step: &Step,
     ) -> Result<(), Fault> {
-        let (Some(version), Some(from)) = (self.version(position, step.index), step.transfer)
-        else {
+        let (Some(patch), Some(from)) = (self.patches.get(position), step.transfer) else {
             return Ok(());
         };
+        let Some(version) = patch.versions.get(step.index) else { return Ok(()) };
         let named = |fault: Fault| Fault { item: data_item(step.index), ..fault };
-        subject.stage(&version.plan, from).map_err(named)
+        subject.stage(id(patch, step.index), &version.plan, from).map_err(named)
     }
 
     /// Moves the data that was staged: the other side of every pair is written, and guarded where both

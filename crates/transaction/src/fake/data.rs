@@ -80,14 +80,14 @@ fn size(version: &VersionPlan, side: Side) -> usize {
 
 /// Every pair is a step, and every half of its place.
 impl DataSubject for Shared {
-    fn is_clear(&mut self, _: Code) -> Result<bool, Fault> {
+    fn is_clear(&mut self, _: u32, _: Code) -> Result<bool, Fault> {
         let mut world = self.0.borrow_mut();
         world.in_a_stop();
         world.step().map_err(|_| Part::Memory.fault(lucos_guest_interface::call::NO_ITEM))?;
         Ok(world.clear)
     }
 
-    fn stage(&mut self, version: &VersionPlan, from: Side) -> Result<(), Fault> {
+    fn stage(&mut self, _: VersionId, version: &VersionPlan, from: Side) -> Result<(), Fault> {
         let mut world = self.0.borrow_mut();
         world.in_a_stop();
         let to = from.other();
