@@ -168,15 +168,26 @@ static u32 ask(enum lucos_call call, const struct carried *carried, int cpu)
 	}
 }
 
+/*
+ * Whether LUCOS has said that nobody is in old code, so that it guards nothing.
+ * With the table's lock.
+ */
+static bool is_settled(const struct lucos_carried *kind)
+{
+	return READ_ONCE(kind->loaded->sides) == LUCOS_SIDES_NEW &&
+	       !kind->closed;
+}
+
 /* The twin of one pair is what its object is, and stays so; gives an error code. */
 static u32 pair_one(const struct carried *carried, int cpu)
 {
 	const struct lucos_version *version = carried->version;
-	u32 error = ask(LUCOS_CALL_PAIR, carried, cpu);
+	u32 error = LUCOS_ERROR_SETTLED;
 
+	if (!is_settled(version->carried))
+		error = ask(LUCOS_CALL_PAIR, carried, cpu);
 	if (error != LUCOS_ERROR_SETTLED)
 		return error;
-	/* Nobody is in old code: nothing is carried. */
 	return version->to_new(side_of(version, carried->twin, cpu),
 			       side_of(version, carried->entry.object, cpu)) ?
 		       LUCOS_ERROR_TRANSFER_REFUSED :
@@ -205,11 +216,9 @@ static bool pair_all(const struct carried *carried)
 /* With the table's lock. */
 static void unpair_all(const struct carried *carried)
 {
-	const struct lucos_carried *kind = carried->version->carried;
 	int cpu;
 
-	/* LUCOS guards nothing, and is not asked to. */
-	if (READ_ONCE(kind->loaded->sides) == LUCOS_SIDES_NEW && !kind->closed)
+	if (is_settled(carried->version->carried))
 		return;
 	if (!carried->version->per_cpu) {
 		ask(LUCOS_CALL_UNPAIR, carried, 0);
@@ -472,6 +481,11 @@ void lucos_carried_reconcile(struct lucos_version *version)
 	for_each_carried(version, drop_unfound);
 	raw_spin_unlock_irqrestore(lock, flags);
 	version->unlock();
+}
+
+unsigned long lucos_carried_count(const struct lucos_version *version)
+{
+	return READ_ONCE(version->carried->table.count);
 }
 
 static void drop(struct carried *carried)

@@ -43,6 +43,9 @@ void lucos_carried_open(struct lucos_version *version);
 /* Drops the twins of objects that are gone. Takes the author's lock. Sleeps. */
 void lucos_carried_reconcile(struct lucos_version *version);
 
+/* How many objects have a twin. */
+unsigned long lucos_carried_count(const struct lucos_version *version);
+
 /* Drops all twins. Nobody is in new code, and nothing is guarded. Sleeps. */
 void lucos_carried_drop_all(struct lucos_version *version);
 

@@ -144,6 +144,9 @@ static bool ask(struct loaded_patch *const *patches, unsigned int count,
 	i = min_t(u64, registers.rcx >> 32, count - 1);
 	strscpy(failure->subject, patches[i]->patch->name,
 		sizeof(failure->subject));
+	lucos_versions_name(patches[i]->patch,
+			    (u32)registers.rcx - LUCOS_DATA_ITEMS,
+			    failure->subject);
 	return count == 1 && is_back_already(failure->code);
 }
 

@@ -33,6 +33,7 @@ static union {
 	struct lucos_patch_status patch;
 	struct lucos_function_status function;
 	struct lucos_value_status value;
+	struct lucos_version_status version;
 	struct lucos_exit_counters exits;
 	struct lucos_processor_list processors;
 	char log[LOG_PIECE];
@@ -163,6 +164,27 @@ static void add_twins(struct lucos_answer *answer,
 	}
 }
 
+/* Twins whose state is carried. */
+static void add_carried(struct lucos_answer *answer,
+			const struct loaded_patch *loaded)
+{
+	unsigned int i;
+
+	for (i = 0; i < lucos_versions_count(loaded->patch); i++) {
+		const struct lucos_version *version =
+			lucos_versions_get(loaded->patch, i);
+		struct lucos_twin_count record = {
+			.count = lucos_version_twins(version),
+		};
+
+		if (lucos_version_is_variable(version))
+			continue;
+		lucos_versions_name(loaded->patch, i, record.name);
+		lucos_answer_add(answer, LUCOS_RECORD_TWINS, &record,
+				 sizeof(record));
+	}
+}
+
 static void add_probation(struct lucos_answer *answer,
 			  const struct loaded_patch *loaded)
 {
@@ -222,6 +244,7 @@ static bool add_patch(struct lucos_answer *answer,
 	add_probation(answer, loaded);
 	add_kept(answer, loaded->patch);
 	add_twins(answer, loaded);
+	add_carried(answer, loaded);
 	if (loaded->state == LUCOS_LOADED_DRAINING ||
 	    lucos_versions_sides(loaded) == LUCOS_SIDES_BOTH)
 		add_inside(answer, &loaded->inside);
@@ -286,6 +309,23 @@ static bool add_values(struct lucos_answer *answer,
 	return true;
 }
 
+static bool add_versions(struct lucos_answer *answer,
+			 const struct loaded_patch *loaded, u32 position,
+			 struct lucos_failure *failure)
+{
+	unsigned int i;
+
+	for (i = 0; i < lucos_versions_count(loaded->patch); i++) {
+		if (!lucos_query(LUCOS_QUERY_VERSION, (u64)position << 32 | i,
+				 &buffer.version, sizeof(buffer.version),
+				 failure))
+			return false;
+		lucos_answer_add(answer, LUCOS_RECORD_VERSION, &buffer.version,
+				 sizeof(buffer.version));
+	}
+	return true;
+}
+
 void lucos_tell_left(struct lucos_answer *answer,
 		     const struct loaded_patch *loaded)
 {
@@ -316,7 +356,8 @@ bool lucos_tell_patch(struct lucos_answer *answer, const char *name,
 	for (i = 0; i < loaded->count; i++)
 		if (!add_function(answer, loaded, position, i, failure))
 			return false;
-	return add_values(answer, loaded, position, failure);
+	return add_values(answer, loaded, position, failure) &&
+	       add_versions(answer, loaded, position, failure);
 }
 
 bool lucos_tell_log(struct lucos_answer *answer, struct lucos_failure *failure)

@@ -72,9 +72,14 @@ static bool size_is_valid(u32 size)
 	return size && size <= LUCOS_MAX_INSTANCE_SIZE;
 }
 
-static bool is_variable(const struct lucos_version *version)
+bool lucos_version_is_variable(const struct lucos_version *version)
 {
 	return version->count;
+}
+
+unsigned long lucos_version_twins(const struct lucos_version *version)
+{
+	return version->carried ? lucos_carried_count(version) : 0;
 }
 
 static bool instances_are_valid(const struct lucos_version *version,
@@ -104,7 +109,7 @@ static bool version_is_valid(const struct lucos_version *version,
 	       size_is_valid(version->twin_size) &&
 	       lucos_module_has_code(module, (unsigned long)version->to_new) &&
 	       lucos_module_has_code(module, (unsigned long)version->to_old) &&
-	       (is_variable(version) ? variable_is_valid(version) :
+	       (lucos_version_is_variable(version) ? variable_is_valid(version) :
 				       instances_are_valid(version, module));
 }
 
@@ -199,7 +204,7 @@ static bool make_room_for(struct lucos_lists *lists,
 			  struct lucos_version *version,
 			  enum lucos_direction to)
 {
-	if (is_variable(version))
+	if (lucos_version_is_variable(version))
 		return lucos_lists_make(lists, version,
 					version->count * pairs_of_one(version));
 	return make_room_for_instances(lists, version, to);
@@ -264,7 +269,7 @@ static bool list_pairs(struct loaded_patch *loaded, enum lucos_direction to)
 		struct lucos_version *version =
 			lucos_versions_get(loaded->patch, i);
 
-		if (!(is_variable(version) ?
+		if (!(lucos_version_is_variable(version) ?
 			      add_variable(lists, version) :
 			      lucos_carried_list(version, lists, to)))
 			return false;
@@ -291,7 +296,7 @@ static struct lucos_version *next_carried(struct loaded_patch *const *patches,
 			struct lucos_version *version =
 				lucos_versions_get(patch, place->version++);
 
-			if (!is_variable(version))
+			if (!lucos_version_is_variable(version))
 				return version;
 		}
 	}

@@ -79,6 +79,12 @@ struct lucos_version *lucos_versions_get(const struct lucos_patch *patch,
 void lucos_versions_name(const struct lucos_patch *patch, unsigned int index,
 			 char name[LUCOS_NAME_SIZE]);
 
+/* Whether it is about a variable, which has its twin for good. */
+bool lucos_version_is_variable(const struct lucos_version *version);
+
+/* How many objects have a twin now, if it is not. */
+unsigned long lucos_version_twins(const struct lucos_version *version);
+
 /* LUCOS_DATA_FLAG_ bits of a version. */
 u32 lucos_version_flags(const struct lucos_version *version);
 

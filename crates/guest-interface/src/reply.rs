@@ -12,7 +12,9 @@ mod fields;
 mod records;
 
 use crate::patch_module::PatchKeptRecord;
-use crate::status::{ExitCounters, FunctionStatus, PatchStatus, SystemStatus, ValueStatus};
+use crate::status::{
+    ExitCounters, FunctionStatus, PatchStatus, SystemStatus, ValueStatus, VersionStatus,
+};
 
 #[cfg(any(test, feature = "std"))]
 pub use builder::ReplyBuilder;
@@ -45,6 +47,7 @@ listing! {
         Twins = 16, "TWINS", "how many twins of a kind the patch before it has: a TwinCount";
         Inside = 17, "INSIDE", "who stands in the way of the function or patch before it: an Inside";
         Probation = 18, "PROBATION", "the patch before it is on probation: a Probation";
+        Version = 19, "VERSION", "what LUCOS knows of a data version of the patch before it: a VersionStatus";
     }
 }
 
@@ -172,6 +175,8 @@ pub enum Item<'a> {
     Inside(Inside),
     /// The patch before it is on probation.
     Probation(Probation),
+    /// A data version of the patch before it.
+    Version(VersionStatus),
 }
 
 impl Item<'_> {
@@ -197,6 +202,7 @@ impl Item<'_> {
             Self::Twins(_) => RecordKind::Twins,
             Self::Inside(_) => RecordKind::Inside,
             Self::Probation(_) => RecordKind::Probation,
+            Self::Version(_) => RecordKind::Version,
         }
     }
 }

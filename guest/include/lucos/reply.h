@@ -37,7 +37,8 @@
 	X(EVENT, 15, "something that became of a patch: an Event") \
 	X(TWINS, 16, "how many twins of a kind the patch before it has: a TwinCount") \
 	X(INSIDE, 17, "who stands in the way of the function or patch before it: an Inside") \
-	X(PROBATION, 18, "the patch before it is on probation: a Probation")
+	X(PROBATION, 18, "the patch before it is on probation: a Probation") \
+	X(VERSION, 19, "what LUCOS knows of a data version of the patch before it: a VersionStatus")
 
 /* What is true of a patch whose module is loaded. LUCOS_LOADED_NAME */
 #define LUCOS_LOADED_STATES(X) \

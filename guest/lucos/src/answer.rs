@@ -9,7 +9,7 @@ use lucos_guest_interface::reply::{
 };
 use lucos_guest_interface::status::{
     ExitCounters, Extension, FunctionStatus, PatchStatus, SiteState, SystemStatus, ValueState,
-    ValueStatus, WindowReason,
+    ValueStatus, VersionState, VersionStatus, WindowReason,
 };
 
 use crate::error::{Error, Refusal};
@@ -121,6 +121,19 @@ pub struct Shown {
     pub functions: Vec<Function>,
     /// Its values, each of at most 16 bytes.
     pub values: Vec<Value>,
+    /// Its data versions.
+    pub versions: Vec<Version>,
+}
+
+/// A data version of a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// What it is called.
+    pub name: String,
+    /// What LUCOS says.
+    pub status: VersionStatus,
+    /// Which sides live.
+    pub state: VersionState,
 }
 
 /// A value of a patch.
@@ -272,8 +285,18 @@ pub fn show(bytes: &[u8]) -> Result<Shown, Error> {
             other => return Err(wrong(other, RecordKind::Value)),
         }
     }
+    let mut versions = Vec::new();
+    for _ in 0..patch.status.map_or(0, |status| status.data_versions) {
+        match rest {
+            [Item::Version(status), more @ ..] => {
+                versions.push(version(status)?);
+                rest = more;
+            }
+            other => return Err(wrong(other, RecordKind::Version)),
+        }
+    }
     nothing_more(rest)?;
-    Ok(Shown { patch, functions, values })
+    Ok(Shown { patch, functions, values, versions })
 }
 
 /// Reads the reply to `rollback`: values that stay.
@@ -397,6 +420,12 @@ fn value(status: &ValueStatus) -> Result<Value, ReplyFault> {
     let wrong = ReplyFault::Field(RecordKind::Value, "state");
     let state = ValueState::from_number(status.state).ok_or(wrong)?;
     Ok(Value { name: text(&status.name), status: *status, state })
+}
+
+fn version(status: &VersionStatus) -> Result<Version, ReplyFault> {
+    let wrong = ReplyFault::Field(RecordKind::Version, "state");
+    let state = VersionState::from_number(status.state).ok_or(wrong)?;
+    Ok(Version { name: text(&status.name), status: *status, state })
 }
 
 fn wrong(found: &[Item<'_>], expected: RecordKind) -> Error {

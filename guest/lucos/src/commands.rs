@@ -37,6 +37,8 @@ pub struct Applied {
     pub functions: usize,
     /// Number of values.
     pub values: usize,
+    /// Number of data versions.
+    pub data_versions: usize,
     /// Whether the module was still loaded and was put in force again.
     pub again: bool,
 }
@@ -49,6 +51,7 @@ impl Applied {
             "name": self.name,
             "functions": self.functions,
             "values": self.values,
+            "data_versions": self.data_versions,
             "again": self.again
         })
     }
@@ -61,7 +64,11 @@ impl Applied {
             1 => Some(format!("1 {what}")),
             count => Some(format!("{count} {what}s")),
         };
-        let counts = [count(self.functions, "function"), count(self.values, "value")];
+        let counts = [
+            count(self.functions, "function"),
+            count(self.values, "value"),
+            count(self.data_versions, "data version"),
+        ];
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         format!("applied {} ({})\n", self.name, counts.join(", "))
     }
@@ -84,6 +91,7 @@ pub fn apply(paths: &[PathBuf], probation: Option<u32>) -> Result<Vec<Applied>, 
         name: file.name,
         functions: file.functions.len(),
         values: file.values,
+        data_versions: file.data_versions,
         again,
     });
     Ok(applied.collect())

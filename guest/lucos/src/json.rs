@@ -1,10 +1,11 @@
 //! JSON for programs, made from the manager's answers.
 
 use lucos_guest_interface::ErrorCode;
+use lucos_guest_interface::descriptor::{DATA_CLEAR_ONLY, DATA_LOSSY, DATA_PER_CPU};
 use lucos_guest_interface::status::ExitClass;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{self, Event, Function, Inside, Log, Patch, Shown, Status};
+use crate::answer::{self, Event, Function, Inside, Log, Patch, Shown, Status, Version};
 use crate::render::{date, hexadecimal};
 
 /// The state of LUCOS.
@@ -56,7 +57,27 @@ pub fn show(shown: &Shown) -> Value {
     let mut object = patch(&shown.patch);
     object["function"] = shown.functions.iter().map(function).collect();
     object["value"] = values(&shown.values);
+    object["version"] = shown.versions.iter().map(version).collect();
     object
+}
+
+fn version(version: &Version) -> Value {
+    let status = &version.status;
+    json!({
+        "name": version.name,
+        "sides": version.state.c_name(),
+        "object_size": status.object_size,
+        "twin_size": status.twin_size,
+        "pairs": status.pairs,
+        "per_cpu": status.flags & DATA_PER_CPU != 0,
+        "clear_only": status.flags & DATA_CLEAR_ONLY != 0,
+        "lossy": status.flags & DATA_LOSSY != 0,
+        "guarded_pages": status.guarded_pages,
+        "traps": status.traps,
+        "carried": status.carried,
+        "neighbours": status.neighbours,
+        "torn": status.torn,
+    })
 }
 
 /// Values of a patch.
@@ -113,6 +134,7 @@ fn patch(patch: &Patch) -> Value {
     });
     if let Some(status) = &patch.status {
         object["values"] = status.values.into();
+        object["data_versions"] = status.data_versions.into();
         object["trapping"] = status.trapping.into();
         object["jumping"] = status.jumping.into();
         object["apply_stop_ticks"] = status.apply_stop.into();

@@ -91,6 +91,8 @@ pub struct PatchFile {
     pub functions: Vec<String>,
     /// Number of the values that it changes.
     pub values: usize,
+    /// Number of its data versions.
+    pub data_versions: usize,
     /// The note section with the module's build id; `None` when it has none.
     pub build_note: Option<Vec<u8>>,
 }
@@ -117,9 +119,18 @@ impl PatchFile {
         elf.check_tail_calls(record.flags)?;
         let values = elf.values()?;
         elf.check_other_tables()?;
+        let data_versions =
+            elf.section(SECTION_VERSIONS)?.unwrap_or_default().len() / size_of::<u64>();
         let file = elf.module()?;
         let build_note = elf.section(".note.gnu.build-id")?.map(<[u8]>::to_vec);
-        Ok(Self { file: ModuleFile { image, ..file }, name, functions, values, build_note })
+        Ok(Self {
+            file: ModuleFile { image, ..file },
+            name,
+            functions,
+            values,
+            data_versions,
+            build_note,
+        })
     }
 }
 

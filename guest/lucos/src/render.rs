@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use lucos_guest_interface::descriptor::{DATA_CLEAR_ONLY, DATA_LOSSY, DATA_PER_CPU};
 use lucos_guest_interface::reply::MeasuredStops;
 use lucos_guest_interface::status::{
     ASSIST_CLEAN_BITS, ASSIST_DECODE, ASSIST_FLUSH_BY_ASID, ASSIST_NEXT_RIP, ASSIST_PAUSE_FILTER,
     ASSIST_VIRTUAL_NMI, CONTAINS_DMA, CONTAINS_INIT, ExitClass, PatchStatus, WindowReason,
 };
 
-use crate::answer::{self, Function, Inside, Log, Patch, Piece, Shown, Status, Value};
+use crate::answer::{self, Function, Inside, Log, Patch, Piece, Shown, Status, Value, Version};
 
 /// The list of patches as a table.
 #[must_use]
@@ -75,7 +76,35 @@ pub fn show(shown: &Shown) -> String {
         out.push('\n');
         show_value(&mut out, value);
     }
+    for version in &shown.versions {
+        out.push('\n');
+        show_version(&mut out, version);
+    }
     out
+}
+
+fn show_version(out: &mut String, version: &Version) {
+    let status = &version.status;
+    line(out, "data version", &version.name);
+    line(out, "  up to date", version.state.meaning());
+    let sizes = format!("{} and {} bytes", status.object_size, status.twin_size);
+    line(out, "  pairs", &format!("{} of {sizes}", status.pairs));
+    let flags =
+        [(DATA_PER_CPU, "per CPU"), (DATA_CLEAR_ONLY, "never both at once"), (DATA_LOSSY, "lossy")];
+    if status.flags != 0 {
+        line(out, "  is", &bits(status.flags, &flags));
+    }
+    if status.guarded_pages != 0 {
+        line(out, "  guarded", &format!("{} pages", status.guarded_pages));
+    }
+    if status.traps != 0 {
+        let (carried, neighbours) = (status.carried, status.neighbours);
+        let kinds = format!("{carried} carried, {neighbours} beside it");
+        line(out, "  writes", &format!("{} seen, {kinds}", status.traps));
+    }
+    if status.torn != 0 {
+        line(out, "  torn", &format!("{} pairs lack a write on one side", status.torn));
+    }
 }
 
 fn show_value(out: &mut String, value: &Value) {

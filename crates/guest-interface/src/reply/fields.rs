@@ -11,7 +11,7 @@ use crate::name::{self, NAME_SIZE};
 use crate::patch_module::PatchKeptRecord;
 use crate::status::{
     ExitCounters, Extension, FunctionStatus, PatchState, PatchStatus, STATUS_VERSION, SiteState,
-    SystemStatus, ValueState, ValueStatus, WindowReason,
+    SystemStatus, ValueState, ValueStatus, VersionState, VersionStatus, WindowReason,
 };
 
 pub(super) fn item(kind: RecordKind, record: &[u8]) -> Result<Item<'_>, ReplyFault> {
@@ -43,6 +43,7 @@ pub(super) fn item(kind: RecordKind, record: &[u8]) -> Result<Item<'_>, ReplyFau
         RecordKind::Value => Item::Value(fields.value(whole!(ValueStatus))?),
         RecordKind::Event => Item::Event(fields.event(whole!(Event))?),
         RecordKind::Twins => Item::Twins(fields.twins(whole!(TwinCount))?),
+        RecordKind::Version => Item::Version(fields.version(whole!(VersionStatus))?),
         RecordKind::Inside => Item::Inside(fields.inside(whole!(Inside))?),
         RecordKind::Probation => Item::Probation(fields.probation(whole!(Probation))?),
     })
@@ -134,6 +135,14 @@ impl Fields {
         self.must(record.version == STATUS_VERSION, "version")?;
         self.must(ValueState::from_number(record.state).is_some(), "state")?;
         self.must((1..=record.mask.len()).contains(&(record.length as usize)), "length")?;
+        self.name(&record.name, "name")?;
+        Ok(record)
+    }
+
+    fn version(&self, record: VersionStatus) -> Result<VersionStatus, ReplyFault> {
+        self.must(record.version == STATUS_VERSION, "version")?;
+        self.must(VersionState::from_number(record.state).is_some(), "state")?;
+        self.must(record.reserved == [0; 2], "reserved field")?;
         self.name(&record.name, "name")?;
         Ok(record)
     }

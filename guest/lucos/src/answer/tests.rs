@@ -1,5 +1,6 @@
 //! Replies to each command, and what is understood of them.
 
+use lucos_guest_interface::descriptor::DATA_PER_CPU;
 use lucos_guest_interface::reply::{
     LoadOutcome, LoadedFunction, LoadedPatch, ManagerStatus, RecordKind, ReplyBuilder, Verdict,
 };
@@ -98,7 +99,12 @@ pub(crate) fn function(name: &str) -> Function {
 
 /// A patch with this function.
 pub(crate) fn shown(function: Function) -> Shown {
-    Shown { patch: patch("fix", 3), functions: vec![function], values: Vec::new() }
+    Shown {
+        patch: patch("fix", 3),
+        functions: vec![function],
+        values: Vec::new(),
+        versions: Vec::new(),
+    }
 }
 
 /// The state of a machine that has had twelve exits.
@@ -132,6 +138,62 @@ fn who_stands_in_the_way_follows_what_it_is_about() {
     assert_eq!(shown.functions[0].inside.as_ref().unwrap().thread, 8);
     let twice = reply.record(RecordKind::Inside, &record(9, "").to_bytes()).build();
     assert!(show(&twice).is_err());
+}
+
+#[test]
+fn data_versions_follow_functions() {
+    let patch = PatchStatus {
+        version: STATUS_VERSION,
+        number: 3,
+        state: PatchState::Applied.number(),
+        functions: 1,
+        data_versions: 1,
+        name: field("fix"),
+        ..PatchStatus::default()
+    };
+    let version = VersionStatus {
+        version: STATUS_VERSION,
+        state: VersionState::Both.number(),
+        object_size: 4,
+        twin_size: 16,
+        pairs: 2,
+        guarded_pages: 3,
+        flags: DATA_PER_CPU,
+        traps: 7,
+        carried: 4,
+        neighbours: 3,
+        name: field("counters"),
+        ..VersionStatus::default()
+    };
+    let reply = |version: Option<VersionStatus>| {
+        let head = ReplyBuilder::default()
+            .record(RecordKind::Loaded, &loaded("fix", 3))
+            .record(RecordKind::Patch, &patch.to_bytes())
+            .record(RecordKind::Function, &LoadedFunction::default().to_bytes())
+            .record(RecordKind::Site, &site("f"));
+        match version {
+            Some(version) => head.record(RecordKind::Version, &version.to_bytes()).build(),
+            None => head.build(),
+        }
+    };
+    let shown = show(&reply(Some(version))).unwrap();
+    assert_eq!(shown.versions[0].state, VersionState::Both);
+    let text = crate::render::show(&shown);
+    for part in [
+        "data version  counters\n",
+        "  up to date  objects and twins, each write is carried\n",
+        "  pairs       2 of 4 and 16 bytes\n",
+        "  is          per CPU\n",
+        "  guarded     3 pages\n",
+        "  writes      7 seen, 4 carried, 3 beside it\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = crate::json::show(&shown);
+    assert_eq!(json["version"][0]["sides"], "BOTH");
+    assert_eq!(json["version"][0]["carried"], 4);
+    assert!(show(&reply(None)).is_err());
+    assert!(show(&reply(Some(VersionStatus { state: 3, ..version }))).is_err());
 }
 
 #[test]
