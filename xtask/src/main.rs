@@ -8,6 +8,7 @@ mod check;
 mod command;
 mod guest;
 mod images;
+mod manual;
 mod modules;
 mod patch;
 mod run;
@@ -57,6 +58,8 @@ enum Verb {
     Patch(lucos_patch_builder::arguments::BuildArgs),
     /// Make a patch of each file that differs from a newer version of Debian's source, and count.
     PatchSurvey(survey::SurveyArgs),
+    /// Write manual pages of `lucos`, and completions for shells.
+    Manual(manual::ManualArgs),
     /// Write an ISO that boots LUCOS with a Debian guest from BIOS or UEFI.
     Iso(run::IsoArgs),
 }
@@ -88,6 +91,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Patch(args) if !patch::run(&workspace, &args) => return Ok(ExitCode::FAILURE),
         Verb::Patch(_) => {}
         Verb::PatchSurvey(args) => survey::run(&workspace, &args)?,
+        Verb::Manual(args) => manual::run(&workspace, &args)?,
         Verb::Iso(args) => run::iso(&workspace, &args)?,
     }
     Ok(ExitCode::SUCCESS)

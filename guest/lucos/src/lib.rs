@@ -1,5 +1,6 @@
-//! What the `lucos` command does, apart from its arguments.
+//! What the `lucos` command does.
 //!
+//! * [`arguments`] is its command line.
 //! * [`patch_file`] reads a patch module and checks what can be checked in the file.
 //! * [`kallsyms`] finds symbols of the running kernel.
 //! * [`resolve`] decides which symbol is meant and writes the addresses into the image.
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod arguments;
 pub mod commands;
 pub mod error;
 pub mod json;

@@ -6,72 +6,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use lucos::arguments::{Arguments, Verb};
 use lucos::error::Error;
 use lucos::{commands, json, manager, render};
 use serde_json::{Value, json};
-
-/// Live updates of the running kernel.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    verb: Verb,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Put patches in force, all of them in one step, or none.
-    Apply {
-        /// Patch modules.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Take them back by themselves when the kernel oopses, hangs or panics within this time, such
-        /// as 30s or 5m.
-        #[arg(long, value_name = "TIME", value_parser = seconds)]
-        probation: Option<u32>,
-    },
-    /// Run every check of apply and change nothing.
-    Check {
-        /// A patch module.
-        file: PathBuf,
-    },
-    /// Take a patch back.
-    Rollback {
-        /// Name of the patch.
-        name: String,
-        /// Take the patches along, in the same step, that stand on it or need it.
-        #[arg(long)]
-        with_dependents: bool,
-    },
-    /// List the patches that are loaded.
-    List,
-    /// Show the state of LUCOS.
-    Status,
-    /// Show a patch with its functions.
-    Show {
-        /// Name of the patch.
-        name: String,
-    },
-    /// Print the log of LUCOS, and what became of patches: when, and who asked for it.
-    Log,
-    /// Stop and resume all processors, and say how long the longest stop took.
-    MeasureStop {
-        /// How many times.
-        count: u64,
-    },
-    /// Write a module with the addresses of this kernel's symbols and load nothing. Prints the
-    /// parameter that a patch needs to be loaded then, if any.
-    Resolve {
-        /// Any kernel module.
-        file: PathBuf,
-        /// Where it is written to.
-        output: PathBuf,
-    },
-}
 
 /// What a command printed as text and as JSON, and what went wrong after that, if anything did.
 struct Outcome {
@@ -83,15 +22,6 @@ struct Outcome {
 impl Outcome {
     fn done(text: String, json: Value) -> Self {
         Self { text, json, error: None }
-    }
-}
-
-/// A time of a second to a day, in seconds.
-fn seconds(time: &str) -> Result<u32, String> {
-    let time = humantime::parse_duration(time).map_err(|error| error.to_string())?;
-    match u32::try_from(time.as_secs()) {
-        Ok(seconds) if (1..=86_400).contains(&seconds) => Ok(seconds),
-        _ => Err("a probation lasts from a second to a day".to_owned()),
     }
 }
 
