@@ -11,7 +11,7 @@ use lucos_abi::registers::Registers;
 use lucos_data_versions::Note;
 use lucos_guest_interface::{ErrorCode, Part};
 use lucos_service::client::{Failure, Memory};
-use lucos_service::injection::{CALL, Injection, Step};
+use lucos_service::injection::{CALL, GUARDED_WRITE, Injection, Step};
 use lucos_service::{
     AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest, places,
 };
@@ -141,10 +141,14 @@ pub fn order(request: &LiveupdateRequest) -> Option<LiveupdateReply> {
 /// A request is going to be served on this processor.
 pub fn begin(request: &LiveupdateRequest, processor: u32) {
     let mut state = STATE.lock();
-    if let LiveupdateRequest::Hypercall { number, .. } = *request
-        && state.step().is_some_and(|step| step.call == number)
-    {
+    let call = match *request {
+        LiveupdateRequest::Hypercall { number, .. } => number,
+        LiveupdateRequest::GuardedWrite { .. } => GUARDED_WRITE,
+        LiveupdateRequest::InvalidOpcode { .. } | LiveupdateRequest::Finish => return,
+    };
+    if state.serving.is_none() && state.step().is_some_and(|step| step.call == call) {
         state.serving = Some(processor);
+        state.stopped = call == GUARDED_WRITE;
     }
 }
 

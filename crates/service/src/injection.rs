@@ -5,6 +5,9 @@
 /// Number of the hypercall; none that the guest interface gives out.
 pub const CALL: u16 = 0xff00;
 
+/// In the place of a hypercall's number: the next write to a guarded page. All of it is steps.
+pub const GUARDED_WRITE: u16 = 0xff01;
+
 /// What is to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Injection {
