@@ -28,6 +28,7 @@ mod newest;
 mod nmi;
 mod nmi_entry;
 mod on_target;
+mod probation;
 mod processors;
 mod registration;
 mod runner;
@@ -88,6 +89,7 @@ fn main() {
         hostile::trials(),
         inside::trials(),
         twins::trials(),
+        probation::trials(),
         window::trials(),
         tail_calls::trials(),
         load::trials(),
