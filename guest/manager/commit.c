@@ -2,6 +2,7 @@
 /* When the data of an update is moved: in a clear moment, or with guards. */
 #include <linux/bitmap.h>
 #include <linux/delay.h>
+#include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/string.h>
 
@@ -104,9 +105,12 @@ static bool commit_clear(const struct lucos_commit *commit,
 			 const struct lucos_code *code, void *frame,
 			 struct lucos_failure *failure)
 {
+	int error = lucos_witness_start(code, frame);
 	bool done;
 
-	if (lucos_witness_start(code, frame))
+	if (error == -ETIMEDOUT)
+		done = lucos_fail(failure, LUCOS_ERROR_OCCUPIED, NULL, 0);
+	else if (error)
 		done = lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	else
 		done = try_clear(commit, failure);

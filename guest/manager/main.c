@@ -20,6 +20,7 @@
 #include "settle.h"
 #include "symbols.h"
 #include "tables.h"
+#include "threads.h"
 
 /*
  * The kernel goes down, or starts another one by kexec. LUCOS must forget the
@@ -111,6 +112,7 @@ static void __exit lucos_exit(void)
 	lucos_probation_stop();
 	unregister_reboot_notifier(&reboot_notifier);
 	lucos_settle_stop();
+	lucos_threads_stop();
 	lucos_unregister(LUCOS_UNREGISTER_MANAGER_UNLOAD);
 	lucos_nmi_stop();
 	lucos_tables_stop();

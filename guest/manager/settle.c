@@ -193,15 +193,21 @@ static void shorten_fences(const struct loaded_patch *loaded)
 	}
 }
 
+/* Whether nobody is in a range, for sure. */
+static bool is_free(const struct round *round, unsigned int i)
+{
+	return !round->search.uncertain && !test_bit(i, round->search.occupied);
+}
+
 /* Whether a range is a window of this patch that was free and has no jump yet. */
-static bool is_free(const struct round *round, unsigned int i,
-		    const struct loaded_patch *loaded)
+static bool is_free_window(const struct round *round, unsigned int i,
+			   const struct loaded_patch *loaded)
 {
 	const struct aim *aim = &round->aims[i];
 
 	return aim->loaded == loaded && aim->function < loaded->count &&
 	       !loaded->functions[aim->function].settled &&
-	       !test_bit(i, round->search.occupied);
+	       is_free(round, i);
 }
 
 /* Whether every function that waits for its jump has a free window. */
@@ -213,7 +219,7 @@ static bool all_free(const struct round *round,
 	for (i = 0; i < loaded->count; i++)
 		waiting += !loaded->functions[i].settled;
 	for (i = 0; i < round->search.count; i++)
-		free += is_free(round, i, loaded);
+		free += is_free_window(round, i, loaded);
 	return waiting == free;
 }
 
@@ -289,7 +295,7 @@ static unsigned int settle_old(const struct round *round, unsigned int first)
 	if (!is_current(aim))
 		return i;
 	lucos_inside_note(&aim->loaded->inside, who);
-	if (!who)
+	if (!who && !round->search.uncertain)
 		lucos_drain_old(aim->loaded);
 	return i;
 }
@@ -352,15 +358,14 @@ static void act_on(const struct round *round, unsigned int i)
 {
 	const struct aim *aim = &round->aims[i];
 	char module[MODULE_NAME_LEN];
-	bool occupied = test_bit(i, round->search.occupied);
 	bool unused = false;
 
-	if (!occupied && aim->function == WHOLE_MODULE)
+	if (is_free(round, i) && aim->function == WHOLE_MODULE)
 		wait_for_callbacks();
 	lucos_registry_lock();
 	note_inside(round, i);
-	if (occupied)
-		;	/* somebody stands in the way */
+	if (!is_free(round, i))
+		;	/* somebody stands in the way, or may do */
 	else if (aim->function != WHOLE_MODULE)
 		settle_function(round, aim);
 	else

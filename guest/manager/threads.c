@@ -11,10 +11,13 @@
  *   those that do not run.
  * - Idle threads of processors that are off are looked at in full.
  */
+#include <linux/atomic.h>
 #include <linux/bitmap.h>
+#include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
+#include <linux/refcount.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
@@ -170,12 +173,68 @@ int lucos_search_now(struct lucos_search *search, void *frame)
 	return error;
 }
 
+/* One wait for a grace period, which can go on when nobody waits any more. */
+struct grace {
+	struct rcu_head rcu;
+	struct completion ended;
+	refcount_t users;
+};
+
+/* Those that go on; no more are begun than this. */
+static atomic_t going_on;
+
+#define MOST_GOING_ON 16
+
+/* How long a search waits. */
+#define SEARCH_LIMIT_MS 2000
+
+static void put_grace(struct grace *grace)
+{
+	if (refcount_dec_and_test(&grace->users))
+		kfree(grace);
+}
+
+static void grace_ended(struct rcu_head *head)
+{
+	struct grace *grace = container_of(head, struct grace, rcu);
+
+	atomic_dec(&going_on);
+	complete(&grace->ended);
+	put_grace(grace);
+}
+
+bool lucos_wait_for_exiting(unsigned int limit_ms)
+{
+	struct grace *grace;
+	bool ended;
+
+	if (atomic_read(&going_on) >= MOST_GOING_ON)
+		return false;
+	grace = kmalloc(sizeof(*grace), GFP_KERNEL);
+	if (!grace)
+		return false;
+	init_completion(&grace->ended);
+	refcount_set(&grace->users, 2);
+	atomic_inc(&going_on);
+	call_rcu_tasks(&grace->rcu, grace_ended);
+	ended = wait_for_completion_timeout(&grace->ended,
+					    msecs_to_jiffies(limit_ms));
+	put_grace(grace);
+	return ended;
+}
+
+void lucos_threads_stop(void)
+{
+	rcu_barrier_tasks();
+}
+
 int lucos_search_threads(struct lucos_search *search, void *frame)
 {
 	int error = lucos_search_now(search, frame);
 
-	if (!error && !bitmap_full(search->occupied, search->count))
-		synchronize_rcu_tasks();
+	search->uncertain = !error &&
+			    !bitmap_full(search->occupied, search->count) &&
+			    !lucos_wait_for_exiting(SEARCH_LIMIT_MS);
 	return error;
 }
 

@@ -17,6 +17,16 @@ typedef void (*lucos_visit)(void *context, const struct lucos_look *look,
 int lucos_look_at_all(struct lucos_look *look, lucos_visit visit,
 		      void *context);
 
+/*
+ * Waits until threads that were on their way out of the kernel are gone, or have
+ * run: an RCU-tasks grace period. False when it takes longer than that, because
+ * a thread runs in the kernel without a pause, or for want of memory. Sleeps.
+ */
+bool lucos_wait_for_exiting(unsigned int limit_ms);
+
+/* What was begun by it and has not ended is waited for. Sleeps. */
+void lucos_threads_stop(void);
+
 struct lucos_search {
 	unsigned int count;
 	struct lucos_range *ranges;
@@ -24,6 +34,8 @@ struct lucos_search {
 	unsigned long *occupied;
 	/* For each of them the first that was found. */
 	struct lucos_occupant *occupants;
+	/* Of the others nothing is known: a thread keeps RCU waiting. */
+	bool uncertain;
 };
 
 /* Room for so many ranges, at least one. Gives 0 or -ENOMEM. Sleeps. */

@@ -14,7 +14,7 @@
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/cpumask.h>
-#include <linux/err.h>
+#include <linux/errno.h>
 #include <linux/ftrace.h>
 #include <linux/hash.h>
 #include <linux/llist.h>
@@ -40,6 +40,9 @@
 #define MOST_NOTED 512
 #define PLACE_BITS 10
 #define PLACES (1 << PLACE_BITS)
+
+/* A grace period takes 200 ms under load. */
+#define GRACE_LIMIT_MS 2000
 
 /* What is known of a processor before the stop. */
 struct place {
@@ -230,8 +233,8 @@ int lucos_witness_start(const struct lucos_code *code, void *frame)
 	error = know_processors() ?: start_probe();
 	if (!error && code->count)
 		error = look_at_all();
-	if (!error)
-		synchronize_rcu_tasks();
+	if (!error && !lucos_wait_for_exiting(GRACE_LIMIT_MS))
+		error = -ETIMEDOUT;
 	return error;
 }
 

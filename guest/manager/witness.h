@@ -13,8 +13,9 @@ struct lucos_stopped_processors;
  * Looks at every thread, and from now on notes those that run: what is known of
  * the others stays true. Until the end the caller is the only thread that makes
  * calls that lead to the witness; its frame `frame` was made before addresses in
- * `code` came onto its stack. Gives 0 or -ENOMEM; in both cases the witness is
- * to be ended. Sleeps, for as long as an RCU-tasks grace period.
+ * `code` came onto its stack. Gives 0, -ENOMEM, or -ETIMEDOUT when a thread runs in
+ * the kernel without a pause: then nobody knows who is inside. In each case the
+ * witness is to be ended. Sleeps, for as long as an RCU-tasks grace period.
  */
 int lucos_witness_start(const struct lucos_code *code, void *frame);
 void lucos_witness_end(void);
