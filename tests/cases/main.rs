@@ -19,6 +19,7 @@ mod hostile;
 mod inside;
 mod kept;
 mod kexec;
+mod leaving;
 mod limits;
 mod load;
 mod machine_checks;
@@ -88,6 +89,7 @@ fn main() {
         company::trials(),
         hostile::trials(),
         inside::trials(),
+        leaving::trials(),
         twins::trials(),
         probation::trials(),
         window::trials(),
