@@ -176,12 +176,25 @@ static noinline void look_at_processor(void *data)
 	note_kept_returns(look, current);
 }
 
+/*
+ * Early kernels warn when they unwind a thread with a kretprobe that is about to
+ * run, and nothing keeps this one from it: whatever lies on its stack counts.
+ */
+static bool has_hooked_return(struct task_struct *task)
+{
+#ifdef CONFIG_RETHOOK
+	return READ_ONCE(task->rethooks.first);
+#else
+	return false;
+#endif
+}
+
 /* Takes back what the unwinder knows to be stale. */
 static void drop_stale(struct lucos_look *look, struct task_struct *task)
 {
 	int count, i;
 
-	if (bitmap_empty(look->found, look->count))
+	if (bitmap_empty(look->found, look->count) || has_hooked_return(task))
 		return;
 	count = lucos_symbols.stack_trace_save_tsk_reliable(task, look->frames,
 							    MAX_FRAMES);
