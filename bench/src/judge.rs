@@ -112,6 +112,7 @@ pub fn target(name: &str, cpus: u32) -> Option<f64> {
         // The hypercall, and for jumps the question how long their windows are.
         ["apply" | "rollback", _, _, "exits"] if cpus == 1 => Some(1.0),
         ["jump", _, _, "exits"] if cpus == 1 => Some(2.0),
+        ["write", _, "more"] => Some(0.0),
         [stop, _, _, "stops"] if STOPS.contains(stop) => Some(1.0),
         [stop, "3", _, "instructions"] if STOPS.contains(stop) && cpus == 1 => Some(20_000.0),
         _ => None,

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod cost;
+pub mod data;
 pub mod figures;
 mod judge;
 mod output;

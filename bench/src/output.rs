@@ -42,6 +42,17 @@ impl Output {
         number.map(|number| number as f64).ok_or_else(|| missing("number", name))
     }
 
+    /// The numbers on a line.
+    ///
+    /// # Errors
+    /// When there is no such line, or something else is on it.
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>, Missing> {
+        let numbers = self.text(name)?.split_whitespace().map(str::parse::<u64>);
+        let numbers: Result<_, _> =
+            numbers.map(|number| number.map(|number| number as f64)).collect();
+        numbers.map_err(|_| missing("numbers", name))
+    }
+
     /// The answer of the update manager on a line.
     ///
     /// # Errors

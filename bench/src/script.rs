@@ -1,5 +1,7 @@
 //! What the guest runs: a shell script around the program `figures`.
 
+use crate::data;
+
 /// The operations whose cost is compared with that of the bare guest.
 pub const OPERATIONS: [&str; 9] =
     ["boot", "getpid", "page_fault", "mmap", "fork", "fork_exec", "pipe", "switch", "sleep_1ms"];
@@ -46,6 +48,8 @@ pub fn work_and_stops() -> String {
     add_exits(&mut text);
     add_call(&mut text);
     add_all_stops(&mut text);
+    text += &data::script();
+    end(&mut text);
     text
 }
 
@@ -54,7 +58,13 @@ pub fn stops() -> String {
     let mut text = String::from("echo kernel $(uname -r)\n");
     text += FUNCTIONS_OF_SHELL;
     add_all_stops(&mut text);
+    end(&mut text);
     text
+}
+
+/// The script's status is that of the measurements.
+fn end(text: &mut String) {
+    add(text, "exit 0");
 }
 
 fn add_all_stops(text: &mut String) {
@@ -72,8 +82,6 @@ fn add_all_stops(text: &mut String) {
         }
         add(text, "kill $sleepers; wait $sleepers 2>/dev/null");
     }
-    // The script's status is that of the measurements.
-    add(text, "exit 0");
 }
 
 fn add(text: &mut String, line: &str) {

@@ -1,13 +1,21 @@
 //! Figures for a person.
 
 use crate::cost::STOPS;
+use crate::data::{MOVES, OBJECTS, WRITES};
 use crate::figures::Figures;
 use crate::judge::target;
 use crate::script::{FUNCTIONS, OPERATIONS, THREADS};
 
 /// The figures as text: a table for each kind that was counted.
 pub fn table(figures: &Figures, cpus: u32) -> String {
-    let tables = [operations(figures), exits(figures), stops(figures), rest(figures, cpus)];
+    let tables = [
+        operations(figures),
+        exits(figures),
+        stops(figures),
+        moves(figures),
+        writes(figures),
+        rest(figures, cpus),
+    ];
     let tables: Vec<String> = tables.into_iter().flatten().collect();
     tables.join("\n")
 }
@@ -56,6 +64,30 @@ fn stops(figures: &Figures) -> Option<String> {
         "stop", "functions", "threads", "exits", "messages", "instructions"
     );
     titled(title, &lines)
+}
+
+fn moves(figures: &Figures) -> Option<String> {
+    let line = |stop: &str, objects: &str| {
+        let cost = figures.get(&format!("data.{stop}.{objects}.instructions"))?;
+        Some(format!("{stop:<9} {objects:>9} {cost:>13}"))
+    };
+    let objects = OBJECTS.map(|objects| objects.to_string());
+    let objects: Vec<&str> = objects.iter().map(String::as_str).chain(["guarded"]).collect();
+    let lines: Vec<_> = MOVES
+        .iter()
+        .flat_map(|stop| objects.iter().filter_map(|objects| line(stop, objects)))
+        .collect();
+    titled(format!("{:<9} {:>9} {:>13}", "data", "objects", "instructions"), &lines)
+}
+
+fn writes(figures: &Figures) -> Option<String> {
+    let line = |kind: &&str| {
+        let guarded = figures.get(&format!("write.{kind}.guarded"))?;
+        let more = figures.get(&format!("write.{kind}.more"))?;
+        Some(format!("{kind:<9} {guarded:>9} {more:>13}"))
+    };
+    let lines: Vec<_> = WRITES.iter().filter_map(line).collect();
+    titled(format!("{:<9} {:>9} {:>13}", "write", "guarded", "more, drained"), &lines)
 }
 
 fn rest(figures: &Figures, cpus: u32) -> Option<String> {

@@ -6,7 +6,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lucos_bench::{Figures, Output, Pair, Problem, Recorded, Sizes, figures, judge, script, table};
+use lucos_bench::{
+    Figures, Output, Pair, Problem, Recorded, Sizes, data, figures, judge, script, table,
+};
 use lucos_debian_archive::kernel::Series;
 use lucos_debian_archive::packages::{self, Consent, Need};
 use lucos_patch_builder::output_file;
@@ -151,6 +153,7 @@ fn measure(
         let sizes = Sizes { image: image_size(workspace, consent)? };
         let mut figures = figures::work(&bare, &lucos, sizes)?;
         figures.extend(figures::stops(&lucos)?);
+        figures.extend(data::figures(&lucos)?);
         (lucos, figures)
     } else {
         let lucos = boot("lucos", &script::stops(), false)?;
