@@ -60,6 +60,10 @@ pub fn register<S: Store, P: Platform>(
         modules: (fields.modules_start, fields.modules_end),
         upcalls,
     };
+    if let Some(upcalls) = upcalls {
+        let pages = upcall_pages(guest.platform(), space, upcalls);
+        pages.map_err(|failure| pages_fault(failure, upcalls.pages))?;
+    }
     guest.platform().forward_kicks(true).map_err(|error| error.fault(NO_ITEM))?;
     let in_force = engine.register(guest, registration)?;
     if let Err(fault) = guest.lend(engine, upcalls) {

@@ -239,11 +239,11 @@ static void registration(void)
 	case 12: record.upcall_pages = hostile_wild_address() | 1; break;
 	case 13: record.upcall_entry = hostile_below(0x10000) + 1; break;
 	case 14:
-		/* Upcalls that would be right. */
+		/* Upcalls whose pages are not there. */
 		record.upcall_entry = record.modules_start;
-		record.upcall_pages = (unsigned long)buffer;
+		record.upcall_pages = hostile_places.end_of_buffer;
 		record.processors = 1 + hostile_below(64);
-		expected = -LUCOS_ERROR_UNSUPPORTED;
+		expected = -LUCOS_ERROR_ADDRESS;
 		break;
 	case 0: record.version += 1 + hostile_below(1000); break;
 	case 1: record.size += 8; break;
@@ -283,6 +283,26 @@ static void reading(void)
 	judge("reading", 0, -LUCOS_ERROR_ADDRESS, call(&registers));
 }
 
+/* Those about data that has two forms. */
+static void data_call(struct registers *registers, s64 *expected)
+{
+	registers->rax = LUCOS_CALL_DRAINED + hostile_below(5);
+	switch (registers->rax) {
+	case LUCOS_CALL_PAIR:
+	case LUCOS_CALL_UNPAIR:
+		/* Where their record is. */
+		registers->rcx = hostile_places.end_of_buffer - hostile_below(24);
+		*expected = -LUCOS_ERROR_ADDRESS;
+		break;
+	case LUCOS_CALL_WITHDRAW:
+		registers->rdx = 1 + hostile_below(5);
+		break;
+	case LUCOS_CALL_DONE:
+		*expected = -LUCOS_ERROR_UNSUPPORTED;
+		break;
+	}
+}
+
 /* Calls with the right nonce about what does not exist. */
 static void strange(void)
 {
@@ -318,9 +338,7 @@ static void strange(void)
 		expected = -LUCOS_ERROR_UNKNOWN_CALL;
 		break;
 	case 6:
-		/* Of data versions, which LUCOS does not have. */
-		registers.rax = LUCOS_CALL_DRAINED + hostile_below(5);
-		expected = -LUCOS_ERROR_UNSUPPORTED;
+		data_call(&registers, &expected);
 		break;
 	default:
 		registers.rax = LUCOS_CALL_HELLO;

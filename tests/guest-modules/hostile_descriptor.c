@@ -199,7 +199,6 @@ DEFECT(functions_odd, H.function_count = 1; H.function_offset += 1 + hostile_bel
 DEFECT(functions_few, H.function_count = 1)
 DEFECT(overlap, H.dependency_count = 1; H.dependency_offset = sizeof(H) + 8 * hostile_below(27))
 DEFECT(nothing, H.function_count = 0; H.function_offset = 0; H.value_count = 0; H.value_offset = 0; set_length(draft, sizeof(H)))
-DEFECT(clear_only, H.flags |= LUCOS_FLAG_CLEAR_ONLY)
 
 DEFECT(values_many, H.value_count = 65 + hostile_below(1000000))
 DEFECT(value_flag, V.flags |= 2U << hostile_below(31))
@@ -288,7 +287,6 @@ const struct defect hostile_defects[] = {
 	{ LUCOS_ERROR_SECTION_GAP, functions_few },
 	{ LUCOS_ERROR_SECTION_OVERLAP, overlap },
 	{ LUCOS_ERROR_NOTHING_TO_DO, nothing },
-	{ LUCOS_ERROR_UNSUPPORTED, clear_only },
 	{ LUCOS_ERROR_SECTION_COUNT, values_many },
 	{ LUCOS_ERROR_UNKNOWN_FLAG, value_flag },
 	{ LUCOS_ERROR_RESERVED, value_reserved },
