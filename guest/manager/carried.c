@@ -28,10 +28,11 @@
 
 struct carried {
 	struct lucos_table_entry entry;
-	struct list_head reserve;
+	struct list_head reserve;	/* or among those that are stuck */
 	struct rcu_head rcu;
 	void *twin;		/* or per-CPU memory */
 	unsigned int round;	/* the last walk that found its object */
+	bool is_stuck;		/* LUCOS goes on carrying it until it has settled */
 	struct lucos_version *version;
 };
 
@@ -40,7 +41,7 @@ struct lucos_carried {
 	struct lucos_twin_table table;
 	struct kmem_cache *cache;	/* twins, on pages of their own */
 	struct list_head reserve;	/* twins that nobody has */
-	const struct loaded_patch *loaded;
+	struct list_head stuck;	/* twins of nobody that LUCOS still carries */
 	u32 index;		/* of the version in the patch */
 	u32 number;		/* of the patch; 0: LUCOS has not said it yet */
 	bool closed;		/* no object gets a twin now */
@@ -155,6 +156,7 @@ static u32 ask(enum lucos_call call, const struct carried *carried, int cpu)
 						 cpu),
 		.twin = (unsigned long)side_of(version, carried->twin, cpu),
 	};
+
 	for (;;) {
 		struct lucos_registers registers = {
 			.rcx = (unsigned long)&pair,
@@ -168,34 +170,38 @@ static u32 ask(enum lucos_call call, const struct carried *carried, int cpu)
 	}
 }
 
-/*
- * Whether LUCOS has said that nobody is in old code, so that it guards nothing.
- * With the table's lock.
- */
-static bool is_settled(const struct lucos_carried *kind)
-{
-	return READ_ONCE(kind->loaded->sides) == LUCOS_SIDES_NEW &&
-	       !kind->closed;
-}
-
 /* The twin of one pair is what its object is, and stays so; gives an error code. */
 static u32 pair_one(const struct carried *carried, int cpu)
 {
 	const struct lucos_version *version = carried->version;
-	u32 error = LUCOS_ERROR_SETTLED;
+	u32 error = ask(LUCOS_CALL_PAIR, carried, cpu);
 
-	if (!is_settled(version->carried))
-		error = ask(LUCOS_CALL_PAIR, carried, cpu);
 	if (error != LUCOS_ERROR_SETTLED)
 		return error;
+	/* Nobody is in old code: nothing is carried. */
 	return version->to_new(side_of(version, carried->twin, cpu),
 			       side_of(version, carried->entry.object, cpu)) ?
 		       LUCOS_ERROR_TRANSFER_REFUSED :
 		       0;
 }
 
+static void unpair_one(struct carried *carried, int cpu)
+{
+	switch (ask(LUCOS_CALL_UNPAIR, carried, cpu)) {
+	case 0:
+	/* There is no such pair, or nothing of the patch is carried. */
+	case LUCOS_ERROR_ARGUMENT:
+	case LUCOS_ERROR_NOT_APPLIED:
+	case LUCOS_ERROR_SETTLED:
+	case LUCOS_ERROR_UNKNOWN_PATCH:
+		return;
+	default:
+		carried->is_stuck = true;
+	}
+}
+
 /* All pairs of an object, or none. */
-static bool pair_all(const struct carried *carried)
+static bool pair_all(struct carried *carried)
 {
 	int cpu, other;
 
@@ -207,25 +213,32 @@ static bool pair_all(const struct carried *carried)
 		for_each_possible_cpu(other) {
 			if (other == cpu)
 				return false;
-			ask(LUCOS_CALL_UNPAIR, carried, other);
+			unpair_one(carried, other);
 		}
 	}
 	return true;
 }
 
 /* With the table's lock. */
-static void unpair_all(const struct carried *carried)
+static void unpair_all(struct carried *carried)
 {
 	int cpu;
 
-	if (is_settled(carried->version->carried))
-		return;
 	if (!carried->version->per_cpu) {
-		ask(LUCOS_CALL_UNPAIR, carried, 0);
+		unpair_one(carried, 0);
 		return;
 	}
 	for_each_possible_cpu(cpu)
-		ask(LUCOS_CALL_UNPAIR, carried, cpu);
+		unpair_one(carried, cpu);
+}
+
+/* With the table's lock: a twin that nobody has is freed, as soon as it may be. */
+static void retire(struct carried *carried)
+{
+	if (carried->is_stuck)
+		list_add(&carried->reserve, &carried->version->carried->stuck);
+	else
+		call_rcu(&carried->rcu, free_later);
 }
 
 /*
@@ -263,11 +276,10 @@ void *lucos_carried_get(struct lucos_version *version, void *object, gfp_t gfp)
 	carried->entry.object = object;
 	raw_spin_lock_irqsave(&version->carried->table.lock, flags);
 	taken = insert(carried);
-	raw_spin_unlock_irqrestore(&version->carried->table.lock, flags);
-	twin = taken ? taken->twin : NULL;
 	if (taken != carried)
-		free_carried(carried);
-	return twin;
+		retire(carried);
+	raw_spin_unlock_irqrestore(&version->carried->table.lock, flags);
+	return taken ? taken->twin : NULL;
 }
 EXPORT_SYMBOL_GPL(lucos_carried_get);
 
@@ -282,10 +294,9 @@ void lucos_carried_free(struct lucos_version *version, const void *object)
 	if (carried) {
 		unpair_all(carried);
 		lucos_table_remove(&kind->table, &carried->entry);
+		retire(carried);
 	}
 	raw_spin_unlock_irqrestore(&kind->table.lock, flags);
-	if (carried)
-		call_rcu(&carried->rcu, free_later);
 }
 EXPORT_SYMBOL_GPL(lucos_carried_free);
 
@@ -349,15 +360,34 @@ bool lucos_carried_reserve(struct lucos_version *version, unsigned int count)
 	return true;
 }
 
-void lucos_carried_unreserve(struct lucos_version *version)
+static void free_list(struct list_head *list)
 {
 	struct carried *carried, *next;
 
-	list_for_each_entry_safe(carried, next, &version->carried->reserve,
-				 reserve) {
+	list_for_each_entry_safe(carried, next, list, reserve) {
 		list_del(&carried->reserve);
 		free_carried(carried);
 	}
+}
+
+void lucos_carried_unreserve(struct lucos_version *version)
+{
+	free_list(&version->carried->reserve);
+}
+
+void lucos_carried_settled(struct lucos_version *version)
+{
+	struct lucos_carried *kind = version->carried;
+	unsigned long flags;
+	LIST_HEAD(stuck);
+
+	raw_spin_lock_irqsave(&kind->table.lock, flags);
+	list_splice_init(&kind->stuck, &stuck);
+	raw_spin_unlock_irqrestore(&kind->table.lock, flags);
+	if (list_empty(&stuck))
+		return;
+	synchronize_rcu();
+	free_list(&stuck);
 }
 
 static bool add_pairs(struct lucos_lists *lists, const struct carried *carried)
@@ -466,7 +496,7 @@ static void drop_unfound(struct carried *carried)
 		return;
 	unpair_all(carried);
 	lucos_table_remove(&carried->version->carried->table, &carried->entry);
-	call_rcu(&carried->rcu, free_later);
+	retire(carried);
 }
 
 void lucos_carried_reconcile(struct lucos_version *version)
@@ -511,7 +541,7 @@ static struct lucos_carried *make_table(const struct loaded_patch *loaded,
 		return NULL;
 	raw_spin_lock_init(&kind->table.lock);
 	INIT_LIST_HEAD(&kind->reserve);
-	kind->loaded = loaded;
+	INIT_LIST_HEAD(&kind->stuck);
 	kind->index = index;
 	if (version->per_cpu)
 		return kind;
@@ -530,6 +560,7 @@ static void free_table(struct lucos_version *version)
 		return;
 	lucos_carried_drop_all(version);
 	lucos_carried_unreserve(version);
+	lucos_carried_settled(version);
 	/* Those that are freed later. */
 	rcu_barrier();
 	kmem_cache_destroy(version->carried->cache);

@@ -40,6 +40,9 @@ void lucos_carried_answered(struct lucos_version *version, u32 number);
 /* The manager knows which sides live: objects get twins again. */
 void lucos_carried_open(struct lucos_version *version);
 
+/* LUCOS carries nothing any more: twins that had to stay for it go. Sleeps. */
+void lucos_carried_settled(struct lucos_version *version);
+
 /* Drops the twins of objects that are gone. Takes the author's lock. Sleeps. */
 void lucos_carried_reconcile(struct lucos_version *version);
 

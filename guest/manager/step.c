@@ -229,6 +229,11 @@ static bool apply(struct loaded_patch **patches, unsigned int count,
 
 	if (!probation)
 		return lucos_apply(patches, count, 0, failure);
+	/* LUCOS would need lists of the data that are true at any instant. */
+	for (i = 0; i < count; i++)
+		if (lucos_versions_any(patches[i]))
+			return lucos_fail(failure, LUCOS_ERROR_UNSUPPORTED,
+					  patches[i]->patch->name, 0);
 	if (!lucos_probation_prepare(count, failure))
 		return false;
 	done = lucos_apply(patches, count, 0, failure);

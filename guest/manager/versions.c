@@ -496,9 +496,11 @@ static void let_go(struct loaded_patch *loaded)
 	struct place place = {};
 	struct lucos_version *version;
 
-	if (loaded->sides == LUCOS_SIDES_OLD)
-		while ((version = next_carried(&loaded, 1, &place)))
+	while ((version = next_carried(&loaded, 1, &place))) {
+		lucos_carried_settled(version);
+		if (loaded->sides == LUCOS_SIDES_OLD)
 			lucos_carried_drop_all(version);
+	}
 	free_lists(loaded);
 }
 

@@ -10,6 +10,7 @@ mod boot;
 mod builder;
 mod company;
 mod confinement;
+mod data;
 mod devices;
 mod every_function;
 mod figures;
@@ -77,6 +78,7 @@ fn main() {
         update::trials(),
         update_faults::trials(),
         values::trials(),
+        data::trials(),
         groups::trials(),
         registration::trials(),
         builder::trials(),

@@ -4,12 +4,11 @@
  * made and freed. The parameter `raw` shows the memory as it is; everything else
  * goes through functions that patches replace.
  */
-#include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
@@ -31,8 +30,11 @@ int target_victim;
 EXPORT_SYMBOL_GPL(target_victim);
 module_param(target_victim, int, 0600);
 
-/* Old and new code take the same lock for the variables. */
-static DEFINE_SPINLOCK(units_lock);
+DEFINE_SPINLOCK(target_units_lock);
+EXPORT_SYMBOL_GPL(target_units_lock);
+bool target_hold;
+EXPORT_SYMBOL_GPL(target_hold);
+module_param(target_hold, bool, 0600);
 
 LIST_HEAD(target_things);
 EXPORT_SYMBOL_GPL(target_things);
@@ -57,6 +59,22 @@ noinline void target_add(int units)
 	this_cpu_add(target_local, units);
 }
 EXPORT_SYMBOL_GPL(target_add);
+
+static void add_to_total(void)
+{
+	spin_lock(&target_units_lock);
+	target_total++;
+	spin_unlock(&target_units_lock);
+}
+
+noinline void target_nap(void)
+{
+	add_to_total();
+	while (READ_ONCE(target_hold))
+		msleep(20);
+	add_to_total();
+}
+EXPORT_SYMBOL_GPL(target_nap);
 
 noinline int target_show(char *buffer)
 {
@@ -92,40 +110,41 @@ noinline void target_thing_free(struct target_thing *thing)
 }
 EXPORT_SYMBOL_GPL(target_thing_free);
 
+/* A parameter is written with a lock held: what takes long is done by threads. */
+static int running;
+module_param(running, int, 0400);
+static int added;
+module_param(added, int, 0400);
+
+/* Adds units one by one for as long as it is to go on. */
 static int adder(void *data)
 {
-	unsigned int i, count = *(unsigned int *)data;
+	int count;
 
-	for (i = 0; i < count; i++) {
-		spin_lock(&units_lock);
+	for (count = 0; READ_ONCE(target_hold); count++) {
+		spin_lock(&target_units_lock);
 		target_add(1);
-		spin_unlock(&units_lock);
-		if (!(i & 63))
-			cond_resched();
+		spin_unlock(&target_units_lock);
+		if (!(count & 255))
+			usleep_range(50, 100);
 	}
+	spin_lock(&target_units_lock);
+	added += count;
+	running--;
+	spin_unlock(&target_units_lock);
 	return 0;
 }
 
-/* Threads that add so many units each, at the same time. */
+/* Starts threads that add at the same time; `added` says how much it was. */
 static int add_set(const char *text, const struct kernel_param *parameter)
 {
-	struct task_struct *threads[THREADS];
-	unsigned int count, i;
-	int error = kstrtouint(text, 0, &count);
+	unsigned int i;
 
-	if (error)
-		return error;
-	for (i = 0; i < THREADS; i++) {
-		threads[i] = kthread_create(adder, &count, "adder");
-		if (IS_ERR(threads[i]))
-			return PTR_ERR(threads[i]);
-		get_task_struct(threads[i]);
-		wake_up_process(threads[i]);
-	}
-	for (i = 0; i < THREADS; i++) {
-		kthread_stop(threads[i]);
-		put_task_struct(threads[i]);
-	}
+	added = 0;
+	running = THREADS;
+	for (i = 0; i < THREADS; i++)
+		if (IS_ERR(kthread_run(adder, NULL, "adder")))
+			return -ENOMEM;
 	return 0;
 }
 
@@ -138,11 +157,25 @@ static int one_set(const char *text, const struct kernel_param *parameter)
 
 	if (error)
 		return error;
-	spin_lock(&units_lock);
+	spin_lock(&target_units_lock);
 	target_add(units);
-	spin_unlock(&units_lock);
+	spin_unlock(&target_units_lock);
 	return 0;
 }
+
+static int napper(void *data)
+{
+	target_nap();
+	return 0;
+}
+
+static int nap_set(const char *text, const struct kernel_param *parameter)
+{
+	return PTR_ERR_OR_ZERO(kthread_run(napper, NULL, "napper"));
+}
+
+static const struct kernel_param_ops nap_ops = { .set = nap_set };
+module_param_cb(nap, &nap_ops, NULL, 0200);
 
 static int show_get(char *buffer, const struct kernel_param *parameter)
 {

@@ -5,6 +5,7 @@
 
 #include <linux/list.h>
 #include <linux/percpu.h>
+#include <linux/spinlock.h>
 
 #define SLOTS 4
 
@@ -28,8 +29,15 @@ void target_unlock(void);
 extern int target_fault;
 extern int target_victim;
 
-/* Adds units, one by one. */
+/* Old and new code take it around whatever they do to the variables. */
+extern spinlock_t target_units_lock;
+/* Whether who naps goes on napping. */
+extern bool target_hold;
+
+/* Adds units; with the lock. */
 void target_add(int units);
+/* Adds a unit, naps, and adds another one. */
+void target_nap(void);
 void target_thing_add(struct target_thing *thing, int units);
 /* What there is, as the code that runs knows it. */
 int target_show(char *buffer);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Counters become structures, which know how often they were written too. */
+#include <linux/delay.h>
 #include <linux/slab.h>
 
 #include <lucos/version.h>
@@ -56,6 +57,21 @@ LUCOS_REPLACE(target_add, void, int units)
 	count(&total, units);
 	count(&slots[units % SLOTS], units);
 	count(this_cpu_ptr(&local), units);
+}
+
+static void add_to_total(void)
+{
+	spin_lock(&target_units_lock);
+	count(&total, 1);
+	spin_unlock(&target_units_lock);
+}
+
+LUCOS_REPLACE(target_nap, void, void)
+{
+	add_to_total();
+	while (READ_ONCE(target_hold))
+		msleep(20);
+	add_to_total();
 }
 
 LUCOS_REPLACE(target_show, int, char *buffer)
