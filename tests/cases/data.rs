@@ -255,8 +255,8 @@ const CYCLES: u32 = 20;
 fn cycle_steps(script: Script) -> Script {
     script
         .lines(
-            "cycles() { for i in $(seq $1); do lucos apply $M/data_wider.ko >/dev/null && add 1 && \
-             lucos rollback data_wider >/dev/null && gone data_wider || break; done; echo $i; }",
+            "cycles() { for cycle in $(seq $1); do lucos apply $M/data_wider.ko >/dev/null && add 1 && \
+             lucos rollback data_wider >/dev/null && gone data_wider || break; done; echo $cycle; }",
         )
         .step("cycles.before", "raw")
         .step("cycles.quiet", &format!("cycles {QUIET}"))
@@ -277,8 +277,8 @@ fn cycles(results: &Results) -> Result<(), Failed> {
     let text = results.text("cycles.after")?;
     let after = numbers(text)?;
     let added: i64 = text.lines().nth(1).unwrap_or_default().parse()?;
-    // So many that there were some in each cycle.
-    equal("added", added > i64::from(CYCLES) * 100, true)?;
+    // So many that there were some between two updates.
+    equal("added", added > i64::from(CYCLES), true)?;
     let more = added + i64::from(QUIET + CYCLES);
     for place in [0, 1, 3] {
         let expected = before.get(place).map(|number| number + more);

@@ -125,8 +125,8 @@ static int adder(void *data)
 		spin_lock(&target_units_lock);
 		target_add(1);
 		spin_unlock(&target_units_lock);
-		if (!(count & 255))
-			usleep_range(50, 100);
+		/* Most of the time nobody is inside. */
+		usleep_range(500, 1000);
 	}
 	spin_lock(&target_units_lock);
 	added += count;
