@@ -54,9 +54,8 @@ pub fn figures(output: &Output) -> Result<Figures, Missing> {
     }
     let ticks = output.status("data.guarded.apply", "last_stop_ticks")?;
     figures.insert("data.apply.guarded.instructions".into(), ticks);
-    let [before, guarded, drained] =
-        ["before", "guarded", "drained"].map(|when| output.numbers(&format!("writes.{when}")));
-    let (before, guarded, drained) = (before?, guarded?, drained?);
+    let writes = |when| output.numbers::<{ WRITES.len() }>(&format!("writes.{when}"));
+    let (before, guarded, drained) = (writes("before")?, writes("guarded")?, writes("drained")?);
     for (kind, ((before, guarded), drained)) in
         WRITES.into_iter().zip(before.into_iter().zip(guarded).zip(drained))
     {
@@ -64,4 +63,32 @@ pub fn figures(output: &Output) -> Result<Figures, Missing> {
         figures.insert(format!("write.{kind}.more"), drained - before);
     }
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::figures;
+    use crate::output::Output;
+
+    /// What the guest prints, with these writes after the drain.
+    fn printed(drained: &str) -> Output {
+        let mut text = String::new();
+        for name in ["1.apply", "1.rollback", "100.apply", "100.rollback", "1000.apply"]
+            .into_iter()
+            .chain(["1000.rollback", "guarded.apply"])
+        {
+            text += &format!("data.{name} {{\"last_stop_ticks\":7}}\n");
+        }
+        text += "writes.before 4 4 4 4 20\nwrites.guarded 50 60 70 80 90\n";
+        Output::parse(&format!("{text}writes.drained {drained}\n"))
+    }
+
+    #[test]
+    fn what_writes_cost_more_is_found_and_none_is_left_out() {
+        let found = figures(&printed("4 4 9 4 20")).unwrap();
+        assert_eq!(found["write.64.more"], 5.0);
+        assert_eq!(found["write.string.guarded"], 90.0);
+        assert_eq!(found["data.apply.guarded.instructions"], 7.0);
+        assert!(figures(&printed("4 4 9 4")).is_err());
+    }
 }

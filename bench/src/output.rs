@@ -42,15 +42,16 @@ impl Output {
         number.map(|number| number as f64).ok_or_else(|| missing("number", name))
     }
 
-    /// The numbers on a line.
+    /// The numbers on a line, so many.
     ///
     /// # Errors
     /// When there is no such line, or something else is on it.
-    pub fn numbers(&self, name: &str) -> Result<Vec<f64>, Missing> {
+    pub fn numbers<const N: usize>(&self, name: &str) -> Result<[f64; N], Missing> {
         let numbers = self.text(name)?.split_whitespace().map(str::parse::<u64>);
-        let numbers: Result<_, _> =
+        let numbers: Result<Vec<_>, _> =
             numbers.map(|number| number.map(|number| number as f64)).collect();
-        numbers.map_err(|_| missing("numbers", name))
+        let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+        numbers.ok_or_else(|| missing("numbers", name))
     }
 
     /// The answer of the update manager on a line.

@@ -140,8 +140,8 @@ static int add_parts(struct lucos_code *code, const struct loaded_patch *loaded)
 	return error;
 }
 
-static bool share_site(const struct loaded_patch *a,
-		       const struct loaded_patch *b)
+bool lucos_share_site(const struct loaded_patch *a,
+		      const struct loaded_patch *b)
 {
 	unsigned int i, j;
 
@@ -162,7 +162,7 @@ static int add_below(struct lucos_code *code, const struct loaded_patch *loaded)
 		if (error)
 			break;
 		if (below != loaded && below->state == LUCOS_LOADED_APPLIED &&
-		    share_site(below, loaded))
+		    lucos_share_site(below, loaded))
 			error = lucos_code_add_new(code, below);
 	}
 	return error;

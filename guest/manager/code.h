@@ -33,4 +33,8 @@ int lucos_code_add_new(struct lucos_code *code,
 
 void lucos_code_free(struct lucos_code *code);
 
+/* Whether one of two patches stands on the other. */
+bool lucos_share_site(const struct loaded_patch *a,
+		      const struct loaded_patch *b);
+
 #endif

@@ -25,18 +25,6 @@ struct leaving {
 	struct loaded_patch *patches[LUCOS_MAX_GROUP];
 };
 
-static bool shares_site(const struct loaded_patch *a,
-			const struct loaded_patch *b)
-{
-	unsigned int i, j;
-
-	for (i = 0; i < a->count; i++)
-		for (j = 0; j < b->count; j++)
-			if (a->functions[i].site == b->functions[j].site)
-				return true;
-	return false;
-}
-
 static bool declares(const struct lucos_patch *patch, const char *name)
 {
 	const struct lucos_dependency *dependencies =
@@ -56,7 +44,7 @@ static bool depends(const struct loaded_patch *later,
 	return later->state == LUCOS_LOADED_APPLIED &&
 	       later->number > loaded->number &&
 	       (declares(later->patch, loaded->patch->name) ||
-		shares_site(later, loaded) ||
+		lucos_share_site(later, loaded) ||
 		lucos_values_meet(later->patch, loaded->patch));
 }
 
