@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use lucos_guest_interface::INTERFACE_VERSION;
 use lucos_guest_interface::detection::{
-    self, FEATURE_FUNCTIONS, FEATURE_GROUPS, FEATURE_VALUES, FEATURE_VMMCALL,
+    self, FEATURE_DATA_VERSIONS, FEATURE_FUNCTIONS, FEATURE_GROUPS, FEATURE_VALUES, FEATURE_VMMCALL,
 };
 use lucos_tests::{COMPLAINTS, Report, SharedBoot, equal, number_at};
 
@@ -81,8 +81,8 @@ echo beside $(register 0x4000004d)
 /// CPUID is the machine's own: the tests of the bare machine expect the same.
 fn cpuid(report: &Report) -> Result<(), Failed> {
     machine_cpuid(report)?;
-    let features = FEATURE_FUNCTIONS | FEATURE_VALUES | FEATURE_GROUPS | FEATURE_VMMCALL;
-    let value = detection::value(INTERFACE_VERSION, features);
+    let kinds = FEATURE_FUNCTIONS | FEATURE_VALUES | FEATURE_GROUPS | FEATURE_DATA_VERSIONS;
+    let value = detection::value(INTERFACE_VERSION, kinds | FEATURE_VMMCALL);
     equal("register", u64::from_le_bytes(bytes(report, "register")?), value)?;
     report.expect("beside", "")
 }

@@ -56,7 +56,7 @@ pub fn trials() -> Vec<Trial> {
 const FUNCTIONS: &str = r#"
 P=/lib/lucos/patches M=/lib/lucos/modules
 waits() { for i in $(seq 150); do eval "$1" >/dev/null 2>&1 && return 0; sleep 0.2; done; return 1; }
-jumps() { waits "lucos list --json | grep -q '\"jumping\":$2,.*\"name\":\"$1\"'"; }
+jumps() { waits "lucos list --json | grep -q '\"jumping\":$2,[^{}]*\"name\":\"$1\"'"; }
 back() { lucos rollback $1 && waits "! grep -q '^$1 ' /proc/modules"; }
 calls() { cat /sys/module/$1/parameters/calls; }
 grep -E ' (memcpy|syscall_exit_to_user_mode|tasklet_unlock|urandom_read_iter|strcasecmp|psi_show|version_proc_show)$' /proc/kallsyms >/tmp/symbols

@@ -42,7 +42,7 @@ const SAMPLES: [(&str, u64, &str, &str); 4] = [
 const FUNCTIONS: &str = r#"
 P=/lib/lucos/patches M=/lib/lucos/modules
 waits() { for i in $(seq 150); do eval "$1" >/dev/null 2>&1 && return 0; sleep 0.2; done; return 1; }
-jumps() { waits "lucos list --json | grep -q '\"jumping\":$2,.*\"name\":\"$1\"'"; }
+jumps() { waits "lucos list --json | grep -q '\"jumping\":$2,[^{}]*\"name\":\"$1\"'"; }
 loaded() { lucos list --json | grep -c '"name"'; }
 "#;
 
