@@ -229,8 +229,8 @@ impl<P: Platform> DataSubject for Guest<'_, P> {
         }
         let which = u64::from(id.patch) << 32 | u64::from(id.version);
         let what = (Upcall::TransferAll, [which, from as u64, version.lists.stage]);
-        let pairs = version.lists.pairs;
-        let kind = |asked_again| Kind::All { pairs, asked_again };
+        let (pairs, bytes) = (version.lists.pairs, version.pair_size());
+        let kind = |asked_again| Kind::All { pairs, bytes, asked_again };
         self.upcall(what, kind).map_err(|error| {
             if let UpcallError::Contained { cause, rip } = error {
                 let name = &version.kind.name;

@@ -22,6 +22,15 @@ use crate::upcall::{self, Pages, UpcallError};
 /// Lines about data that is torn.
 static TORN: LogBudget = LogBudget::new(32, QUARTER_HOUR);
 
+/// A side that a transfer function makes of the other one.
+struct Target {
+    address: u64,
+    length: u32,
+    /// Bytes of both sides.
+    pair_size: u32,
+    function: u64,
+}
+
 /// A write that is being done.
 pub struct Guarded<'a, P> {
     platform: &'a mut P,
@@ -235,8 +244,8 @@ impl<'a, P: Platform> Guarded<'a, P> {
         search.next(&mut late, &mut self.cursor).map_err(|_| Failure::Protocol)
     }
 
-    /// The other side's address, its size, and the function that makes it.
-    fn target(&self, touched: Touched) -> Option<(u64, u32, u64)> {
+    /// The other side of a pair, which is to be made.
+    fn target(&self, touched: Touched) -> Option<Target> {
         let state = self.held.as_deref()?;
         let live = state.versions.iter().find(|live| live.id == touched.version)?;
         let to = touched.from.other();
@@ -244,28 +253,33 @@ impl<'a, P: Platform> Guarded<'a, P> {
             Side::Twin => live.plan.kind.to_new,
             Side::Object => live.plan.kind.to_old,
         };
-        // At most a page.
-        Some((touched.pair.address(to), live.plan.shape().size(to) as u32, function))
+        Some(Target {
+            address: touched.pair.address(to),
+            // At most a page.
+            length: live.plan.shape().size(to) as u32,
+            pair_size: live.plan.pair_size(),
+            function,
+        })
     }
 
     fn carry(&mut self, touched: Touched) -> Event {
-        let (Some((target, length, function)), Ok(pages)) =
-            (self.target(touched), self.upcall_pages())
-        else {
+        let (Some(target), Ok(pages)) = (self.target(touched), self.upcall_pages()) else {
             return Event::Failed;
         };
+        let Target { address, length, pair_size, function } = target;
         let scratch = pages.scratch;
-        let copy = MemoryRequest::Publish { space: self.space, from: target, to: scratch, length };
+        let copy = MemoryRequest::Publish { space: self.space, from: address, to: scratch, length };
         if self.platform.order(&copy).is_err() {
             return Event::Failed;
         }
         let source = touched.pair.address(touched.from);
         let what = (Upcall::TransferOne, [function, scratch, source]);
-        match upcall::call(self.platform, self.space, &pages, what, Kind::One) {
+        let one = Kind::One { bytes: pair_size };
+        match upcall::call(self.platform, self.space, &pages, what, one) {
             Ok(()) => Event::Done,
             Err(UpcallError::Contained { cause, rip }) => {
                 let time = self.platform.time();
-                let line = format_args!("the transfer to {target:#x} is ended at {rip:#x}");
+                let line = format_args!("the transfer to {address:#x} is ended at {rip:#x}");
                 TORN.write(time, line, |line| self.platform.log(line));
                 Event::Contained(cause)
             }
@@ -274,7 +288,7 @@ impl<'a, P: Platform> Guarded<'a, P> {
     }
 
     fn publish(&mut self, touched: Touched) -> Result<(), Failure> {
-        let (to, length, _) = self.target(touched).ok_or(Failure::Protocol)?;
+        let Target { address: to, length, .. } = self.target(touched).ok_or(Failure::Protocol)?;
         let from = self.upcall_pages().map_err(|_| Failure::Protocol)?.scratch;
         let publish = MemoryRequest::Publish { space: self.space, from, to, length };
         self.platform.order(&publish)?;

@@ -272,7 +272,8 @@ impl<P: Platform> Guest<'_, P> {
         let carry = |this: &mut Self, function, target: (u64, u32), source| {
             this.publish(target.0, scratch, target.1, item)?;
             let what = (Upcall::TransferOne, [function, scratch, source]);
-            upcall::call(this.platform, this.space, &pages, what, Kind::One).map_err(failed)
+            let one = Kind::One { bytes: plan.pair_size() };
+            upcall::call(this.platform, this.space, &pages, what, one).map_err(failed)
         };
         carry(self, kind.to_new, (twin, kind.twin_size), object)?;
         self.publish(scratch, twin, kind.twin_size, item)?;

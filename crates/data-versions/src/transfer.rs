@@ -9,12 +9,16 @@ use lucos_guest_interface::{ErrorCode, Fault};
 
 use crate::write::Exception;
 
-/// Steps for one pair.
+/// Steps for one pair, without those for its bytes.
 const ONE: u32 = 20_000;
+/// Steps for each byte of the pair: a transfer function may look at them one by one.
+const ONE_BYTE: u32 = 8;
 /// Steps for many, without those for each.
 const MANY: u32 = 50_000;
-/// Steps for each of many.
+/// Steps for each of many, without those for its bytes.
 const EACH: u32 = 300;
+/// Steps for each byte of each of many: three transfers, four copies, and two comparisons.
+const EACH_BYTE: u32 = 32;
 /// Steps that are asked for at a time.
 const STRIDE: u32 = 1_000;
 /// Most pairs for which the rest goes by steps at once: a step costs as much as two hundred
@@ -27,11 +31,16 @@ pub const BUSY_MAX: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upcall {
     /// One pair, for a write that is carried.
-    One,
+    One {
+        /// Its bytes, those of both sides.
+        bytes: u32,
+    },
     /// Every pair of a version.
     All {
         /// How many.
         pairs: u32,
+        /// The bytes of one, those of both sides.
+        bytes: u32,
         /// How often the guest was asked to come again.
         asked_again: u8,
     },
@@ -152,14 +161,20 @@ impl Run {
     /// An upcall that begins.
     #[must_use]
     pub const fn new(upcall: Upcall) -> Self {
-        match upcall {
-            Upcall::One => Self { left: ONE, next: Next::Steps(STRIDE), comes_again: false },
-            Upcall::All { pairs: count, asked_again }
-            | Upcall::Witness { threads: count, asked_again } => Self {
-                left: MANY.saturating_add(EACH.saturating_mul(count)),
-                next: Next::Free,
-                comes_again: count > SHORT && asked_again < BUSY_MAX,
-            },
+        let (each, count, asked_again) = match upcall {
+            Upcall::One { bytes } => {
+                let left = ONE.saturating_add(ONE_BYTE.saturating_mul(bytes));
+                return Self { left, next: Next::Steps(STRIDE), comes_again: false };
+            }
+            Upcall::All { pairs, bytes, asked_again } => {
+                (EACH.saturating_add(EACH_BYTE.saturating_mul(bytes)), pairs, asked_again)
+            }
+            Upcall::Witness { threads, asked_again } => (EACH, threads, asked_again),
+        };
+        Self {
+            left: MANY.saturating_add(each.saturating_mul(count)),
+            next: Next::Free,
+            comes_again: count > SHORT && asked_again < BUSY_MAX,
         }
     }
 

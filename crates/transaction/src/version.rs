@@ -95,6 +95,12 @@ impl VersionPlan {
         is_size(object_size) && is_size(twin_size)
     }
 
+    /// The bytes of a pair, those of both sides.
+    #[must_use]
+    pub const fn pair_size(&self) -> u32 {
+        self.kind.object_size.saturating_add(self.kind.twin_size)
+    }
+
     /// The shape of its pairs.
     #[must_use]
     pub fn shape(&self) -> Shape<'_> {

@@ -35,16 +35,19 @@ fn run(upcall: Upcall, instructions: u64, interrupted: impl Fn(u64) -> bool) -> 
 }
 
 #[test]
-fn one_pair_has_twenty_thousand_steps() {
-    assert_eq!(run(Upcall::One, 0, |_| false), (0, Next::Finished));
-    assert_eq!(run(Upcall::One, 19_999, |_| false), (19_999, Next::Finished));
-    let loops = Next::Contained(Cause::Loops);
-    assert_eq!(run(Upcall::One, u64::MAX, |_| false), (20_000, loops));
+fn one_pair_has_twenty_thousand_steps_and_eight_for_each_byte() {
+    let one = |bytes| Upcall::One { bytes };
+    assert_eq!(run(one(20), 0, |_| false), (0, Next::Finished));
+    for (bytes, most) in [(0, 20_000), (20, 20_160), (8_192, 85_536)] {
+        assert_eq!(run(one(bytes), most - 1, |_| false), (most - 1, Next::Finished));
+        let loops = Next::Contained(Cause::Loops);
+        assert_eq!(run(one(bytes), u64::MAX, |_| false), (most, loops));
+    }
 }
 
 #[test]
 fn many_run_freely_until_an_interrupt_and_then_by_steps() {
-    let all = |pairs, asked_again| Upcall::All { pairs, asked_again };
+    let all = |pairs, asked_again| Upcall::All { pairs, bytes: 0, asked_again };
     assert_eq!(run(all(10_000, 0), 9_000_000, |_| false), (9_000_000, Next::Finished));
     // Few go on at once, many are asked to come again, but not for ever.
     let late = |at| at == 1_000;
@@ -59,9 +62,28 @@ fn many_run_freely_until_an_interrupt_and_then_by_steps() {
     assert_eq!(run(witness, 60_000, late), (1_000, Next::Busy));
 }
 
+/// The largest pair there is, whose transfers and laws look at every byte.
+#[test]
+fn large_pairs_have_time_for_their_bytes() {
+    const SIDE: u64 = 4_096;
+    let work = |pairs: u64| pairs * SIDE * (3 * 16 + 4 + 2 * 4);
+    for (pairs, asked_again) in [(1_u32, 0), (1_000, BUSY_MAX)] {
+        let all = Upcall::All { pairs, bytes: 2 * SIDE as u32, asked_again };
+        let work = work(pairs.into());
+        assert!(work > 50_000 + 300 * u64::from(pairs));
+        assert_eq!(run(all, work, |done| done == 10), (work, Next::Finished));
+        let (done, end) = run(all, u64::MAX, |done| done == 10);
+        assert_eq!(end, Next::Contained(Cause::Loops));
+        assert_eq!(done, 10 + 50_000 + (300 + 32 * 8_192) * u64::from(pairs));
+    }
+    // There is an end however many and however large they are said to be.
+    let most = Upcall::All { pairs: u32::MAX, bytes: u32::MAX, asked_again: BUSY_MAX };
+    assert_eq!(Run::new(most).next(), Next::Free);
+}
+
 #[test]
 fn interrupts_without_end_end_an_upcall() {
-    let mut run = Run::new(Upcall::One);
+    let mut run = Run::new(Upcall::One { bytes: 0 });
     for _ in 0..20_000 {
         assert!(matches!(run.next(), Next::Steps(1..=1_000)));
         run.advance(Outcome::Interrupted);
@@ -86,7 +108,8 @@ fn every_end_has_its_cause() {
         ),
         (Outcome::Done { result: DONE_LAW_BROKEN, detail: 4 }, Cause::Law { offset: 4 }),
     ];
-    for upcall in [Upcall::One, Upcall::All { pairs: 1, asked_again: 0 }] {
+    let all = Upcall::All { pairs: 1, bytes: 8, asked_again: 0 };
+    for upcall in [Upcall::One { bytes: 8 }, all] {
         for (outcome, cause) in causes {
             let mut run = Run::new(upcall);
             run.advance(outcome);
