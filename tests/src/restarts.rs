@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::run::Finished;
 
@@ -16,6 +17,13 @@ use crate::run::Finished;
 const PANIC: i32 = 121;
 /// The exit status of a run whose time was over.
 const TIMEOUT: i32 = 124;
+
+/// How long the host must have run nothing, for a stall that the kernel sees to be the host's: about
+/// half of what Linux's watchdogs wait.
+const HOST_STOOD: Duration = Duration::from_secs(10);
+
+/// What Linux says of a processor that does not get on.
+const STALLS: [&str; 3] = ["detected stall", "detected expedited stall", "soft lockup"];
 
 /// Most machines of a suite that may be started again.
 const MOST: usize = 2;
@@ -38,6 +46,8 @@ pub enum Fault {
     BareHung,
     /// A busy host kept back the ticks by which Linux checks its timer at boot.
     NoTicks,
+    /// The host ran nothing for so long that Linux took it for a stall.
+    HostStood,
     /// A processor ran an old translation of code that Linux has changed.
     OldTranslation,
     /// A guest ran with the host's registers.
@@ -54,6 +64,9 @@ impl Fault {
             _ if kind.races && log(": no page tables: rip 0xffff80") => Some(Self::MixedUp),
             Some(PANIC) if kind.races && log("int3: 0000 [#") => Some(Self::OldTranslation),
             Some(PANIC) if log("IO-APIC + timer doesn't work") => Some(Self::NoTicks),
+            _ if finished.pause >= HOST_STOOD && STALLS.into_iter().any(log) => {
+                Some(Self::HostStood)
+            }
             Some(TIMEOUT) if kind.bare && !kind.wants_timeout => Some(Self::BareHung),
             _ => None,
         }
@@ -63,7 +76,7 @@ impl Fault {
     /// emulator's. A race of LUCOS's own that changes text or switches worlds would look the same.
     pub const fn repetitions(self) -> usize {
         match self {
-            Self::BareHung | Self::NoTicks => 1,
+            Self::BareHung | Self::NoTicks | Self::HostStood => 1,
             Self::OldTranslation | Self::MixedUp => 10,
         }
     }
@@ -73,6 +86,7 @@ impl Fault {
         match self {
             Self::BareHung => "a bare machine hung",
             Self::NoTicks => "the host kept the timer's ticks back",
+            Self::HostStood => "the host ran nothing for a while",
             Self::OldTranslation => "QEMU has run an old translation",
             Self::MixedUp => "QEMU has mixed up two states",
         }
@@ -144,6 +158,8 @@ pub fn are_too_many() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Fault, Kind, PANIC, TIMEOUT};
     use crate::run::Finished;
 
@@ -151,8 +167,24 @@ mod tests {
     const MIXED_UP: &str = "[vmx] triple fault: no page tables: rip 0xffff8000001234";
 
     fn fault(kind: Kind, status: i32, log: &str) -> Option<Fault> {
-        let (stdout, stderr) = (Vec::new(), Vec::new());
-        Fault::of(kind, &Finished { status: Some(status), stdout, stderr, log: log.to_owned() })
+        paused(kind, status, log, Duration::from_millis(300))
+    }
+
+    fn paused(kind: Kind, status: i32, log: &str, pause: Duration) -> Option<Fault> {
+        let (stdout, stderr, log) = (Vec::new(), Vec::new(), log.to_owned());
+        Fault::of(kind, &Finished { status: Some(status), stdout, stderr, log, pause })
+    }
+
+    #[test]
+    fn a_stall_is_the_hosts_only_when_the_host_stood() {
+        let kind = Kind { bare: false, races: false, wants_timeout: false };
+        let stall = "[   25.7] rcu: INFO: rcu_preempt self-detected stall on CPU";
+        let lockup = "[   25.7] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [sh:1]";
+        for log in [stall, lockup] {
+            assert_eq!(paused(kind, 0, log, Duration::from_secs(9)), None);
+            assert_eq!(paused(kind, 0, log, Duration::from_secs(20)), Some(Fault::HostStood));
+        }
+        assert_eq!(paused(kind, 0, "[   25.7] BUG: oops", Duration::from_secs(20)), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use wait_timeout::ChildExt;
@@ -17,6 +17,13 @@ use crate::restarts::{self, Fault, Kind};
 
 /// Time for builds and downloads before the machine starts.
 const PREPARATION: Duration = Duration::from_secs(900);
+
+/// How often it is looked whether a run has ended.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a complaint of the guest's kernel has in it.
+const COMPLAINING: [&str; 6] =
+    ["BUG:", "WARNING: ", "Oops", "detected stall", "detected expedited stall", "blocked for more"];
 
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
@@ -51,6 +58,8 @@ pub struct Finished {
     pub stderr: Vec<u8>,
     /// The log of LUCOS and the guest's kernel.
     pub log: String,
+    /// The longest time for which the host did not run the program that waited for the run.
+    pub pause: Duration,
 }
 
 impl Run {
@@ -233,7 +242,8 @@ impl Run {
             .spawn()?;
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
-        let status = wait(&mut child, Duration::from_secs(self.timeout) + PREPARATION)?;
+        let limit = Duration::from_secs(self.timeout) + PREPARATION;
+        let (status, pause) = wait(&mut child, limit)?;
         restarts::count_machine(self.kind);
         let finished = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
             reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
@@ -243,6 +253,7 @@ impl Run {
             stdout: finished(stdout),
             stderr: finished(stderr),
             log: fs::read_to_string(&log).unwrap_or_default(),
+            pause,
         })
     }
 }
@@ -289,18 +300,35 @@ impl Finished {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// The reason with the ends of standard error and of the log.
+    /// The reason with the ends of standard error and of the log, and what the guest's kernel
+    /// complained of first.
     #[must_use]
     pub fn explain(&self, failed: &Failed) -> Failed {
         format!(
-            "{}\n(status {:?})\nend of standard error:\n{}\nend of the log:\n{}",
+            "{}\n(status {:?}, the host's longest pause {:?})\nend of standard error:\n{}\n\
+             {}end of the log:\n{}",
             failed.message().unwrap_or("no reason given"),
             self.status,
+            self.pause,
             last_lines(&self.errors()),
+            first_complaint(&self.log),
             last_lines(&self.log)
         )
         .into()
     }
+}
+
+/// The lines around the first complaint in a log, with a heading, or nothing.
+fn first_complaint(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    let is_complaint = |line: &&str| COMPLAINING.iter().any(|words| line.contains(words));
+    let Some(at) = lines.iter().position(is_complaint) else {
+        return String::new();
+    };
+    let first = at.saturating_sub(LINES_SHOWN / 4);
+    let shown = lines.iter().skip(first).take(LINES_SHOWN);
+    let shown: Vec<_> = shown.copied().collect();
+    format!("the kernel's first complaint:\n{}\n", shown.join("\n"))
 }
 
 fn last_lines(text: &str) -> &str {
@@ -316,9 +344,17 @@ fn collect(mut source: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>
     })
 }
 
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<i32>> {
-    if let Some(status) = child.wait_timeout(limit)? {
-        return Ok(status.code());
+/// Waits for a run's end. Also says for how long the host kept this thread from waiting.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<(Option<i32>, Duration)> {
+    let start = Instant::now();
+    let mut pause = Duration::ZERO;
+    while start.elapsed() < limit {
+        let asked = Instant::now();
+        let ended = child.wait_timeout(LOOK)?;
+        pause = pause.max(asked.elapsed().saturating_sub(LOOK));
+        if let Some(status) = ended {
+            return Ok((status.code(), pause));
+        }
     }
     // QEMU ends with the thread that started it.
     child.kill()?;
