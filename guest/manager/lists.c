@@ -103,28 +103,47 @@ static int compare_pages(const void *a, const void *b)
 	return in_order(*(const u64 *)a, *(const u64 *)b);
 }
 
-static void append_pages(struct lucos_lists *lists, unsigned long start, u32 size)
+/* Sorts, unless it is: a row of objects is listed in its order. */
+static void put_in_order(void *list, size_t count, size_t size,
+			 int (*compare)(const void *, const void *))
 {
-	unsigned long page;
+	size_t i;
 
-	for (page = start & PAGE_MASK; page < start + size; page += PAGE_SIZE)
-		lists->pages[lists->page_count++] = page;
+	for (i = 1; i < count; i++)
+		if (compare(list + (i - 1) * size, list + i * size) > 0) {
+			sort(list, count, size, compare, NULL);
+			return;
+		}
+}
+
+/* Those pages behind `last` on which the bytes lie. Returns the last page. */
+static unsigned long append_pages(struct lucos_lists *lists, unsigned long last,
+				  unsigned long start, u32 size)
+{
+	unsigned long page = start & PAGE_MASK;
+
+	for (; page < start + size; page += PAGE_SIZE)
+		if (page > last)
+			lists->pages[lists->page_count++] = last = page;
+	return last;
 }
 
 /* Each page once, in ascending order. */
 static void list_pages(struct lucos_lists *lists)
 {
 	const struct lucos_version *version = lists->version;
+	unsigned long object = 0, twin = 0;
 	unsigned int i, kept = 0;
 
 	lists->page_count = 0;
 	for (i = 0; i < lists->count; i++) {
-		append_pages(lists, lists->by_object[i].object,
-			  version->object_size);
-		append_pages(lists, lists->by_object[i].twin, version->twin_size);
+		object = append_pages(lists, object, lists->by_object[i].object,
+				      version->object_size);
+		twin = append_pages(lists, twin, lists->by_twin[i].twin,
+				    version->twin_size);
 	}
-	sort(lists->pages, lists->page_count, sizeof(*lists->pages),
-	     compare_pages, NULL);
+	put_in_order(lists->pages, lists->page_count, sizeof(*lists->pages),
+		     compare_pages);
 	for (i = 0; i < lists->page_count; i++)
 		if (!kept || lists->pages[i] != lists->pages[kept - 1])
 			lists->pages[kept++] = lists->pages[i];
@@ -135,8 +154,8 @@ void lucos_lists_finish(struct lucos_lists *lists)
 {
 	size_t size = sizeof(*lists->by_object);
 
-	sort(lists->by_object, lists->count, size, compare_objects, NULL);
+	put_in_order(lists->by_object, lists->count, size, compare_objects);
 	memcpy(lists->by_twin, lists->by_object, lists->count * size);
-	sort(lists->by_twin, lists->count, size, compare_twins, NULL);
+	put_in_order(lists->by_twin, lists->count, size, compare_twins);
 	list_pages(lists);
 }

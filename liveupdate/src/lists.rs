@@ -4,6 +4,7 @@
 //! guest-physical addresses, as they were found when they were sealed, whatever the guest's page tables
 //! say later.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
@@ -159,10 +160,17 @@ impl Sealed {
     ) -> Result<(), Fault> {
         let broken = Part::Liveupdate.fault(item);
         let platform = RefCell::new(platform);
-        let mut pairs = self.pairs(&platform);
+        let mut pairs = Chunks::new(self.pairs(&platform));
         check(&mut pairs, shape).map_err(|problem| problem.fault(item).unwrap_or(broken))?;
-        let page =
-            |pairs: &mut Pairs<'_, '_, P>, number| self.page(*pairs.platform.borrow_mut(), number);
+        let mut last = None;
+        let page = |pairs: &mut Chunks<'_, '_, P>, number| match last {
+            Some((asked, address)) if asked == number => Ok(address),
+            _ => {
+                let address = self.page(*pairs.list.platform.borrow_mut(), number)?;
+                last = Some((number, address));
+                Ok(address)
+            }
+        };
         check_pages(&mut pairs, shape, self.lists.page_count, page)
             .map_err(|problem| problem.fault(item).unwrap_or(broken))
     }
@@ -199,6 +207,19 @@ pub struct Pairs<'a, 'b, P> {
     platform: &'a RefCell<&'b mut P>,
 }
 
+impl<P: Platform> Pairs<'_, '_, P> {
+    /// Reads what follows from `index` on.
+    fn read_all(&mut self, sorted_by: Side, index: u32, to: &mut [u8]) -> Result<(), Failure> {
+        let [by_object, by_twin] = &self.sealed.pairs;
+        let list = match sorted_by {
+            Side::Object => by_object,
+            Side::Twin => by_twin,
+        };
+        let mut platform = self.platform.borrow_mut();
+        list.read(*platform, u64::from(index) * Pair::SIZE as u64, to)
+    }
+}
+
 impl<P: Platform> List for Pairs<'_, '_, P> {
     type Error = Failure;
 
@@ -207,15 +228,62 @@ impl<P: Platform> List for Pairs<'_, '_, P> {
     }
 
     fn read(&mut self, sorted_by: Side, index: u32) -> Result<Pair, Failure> {
-        let [by_object, by_twin] = &self.sealed.pairs;
-        let list = match sorted_by {
+        let mut bytes = [0; Pair::SIZE];
+        self.read_all(sorted_by, index, &mut bytes)?;
+        Ok(Pair::from_bytes(bytes))
+    }
+}
+
+/// How many pairs lie together in a chunk.
+const CHUNK: u32 = 64;
+/// Chunks that are kept of each list.
+const CHUNKS: usize = 32;
+
+/// Pairs that lie together.
+struct Chunk {
+    number: u32,
+    pairs: [[u8; Pair::SIZE]; CHUNK as usize],
+}
+
+/// The two lists of pairs for who reads all of them: chunks that were read are kept.
+struct Chunks<'a, 'b, P> {
+    list: Pairs<'a, 'b, P>,
+    kept: [Vec<Option<Box<Chunk>>>; 2],
+}
+
+impl<'a, 'b, P> Chunks<'a, 'b, P> {
+    fn new(list: Pairs<'a, 'b, P>) -> Self {
+        Self { list, kept: [const { Vec::new() }; 2] }
+    }
+}
+
+impl<P: Platform> List for Chunks<'_, '_, P> {
+    type Error = Failure;
+
+    fn len(&self) -> u32 {
+        self.list.len()
+    }
+
+    fn read(&mut self, sorted_by: Side, index: u32) -> Result<Pair, Failure> {
+        let (number, first) = (index / CHUNK, index - index % CHUNK);
+        let [by_object, by_twin] = &mut self.kept;
+        let kept = match sorted_by {
             Side::Object => by_object,
             Side::Twin => by_twin,
         };
-        let mut bytes = [0; Pair::SIZE];
-        let mut platform = self.platform.borrow_mut();
-        list.read(*platform, u64::from(index) * Pair::SIZE as u64, &mut bytes)?;
-        Ok(Pair::from_bytes(bytes))
+        if kept.is_empty() {
+            kept.resize_with(CHUNKS, || None);
+        }
+        let place = kept.get_mut(number as usize % CHUNKS).ok_or(Failure::Protocol)?;
+        if place.as_ref().is_none_or(|kept| kept.number != number) {
+            let mut chunk = Box::new(Chunk { number, pairs: [[0; Pair::SIZE]; CHUNK as usize] });
+            let count = CHUNK.min(self.list.len().saturating_sub(first)) as usize;
+            let bytes = chunk.pairs.get_mut(..count).ok_or(Failure::Protocol)?;
+            self.list.read_all(sorted_by, first, bytes.as_flattened_mut())?;
+            *place = Some(chunk);
+        }
+        let pair = place.as_ref().and_then(|chunk| chunk.pairs.get((index - first) as usize));
+        pair.copied().map(Pair::from_bytes).ok_or(Failure::Protocol)
     }
 }
 

@@ -15,6 +15,9 @@ const PAIR: u64 = 16;
 /// Bytes that are written by one store.
 const WORD: u64 = 8;
 
+/// Pairs that are read at a time.
+const CHUNK: usize = 64;
+
 /// Copies one half of every place of a stage to one side of its pair. To do it once more changes
 /// nothing.
 ///
@@ -26,26 +29,30 @@ pub fn copy(
     space: AddressSpace,
     copy: &PairCopy,
 ) -> Result<(), MemoryError> {
-    let mut bytes = [0; PAGE as usize];
-    let bytes = bytes.get_mut(..copy.size as usize).ok_or(MemoryError::TooLong)?;
+    let (size, step) = (copy.size as usize, copy.step as usize);
+    let (mut pairs, mut places) = ([[[0; 8]; 2]; CHUNK], [0; PAGE as usize]);
+    let spare = places.len().checked_sub(size).ok_or(MemoryError::TooLong)?;
+    // As many places as fit, without what is behind the last one's half.
+    let most = spare.checked_div(step).map_or(1, |more| CHUNK.min(1 + more));
     let [mut list, mut stage, mut sides] = [Range::new(map, space); 3];
     let mut writer = Writer { gpa: 0, data: Vec::new() };
-    for number in 0..u64::from(copy.count) {
-        let mut pair = [[0; 8]; 2];
-        let place = copy.pairs.wrapping_add(number * PAIR);
-        list.read(platform, place, pair.as_flattened_mut())?;
-        let [object, twin] = pair.map(u64::from_le_bytes);
-        let offset = number * u64::from(copy.step) + u64::from(copy.offset);
-        stage.read(platform, copy.stage.wrapping_add(offset), bytes)?;
-        let mut address = if copy.to_twins { twin } else { object };
-        let mut rest = &*bytes;
-        while !rest.is_empty() {
-            let (gpa, length) = sides.piece(platform, address, rest.len())?;
-            let (part, behind) = rest.split_at(length);
-            writer.write(platform, gpa, part)?;
-            address = address.checked_add(length as u64).ok_or(MemoryError::BadAddress)?;
-            rest = behind;
+    let mut number = 0;
+    while number < copy.count {
+        let count = most.min((copy.count - number) as usize);
+        let pairs = pairs.get_mut(..count).ok_or(MemoryError::TooLong)?;
+        let address = copy.pairs.wrapping_add(u64::from(number) * PAIR);
+        list.read(platform, address, pairs.as_flattened_mut().as_flattened_mut())?;
+        let length = (count - 1) * step + size;
+        let places = places.get_mut(..length).ok_or(MemoryError::TooLong)?;
+        let offset = u64::from(number) * u64::from(copy.step) + u64::from(copy.offset);
+        stage.read(platform, copy.stage.wrapping_add(offset), places)?;
+        for (index, pair) in pairs.iter().enumerate() {
+            let [object, twin] = pair.map(u64::from_le_bytes);
+            let address = if copy.to_twins { twin } else { object };
+            let bytes = places.get(index * step..index * step + size);
+            sides.write(platform, &mut writer, address, bytes.ok_or(MemoryError::TooLong)?)?;
         }
+        number += count as u32;
     }
     writer.flush(platform)
 }
@@ -155,6 +162,23 @@ impl<'a> Range<'a> {
             access::read_physical(platform, gpa, part)?;
             address = address.checked_add(length as u64).ok_or(MemoryError::BadAddress)?;
             to = behind;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        platform: &mut impl Platform,
+        writer: &mut Writer,
+        mut address: u64,
+        mut bytes: &[u8],
+    ) -> Result<(), MemoryError> {
+        while !bytes.is_empty() {
+            let (gpa, length) = self.piece(platform, address, bytes.len())?;
+            let (part, behind) = bytes.split_at(length);
+            writer.write(platform, gpa, part)?;
+            address = address.checked_add(length as u64).ok_or(MemoryError::BadAddress)?;
+            bytes = behind;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use lucos_guest_interface::registration::KERNEL_HALF_START;
 use lucos_guest_interface::{ErrorCode, Fault};
 
-use super::{List, Shape, Side, at};
+use super::{List, Pair, Shape, Side, at};
 use crate::PAGE;
 
 /// What is wrong with the lists of a version. An entry is named by its place in its list, from 0.
@@ -63,14 +63,28 @@ pub fn check<L: List>(list: &mut L, shape: &Shape<'_>) -> Result<(), Problem<L::
         return Err(Problem::Overlap(Side::Twin, index));
     }
     // No twin is there twice, and both lists have as many entries: if all are known, none is missing.
+    let mut place = 0;
     for index in 0..list.len() {
         let pair = list.read(Side::Twin, index).map_err(Problem::List)?;
-        let known = at(list, shape, Side::Object, pair.object).map_err(Problem::List)?;
-        if known.is_none_or(|(_, known)| known != pair) {
-            return Err(Problem::Unknown(index));
-        }
+        let known = place_of(list, shape, pair, place).map_err(Problem::List)?;
+        place = known.ok_or(Problem::Unknown(index))?.saturating_add(1);
     }
     Ok(())
+}
+
+/// The place of a pair in the list sorted by object. It is looked for at `first` before, since where
+/// objects and twins lie in rows the next pair of one list is that of the other.
+fn place_of<L: List>(
+    list: &mut L,
+    shape: &Shape<'_>,
+    pair: Pair,
+    first: u32,
+) -> Result<Option<u32>, L::Error> {
+    if first < list.len() && list.read(Side::Object, first)? == pair {
+        return Ok(Some(first));
+    }
+    let found = at(list, shape, Side::Object, pair.object)?;
+    Ok(found.filter(|(_, found)| *found == pair).map(|(place, _)| place))
 }
 
 fn check_order<L: List>(
@@ -144,7 +158,7 @@ pub fn check_pages<L: List>(
     list: &mut L,
     shape: &Shape<'_>,
     pages: u32,
-    page: impl Fn(&mut L, u32) -> Result<u64, L::Error>,
+    mut page: impl FnMut(&mut L, u32) -> Result<u64, L::Error>,
 ) -> Result<(), Problem<L::Error>> {
     let mut before = None;
     for index in 0..pages {
