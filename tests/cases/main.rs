@@ -44,6 +44,10 @@ mod values;
 mod variables;
 mod window;
 
+use std::collections::HashSet;
+use std::num::NonZero;
+use std::thread;
+
 use libtest_mimic::{Arguments, Trial};
 use lucos_tests::restarts;
 
@@ -54,8 +58,9 @@ fn main() {
         .enumerate()
         .partition(|(index, word)| *index == 0 || word.starts_with('-'));
     let mut arguments = Arguments::from_iter(options.into_iter().map(|(_, word)| word));
-    // A machine with two processors keeps a small host busy.
-    arguments.test_threads.get_or_insert(1);
+    // A machine takes one of the host's processors, or none beside it (`Run::racing`).
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(processors.min(2));
     let is_wanted = |trial: &Trial| {
         let is_it = |filter: &str| match arguments.exact {
             true => trial.name() == filter,
@@ -106,6 +111,7 @@ fn main() {
     let names: Vec<String> = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(limits::trials(&names));
     trials.retain(is_wanted);
+    put_boots_first(&mut trials);
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(summary) = restarts::summary() {
         eprintln!("{summary}");
@@ -115,4 +121,14 @@ fn main() {
         std::process::exit(1);
     }
     conclusion.exit();
+}
+
+/// Puts the first test of each boot before those that only look at what it did: else these would keep
+/// a thread waiting.
+fn put_boots_first(trials: &mut [Trial]) {
+    let mut known = HashSet::new();
+    trials.sort_by_cached_key(|trial| {
+        let boot = trial.name().rsplit_once("::").map_or("", |(boot, _)| boot);
+        !known.insert(boot.to_owned())
+    });
 }

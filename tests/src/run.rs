@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ const COMPLAINING: [&str; 6] =
 
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
+
+/// Taken by every machine; by one with a thread for each of its processors for itself alone.
+static HOST: RwLock<()> = RwLock::new(());
 
 /// The guest's kernel.
 enum Chosen {
@@ -223,6 +227,15 @@ impl Run {
     }
 
     fn start(&self, command: &str) -> Result<Finished, Failed> {
+        if self.kind.races {
+            let _alone = HOST.write().unwrap_or_else(PoisonError::into_inner);
+            return self.start_beside(command);
+        }
+        let _beside = HOST.read().unwrap_or_else(PoisonError::into_inner);
+        self.start_beside(command)
+    }
+
+    fn start_beside(&self, command: &str) -> Result<Finished, Failed> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
         let mut xtask = crate::xtask();
