@@ -100,7 +100,10 @@ static bool try_clear(const struct lucos_commit *commit,
 	return false;
 }
 
-/* With the witness, whose frame `frame` is older than the addresses in `code`. */
+/*
+ * With the witness, whose frame `frame` is older than the addresses in `code`.
+ * Says who is inside when there is no other way.
+ */
 static bool commit_clear(const struct lucos_commit *commit,
 			 const struct lucos_code *code, void *frame,
 			 struct lucos_failure *failure)
@@ -114,7 +117,6 @@ static bool commit_clear(const struct lucos_commit *commit,
 		done = lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	else
 		done = try_clear(commit, failure);
-	lucos_witness_end();
 	if (!done && failure->code == LUCOS_ERROR_OCCUPIED &&
 	    must_be_clear(commit))
 		name_occupant(code, frame, failure);
@@ -132,11 +134,13 @@ static noinline bool commit_with_data(const struct lucos_commit *commit,
 		done = lucos_fail(failure, LUCOS_ERROR_NO_MEMORY, NULL, 0);
 	else
 		done = commit_clear(commit, &code, frame, failure);
+	if (!done && failure->code == LUCOS_ERROR_OCCUPIED &&
+	    !must_be_clear(commit))
+		done = commit->ask(commit->context, false, failure);
+	/* Last: this waits for whoever runs in the kernel without a pause. */
+	lucos_witness_end();
 	lucos_code_free(&code);
-	if (done || failure->code != LUCOS_ERROR_OCCUPIED ||
-	    must_be_clear(commit))
-		return done;
-	return commit->ask(commit->context, false, failure);
+	return done;
 }
 
 bool lucos_commit(const struct lucos_commit *commit,
