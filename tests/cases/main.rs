@@ -18,6 +18,7 @@ mod fixes;
 mod groups;
 mod hostile;
 mod inside;
+mod irqstat;
 mod kept;
 mod kexec;
 mod leaving;
@@ -96,6 +97,7 @@ fn main() {
         company::trials(),
         hostile::trials(),
         inside::trials(),
+        irqstat::trials(),
         leaving::trials(),
         twins::trials(),
         probation::trials(),
