@@ -35,7 +35,7 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     extension::probe(record.hypervisor_below)?;
     apic::start()?;
     processor::create(&record.apic_ids);
-    nested::start(record.region, extension::extension()?.format)?;
+    nested::start(record.region, extension::extension()?, &record.readable)?;
     guest_ram::start(record.region, record.physical_bits)?;
     task::start(&record)?;
     let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;

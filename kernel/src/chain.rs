@@ -111,12 +111,13 @@ impl Processor {
     ) -> Result<Self, Fatal> {
         let threads = task::all().iter().map(|task| Thread::new(task, shared.number));
         let threads = Threads(threads.collect::<Result<_, _>>()?);
+        let vcpu = Vcpu::new(shared, descriptors)?;
         Ok(Self {
             shared,
             descriptors,
             threads,
             chain: heapless::Vec::new(),
-            vcpu: Vcpu::new(shared)?,
+            vcpu,
             request: Box::new([0; MESSAGE_SIZE]),
             reply: Box::new([0; MESSAGE_SIZE]),
             root_restarts: 0,

@@ -5,6 +5,7 @@
 //! the way, which exits the kernel handles itself, and what is counted.
 
 use crate::arch::backend::{Backend, Entry, Exited};
+use crate::arch::descriptors::Descriptors;
 use crate::arch::extension::extension;
 use crate::arch::kick::kick;
 use crate::arch::processor::PerProcessor;
@@ -48,9 +49,9 @@ impl Vcpu {
     ///
     /// # Errors
     /// The extension is missing or locked, or the region is full.
-    pub fn new(shared: &'static PerProcessor) -> Result<Self, Fatal> {
+    pub fn new(shared: &'static PerProcessor, descriptors: &Descriptors) -> Result<Self, Fatal> {
         let extension = extension()?;
-        let backend = (extension.make)(extension, shared)?;
+        let backend = (extension.make)(extension, shared, descriptors)?;
         let [started, init, exit_was_handled, entered, on_detour] = [false; 5];
         Ok(Self { backend, shared, started, init, exit_was_handled, entered, on_detour })
     }
@@ -66,6 +67,7 @@ impl Vcpu {
             match exited {
                 Exited::Again => {}
                 Exited::Cpuid => self.answer_cpuid(),
+                Exited::CarriedOut => self.go_on_behind(self.registers()),
                 Exited::Reason(reason) => return reason,
             }
         }
@@ -118,6 +120,11 @@ impl Vcpu {
         block.rbx = ebx.into();
         block.rcx = ecx.into();
         block.rdx = edx.into();
+        self.go_on_behind(block);
+    }
+
+    /// Goes on behind an instruction that was carried out, with these registers.
+    fn go_on_behind(&mut self, mut block: Registers) {
         block.rip = block.rip.wrapping_add(self.backend.instruction_length().into());
         let event = block.complete().then_some(Event::SINGLE_STEP);
         self.set_registers(&block);

@@ -1,4 +1,4 @@
-//! A machine under Bochs, whose AMD processor has assists that QEMU's TCG lacks.
+//! A machine under Bochs, whose processors have VT-x, and assists of AMD-V that QEMU's TCG lacks.
 //!
 //! It boots from a CD-ROM and speaks through the log port alone. Bochs has no port that ends it
 //! with a value, so the system says by its last line that it is done.
@@ -43,12 +43,24 @@ const POLL: Duration = Duration::from_millis(20);
 pub enum Model {
     /// AMD Ryzen: AMD-V with next-RIP save and flush-by-ASID.
     Ryzen,
+    /// Intel Haswell: VT-x with all that LUCOS uses.
+    Haswell,
+    /// Intel Sandy Bridge: its EPT has no pages of 1 GiB.
+    SandyBridge,
+    /// Intel Lynnfield: VT-x without unrestricted guest.
+    Lynnfield,
+    /// Intel Penryn: VT-x without EPT.
+    Penryn,
 }
 
 impl Model {
     fn name(self) -> &'static str {
         match self {
             Self::Ryzen => "ryzen",
+            Self::Haswell => "corei7_haswell_4770",
+            Self::SandyBridge => "corei7_sandy_bridge_2600k",
+            Self::Lynnfield => "corei5_lynnfield_750",
+            Self::Penryn => "core2_penryn_t9600",
         }
     }
 }

@@ -9,11 +9,9 @@
 
 use core::arch::x86_64::__cpuid_count;
 use lucos_abi::registers::{EFER_LMA, EFER_LME, EFER_NXE};
-use lucos_svm::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
-use lucos_svm::{
-    Assists, CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_SVME, Intercepts, LONG,
-    NESTED_PAGING, Save, Vmcb,
-};
+use lucos_svm::{Assists, CR0_CD, CR0_NW, EFER_SVME, Intercepts, NESTED_PAGING, Save, Vmcb};
+use lucos_vcpu::event::{EXCEPTION, INTERRUPT, NMI, SOFTWARE, VALID, kind};
+use lucos_vcpu::reset::{CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, LONG};
 
 use VmcbProblem as P;
 

@@ -4,16 +4,16 @@
 //! put back afterwards: the guest's own VMCB is as its last exit left it.
 
 use lucos_abi::registers::{DR6_SINGLE_STEP, RFLAGS_TRAP, Registers};
+use lucos_vcpu::reset::{self, CR0_TS};
+use lucos_vcpu::{BeforeStep, DR6_MET, Stepped};
 
 use crate::assists::FLUSH_ALL;
 use crate::exit::{DEBUG_EXCEPTION, PAGE_FAULT};
-use crate::state::{CR0_TS, DR7_RESET, write_back};
+use crate::state::write_back;
 use crate::vmcb::{Control, Intercepts, Vmcb};
 
 /// The host's RFLAGS.IF holds interrupts, not the guest's (APM vol. 2, 15.21.1).
 const V_INTR_MASKING: u64 = 1 << 24;
-/// DR6: which breakpoints were met.
-const DR6_MET: u64 = 0xf;
 
 /// How the guest runs confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +27,6 @@ pub struct Confinement {
     /// For one instruction, with interrupts held back; otherwise until there is one, if the host lets
     /// interrupts in.
     pub step: bool,
-}
-
-/// What a confined run changes.
-#[derive(Clone, Copy, Debug)]
-pub struct BeforeStep {
-    rflags: u64,
-    dr6: u64,
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stepped {
-    /// The instruction was not executed, or is not over.
-    Not,
-    /// It was executed.
-    Done,
-    /// It was executed, and the guest's own debug exception comes behind it: it steps by itself, or
-    /// has a breakpoint on what was accessed.
-    Trapped,
 }
 
 impl Vmcb {
@@ -65,7 +46,7 @@ impl Vmcb {
     pub fn begin_detour(&mut self, general: &mut Registers, block: &Registers) {
         write_back(self, general, block);
         self.save.cr0 |= CR0_TS;
-        self.save.dr7 = DR7_RESET;
+        self.save.dr7 = reset::DR7;
     }
 
     /// Prepares a confined run; `own` is the control area of the guest's own VMCB.
@@ -101,25 +82,7 @@ impl Vmcb {
         if code == PAGE_FAULT {
             save.cr2 = address;
         }
-        // A breakpoint on the instruction comes before it, and is no single step. Bochs 2.7 says
-        // nothing in DR6.
-        let told = save.dr6 & (DR6_SINGLE_STEP | DR6_MET);
-        let done = code == DEBUG_EXCEPTION && (told == 0 || told & DR6_SINGLE_STEP != 0);
-        if !done || !loads_flags {
-            save.rflags = save.rflags & !RFLAGS_TRAP | before.rflags & RFLAGS_TRAP;
-        }
-        let steps = before.rflags & RFLAGS_TRAP != 0;
-        // DR6 tells of breakpoints too that are not switched on in DR7 (APM vol. 2, 13.1.1.3).
-        let is_met = |number: u64| save.dr6 >> number & 1 != 0 && save.dr7 >> (2 * number) & 3 != 0;
-        let trapped = steps || (0..4).any(is_met);
-        if done {
-            save.dr6 = save.dr6 & !DR6_SINGLE_STEP | if steps { DR6_SINGLE_STEP } else { 0 };
-        }
-        save.dr6 |= before.dr6;
-        match done {
-            false => Stepped::Not,
-            true if trapped => Stepped::Trapped,
-            true => Stepped::Done,
-        }
+        let told = (code == DEBUG_EXCEPTION).then_some(save.dr6);
+        before.end(told, loads_flags, [&mut save.rflags, &mut save.dr6], save.dr7)
     }
 }

@@ -2,8 +2,8 @@
 
 use lucos_abi::object::{Access, Event, ExitReason, PortAccess};
 
-use crate::event::VALID;
 use crate::vmcb::Vmcb;
+use lucos_vcpu::event::VALID;
 
 /// An exit code, reduced to the 32 bits that every implementation stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,22 +9,17 @@
 
 mod assists;
 mod confine;
-pub mod event;
+mod event;
 mod exit;
-mod io;
 mod msr;
 mod state;
 mod vmcb;
 
 pub use assists::{Assists, NESTED_PAGING, Setup};
-pub use confine::{BeforeStep, Confinement, Stepped};
+pub use confine::Confinement;
 pub use exit::{ExitCode, exit_reason, instruction_length};
-pub use io::IoMap;
 pub use msr::MsrMap;
-pub use state::{
-    CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, DEFAULT_32, EFER_SVME, LONG, is_refused, registers,
-    start_flat, write_back,
-};
+pub use state::{CR0_CD, CR0_NW, EFER_SVME, is_refused, registers, start_flat, write_back};
 pub use vmcb::{Control, Intercepts, Save, Segment, Vmcb};
 
 #[cfg(test)]

@@ -2,43 +2,16 @@
 
 use lucos_abi::object::FlatStart;
 use lucos_abi::registers::{DR6_SINGLE_STEP, EFER_LMA, EFER_LME, EFER_NXE, Registers};
+use lucos_vcpu::reset::{self, BUSY_TSS, CODE_64, CR0_START, CR4_PAE, DATA, DEFAULT_32, LDT, LONG};
 
 use crate::vmcb::{Save, Segment, Vmcb};
 
-/// Protected mode.
-pub const CR0_PE: u64 = 1;
-/// Floating point raises an exception.
-pub(crate) const CR0_TS: u64 = 1 << 3;
 /// Caches write through no longer. Not without [`CR0_CD`].
 pub const CR0_NW: u64 = 1 << 29;
 /// Caches take nothing in.
 pub const CR0_CD: u64 = 1 << 30;
-/// Paging.
-pub const CR0_PG: u64 = 1 << 31;
-/// Page-table entries of 64 bits.
-pub const CR4_PAE: u64 = 1 << 5;
 /// AMD-V. Set in every VMCB.
 pub const EFER_SVME: u64 = 1 << 12;
-/// Attribute of a code segment: 64-bit code.
-pub const LONG: u16 = 1 << 9;
-/// Attribute of a code segment: 32-bit code, or with [`LONG`] nothing that exists.
-pub const DEFAULT_32: u16 = 1 << 10;
-
-/// ET, NE, WP and MP beside paging and protection: what the boot protocols of Linux expect.
-const CR0_START: u64 = CR0_PG | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | CR0_PE;
-/// Present, accessed, and execute/read with L, read/write with D, busy 64-bit TSS, LDT.
-const CODE_64: u16 = 0xa9b;
-const DATA: u16 = 0xc93;
-const BUSY_TSS: u16 = 0x8b;
-const LDT: u16 = 0x82;
-/// Reset values (APM table 14-1; PAT: 7.8.2).
-const RFLAGS_RESET: u64 = 1 << 1;
-const DR6_RESET: u64 = 0xffff_0ff0;
-pub(crate) const DR7_RESET: u64 = 0x400;
-const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-/// RFLAGS bits that exist (APM 3.1.6).
-const RFLAGS_USED: u64 = 0x003f_7fd5;
-
 /// Puts the guest into 64-bit mode with flat segments, no-execute pages and interrupts off, as after
 /// a reset in everything else. (A guest kernel that starts its processors through the ACPI mailbox
 /// may load page tables with no-execute bits before it sets EFER.) An event that waited for delivery
@@ -60,11 +33,11 @@ pub fn start_flat(vmcb: &mut Vmcb, general: &mut Registers, start: &FlatStart) {
         cr0: CR0_START,
         cr3: start.cr3,
         cr4: CR4_PAE,
-        dr6: DR6_RESET,
-        dr7: DR7_RESET,
-        rflags: RFLAGS_RESET,
+        dr6: reset::DR6,
+        dr7: reset::DR7,
+        rflags: reset::RFLAGS,
         rip: start.rip,
-        pat: PAT_RESET,
+        pat: reset::PAT,
         ..Save::default()
     };
     let control = &mut vmcb.control;
@@ -122,7 +95,7 @@ pub fn write_back(vmcb: &mut Vmcb, general: &mut Registers, block: &Registers) {
     save.rax = block.rax;
     save.rsp = block.rsp;
     save.rip = block.rip;
-    save.rflags = block.rflags & RFLAGS_USED | RFLAGS_RESET;
+    save.rflags = block.rflags & reset::RFLAGS_USED | reset::RFLAGS;
     if block.dr6 & DR6_SINGLE_STEP != 0 {
         save.dr6 |= DR6_SINGLE_STEP;
     }

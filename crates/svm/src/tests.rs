@@ -4,11 +4,11 @@ use lucos_abi::object::{Access, Event, ExitReason, FlatStart, PortAccess};
 use lucos_abi::registers::{Registers, SIZE};
 use proptest::prelude::*;
 
-use crate::event::{combined, exception, nmi};
 use crate::{
     Assists, ExitCode, Intercepts, MsrMap, Setup, Vmcb, exit_reason, instruction_length,
     is_refused, registers, start_flat, write_back,
 };
+use lucos_vcpu::event::{combined, exception, nmi};
 
 const SETUP: Setup = Setup {
     asid: 1,

@@ -1,17 +1,20 @@
 //! What differs between the vendors: a [`Backend`] switches to the guest and back, and names the exit.
 
+use super::descriptors::Descriptors;
 use super::processor::PerProcessor;
 use crate::fatal::Fatal;
 use alloc::boxed::Box;
 use lucos_abi::object::{Event, ExitReason, FlatStart, View};
 use lucos_abi::registers::Registers;
-use lucos_paging::Format;
+use lucos_paging::{Format, PageSize};
 
 /// The virtualization extension of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Extension {
     /// The format of its nested page tables.
     pub format: Format,
+    /// The largest page that these can map.
+    pub largest: PageSize,
     /// CPUID leaves the guest, so that a hypervisor below stays hidden.
     pub hides_cpuid: bool,
     /// Switches it on for the processor that calls, and makes its vCPU.
@@ -19,7 +22,8 @@ pub struct Extension {
 }
 
 /// Makes the vCPU of a processor.
-pub type Make = fn(&Extension, &'static PerProcessor) -> Result<Box<dyn Backend>, Fatal>;
+pub type Make =
+    fn(&Extension, &'static PerProcessor, &Descriptors) -> Result<Box<dyn Backend>, Fatal>;
 
 /// What is left to be done after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Exited {
     Again,
     /// CPUID, where that leaves the guest, is to be answered.
     Cpuid,
+    /// The instruction was carried out: the guest goes on behind it.
+    CarriedOut,
     /// What a task has to do.
     Reason(ExitReason),
 }

@@ -3,7 +3,7 @@
 use super::cpuid;
 use crate::fatal::Fatal;
 use lucos_abi::registers::EFER_NXE;
-use x86::controlregs::{Cr0, Cr4, cr0_write, cr4_write};
+use x86::controlregs::{Cr0, Cr4, cr0_write, cr4, cr4_write};
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 /// Sets up this processor's control registers: write protection in ring 0, no-execute, SMEP and
@@ -38,6 +38,14 @@ pub fn enable_protections() -> Result<(), Fatal> {
         cr4_write(protections);
     }
     Ok(())
+}
+
+/// Lets VMXON work, and the guest's XSETBV be done.
+pub fn enable_vtx() {
+    let mut on = Cr4::CR4_ENABLE_VMX;
+    on.set(Cr4::CR4_ENABLE_OS_XSAVE, cpuid::has(cpuid::XSAVE));
+    // SAFETY: the processor has what is switched on, and nothing else changes.
+    unsafe { cr4_write(cr4() | on) };
 }
 
 /// Writes the caches back to memory and empties them.

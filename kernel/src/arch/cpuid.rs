@@ -24,6 +24,10 @@ pub const NO_EXECUTE: Feature = (0x8000_0001, 3, 20);
 pub const HUGE_PAGES: Feature = (0x8000_0001, 3, 26);
 /// AMD-V.
 pub const SVM: Feature = (0x8000_0001, 2, 2);
+/// VT-x.
+pub const VMX: Feature = (1, 2, 5);
+/// XSAVE, and extended control registers.
+pub const XSAVE: Feature = (1, 2, 26);
 /// INVLPGB, which invalidates translations on all processors.
 pub const INVLPGB: Feature = (0x8000_0008, 1, 3);
 /// The x2APIC interface.

@@ -15,13 +15,16 @@ use x86::segmentation::{SegmentSelector, load_ds, load_es, load_fs, load_gs, loa
 use x86::task::load_tr;
 
 const NOTHING: SegmentSelector = SegmentSelector::from_raw(0);
-const KERNEL_CODE: SegmentSelector = SegmentSelector::new(1, Ring::Ring0);
-const KERNEL_DATA: SegmentSelector = SegmentSelector::new(2, Ring::Ring0);
+/// Ring-0 code.
+pub const KERNEL_CODE: SegmentSelector = SegmentSelector::new(1, Ring::Ring0);
+/// Ring-0 data.
+pub const KERNEL_DATA: SegmentSelector = SegmentSelector::new(2, Ring::Ring0);
 /// Ring-3 data.
 pub const USER_DATA: SegmentSelector = SegmentSelector::new(3, Ring::Ring3);
 /// Ring-3 code.
 pub const USER_CODE: SegmentSelector = SegmentSelector::new(4, Ring::Ring3);
-const TASK_STATE: SegmentSelector = SegmentSelector::new(5, Ring::Ring0);
+/// The task state.
+pub const TASK_STATE: SegmentSelector = SegmentSelector::new(5, Ring::Ring0);
 
 /// The stack of NMIs, by its number in gates.
 const NMI_STACK: u64 = 1;
@@ -101,10 +104,27 @@ impl Descriptors {
         self
     }
 
+    /// Where descriptor table, interrupt table and task state are.
+    pub fn places(&self) -> [u64; 3] {
+        let interrupts = &raw const *interrupt_table() as u64;
+        [&raw const self.gdt as u64, interrupts, &raw const self.state as u64]
+    }
+
     /// The word that says where a trap from ring 3 puts the interrupted state.
     pub fn trap_stack(&mut self) -> *mut u64 {
         (&raw mut self.state.rsp).cast()
     }
+}
+
+/// Gives the descriptor table its limit back, of which an exit of VT-x knows nothing: behind the table
+/// lies what a task has in its registers.
+pub fn limit_again(gdt: u64) {
+    let table = DescriptorTablePointer::<[u64; 7]> {
+        limit: size_of::<[u64; 7]>() as u16 - 1,
+        base: gdt as *const _,
+    };
+    // SAFETY: the table is the one in use (`Descriptors::places`), and lives for ever.
+    unsafe { lgdt(&table) };
 }
 
 // What gates lead to, in `trap` and `nmi`.

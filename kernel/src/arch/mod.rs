@@ -17,6 +17,7 @@ pub mod processors;
 pub mod svm;
 pub mod time;
 pub mod trap;
+pub mod vtx;
 
 /// Ends the emulator through `exit_port`, or stops all processors for good.
 pub fn end_machine(exit_port: Option<u16>, status: u8) -> ! {

@@ -1,4 +1,4 @@
-//! Model-specific registers that may not be there.
+//! Registers that may not be there: model-specific ones, and extended control registers.
 //!
 //! Which ones a processor has cannot always be told beforehand; an access to a missing one is a
 //! general protection fault. At an instruction of this file the trap entry takes that for an answer:
@@ -7,7 +7,7 @@
 use core::arch::global_asm;
 
 global_asm!(
-    ".global msr_read, msr_write, msr_missing",
+    ".global msr_read, msr_write, xcr_write, msr_missing",
     "msr_read:",
     "mov ecx, edi",
     "rdmsr",
@@ -21,6 +21,14 @@ global_asm!(
     "mov rdx, rsi",
     "shr rdx, 32",
     "wrmsr",
+    "mov edx, 1",
+    "ret",
+    "xcr_write:",
+    "mov ecx, edi",
+    "mov eax, esi",
+    "mov rdx, rsi",
+    "shr rdx, 32",
+    "xsetbv",
     "mov edx, 1",
     "ret",
     "msr_missing:",
@@ -38,6 +46,7 @@ struct Answer {
 unsafe extern "C" {
     safe fn msr_read(number: u32) -> Answer;
     fn msr_write(number: u32, value: u64) -> Answer;
+    safe fn xcr_write(number: u32, value: u64) -> Answer;
 }
 
 /// The value of a register; `None` when the processor does not have it.
@@ -53,5 +62,12 @@ pub fn read(number: u32) -> Option<u64> {
 pub unsafe fn write(number: u32, value: u64) -> Option<()> {
     // SAFETY: the caller knows what the register does.
     let Answer { done, .. } = unsafe { msr_write(number, value) };
+    (done != 0).then_some(())
+}
+
+/// Writes an extended control register for the guest, whose floating point the registers describe;
+/// `None` when the processor does not have it or does not take the value. It has XSAVE.
+pub fn write_extended_control(number: u32, value: u64) -> Option<()> {
+    let Answer { done, .. } = xcr_write(number, value);
     (done != 0).then_some(())
 }

@@ -13,7 +13,7 @@
 //!
 //! | what | how an NMI ends it |
 //! |---|---|
-//! | the guest | it leaves the guest. From the last look to VMRUN it is held off by the global interrupt flag (`svm::world_switch`) |
+//! | the guest | it leaves the guest. From the last look to VMRUN it is held off by the global interrupt flag (`svm::world_switch`); from the look to VMLAUNCH or VMRESUME is a restartable range (`vtx::world_switch`) |
 //! | a halt (`idle`) | it wakes the processor. From the look to HLT is a restartable range |
 //! | ring 3 (`trap`) | the thread is sent to address 0, where it faults at once. From the look to IRET is a restartable range |
 //!
@@ -137,7 +137,7 @@ global_asm!(
     "mov qword ptr [rsp + 24], 0",
     "jmp 5f",
     "3:",
-    ".irp range, idle, enter",
+    ".irp range, idle, enter, vtx",
     "lea rcx, [rip + \\range\\()_begin]",
     "cmp [rsp + 24], rcx",
     "jb 4f",

@@ -4,8 +4,9 @@
 //! in every view all of them show one page of ones, read-only.
 
 use super::direct::{Pages, Tables};
-use super::kernel_space::largest_page;
+use crate::arch::backend::Extension;
 use crate::fatal::Fatal;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use lucos_abi::boot::Span;
 use lucos_abi::call::CallStatus;
@@ -46,29 +47,53 @@ struct Nested {
 struct GuestSpace {
     views: EachView<Nested>,
     hidden: Span,
+    /// What is cached, where the nested tables say so and not the MTRRs.
+    memory: Option<Vec<Span>>,
     /// Physical address of the page that the guest sees instead of LUCOS.
     shown: u64,
 }
 
 static SPACE: Once<GuestSpace> = Once::new();
 
-/// Makes the empty views. `hidden` is LUCOS's region.
+/// Makes the empty views. `hidden` is LUCOS's region, `memory` what is memory beside.
 ///
 /// # Errors
 /// The region is full.
-pub fn start(hidden: Span, format: Format) -> Result<(), Fatal> {
-    let views = EachView { main: Nested::new(format)?, confined: Nested::new(format)? };
+pub fn start(hidden: Span, extension: &Extension, memory: &[Span]) -> Result<(), Fatal> {
+    let views = EachView { main: Nested::new(extension)?, confined: Nested::new(extension)? };
+    let memory = (extension.format == Format::IntelEpt).then(|| memory.to_vec());
     let shown = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?;
     let shown_phys = shown.phys();
     shown.leak().fill(0xff);
-    SPACE.call_once(|| GuestSpace { views, hidden, shown: shown_phys });
+    SPACE.call_once(|| GuestSpace { views, hidden, memory, shown: shown_phys });
     Ok(())
 }
 
+/// A part of a range in which all pages are treated alike.
+struct Part {
+    end: u64,
+    hidden: bool,
+    uncached: bool,
+}
+
+impl GuestSpace {
+    /// The part from `start` on, up to `end` at most.
+    fn part(&self, start: u64, end: u64) -> Part {
+        let memory = self.memory.as_deref().unwrap_or_default();
+        let spans = || core::iter::once(&self.hidden).chain(memory);
+        let borders = spans().flat_map(|span| [span.start, span.end]);
+        let end = borders.filter(|border| *border > start).fold(end, u64::min);
+        let is_in = |span: &Span| (span.start..span.end).contains(&start);
+        let uncached = self.memory.is_some() && !spans().any(is_in);
+        Part { end, hidden: is_in(&self.hidden), uncached }
+    }
+}
+
 impl Nested {
-    fn new(format: Format) -> Result<Self, Fatal> {
+    fn new(extension: &Extension) -> Result<Self, Fatal> {
         let root = Pages::allocate(1).ok_or(Fatal::OutOfMemory)?.phys();
-        let table = PageTable { format, root, largest: largest_page() };
+        let Extension { format, largest, .. } = *extension;
+        let table = PageTable { format, root, largest };
         Ok(Self { table, tables: Mutex::default(), generation: AtomicU32::new(1) })
     }
 }
@@ -98,16 +123,18 @@ pub fn set(
     let nested = space.views.of(view);
     let end = start.checked_add(length).ok_or(CallStatus::Refused)?;
     let mut tables = nested.tables.lock();
-    let (first, beyond) = (start.max(space.hidden.start), end.min(space.hidden.end));
-    let parts =
-        [(start, end.min(first), false), (start.max(beyond), end, false), (first, beyond, true)];
     // The end of guards is not held up by them.
     let is_block = length >= PageSize::Large.bytes();
     let gives_more = view == View::Main && rights == Rights::ALL && is_block;
     tables.leave(if gives_more { RESERVE } else { 0 });
     let (mut flush, mut result) = (false, Ok(()));
-    for (start, end, hidden) in parts {
-        let Some(length) = end.checked_sub(start) else { continue };
+    let mut next = start;
+    while next < end {
+        let start = next;
+        let Part { end, hidden, uncached } = space.part(start, end);
+        let length = end - start;
+        next = end;
+        let rights = Rights { uncached, ..rights };
         let own = Mapping { virt: start, phys: start, length, rights };
         let ones = Mapping { phys: space.shown, rights: Rights::READ, ..own };
         let change = match hidden {

@@ -4,8 +4,9 @@ use lucos_abi::registers::Registers;
 use proptest::prelude::*;
 
 use super::ready;
-use crate::event::nmi;
-use crate::{Assists, Confinement, Intercepts, Stepped, Vmcb};
+use crate::{Assists, Confinement, Intercepts, Vmcb};
+use lucos_vcpu::Stepped;
+use lucos_vcpu::event::nmi;
 
 const STEP: Confinement =
     Confinement { asid: 2, nested_root: 0x7e10_0000, flush: true, step: true };

@@ -8,10 +8,11 @@ use crate::arch::backend::{Backend, Extension};
 use crate::arch::{cpuid, msr};
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
+use crate::memory::kernel_space::largest_page;
 use alloc::boxed::Box;
 use core::ops::RangeInclusive;
 use lucos_paging::Format;
-use lucos_svm::{Assists, EFER_SVME, IoMap, MsrMap};
+use lucos_svm::{Assists, EFER_SVME, MsrMap};
 use spin::Once;
 use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
@@ -48,10 +49,11 @@ pub fn probe(hypervisor_below: bool) -> Result<Extension, Fatal> {
         return Err(Fatal::MissingFeature("next-RIP save, needed to hide another hypervisor"));
     }
     log::info!("AMD-V, assists: {:?}", assists());
-    let make = |extension: &Extension, shared| {
+    let make = |extension: &Extension, shared, _: &_| {
         Ok(Box::new(vcpu::SvmVcpu::new(extension, shared)?) as Box<dyn Backend>)
     };
-    Ok(Extension { format: Format::AmdNested, hides_cpuid: hypervisor_below, make })
+    let (format, largest) = (Format::AmdNested, largest_page());
+    Ok(Extension { format, largest, hides_cpuid: hypervisor_below, make })
 }
 
 /// What this processor offers beyond the basic extension.
@@ -107,27 +109,15 @@ pub fn write_register(number: u32, value: u64) -> Option<()> {
     unsafe { msr::write(number, value) }
 }
 
-/// The maps of registers and ports that stop the guest, the same for every vCPU, and where they lie.
-struct Maps {
-    io: &'static IoMap,
-    io_phys: u64,
-    msr_phys: u64,
-}
-
-static MAPS: Once<Maps> = Once::new();
-
-fn maps() -> Result<&'static Maps, Fatal> {
-    MAPS.try_call_once(|| {
-        let (io, msr) = Pages::allocate(3).zip(Pages::allocate(2)).ok_or(Fatal::OutOfMemory)?;
-        let (io_phys, msr_phys) = (io.phys(), msr.phys());
-        // SAFETY: the maps are bytes, and the pages have their sizes.
-        let (io, msr) = unsafe { (io.leak_as::<IoMap>(), msr.leak_as::<MsrMap>()) };
-        msr.configure();
-        Ok(Maps { io, io_phys, msr_phys })
-    })
-}
-
-/// The map of ports, once there is a vCPU.
-pub fn io_map() -> Option<&'static IoMap> {
-    MAPS.get().map(|maps| maps.io)
+/// Physical address of the map of registers that stop the guest, the same for every vCPU.
+fn msr_map() -> Result<u64, Fatal> {
+    static MAP: Once<u64> = Once::new();
+    let make = || {
+        let pages = Pages::allocate(2).ok_or(Fatal::OutOfMemory)?;
+        let phys = pages.phys();
+        // SAFETY: the map is bytes, and the pages have its size.
+        unsafe { pages.leak_as::<MsrMap>() }.configure();
+        Ok(phys)
+    };
+    MAP.try_call_once(make).copied()
 }

@@ -6,8 +6,8 @@
 //! 15.9); one confined step takes it past.
 
 use crate::arch::backend::Entry;
-use lucos_svm::event::nmi;
 use lucos_svm::{Intercepts, Vmcb};
+use lucos_vcpu::event::nmi;
 
 /// What the guest's NMIs wait for.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,20 +1,22 @@
 //! The AMD-V vCPU of a processor.
 
 use super::nmi::GuestNmi;
-use super::{assists, enable, maps, world_switch};
+use super::{assists, enable, msr_map, world_switch};
 use crate::arch::backend::{Backend, Entry, Exited, Extension};
 use crate::arch::cpuid;
+use crate::arch::extension::io_map;
 use crate::arch::processor::PerProcessor;
 use crate::fatal::Fatal;
 use crate::memory::direct::Pages;
 use crate::memory::nested;
 use lucos_abi::object::{Counter, Event, ExitReason, FlatStart, View};
 use lucos_abi::registers::{EFER_LMA, Registers};
-use lucos_svm::event::{combined, exception};
 use lucos_svm::{
-    Assists, Confinement, EFER_SVME, ExitCode, Setup, Stepped, Vmcb, exit_reason,
-    instruction_length, is_refused, registers, start_flat, write_back,
+    Assists, Confinement, EFER_SVME, ExitCode, Setup, Vmcb, exit_reason, instruction_length,
+    is_refused, registers, start_flat, write_back,
 };
+use lucos_vcpu::Stepped;
+use lucos_vcpu::event::{combined, exception};
 use x86::msr::IA32_EFER;
 
 /// The address space id of a view. Every vCPU has its processor to itself, so the same serve all.
@@ -59,13 +61,13 @@ impl SvmVcpu {
     pub fn new(extension: &Extension, shared: &'static PerProcessor) -> Result<Self, Fatal> {
         let own_state = enable()?;
         let assists = assists();
-        let maps = maps()?;
+        let (_, io_map) = io_map()?;
         let (nested_root, _) = nested::root(View::Main);
         let setup = Setup {
             asid: asid(View::Main),
             nested_root,
-            msr_map: maps.msr_phys,
-            io_map: maps.io_phys,
+            msr_map: msr_map()?,
+            io_map,
             cpuid: extension.hides_cpuid,
             invlpgb: cpuid::has(cpuid::INVLPGB),
         };

@@ -3,7 +3,7 @@
 use crate::interrupts::{
     INVALID_OPCODES, NMI_COUNT, NMI_ORDER, NMI_TOO_EARLY, PROTECTION, TIMER_COUNT,
 };
-use crate::start::{hypercall, started};
+use crate::start::{find_vendor, hypercall, is_vtx, started};
 use crate::{apic, detours, guarded, interrupts};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
@@ -33,6 +33,7 @@ pub const WATCH: u64 = 5;
 
 /// All checks, by the first processor. `hidden` is the start of LUCOS's region.
 pub fn run(hidden: u64) -> ! {
+    find_vendor();
     interrupts::load();
     apic::enable();
     cpuid_and_msr();
@@ -103,13 +104,16 @@ fn check(number: u64, found: u64, expected: u64) {
 }
 
 fn cpuid_and_msr() {
+    // What says that there is the extension, and a register that is not the guest's.
+    let (leaf, bit, register) =
+        if is_vtx() { (1, 5, 0x3a) } else { (0x8000_0001, 2, 0xc000_0080_u32) };
     let before = exits();
-    let svm = __cpuid(0x8000_0001).ecx >> 2 & 1;
-    // The second question is the only exit between.
-    check(0, exits() - before, 1);
-    check(1, svm.into(), 1);
+    let extension = __cpuid(leaf).ecx >> bit & 1;
+    // The second question is the only exit between, but for CPUID where that must leave.
+    check(0, exits() - before, 1 + u64::from(is_vtx()));
+    check(1, extension.into(), 1);
     let (low, high): (u32, u32);
-    unsafe { asm!("rdmsr", in("ecx") 0xc000_0080_u32, out("eax") low, out("edx") high) };
+    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high) };
     check(2, u64::from(high) << 32 | u64::from(low), 0x1234_5678_0000_0d01);
 }
 

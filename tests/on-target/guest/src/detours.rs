@@ -32,7 +32,7 @@ global_asm!(
     "std",
     "stc",
     "mov eax, {back}",
-    "vmmcall",
+    "call guest_call",
     "DETOUR detour_loop",
     "jmp detour_loop",
     "DETOUR detour_divides",
@@ -133,7 +133,7 @@ fn around(number: u64, code: unsafe extern "C" fn(), steps: u64) -> (u64, u64) {
             "mov edi, 7",
             "mov ebp, 5",
             "std",
-            "vmmcall",
+            "call guest_call",
             // The sum of what they were set to is 110; the direction flag still goes down.
             ".irp register, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15",
             "add rsi, \\register",

@@ -83,7 +83,7 @@ extern "C" fn protection(frame: *mut u64, error: u64) {
     PROTECTION.store(error + 1, Ordering::SeqCst);
     unsafe {
         let rip = frame.add(1);
-        // `mov byte ptr [rdi], 0` has three bytes; an injected exception points at VMMCALL's end.
+        // `mov byte ptr [rdi], 0` has three bytes; an injected exception points behind the hypercall.
         if *(rip.read() as *const u8) == 0xc6 {
             rip.write(rip.read() + 3);
         }

@@ -3,7 +3,7 @@
 use crate::checks;
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use lucos_test_protocol::guest;
 
 const STACK: usize = 32 * 1024;
@@ -33,6 +33,34 @@ global_asm!(
     main = sym main,
 );
 
+/// The processor is Intel's: the hypercall is VMCALL, and CPUID leaves the guest.
+static VTX: AtomicBool = AtomicBool::new(false);
+
+global_asm!(
+    // The hypercall, with flags lost.
+    ".global guest_call",
+    "guest_call:",
+    "test byte ptr [rip + {vtx}], 1",
+    "jnz 2f",
+    "vmmcall",
+    "ret",
+    "2:",
+    "vmcall",
+    "ret",
+    vtx = sym VTX,
+);
+
+/// Finds out how to make hypercalls. Before the first.
+pub fn find_vendor() {
+    const GENU: u32 = 0x756e_6547;
+    VTX.store(__cpuid(0).ebx == GENU, Ordering::SeqCst);
+}
+
+/// The processor has VT-x.
+pub fn is_vtx() -> bool {
+    VTX.load(Ordering::SeqCst)
+}
+
 extern "C" fn main(number: u64, hidden: u64) -> ! {
     if number == 0 { checks::run(hidden) } else { checks::run_other(number) }
 }
@@ -48,7 +76,7 @@ pub fn hypercall(number: u64, b: u64, c: u64, d: u64) -> (u64, u64) {
     unsafe {
         asm!(
             "xchg rbx, {b}",
-            "vmmcall",
+            "call guest_call",
             "xchg rbx, {b}",
             b = inout(reg) b => _,
             inout("rax") number => rax,

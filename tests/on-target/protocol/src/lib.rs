@@ -145,7 +145,7 @@ pub mod guest {
 
     /// Names of the checks.
     pub const NAMES: [&str; 27] = [
-        "cpuid_does_not_leave",
+        "cpuid_leaves_where_it_must",
         "cpuid_is_the_machines",
         "msr_read_by_task",
         "hidden_read_shows_ones",
