@@ -5,7 +5,7 @@ use crate::interrupts::{
     FAULT_COUNT, FAULT_RESUME, NMI_COUNT, NMI_ORDER, NMI_TOO_EARLY, NMI_WORD, PROTECTION,
     TIMER_COUNT,
 };
-use crate::start::{compare, hypercall, is_bochs};
+use crate::start::{compare, hypercall, is_bochs, is_vtx};
 use crate::{apic, checks};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -308,7 +308,10 @@ fn guarded_page_table() {
         unsafe { (FAR_MEMORY as *const u64).read_volatile() },
         0x5578,
     );
-    compare("guarded_table_steps", u64::from(counts().0 >= 1), 1);
+    // Bochs 2.7 asks no EPT when it marks an entry as used.
+    if !(is_bochs() && is_vtx()) {
+        compare("guarded_table_steps", u64::from(counts().0 >= 1), 1);
+    }
     guard(2, 0);
 }
 
