@@ -48,7 +48,7 @@ pub fn facts(info: &'static SystemInfo) -> Facts {
         lucos_system_info::Extension::Svm { features, contains_init } => {
             (Extension::Svm, svm_assists(features), contains_init)
         }
-        lucos_system_info::Extension::Vtx => (Extension::Vmx, 0, false),
+        lucos_system_info::Extension::Vtx => (Extension::Vmx, 0, true),
     };
     Facts {
         apic_ids: &info.apic_ids,

@@ -51,6 +51,8 @@ pub enum Model {
     Lynnfield,
     /// Intel Penryn: VT-x without EPT.
     Penryn,
+    /// Intel Celeron of the first with 64 bits: no extension.
+    Celeron,
 }
 
 impl Model {
@@ -61,6 +63,7 @@ impl Model {
             Self::SandyBridge => "corei7_sandy_bridge_2600k",
             Self::Lynnfield => "corei5_lynnfield_750",
             Self::Penryn => "core2_penryn_t9600",
+            Self::Celeron => "p4_prescott_celeron_336",
         }
     }
 }
@@ -104,10 +107,9 @@ impl Bochs {
             .map_err(|source| Error::Log { path: self.log.clone(), source })?;
         let log = Arc::new(log);
         let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Folder)?;
-        self.prepare(folder.path()).map_err(Error::Folder)?;
-        let arguments = ["-q", "-f", CONFIGURATION, "-rc", COMMANDS];
-        let mut process =
-            Process::start_read(PROGRAM, &arguments, folder.path()).map_err(Error::Bochs)?;
+        let Self { model, memory, .. } = self;
+        let parts = Parts { model, cpus: 1, memory, iso: &self.iso, serial: &[] };
+        let mut process = parts.start(folder.path())?;
         let (sender, endings) = mpsc::channel();
         let mut readers = Vec::new();
         if let Some(output) = process.take_output() {
@@ -121,13 +123,34 @@ impl Bochs {
         for reader in readers {
             let _ = reader.join();
         }
-        keep_own_lines(&folder.path().join(OWN_LOG), &log);
+        keep_own_lines(folder.path(), &log);
         Ok(ending)
+    }
+}
+
+/// What a machine under Bochs is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) model: Model,
+    pub(crate) cpus: u32,
+    /// RAM in MiB.
+    pub(crate) memory: u32,
+    /// The CD-ROM image that it boots.
+    pub(crate) iso: &'a Path,
+    /// Where its serial ports lead, from COM1 on: pipes in the folder, by their names.
+    pub(crate) serial: &'a [&'a str],
+}
+
+impl Parts<'_> {
+    /// Starts Bochs in a folder that this fills.
+    pub(crate) fn start(&self, folder: &Path) -> Result<Process, Error> {
+        self.prepare(folder).map_err(Error::Folder)?;
+        let arguments = ["-q", "-f", CONFIGURATION, "-rc", COMMANDS];
+        Process::start_read(PROGRAM, &arguments, folder).map_err(Error::Bochs)
     }
 
     /// Fills the folder in which Bochs runs.
     fn prepare(&self, folder: &Path) -> io::Result<()> {
-        std::os::unix::fs::symlink(fs::canonicalize(&self.iso)?, folder.join(DISC))?;
+        std::os::unix::fs::symlink(fs::canonicalize(self.iso)?, folder.join(DISC))?;
         fs::write(folder.join(CONFIGURATION), self.configuration())?;
         // Debian's Bochs starts in its debugger: go on, and quit when it comes back there.
         fs::write(folder.join(COMMANDS), "c\nq\n")
@@ -135,14 +158,15 @@ impl Bochs {
 
     /// The configuration file.
     fn configuration(&self) -> String {
+        let Self { cpus, memory, .. } = self;
         let model = self.model.name();
-        let memory = self.memory;
         // Without VBE GRUB stays in text mode; the text display panics in any other. The clock
-        // counts instructions from a fixed date, so that every run is the same.
-        format!(
+        // counts instructions from a fixed date, so that every run is the same. What Bochs calls an
+        // error is mostly an exit of the guest.
+        let mut text = format!(
             "config_interface: textconfig\n\
              display_library: term\n\
-             cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0\n\
+             cpu: model={model}, count={cpus}, ips=50000000, reset_on_triple_fault=0\n\
              memory: guest={memory}, host={memory}\n\
              romimage: file={BIOS}, options=fastboot\n\
              vgaromimage: file={VGA_BIOS}\n\
@@ -162,7 +186,11 @@ impl Bochs {
              error: action=report\n\
              info: action=report\n\
              debug: action=ignore\n"
-        )
+        );
+        for (number, pipe) in (1..).zip(self.serial) {
+            text += &format!("com{number}: enabled=1, mode=file, dev={pipe}\n");
+        }
+        text
     }
 }
 
@@ -206,8 +234,8 @@ fn follow(endings: &Receiver<Ending>, deadline: Instant) -> Ending {
 }
 
 /// Bochs names there which check of a guest entry failed, and why it panicked.
-fn keep_own_lines(path: &Path, log: &Log) {
-    let bytes = fs::read(path).unwrap_or_default();
+pub(crate) fn keep_own_lines(folder: &Path, log: &Log) {
+    let bytes = fs::read(folder.join(OWN_LOG)).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let of_processor: Vec<&str> =
         text.lines().filter(|line| line.contains("[CPU") || line.contains(">>PANIC<<")).collect();

@@ -19,5 +19,5 @@ pub use accelerator::{
     Accelerator, AcceleratorChoice, Extension, ExtensionChoice, Threads, choose,
 };
 pub use command_line::{Boot, Machine};
-pub use session::{Console, Error, Output, Session};
+pub use session::{Console, Emulator, Error, Output, Session};
 pub use verdict::{Report, Verdict};

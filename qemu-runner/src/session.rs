@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::bochs::{self, Model};
 use crate::channel::{Channel, pump};
 use crate::command_line::{Boot, Machine, Wire, Wiring};
 use crate::log::{Lines, Log, Origin};
@@ -46,8 +47,19 @@ pub struct Output {
     pub stderr: Box<dyn Write + Send>,
 }
 
+/// What emulates the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulator {
+    /// QEMU, with all that a [`Machine`] can have.
+    Qemu,
+    /// Bochs: processors, memory, and the CD-ROM that it boots.
+    Bochs(Model),
+}
+
 /// A machine to be run.
 pub struct Session {
+    /// What emulates it.
+    pub emulator: Emulator,
     /// The machine.
     pub machine: Machine,
     /// What it boots.
@@ -78,6 +90,9 @@ pub enum Error {
     /// A disk image cannot be read.
     #[error("disk {0}")]
     Disk(io::Error),
+    /// Bochs boots from a CD-ROM alone, and has no terminal for its console.
+    #[error("Bochs runs what boots from a CD-ROM, without a person")]
+    NotForBochs,
     /// There is no place for pipes.
     #[error("cannot make pipes for QEMU: {0}")]
     Pipes(io::Error),
@@ -110,7 +125,6 @@ impl Session {
         let log = Arc::new(log);
         let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Pipes)?;
         let make = |name| Channel::make(folder.path(), name).map_err(Error::Pipes);
-        let log_port = make("log")?;
         let console = match self.console {
             Console::Log => Some(make("console")?),
             Console::Terminal => None,
@@ -119,26 +133,47 @@ impl Session {
             Some(_) => Some([make("com2")?, make("com3")?, make("com4")?]),
             None => None,
         };
-        let pipe = |channel: &Channel| Wire::Pipe(channel.path().to_owned());
-        let wiring = Wiring {
-            log: pipe(&log_port),
-            console: console.as_ref().map_or(Wire::Terminal, pipe),
-            command: command
-                .as_ref()
-                .map(|ports| ports.each_ref().map(|port| port.path().to_owned())),
-        };
-        let arguments = self.machine.arguments(&self.boot, &wiring).map_err(Error::Disk)?;
-        let mut process = Process::start(&arguments, console.is_none()).map_err(Error::Start)?;
-
         let (sender, events) = mpsc::channel();
         let mut readers = Readers { log: Arc::clone(&log), sender, threads: Vec::new() };
+        let (mut process, log_port) = match self.emulator {
+            Emulator::Qemu => {
+                let log_port = make("log")?;
+                let pipe = |channel: &Channel| Wire::Pipe(channel.path().to_owned());
+                let wiring = Wiring {
+                    log: pipe(&log_port),
+                    console: console.as_ref().map_or(Wire::Terminal, pipe),
+                    command: command
+                        .as_ref()
+                        .map(|ports| ports.each_ref().map(|port| port.path().to_owned())),
+                };
+                let arguments = self.machine.arguments(&self.boot, &wiring).map_err(Error::Disk)?;
+                let process = Process::start(&arguments, console.is_none());
+                (process.map_err(Error::Start)?, Some(log_port))
+            }
+            Emulator::Bochs(model) => {
+                let (Boot::Iso(iso), Some(_)) = (&self.boot, &console) else {
+                    return Err(Error::NotForBochs);
+                };
+                let serial: &[_] = match command {
+                    Some(_) => &["console", "com2", "com3", "com4"],
+                    None => &["console"],
+                };
+                let Machine { cpus, memory, .. } = self.machine;
+                let mut process =
+                    bochs::Parts { model, cpus, memory, iso, serial }.start(folder.path())?;
+                if let Some(output) = process.take_output() {
+                    readers.lines(output, Origin::Lucos);
+                }
+                (process, None)
+            }
+        };
         if let Some(errors) = process.take_errors() {
-            readers.lines(errors, Origin::Qemu);
+            readers.lines(errors, self.emulator.origin());
         }
         let connected = connect(
             &mut readers,
             &mut process,
-            [Some(&log_port), console.as_ref()],
+            [log_port.as_ref(), console.as_ref()],
             command.as_ref(),
             self.command,
         );
@@ -146,6 +181,7 @@ impl Session {
             events,
             deadline: self.timeout.map(|timeout| Instant::now() + timeout),
             stop: self.stop,
+            emulator: self.emulator,
         };
         let verdict = match connected {
             Ok(()) => watch.follow(&mut process),
@@ -156,11 +192,24 @@ impl Session {
         };
         drop(process);
         let verdict = readers.finish(verdict, &watch);
+        if let Emulator::Bochs(_) = self.emulator {
+            bochs::keep_own_lines(folder.path(), &log);
+        }
         Ok(Report { verdict, last_lines: log.last_lines() })
     }
 }
 
-/// Takes QEMU's connections and starts the readers, in the order in which QEMU makes them.
+impl Emulator {
+    /// Who says what it says of itself.
+    const fn origin(self) -> Origin {
+        match self {
+            Self::Qemu => Origin::Qemu,
+            Self::Bochs(_) => Origin::Bochs,
+        }
+    }
+}
+
+/// Takes the emulator's connections and starts the readers, in the order in which it makes them.
 fn connect(
     readers: &mut Readers,
     process: &mut Process,
@@ -257,6 +306,7 @@ struct Watch {
     events: Receiver<Event>,
     deadline: Option<Instant>,
     stop: Option<Arc<AtomicBool>>,
+    emulator: Emulator,
 }
 
 impl Watch {
@@ -303,6 +353,8 @@ impl Watch {
         }
         match status.code() {
             Some(0) => Verdict::PoweredOff,
+            // Bochs has no other end.
+            Some(1) if matches!(self.emulator, Emulator::Bochs(_)) => Verdict::PoweredOff,
             // The exit port gives odd values; QEMU's own errors are 1.
             Some(code) if code > 1 && code % 2 == 1 => match u8::try_from(code / 2) {
                 Ok(FAULT_VALUE) => Verdict::HypervisorFault,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use lucos_tests::{bochs_self_test, self_test};
+use lucos_tests::{bochs_refusal, bochs_self_test, self_test};
 use qemu_runner::bochs::Model;
 
 /// The systems, as the files that describe them.
@@ -16,10 +16,22 @@ const LIMIT: Duration = Duration::from_secs(120);
 const MANY_LIMIT: Duration = Duration::from_secs(300);
 const BOCHS_LIMIT: Duration = Duration::from_secs(180);
 
-/// What AMD-V of Bochs has and that of QEMU's TCG has not.
-const ASSISTS: [&str; 1] = ["NEXT_RIP"];
+/// Processors of Bochs that LUCOS can use, what it says of them, and why they: AMD-V with an assist that
+/// QEMU's TCG lacks, VT-x, and VT-x whose EPT has no pages of 1 GiB.
+const USABLE: [(&str, Model, &[&str]); 3] = [
+    ("ryzen", Model::Ryzen, &["AMD-V, assists: ", "NEXT_RIP"]),
+    ("haswell", Model::Haswell, &["VT-x, secondary controls 0x10aa"]),
+    ("sandy_bridge", Model::SandyBridge, &["VT-x, secondary controls "]),
+];
 
-/// Each system on one, two and four processors; that of the vCPUs on another emulator's processor
+/// Those that it cannot use, and what it says.
+const UNUSABLE: [(&str, Model, &str); 3] = [
+    ("lynnfield", Model::Lynnfield, "this processor lacks unrestricted guest"),
+    ("penryn", Model::Penryn, "this processor lacks EPT"),
+    ("celeron", Model::Celeron, "this processor offers no virtualization extension"),
+];
+
+/// Each system on one, two and four processors; that of the vCPUs on another emulator's processors
 /// too.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -38,8 +50,19 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::test("on_target::vcpu::without_huge_pages", move || {
         self_test(vcpu, 1, LIMIT, &["-cpu", "EPYC,+svm,-pdpe1gb"])
     }));
-    trials.push(Trial::test("on_target::bochs::ryzen", move || {
-        bochs_self_test(vcpu, Model::Ryzen, &ASSISTS, BOCHS_LIMIT)
+    for (name, model, words) in USABLE {
+        trials.push(Trial::test(format!("on_target::bochs::{name}"), move || {
+            bochs_self_test(vcpu, model, words, BOCHS_LIMIT)
+        }));
+    }
+    // Ring 3 and its faults are the same everywhere, but for CR4 and the tables after exits.
+    trials.push(Trial::test("on_target::bochs::kernel_on_haswell", move || {
+        bochs_self_test(kernel, Model::Haswell, &["VT-x, secondary controls "], BOCHS_LIMIT)
     }));
+    for (name, model, words) in UNUSABLE {
+        trials.push(Trial::test(format!("on_target::bochs::{name}_is_refused"), move || {
+            bochs_refusal(vcpu, model, &["LUCOS FAULT", words], BOCHS_LIMIT)
+        }));
+    }
     trials
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use lucos_debian_archive::kernel::Series;
-use qemu_runner::{Accelerator, Boot, Console, Machine, Output, Session, Threads, Verdict};
+use qemu_runner::{
+    Accelerator, Boot, Console, Emulator, Machine, Output, Session, Threads, Verdict,
+};
 
 use crate::kernels;
 
@@ -30,6 +32,7 @@ pub fn boot_iso(command: &str, firmware: Option<&str>, limit: Duration) -> Resul
     let stdout = Buffer::default();
     let extra = firmware.map(|path| ["-bios", path].map(Into::into).to_vec());
     let session = Session {
+        emulator: Emulator::Qemu,
         machine: Machine {
             cpus: 2,
             memory: 1024,

@@ -34,7 +34,8 @@ pub use run::{Finished, Run};
 pub use script::{Results, Script, Step};
 pub use shared_boot::SharedBoot;
 pub use suite::{
-    bochs_self_test, self_test, self_test_with_map, stub_with_map, watched_fault, watched_self_test,
+    bochs_refusal, bochs_self_test, self_test, self_test_with_map, stub_with_map, watched_fault,
+    watched_self_test,
 };
 pub use task_image::task_functions;
 

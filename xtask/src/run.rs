@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use image_builder::bundle::GuestParts;
 use image_builder::iso;
+use qemu_runner::bochs::{self, Model};
 use qemu_runner::{
-    AcceleratorChoice, Boot, Console, ExtensionChoice, Machine, Output, Report, Session, Threads,
-    Verdict, bochs,
+    Accelerator, AcceleratorChoice, Boot, Console, Emulator, ExtensionChoice, Machine, Output,
+    Report, Session, Threads, Verdict,
 };
 
 use crate::guest::{self, GuestArgs, GuestFiles, Script};
@@ -46,6 +47,18 @@ const COMMAND_LIMIT: u64 = 300;
 /// Options of LUCOS for the ports that a session watches.
 const OPTIONS: &str = "debugcon=0xe9 exit=0xf4";
 
+/// The same for the log alone: Bochs has no port that ends it with a status.
+const LOG_OPTION: &str = "debugcon=0xe9";
+
+/// What emulates the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MachineKind {
+    /// QEMU.
+    Qemu,
+    /// Bochs.
+    Bochs,
+}
+
 /// Options of `run`.
 #[derive(Args)]
 pub struct RunArgs {
@@ -56,9 +69,9 @@ pub struct RunArgs {
     /// Words for the guest kernel's command line.
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     append: Option<String>,
-    /// Processors.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
-    cpus: u32,
+    /// Processors [default: 2, under Bochs 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: Option<u32>,
     /// RAM in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..))]
     memory: u32,
@@ -71,7 +84,10 @@ pub struct RunArgs {
     /// A further argument for QEMU.
     #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
     qemu_args: Vec<OsString>,
-    /// What executes the machine: auto, kvm or tcg.
+    /// What emulates the machine: qemu, or bochs, which has VT-x too but is slow and knows no disks.
+    #[arg(long, value_name = "MACHINE", default_value = "qemu")]
+    machine: MachineKind,
+    /// What executes QEMU's machine: auto, kvm or tcg.
     #[arg(long, value_name = "ACCELERATOR", default_value = "auto")]
     accel: AcceleratorChoice,
     /// The virtualization extension: auto, svm or vmx.
@@ -127,14 +143,7 @@ struct Prepared {
 fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
     output_file::check([args.log.as_ref()])?;
     let consent = Consent::new(args.yes);
-    let needs = [Need { file: "qemu-system-x86_64", package: "qemu-system-x86" }];
-    packages::ensure(&needs, consent)?;
-    let accelerator = match args.deterministic {
-        true => AcceleratorChoice::Tcg,
-        false => args.accel,
-    };
-    let (accelerator, _) =
-        qemu_runner::choose(accelerator, args.extension).map_err(anyhow::Error::msg)?;
+    let (emulator, accelerator) = emulator(args, consent)?;
     let script = match (&args.exec, &args.script) {
         (Some(command), _) => Some(Script::of_command(command)),
         (None, Some(path)) => Some(Script::of_file(path)?),
@@ -151,7 +160,12 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
     }
     words.extend(args.append.as_deref());
     let cmdline = cmdline(&guest, &words);
-    let boot = if args.bare {
+    let boot = if let Emulator::Bochs(_) = emulator {
+        let images = images::build(workspace, &args.mode, consent)?;
+        let disc = files.path().join("disc");
+        iso::write(&disc, &images.boot, &pack(&images, &guest, &cmdline)?, LOG_OPTION)?;
+        Boot::Iso(disc)
+    } else if args.bare {
         let initrd = files.path().join("initrd");
         fs::write(&initrd, &guest.initrd)?;
         Boot::Linux { kernel: guest.kernel.image, initrd, cmdline }
@@ -165,8 +179,9 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
         script.map(|_| Output { stdout: Box::new(io::stdout()), stderr: Box::new(io::stderr()) });
     let limit = args.timeout.or(command.as_ref().map(|_| COMMAND_LIMIT)).map(Duration::from_secs);
     let session = Session {
+        emulator,
         machine: Machine {
-            cpus: args.cpus,
+            cpus: args.cpus.unwrap_or(if emulator == Emulator::Qemu { 2 } else { 1 }),
             memory: args.memory,
             accelerator,
             threads: args.threads,
@@ -186,6 +201,42 @@ fn prepare(workspace: &Workspace, args: &RunArgs) -> Result<Prepared> {
         stop: Some(stop_flag()?),
     };
     Ok(Prepared { session, _files: files })
+}
+
+/// What emulates the machine, and what executes QEMU's, with all that they need installed.
+fn emulator(args: &RunArgs, consent: Consent) -> Result<(Emulator, Accelerator)> {
+    if args.machine == MachineKind::Bochs {
+        let is_more = args.bare
+            || args.net
+            || args.deterministic
+            || !args.disks.is_empty()
+            || !args.qemu_args.is_empty();
+        ensure!(!is_more, "Bochs runs LUCOS and its guest, without disks and network");
+        ensure!(
+            args.exec.is_some() || args.script.is_some(),
+            "Bochs has no console for a person: --exec or --script says what to do"
+        );
+        let needs: Vec<Need> = [iso::NEEDS.as_slice(), &bochs::NEEDS]
+            .concat()
+            .into_iter()
+            .map(|(file, package)| Need { file, package })
+            .collect();
+        packages::ensure(&needs, consent)?;
+        let model = match args.extension {
+            ExtensionChoice::Svm => Model::Ryzen,
+            ExtensionChoice::Auto | ExtensionChoice::Vmx => Model::Haswell,
+        };
+        return Ok((Emulator::Bochs(model), Accelerator::Tcg));
+    }
+    let needs = [Need { file: "qemu-system-x86_64", package: "qemu-system-x86" }];
+    packages::ensure(&needs, consent)?;
+    let accelerator = match args.deterministic {
+        true => AcceleratorChoice::Tcg,
+        false => args.accel,
+    };
+    let (accelerator, _) =
+        qemu_runner::choose(accelerator, args.extension).map_err(anyhow::Error::msg)?;
+    Ok((Emulator::Qemu, accelerator))
 }
 
 /// The boot bundle with this guest.
