@@ -6,7 +6,7 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | `arch` | processor: entry, descriptor tables, ring 3, other processors, NMIs, AMD-V |
+//! | `arch` | processor: entry, descriptor tables, ring 3, other processors, NMIs, AMD-V, VT-x |
 //! | `memory` | frames, direct map, kernel and task address spaces, heap |
 //! | `task`, `chain` | tasks, and the chain of calls that each processor runs |
 //! | `object` | what a capability names: vCPU, machine, guest space, guest memory, log |

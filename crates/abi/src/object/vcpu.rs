@@ -113,7 +113,7 @@ pub enum ExitReason {
     Port(PortAccess),
     /// The exception that was asked for with [`super::MachineRequest::InterceptInvalidOpcode`], or one
     /// that always leaves the guest
-    /// (AMD-V: #DB, #AC); also the #GP of a state that the processor refuses.
+    /// (#DB, #AC); also the #GP of a state that the processor refuses.
     Exception(Event),
     /// An access that the guest space does not allow.
     NestedFault {

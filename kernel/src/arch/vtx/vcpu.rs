@@ -163,6 +163,7 @@ impl VtxVcpu {
         }
     }
 
+    /// Lets the guest run on its own.
     fn switch_ordinary(&mut self, invalid_opcode: bool) {
         self.stepped = Stepped::Not;
         let exceptions = OWN_EXCEPTIONS | u32::from(invalid_opcode) << INVALID_OPCODE;
@@ -218,6 +219,7 @@ impl Backend for VtxVcpu {
         Some(wanted)
     }
 
+    /// Nothing: what `switch` begins with is a restartable range.
     fn close(&mut self) {}
 
     fn switch(&mut self, entry: Entry, flush: bool, invalid_opcode: bool) {
