@@ -34,7 +34,7 @@ pub struct Setup {
     pub nested_root: u64,
     /// Physical address of the [`crate::MsrMap`].
     pub msr_map: u64,
-    /// Physical address of the [`crate::IoMap`].
+    /// Physical address of the [`lucos_vcpu::IoMap`].
     pub io_map: u64,
     /// CPUID leaves the guest.
     pub cpuid: bool,

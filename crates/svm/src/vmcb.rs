@@ -58,7 +58,7 @@ pub struct Control {
     pub intercept_exceptions: u32,
     intercepts: [u32; 2],
     pub(crate) reserved_14: Reserved<44>,
-    /// Physical address of the [`crate::IoMap`].
+    /// Physical address of the [`lucos_vcpu::IoMap`].
     pub io_map: u64,
     /// Physical address of the [`crate::MsrMap`].
     pub msr_map: u64,
