@@ -32,14 +32,16 @@ fn prepare(record: &[u8]) -> Result<Processor, Fatal> {
     frames::start(record.free);
     kernel_space::start(record.root);
     heap::start(record.apic_ids.len())?;
-    extension::probe(record.hypervisor_below)?;
     apic::start()?;
     processor::create(&record.apic_ids);
+    let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
+    // From here on a register that is missing is an answer.
+    let descriptors = Descriptors::new(first)?.load();
+    extension::probe(record.hypervisor_below)?;
     nested::start(record.region, extension::extension()?, &record.readable)?;
     guest_ram::start(record.region, record.physical_bits)?;
     task::start(&record)?;
-    let first = processor::get(0).ok_or(Fatal::BadBootRecord)?;
-    let processor = Processor::new(first, Descriptors::new(first)?.load())?;
+    let processor = Processor::new(first, descriptors)?;
     processors::let_in(record.gate, arrive)?;
     let all = (record.region.end - record.region.start) / PAGE;
     let (count, used) = (record.apic_ids.len(), all - frames::available());

@@ -68,10 +68,12 @@ impl Model {
     }
 }
 
-/// A machine with one processor to be run under Bochs.
+/// A machine to be run under Bochs.
 pub struct Bochs {
-    /// Its processor.
+    /// Its processors.
     pub model: Model,
+    /// How many there are.
+    pub cpus: u32,
     /// RAM in MiB.
     pub memory: u32,
     /// The CD-ROM image that it boots.
@@ -107,8 +109,8 @@ impl Bochs {
             .map_err(|source| Error::Log { path: self.log.clone(), source })?;
         let log = Arc::new(log);
         let folder = tempfile::Builder::new().prefix("lucos-").tempdir().map_err(Error::Folder)?;
-        let Self { model, memory, .. } = self;
-        let parts = Parts { model, cpus: 1, memory, iso: &self.iso, serial: &[] };
+        let Self { model, cpus, memory, .. } = self;
+        let parts = Parts { model, cpus, memory, iso: &self.iso, serial: &[] };
         let mut process = parts.start(folder.path())?;
         let (sender, endings) = mpsc::channel();
         let mut readers = Vec::new();

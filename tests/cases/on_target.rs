@@ -17,11 +17,12 @@ const MANY_LIMIT: Duration = Duration::from_secs(300);
 const BOCHS_LIMIT: Duration = Duration::from_secs(180);
 
 /// Processors of Bochs that LUCOS can use, what it says of them, and why they: AMD-V with an assist that
-/// QEMU's TCG lacks, VT-x, and VT-x whose EPT has no pages of 1 GiB.
-const USABLE: [(&str, Model, &[&str]); 3] = [
-    ("ryzen", Model::Ryzen, &["AMD-V, assists: ", "NEXT_RIP"]),
-    ("haswell", Model::Haswell, &["VT-x, secondary controls 0x10aa"]),
-    ("sandy_bridge", Model::SandyBridge, &["VT-x, secondary controls "]),
+/// QEMU's TCG lacks, VT-x, two with VT-x, and VT-x whose EPT has no pages of 1 GiB.
+const USABLE: [(&str, (Model, u32), &[&str]); 4] = [
+    ("ryzen", (Model::Ryzen, 1), &["AMD-V, assists: ", "NEXT_RIP"]),
+    ("haswell", (Model::Haswell, 1), &["VT-x, secondary controls 0x10aa"]),
+    ("two_haswells", (Model::Haswell, 2), &["2 processors, "]),
+    ("sandy_bridge", (Model::SandyBridge, 1), &["VT-x, secondary controls "]),
 ];
 
 /// Those that it cannot use, and what it says.
@@ -50,14 +51,14 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::test("on_target::vcpu::without_huge_pages", move || {
         self_test(vcpu, 1, LIMIT, &["-cpu", "EPYC,+svm,-pdpe1gb"])
     }));
-    for (name, model, words) in USABLE {
+    for (name, processors, words) in USABLE {
         trials.push(Trial::test(format!("on_target::bochs::{name}"), move || {
-            bochs_self_test(vcpu, model, words, BOCHS_LIMIT)
+            bochs_self_test(vcpu, processors, words, BOCHS_LIMIT)
         }));
     }
     // Ring 3 and its faults are the same everywhere, but for CR4 and the tables after exits.
     trials.push(Trial::test("on_target::bochs::kernel_on_haswell", move || {
-        bochs_self_test(kernel, Model::Haswell, &["VT-x, secondary controls "], BOCHS_LIMIT)
+        bochs_self_test(kernel, (Model::Haswell, 1), &["VT-x, secondary controls "], BOCHS_LIMIT)
     }));
     for (name, model, words) in UNUSABLE {
         trials.push(Trial::test(format!("on_target::bochs::{name}_is_refused"), move || {

@@ -190,18 +190,18 @@ fn prepare(
     Ok(Prepared { session, log, folder })
 }
 
-/// The same under Bochs, from a CD-ROM, on one processor. A line of the log must have every one of
+/// The same under Bochs, from a CD-ROM, on so many of its processors. A line of the log must have every one of
 /// `words`: they are why the test runs there.
 ///
 /// # Errors
 /// When it does not build or boot, a test failed, none ran, or a word is missing.
 pub fn bochs_self_test(
     system: &str,
-    model: Model,
+    processors: (Model, u32),
     words: &[&str],
     limit: Duration,
 ) -> Result<(), Failed> {
-    let (ending, text) = under_bochs(system, model, limit)?;
+    let (ending, text) = under_bochs(system, processors, limit)?;
     let passed = matches!(&ending, Ending::Closed(line) if line == CLOSING[0]);
     judge(passed, &format!("{ending:?}"), &text)?;
     has_line(&text, words)
@@ -217,7 +217,7 @@ pub fn bochs_refusal(
     words: &[&str],
     limit: Duration,
 ) -> Result<(), Failed> {
-    let (ending, text) = under_bochs(system, model, limit)?;
+    let (ending, text) = under_bochs(system, (model, 1), limit)?;
     match ending {
         Ending::HypervisorFault => has_line(&text, words),
         other => Err(format!("{other:?} in place of a fault").into()),
@@ -232,7 +232,11 @@ fn has_line(text: &str, words: &[&str]) -> Result<(), Failed> {
 }
 
 /// How such a system ends there, and its log.
-fn under_bochs(system: &str, model: Model, limit: Duration) -> Result<(Ending, String), Failed> {
+fn under_bochs(
+    system: &str,
+    (model, cpus): (Model, u32),
+    limit: Duration,
+) -> Result<(Ending, String), Failed> {
     let root = crate::folder("..");
     let folder = tempfile::tempdir()?;
     let iso = folder.path().join("iso");
@@ -247,7 +251,8 @@ fn under_bochs(system: &str, model: Model, limit: Duration) -> Result<(Ending, S
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
     let closing = CLOSING.map(String::from).to_vec();
-    let machine = Bochs { model, memory: 512, iso, closing, log: log.clone(), timeout: limit };
+    let machine =
+        Bochs { model, cpus, memory: 512, iso, closing, log: log.clone(), timeout: limit };
     let ending = machine.run()?;
     Ok((ending, std::fs::read_to_string(&log)?))
 }

@@ -92,7 +92,6 @@ impl VtxVcpu {
             (guest::LINK_PTR_FULL, u64::MAX),
             (fields::SECONDARY_PROCBASED_EXEC_CONTROLS, controls.secondary.into()),
             (fields::VMEXIT_CONTROLS, controls.exit.into()),
-            (fields::VMENTRY_CONTROLS, controls.entry.into()),
             (fields::IO_BITMAP_A_ADDR_FULL, io_map),
             (fields::IO_BITMAP_B_ADDR_FULL, io_map + PAGE),
             (fields::MSR_BITMAPS_ADDR_FULL, msr_map()?),
@@ -286,6 +285,8 @@ impl Backend for VtxVcpu {
     fn start(&mut self, state: &FlatStart) {
         (self.event, self.nmi, self.interrupt) = (0, false, 0);
         lucos_vtx::start_flat(&mut self.vmcs, &mut self.general, state);
+        // An exit says there whether the guest was in long mode (SDM appendix A.6).
+        self.vmcs.write(fields::VMENTRY_CONTROLS, self.offer.controls.entry.into());
         for number in SYSTEM_CALL {
             // SAFETY: LUCOS makes no system calls by them, and GS is swapped by nobody.
             let _ = unsafe { msr::write(number, 0) };

@@ -3,7 +3,7 @@
 use crate::interrupts::{
     INVALID_OPCODES, NMI_COUNT, NMI_ORDER, NMI_TOO_EARLY, PROTECTION, TIMER_COUNT,
 };
-use crate::start::{find_vendor, hypercall, is_vtx, started};
+use crate::start::{find_vendor, hypercall, is_bochs, is_vtx, started};
 use crate::{apic, detours, guarded, interrupts};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
@@ -226,7 +226,10 @@ fn others() {
         detours::check_stopped();
         nmi_behind_an_exception();
         endless_stop();
-        lost_kick();
+        // Bochs 2.7 has NMIs arrive at an APIC under the id that it had.
+        if !is_bochs() {
+            lost_kick();
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::suite::{ASSIST, OTHER, Suite};
 use lucos_abi::call::CallStatus;
 use lucos_abi::layout;
-use lucos_runtime::{CallError, read_log};
+use lucos_runtime::{CallError, read_log, system_info};
+use lucos_system_info::Extension;
 use lucos_test_protocol::{Counted, Crime, Instruction, Request};
 
 const INVALID_OPCODE: u64 = 6;
@@ -106,13 +107,17 @@ fn memory(suite: &mut Suite) {
 }
 
 fn instructions(suite: &mut Suite) {
+    let run_guest = match system_info().extension {
+        Extension::Svm { .. } => PROTECTION,
+        Extension::Vtx => INVALID_OPCODE,
+    };
     for (name, instruction, vector) in [
         ("instruction_hlt", Instruction::Halt, PROTECTION),
         ("instruction_cli", Instruction::DisableInterrupts, PROTECTION),
         ("instruction_mov_cr3", Instruction::WriteRoot, PROTECTION),
         ("instruction_rdmsr", Instruction::ReadMsr, PROTECTION),
         ("instruction_out", Instruction::Output, PROTECTION),
-        ("instruction_vmrun", Instruction::RunGuest, PROTECTION),
+        ("instruction_vmrun", Instruction::RunGuest, run_guest),
         ("instruction_float", Instruction::Float, INVALID_OPCODE),
     ] {
         let (error, fault) = commit(suite, Crime::Instruction(instruction));
