@@ -206,14 +206,20 @@ fn read(
 ) -> JoinHandle<()> {
     let log = Arc::clone(log);
     thread::spawn(move || {
-        let each = |line: &str| {
+        // Until Bochs is killed the system goes on, and may say something else.
+        let mut is_over = false;
+        let mut each = |line: &str| {
+            if is_over {
+                return;
+            }
             log.line(origin, line);
             if let Some(ending) = ending_of(line, &closing) {
+                is_over = true;
                 let _ = sender.send(ending);
             }
         };
         let mut lines = Lines::default();
-        pump(source, |bytes| lines.push(bytes, each));
+        pump(source, |bytes| lines.push(bytes, &mut each));
         lines.finish(each);
     })
 }

@@ -21,8 +21,8 @@ const CHECKS: [(&str, Check); 9] = [
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for series in ["debian-6.1", "debian-6.12"] {
-        let boot = SharedBoot::new(format!("update::{series}"), move || boot(series));
+    for machine in ["debian-6.1", "debian-6.12", BOCHS] {
+        let boot = SharedBoot::new(format!("update::{machine}"), move || boot(machine));
         let add = |boot: SharedBoot, (name, check): (&str, Check)| boot.check(name, check);
         trials.extend(CHECKS.into_iter().fold(boot.steps(&script()), add).trials());
     }
@@ -46,8 +46,14 @@ jumps() { waits "lucos list --json | grep -q '\"jumping\":$2,[^{}]*\"name\":\"$1
 loaded() { lucos list --json | grep -c '"name"'; }
 "#;
 
-fn boot(series: &str) -> Result<Run, Failed> {
-    Ok(Run::of_series(series).timeout(400).modules(""))
+/// Debian 6.1 under VT-x.
+const BOCHS: &str = "bochs";
+
+fn boot(machine: &str) -> Result<Run, Failed> {
+    Ok(match machine {
+        BOCHS => Run::bochs().timeout(900).modules(""),
+        series => Run::of_series(series).timeout(400).modules(""),
+    })
 }
 
 fn script() -> Script {
