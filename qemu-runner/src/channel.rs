@@ -45,6 +45,12 @@ impl Channel {
         &self.path
     }
 
+    /// Holds the other end until this is dropped, for an emulator that opens it late: there is somebody
+    /// from now on.
+    pub fn hold(&self) -> io::Result<File> {
+        File::options().write(true).open(&self.path)
+    }
+
     /// Waits for QEMU as long as `alive` says that it runs.
     pub fn accept(&self, mut alive: impl FnMut() -> bool) -> io::Result<Source> {
         let deadline = Instant::now() + CONNECT_LIMIT;
@@ -105,6 +111,23 @@ mod tests {
         // The writer may be gone already: all that it wrote is still there.
         pump(result.expect("connected"), |bytes| read.extend_from_slice(bytes));
         assert!(read.iter().copied().eq((0..20_000_u32).map(|number| number as u8)));
+    }
+
+    #[test]
+    fn a_held_end_waits_for_a_late_writer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let channel = Channel::make(folder.path(), "port").expect("a pipe");
+        let held = channel.hold().expect("held");
+        let source = channel.accept(|| true).expect("connected, though nobody has written");
+        let reader = thread::spawn(move || {
+            let mut read = Vec::new();
+            pump(source, |bytes| read.extend_from_slice(bytes));
+            read
+        });
+        let mut late = File::options().write(true).open(channel.path()).expect("opened");
+        late.write_all(b"late").expect("written");
+        drop((late, held));
+        assert_eq!(reader.join().expect("read to the end"), b"late");
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub enum Error {
     #[error("Bochs runs what boots from a CD-ROM, without a person")]
     NotForBochs,
     /// There is no place for pipes.
-    #[error("cannot make pipes for QEMU: {0}")]
+    #[error("cannot make pipes for the emulator: {0}")]
     Pipes(io::Error),
     /// QEMU is not there.
     #[error("qemu-system-x86_64 does not start: {0}")]
@@ -135,6 +135,7 @@ impl Session {
         };
         let (sender, events) = mpsc::channel();
         let mut readers = Readers { log: Arc::clone(&log), sender, threads: Vec::new() };
+        let mut held = Vec::new();
         let (mut process, log_port) = match self.emulator {
             Emulator::Qemu => {
                 let log_port = make("log")?;
@@ -158,6 +159,10 @@ impl Session {
                     Some(_) => &["console", "com2", "com3", "com4"],
                     None => &["console"],
                 };
+                // Bochs opens a port when the guest first writes to it.
+                for channel in console.iter().chain(command.iter().flatten()) {
+                    held.push(channel.hold().map_err(Error::Pipes)?);
+                }
                 let Machine { cpus, memory, .. } = self.machine;
                 let mut process =
                     bochs::Parts { model, cpus, memory, iso, serial }.start(folder.path())?;
@@ -190,7 +195,7 @@ impl Session {
                 Verdict::QemuFailed
             }
         };
-        drop(process);
+        drop((process, held));
         let verdict = readers.finish(verdict, &watch);
         if let Emulator::Bochs(_) = self.emulator {
             bochs::keep_own_lines(folder.path(), &log);
