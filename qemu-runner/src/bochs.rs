@@ -130,6 +130,9 @@ impl Bochs {
     }
 }
 
+/// The terminal of the process, for a serial port.
+pub(crate) const TERMINAL: &str = "/dev/tty";
+
 /// What a machine under Bochs is made of.
 pub(crate) struct Parts<'a> {
     pub(crate) model: Model,
@@ -138,7 +141,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) memory: u32,
     /// The CD-ROM image that it boots.
     pub(crate) iso: &'a Path,
-    /// Where its serial ports lead, from COM1 on: pipes in the folder, by their names.
+    /// Where its serial ports lead, from COM1 on: pipes in the folder, by their names, or [`TERMINAL`].
     pub(crate) serial: &'a [&'a str],
 }
 
@@ -190,7 +193,8 @@ impl Parts<'_> {
              debug: action=ignore\n"
         );
         for (number, pipe) in (1..).zip(self.serial) {
-            text += &format!("com{number}: enabled=1, mode=file, dev={pipe}\n");
+            let mode = if *pipe == TERMINAL { "term" } else { "file" };
+            text += &format!("com{number}: enabled=1, mode={mode}, dev={pipe}\n");
         }
         text
     }

@@ -46,7 +46,8 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        Ok(Self { child, terminal: None })
+        // A serial port of Bochs may lead to the terminal, which is not put back.
+        Ok(Self { child, terminal: tcgetattr(rustix::stdio::stdin()).ok() })
     }
 
     /// Its standard output, once, if it was started to be read.

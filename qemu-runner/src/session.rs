@@ -33,7 +33,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Where the console (COM1) goes.
 pub enum Console {
-    /// To the terminal, with QEMU's monitor behind Ctrl-A c, and Ctrl-A x to end.
+    /// To the terminal, under QEMU with its monitor behind Ctrl-A c, and Ctrl-A x to end.
     Terminal,
     /// To the log.
     Log,
@@ -90,8 +90,8 @@ pub enum Error {
     /// A disk image cannot be read.
     #[error("disk {0}")]
     Disk(io::Error),
-    /// Bochs boots from a CD-ROM alone, and has no terminal for its console.
-    #[error("Bochs runs what boots from a CD-ROM, without a person")]
+    /// Bochs boots from a CD-ROM alone.
+    #[error("Bochs runs what boots from a CD-ROM")]
     NotForBochs,
     /// There is no place for pipes.
     #[error("cannot make pipes for the emulator: {0}")]
@@ -152,20 +152,20 @@ impl Session {
                 (process.map_err(Error::Start)?, Some(log_port))
             }
             Emulator::Bochs(model) => {
-                let (Boot::Iso(iso), Some(_)) = (&self.boot, &console) else {
+                let Boot::Iso(iso) = &self.boot else {
                     return Err(Error::NotForBochs);
                 };
-                let serial: &[_] = match command {
-                    Some(_) => &["console", "com2", "com3", "com4"],
-                    None => &["console"],
-                };
+                let mut serial = vec![console.as_ref().map_or(bochs::TERMINAL, |_| "console")];
+                if command.is_some() {
+                    serial.extend(["com2", "com3", "com4"]);
+                }
                 // Bochs opens a port when the guest first writes to it.
                 for channel in console.iter().chain(command.iter().flatten()) {
                     held.push(channel.hold().map_err(Error::Pipes)?);
                 }
                 let Machine { cpus, memory, .. } = self.machine;
-                let mut process =
-                    bochs::Parts { model, cpus, memory, iso, serial }.start(folder.path())?;
+                let mut process = bochs::Parts { model, cpus, memory, iso, serial: &serial }
+                    .start(folder.path())?;
                 if let Some(output) = process.take_output() {
                     readers.lines(output, Origin::Lucos);
                 }

@@ -212,10 +212,6 @@ fn emulator(args: &RunArgs, consent: Consent) -> Result<(Emulator, Accelerator)>
             || !args.disks.is_empty()
             || !args.qemu_args.is_empty();
         ensure!(!is_more, "Bochs runs LUCOS and its guest, without disks and network");
-        ensure!(
-            args.exec.is_some() || args.script.is_some(),
-            "Bochs has no console for a person: --exec or --script says what to do"
-        );
         let needs: Vec<Need> = [iso::NEEDS.as_slice(), &bochs::NEEDS]
             .concat()
             .into_iter()
@@ -269,7 +265,13 @@ fn start(prepared: Prepared) -> Result<ExitCode> {
     let log = prepared.session.log.clone();
     let command = prepared.session.command.is_some();
     if !command {
-        eprintln!("Ctrl-A x ends QEMU, Ctrl-A c leads to its monitor and back");
+        eprintln!(
+            "{}",
+            match prepared.session.emulator {
+                Emulator::Qemu => "Ctrl-A x ends QEMU, Ctrl-A c leads to its monitor and back",
+                Emulator::Bochs(_) => "`poweroff -f` in the guest ends Bochs",
+            }
+        );
     }
     let report = match prepared.session.run() {
         Ok(report) => report,
