@@ -16,6 +16,7 @@
 #include "descriptor.h"
 #include "fence.h"
 #include "move.h"
+#include "needs.h"
 #include "patch_records.h"
 #include "registry.h"
 #include "settle.h"
@@ -37,6 +38,7 @@ struct step {
 	u32 flags;		/* of the descriptors */
 	u32 number;		/* what LUCOS calls the first patch */
 	void *bytes;		/* which LUCOS is given */
+	u64 rip;		/* of a transfer function that was ended */
 };
 
 /* Makes sure that nobody else changes a site once it is in force. */
@@ -162,6 +164,7 @@ static void name_culprit(const struct step *step, u64 place,
 		strscpy(name, patch->name, sizeof(name));
 	if (name[0])
 		strscpy(failure->subject, name, sizeof(failure->subject));
+	lucos_name_place(step->rip, failure);
 }
 
 /* The data versions as they are now. */
@@ -205,6 +208,7 @@ static bool ask(struct step *step, u64 *place,
 		*place = registers.rbx;
 	else
 		*place = registers.rcx;
+	step->rip = registers.rbx;
 	return done;
 }
 
@@ -350,7 +354,8 @@ bool lucos_apply(struct loaded_patch **patches, unsigned int count, u32 flags,
 	lucos_kprobes_lock();
 	for (i = 0; done && i < count; i++)
 		done = add_attempt(&step, patches[i], failure);
-	done = done && commit(&step, failure);
+	done = done && lucos_needs_no_trial(patches, count, failure) &&
+	       commit(&step, failure);
 	if (done && !(flags & LUCOS_FLAG_CHECK_ONLY))
 		take_over(&step);
 	while (step.count)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Calls that change something in LUCOS. */
 #include <linux/delay.h>
+#include <linux/kernel.h>
+#include <linux/string.h>
 
 #include "ask.h"
 #include "nmi.h"
@@ -27,6 +29,21 @@ bool lucos_ask_again(unsigned int tries, const struct lucos_failure *failure)
 		return false;
 	msleep(BUSY_PAUSE_MS);
 	return true;
+}
+
+void lucos_name_place(u64 rip, struct lucos_failure *failure)
+{
+	size_t used = strnlen(failure->subject, sizeof(failure->subject));
+
+	switch (failure->code) {
+	case LUCOS_ERROR_TRANSFER_FAULT:
+	case LUCOS_ERROR_TRANSFER_LOOPS:
+	case LUCOS_ERROR_TRANSFER_WRITES:
+	case LUCOS_ERROR_TRANSFER_CALLS:
+		scnprintf(failure->subject + used,
+			  sizeof(failure->subject) - used, " at %pS",
+			  (void *)(unsigned long)rip);
+	}
 }
 
 bool lucos_ask(enum lucos_call call, struct lucos_registers *registers,

@@ -19,6 +19,12 @@ bool lucos_ask_once(enum lucos_call call, struct lucos_registers *registers,
 		    struct lucos_failure *failure);
 
 /*
+ * Adds to the subject of a failure where the transfer function stood that LUCOS
+ * has ended, if that is what failed. LUCOS gives the place in RBX.
+ */
+void lucos_name_place(u64 rip, struct lucos_failure *failure);
+
+/*
  * Whether a call that failed after so many others is to be made again, after a
  * pause that has passed.
  */

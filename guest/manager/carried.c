@@ -26,6 +26,9 @@
 /* How often LUCOS is asked about a pair while it is busy: it may not sleep. */
 #define BUSY_TRIES 10000
 
+/* How often it is asked to end a pair. */
+#define UNPAIR_TRIES 3
+
 struct carried {
 	struct lucos_table_entry entry;
 	struct list_head reserve;	/* or among those that are stuck */
@@ -185,7 +188,8 @@ static u32 pair_one(const struct carried *carried, int cpu)
 		       0;
 }
 
-static void unpair_one(struct carried *carried, int cpu)
+/* Whether LUCOS carries the pair no more. */
+static bool try_unpair(const struct carried *carried, int cpu)
 {
 	switch (ask(LUCOS_CALL_UNPAIR, carried, cpu)) {
 	case 0:
@@ -194,10 +198,20 @@ static void unpair_one(struct carried *carried, int cpu)
 	case LUCOS_ERROR_NOT_APPLIED:
 	case LUCOS_ERROR_SETTLED:
 	case LUCOS_ERROR_UNKNOWN_PATCH:
-		return;
-	default:
-		carried->is_stuck = true;
+		return true;
 	}
+	return false;
+}
+
+/* The object goes now: it cannot be tried later. */
+static void unpair_one(struct carried *carried, int cpu)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < UNPAIR_TRIES; tries++)
+		if (try_unpair(carried, cpu))
+			return;
+	carried->is_stuck = true;
 }
 
 /* All pairs of an object, or none. */

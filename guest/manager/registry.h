@@ -43,6 +43,7 @@ struct loaded_patch {
 	u32 number;		/* what LUCOS calls it */
 	bool pending;		/* comes in the step that is being prepared */
 	bool one_by_one;	/* jumps are asked for function by function */
+	bool shaky;		/* a withdrawal may take it along, see needs.h */
 	bool publishes;		/* values lead to its functions, see values.h */
 	/* The module's text while draining; old code while data is guarded. */
 	struct loaded_inside inside;

@@ -4,17 +4,15 @@
 
 #include <linux/list.h>
 #include <linux/printk.h>
-#include <linux/string.h>
 
 #include <lucos/patch.h>
 
 #include "events.h"
-#include "patch_records.h"
+#include "needs.h"
 #include "registry.h"
 #include "rollback.h"
 #include "step.h"
 #include "tell.h"
-#include "values.h"
 
 /* How often it is tried to take everything back when nothing can be. */
 #define TRIES 5
@@ -25,27 +23,13 @@ struct leaving {
 	struct loaded_patch *patches[LUCOS_MAX_GROUP];
 };
 
-static bool declares(const struct lucos_patch *patch, const char *name)
-{
-	const struct lucos_dependency *dependencies =
-		(void *)patch->dependencies;
-	unsigned int i;
-
-	for (i = 0; i < lucos_patch_dependencies(patch); i++)
-		if (!strncmp(dependencies[i].name, name, LUCOS_NAME_SIZE))
-			return true;
-	return false;
-}
-
 /* Whether `later` cannot stay without `loaded`. */
 static bool depends(const struct loaded_patch *later,
 		    const struct loaded_patch *loaded)
 {
 	return later->state == LUCOS_LOADED_APPLIED &&
 	       later->number > loaded->number &&
-	       (declares(later->patch, loaded->patch->name) ||
-		lucos_share_site(later, loaded) ||
-		lucos_values_meet(later->patch, loaded->patch));
+	       lucos_needs(later, loaded);
 }
 
 static bool depends_on_any(const struct loaded_patch *later,

@@ -12,6 +12,7 @@
 #include <lucos/patch.h>
 
 #include "apply.h"
+#include "ask.h"
 #include "commit.h"
 #include "events.h"
 #include "fence.h"
@@ -147,6 +148,7 @@ static bool ask(struct loaded_patch *const *patches, unsigned int count,
 	lucos_versions_name(patches[i]->patch,
 			    (u32)registers.rcx - LUCOS_DATA_ITEMS,
 			    failure->subject);
+	lucos_name_place(registers.rbx, failure);
 	return count == 1 && is_back_already(failure->code);
 }
 

@@ -4,17 +4,19 @@
 //! *coherence lock*. The order of locks is: engine, coherence, stop.
 
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use lucos_abi::layout::PAGE;
 use lucos_data_versions::pages::PAGES_MAX;
-use lucos_data_versions::{Cause, Mapping, Pages, Pair, Side, VersionId, VersionState};
+use lucos_data_versions::pairs::touching;
+use lucos_data_versions::{Cause, List as _, Mapping, Pages, Pair, Side, VersionId, VersionState};
 use lucos_service::client::Failure;
 use lucos_service::{AddressSpace, GuardKind};
 use lucos_transaction::journal::Upcalls;
 use lucos_transaction::{Engine, Store, SubjectError, VersionPlan};
 use spin::{Mutex, MutexGuard};
 
-use crate::late::{LATE_MAX, Late};
+use crate::late::{LATE_MAX, Late, LateKind, LatePairs};
 use crate::lists::{Located, Sealed};
 use crate::platform::Platform;
 use crate::upcall::COPIES;
@@ -46,10 +48,15 @@ pub struct State {
     pub index: Index,
     /// Pairs that came or went, as they are retained; empty after a restart, until they are needed.
     pub late: Vec<Option<Late>>,
+    /// Pairs of which an object is gone, and that are carried all the same: there was no place to
+    /// retain that. Nobody needs them.
+    pub left: Vec<(VersionId, Pair)>,
     /// Versions of which sides differ, for their patches to be withdrawn.
     pub torn: Vec<Torn>,
     /// How often the guest was asked to come again behind an interrupt, one after the other.
     pub asked_again: u8,
+    /// Pages are guarded that nothing here asks for.
+    pub is_unswept: bool,
 }
 
 /// A version whose pages are guarded.
@@ -96,6 +103,12 @@ impl Coherence {
             state.versions = guarded(engine);
         }
         Self(Mutex::new(state))
+    }
+
+    /// How LUCOS makes upcalls.
+    #[cfg(feature = "fault-injection")]
+    pub fn upcalls(&self) -> Option<Upcalls> {
+        self.0.lock().upcalls
     }
 
     /// Takes the lock, which nobody gets while another processor has a note of a write: only that one
@@ -157,8 +170,13 @@ impl State {
                 let mapping = Mapping { gpa: page_of(gpa), version: live.id, address };
                 self.index.insert(mapping).map_err(|_| Failure::Protocol)?;
             }
-            let came = self.late.iter().flatten().filter(|late| !late.is_gone);
-            for late in came.filter(|late| late.id == live.id) {
+            let noted = self.late.iter().flatten().filter(|late| late.id == live.id);
+            let torn = noted.clone().filter(|late| late.kind == LateKind::Torn).count();
+            if torn > 0 && self.torn.iter().all(|torn| torn.id != live.id) {
+                live.counts.torn = u32::try_from(torn).unwrap_or(u32::MAX);
+                self.torn.push(Torn { id: live.id, cause: None });
+            }
+            for late in noted.filter(|late| late.kind == LateKind::Came) {
                 for side in Side::BOTH {
                     let range = live.plan.shape().range(side, &late.pair);
                     let mut address = page_of(range.start);
@@ -185,6 +203,7 @@ impl State {
             self.index.remove(id);
             self.versions.retain(|live| live.id != id);
             self.torn.retain(|torn| torn.id != id);
+            self.left.retain(|(left, _)| *left != id);
         }
     }
 
@@ -195,14 +214,81 @@ impl State {
 
     /// Whether a pair of the lists is there no more.
     pub fn is_gone(&self, id: VersionId, pair: Pair) -> bool {
-        let gone = Late { id, pair, is_gone: true };
+        let gone = Late { id, pair, kind: LateKind::Gone };
         self.late.contains(&Some(gone))
+    }
+
+    /// Whether a pair of its version that somebody needs has a byte on this page.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub fn is_used<P: Platform>(
+        &self,
+        platform: &mut P,
+        mapping: &Mapping,
+    ) -> Result<bool, Failure> {
+        let id = mapping.version;
+        let live = self.versions.iter().find(|live| live.id == id);
+        let Some((live, lists)) = live.and_then(|live| Some((live, live.located.as_ref()?))) else {
+            return Ok(false);
+        };
+        let page = mapping.address..mapping.address.saturating_add(PAGE);
+        let is_needed = |pair: Pair| !self.left.contains(&(id, pair));
+        let late: Vec<Option<Late>> = self
+            .late
+            .iter()
+            .copied()
+            .filter(|late| late.is_some_and(|late| is_needed(late.pair)))
+            .collect();
+        let mut late = LatePairs::new(&late, id);
+        let platform = RefCell::new(platform);
+        let mut pairs = lists.pairs(&platform);
+        for side in Side::BOTH {
+            let came = touching(&mut late, &live.plan.shape(), side, page.clone());
+            if came.is_ok_and(|found| !found.is_empty()) {
+                return Ok(true);
+            }
+            for index in touching(&mut pairs, &live.plan.shape(), side, page.clone())? {
+                let pair = pairs.read(side, index)?;
+                if !self.is_gone(id, pair) && is_needed(pair) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Leaves these pages to the guest, but for those that other versions have, or this one by another
+    /// address.
+    ///
+    /// # Errors
+    /// [`Failure`]: some stay guarded, until somebody writes there.
+    pub fn unguard<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        mappings: &[Mapping],
+    ) -> Result<(), Failure> {
+        mappings.iter().for_each(|mapping| self.index.take(mapping));
+        let mut pages: Vec<u64> = mappings.iter().map(|mapping| mapping.gpa).collect();
+        pages.retain(|page| !self.index.is_guarded(*page));
+        platform.guard(GuardKind::Carried, false, &pages)
+    }
+
+    /// A free place for a late pair: one that no pair has, or one of a version that has settled.
+    pub fn free_late(&self) -> Option<usize> {
+        let is_over = |late: &Late| self.versions.iter().all(|live| live.id != late.id);
+        self.late.iter().position(|late| late.as_ref().is_none_or(is_over))
     }
 
     /// How many pairs a version has more than its lists.
     pub fn late_pairs(&self, id: VersionId) -> i32 {
         let late = self.late.iter().flatten().filter(|late| late.id == id);
-        late.map(|late| if late.is_gone { -1 } else { 1 }).sum()
+        late.map(|late| match late.kind {
+            LateKind::Came => 1,
+            LateKind::Gone => -1,
+            LateKind::Torn => 0,
+        })
+        .sum()
     }
 
     /// Forgets the pairs that came or went when both sides of a version lived before.

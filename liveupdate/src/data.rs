@@ -183,6 +183,7 @@ impl<P: Platform> Guest<'_, P> {
         let place = held.versions.iter().position(|live| live.id == id);
         let removed = place.map(|place| held.versions.remove(place));
         held.torn.retain(|torn| torn.id != id);
+        held.left.retain(|(left, _)| *left != id);
         // Its lists are the guest's again, unless others lie on the same pages, or this call needs them.
         let lists = removed.and_then(|live| live.located);
         let is_used = |page: &u64| {
@@ -233,6 +234,7 @@ impl<P: Platform> DataSubject for Guest<'_, P> {
         let kind = |asked_again| Kind::All { pairs, bytes, asked_again };
         self.upcall(what, kind).map_err(|error| {
             if let UpcallError::Contained { cause, rip } = error {
+                self.ended_at = Some(rip);
                 let name = &version.kind.name;
                 self.report(
                     &UPDATES,

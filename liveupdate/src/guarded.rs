@@ -7,7 +7,7 @@ use lucos_abi::object::{ExitReason, View};
 use lucos_data_versions::touched::{ChangedPage, Cursor, Search, Touched};
 use lucos_data_versions::transfer::Upcall as Kind;
 use lucos_data_versions::write::Exception;
-use lucos_data_versions::{Action, Cause, Changes, Event, Side, Verdict, VersionId, Write};
+use lucos_data_versions::{Action, Cause, Changes, Event, Pair, Side, Verdict, VersionId, Write};
 use lucos_guest_interface::call::Upcall;
 use lucos_service::client::Failure;
 use lucos_service::{
@@ -15,9 +15,12 @@ use lucos_service::{
 };
 
 use crate::coherence::{Coherence, Held, Torn, page_of};
-use crate::late::LatePairs;
+use crate::late::{Late, LateKind, LatePairs};
 use crate::platform::Platform;
 use crate::upcall::{self, Pages, UpcallError};
+
+/// The pair of which nothing is known but its page.
+const UNKNOWN: Pair = Pair { object: 0, twin: 0 };
 
 /// Lines about data that is torn.
 static TORN: LogBudget = LogBudget::new(32, QUARTER_HOUR);
@@ -77,8 +80,12 @@ impl<'a, P: Platform> Guarded<'a, P> {
         }
     }
 
-    /// An event could not be delivered, since its stack lies on a guarded page. It comes again, and no
-    /// step can be made of it: the page is the guest's again, and what is written there is not carried.
+    /// The processor itself could not write to a guarded page: it delivered an event to a stack, or
+    /// walked page tables. The page is not what it was guarded for any more. That comes again, and no
+    /// step can be made of it: of an event there is no instruction, and one that keeps RFLAGS (a system
+    /// call whose code was looked up in the table) would keep the step's trap flag with it. So the page
+    /// is the guest's again, and what is written there is not carried. A version with a pair there is
+    /// torn.
     pub fn release(&mut self, gpa: u64) -> Verdict {
         let page = page_of(gpa);
         let mut held = self.coherence.lock(self.platform);
@@ -86,7 +93,7 @@ impl<'a, P: Platform> Guarded<'a, P> {
         let located = held.locate(self.platform, self.space);
         self.held = Some(held);
         if located.is_ok() {
-            self.abandon(&[page]);
+            self.abandon_pairs(page);
             let _ = self.platform.guard(GuardKind::Carried, false, &[page]);
         }
         self.held = None;
@@ -111,7 +118,7 @@ impl<'a, P: Platform> Guarded<'a, P> {
             Action::Carry(touched) => self.carry(touched),
             Action::Publish(touched) => self.done(|this| this.publish(touched)),
             Action::Torn(touched, cause) => {
-                self.tear(touched.version, Some(cause));
+                self.tear(touched.version, touched.pair, Some(cause));
                 Event::Done
             }
             Action::Abandon => {
@@ -297,8 +304,16 @@ impl<'a, P: Platform> Guarded<'a, P> {
     }
 
     /// A pair's sides are not the same any more.
-    fn tear(&mut self, id: VersionId, cause: Option<Cause>) {
+    fn tear(&mut self, id: VersionId, pair: Pair, cause: Option<Cause>) {
         let Some(state) = self.held.as_deref_mut() else { return };
+        // The patch is withdrawn behind this write; the task may end before.
+        let late = Late { id, pair, kind: LateKind::Torn };
+        if let Some(place) = state.free_late().filter(|_| !state.late.contains(&Some(late)))
+            && self.platform.retain_late(place, Some(late)).is_ok()
+            && let Some(slot) = state.late.get_mut(place)
+        {
+            *slot = Some(late);
+        }
         if let Some(live) = state.live(id) {
             live.counts.torn = live.counts.torn.saturating_add(1);
         }
@@ -311,6 +326,19 @@ impl<'a, P: Platform> Guarded<'a, P> {
         TORN.write(time, line, |line| self.platform.log(line));
     }
 
+    /// No pair on this page is carried any more.
+    fn abandon_pairs(&mut self, page: u64) {
+        let Some(state) = self.held.as_deref_mut() else { return };
+        let mappings = state.index.at(page).to_vec();
+        for mapping in mappings {
+            let Some(state) = self.held.as_deref_mut() else { return };
+            match state.is_used(self.platform, &mapping) {
+                Ok(false) => state.index.take(&mapping),
+                Ok(true) | Err(_) => self.tear(mapping.version, UNKNOWN, None),
+            }
+        }
+    }
+
     /// What changed on these pages cannot be found out.
     fn abandon(&mut self, pages: &[u64]) {
         let mut last = None;
@@ -318,7 +346,7 @@ impl<'a, P: Platform> Guarded<'a, P> {
             let state = self.held.as_deref();
             let next = state.and_then(|state| state.index.next_version(pages, last));
             let Some(id) = next else { return };
-            self.tear(id, None);
+            self.tear(id, UNKNOWN, None);
             last = Some(id);
         }
     }

@@ -30,6 +30,8 @@ pub struct Guest<'a, P> {
     pub(crate) held: Option<Held<'a>>,
     /// What was made ready for the data that this call moves.
     pub(crate) prepared: Vec<Prepared>,
+    /// Where an upcall of this call was ended.
+    pub(crate) ended_at: Option<u64>,
     /// When the stop that lasts was asked for.
     stopping: u64,
     /// Stops so far.
@@ -58,7 +60,7 @@ impl<'a, P: Platform> Guest<'a, P> {
         coherence: &'a Coherence,
     ) -> Self {
         let [stopping, stops, longest, last] = [0; 4];
-        let (held, prepared) = (None, Vec::new());
+        let (held, prepared, ended_at) = (None, Vec::new(), None);
         Self {
             platform,
             space,
@@ -66,6 +68,7 @@ impl<'a, P: Platform> Guest<'a, P> {
             coherence,
             held,
             prepared,
+            ended_at,
             stopping,
             stops,
             longest,

@@ -6,9 +6,11 @@
 use core::fmt;
 use core::mem::take;
 
+use lucos_abi::layout::PAGE;
 use lucos_abi::object::{COUNTERS, ExitReason};
 use lucos_abi::registers::Registers;
 use lucos_data_versions::Note;
+use lucos_guest_interface::call::Call;
 use lucos_guest_interface::{ErrorCode, Part};
 use lucos_service::client::{Failure, Memory};
 use lucos_service::injection::{CALL, GUARDED_WRITE, Injection, Step};
@@ -16,13 +18,14 @@ use lucos_service::{
     AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest, places,
 };
 use lucos_transaction::SubjectError;
-use lucos_transaction::journal::{Store, StoreError};
+use lucos_transaction::journal::{Store, StoreError, Upcalls};
 use lucos_transaction::subject::Place;
 use spin::{Mutex, MutexGuard};
 
 use crate::kernel::Real;
 use crate::late::Late;
 use crate::platform::{Facts, Platform};
+use crate::upcall::Pages;
 
 type Hash = [u8; 32];
 
@@ -33,6 +36,12 @@ struct State {
     /// The processor on which the hypercall that it is for is being served. What others ask for
     /// meanwhile is not concerned.
     serving: Option<u32>,
+    /// Calls of its number that went by.
+    skipped: u8,
+    /// This one goes by.
+    passes: bool,
+    /// The address space of the caller, and how LUCOS makes upcalls there.
+    upcalls: Option<(AddressSpace, Upcalls)>,
     steps: u64,
     fired: bool,
     stopped: bool,
@@ -46,6 +55,9 @@ impl State {
     const NEW: Self = Self {
         order: None,
         serving: None,
+        skipped: 0,
+        passes: false,
+        upcalls: None,
         steps: 0,
         fired: false,
         stopped: false,
@@ -64,7 +76,7 @@ impl State {
     }
 
     fn hashes(&self) -> bool {
-        self.step().is_some_and(|step| step.hash)
+        self.step().is_some_and(|step| step.hash && !self.passes)
     }
 }
 
@@ -106,7 +118,7 @@ fn end() -> ! {
 /// Counts steps, up to the one in which something is to happen.
 fn next_steps(count: usize) -> Option<Trouble> {
     let mut state = STATE.lock();
-    let step = state.step().filter(|_| state.serving.is_some())?;
+    let step = state.step().filter(|_| state.serving.is_some() && !state.passes)?;
     let before = usize::try_from(step.number.checked_sub(state.steps)?).ok();
     let Some(before) = before.filter(|&before| before < count) else {
         state.steps += count as u64;
@@ -138,18 +150,21 @@ pub fn order(request: &LiveupdateRequest) -> Option<LiveupdateReply> {
     Some(LiveupdateReply::Results([rax, rbx, rcx, rdx]))
 }
 
-/// A request is going to be served on this processor.
-pub fn begin(request: &LiveupdateRequest, processor: u32) {
+/// A request is going to be served on this processor. LUCOS makes upcalls in this way.
+pub fn begin(request: &LiveupdateRequest, processor: u32, upcalls: Option<Upcalls>) {
     let mut state = STATE.lock();
-    let call = match *request {
-        LiveupdateRequest::Hypercall { number, .. } => number,
-        LiveupdateRequest::GuardedWrite { .. } => GUARDED_WRITE,
+    let (call, space) = match *request {
+        LiveupdateRequest::Hypercall { number, space, .. } => (number, space),
+        LiveupdateRequest::GuardedWrite { space, .. } => (GUARDED_WRITE, space),
         LiveupdateRequest::InvalidOpcode { .. } | LiveupdateRequest::Finish => return,
     };
-    if state.serving.is_none() && state.step().is_some_and(|step| step.call == call) {
-        state.serving = Some(processor);
-        state.stopped = call == GUARDED_WRITE;
-    }
+    let ordered = state.step().filter(|step| state.serving.is_none() && step.call == call);
+    let Some(step) = ordered else { return };
+    state.serving = Some(processor);
+    state.passes = state.skipped < step.skip;
+    state.upcalls = upcalls.map(|upcalls| (space, upcalls));
+    // Neither stops the guest.
+    state.stopped = call == GUARDED_WRITE || u32::from(call) == Call::Unpair.number();
 }
 
 /// A request was served with this reply.
@@ -159,13 +174,20 @@ pub fn report(platform: &mut impl Platform, reply: &LiveupdateReply) {
     let Some(step) = state.step().filter(|_| is_served) else {
         return;
     };
-    let State { steps, fired, before, after, .. } = *state;
-    *state = State::NEW;
-    drop(state);
     let result = match reply {
-        LiveupdateReply::Results([rax, ..]) => rax.cast_signed(),
+        LiveupdateReply::Results([rax, ..]) => *rax,
         _ => 0,
     };
+    let State { order, skipped, passes, steps, fired, before, after, .. } = *state;
+    let is_busy = result == ErrorCode::Busy.register_value();
+    if passes || is_busy {
+        // It comes again.
+        *state = State { order, skipped: skipped + u8::from(!is_busy), ..State::NEW };
+        return;
+    }
+    *state = State::NEW;
+    drop(state);
+    let result = result.cast_signed();
     let (call, before, after) = (step.call, Shown(before), Shown(after));
     platform.log(format_args!(
         "injection: call {call} steps {steps} fired {fired} result {result} \
@@ -206,7 +228,15 @@ impl Faulty<'_> {
         if self.is_stopped() && step() { Err(FAILED) } else { Ok(()) }
     }
 
+    /// What upcalls have left on the pages that the guest has lent for them is not looked at.
     fn hash(&mut self) -> Result<Hash, SubjectError> {
+        let upcalls = self.served().and_then(|state| state.upcalls);
+        if let Some((space, upcalls)) = upcalls
+            && let Ok(pages) = Pages::of(Some(upcalls), self.processor())
+        {
+            let zero = MemoryRequest::Zero { space, address: pages.stack, length: 2 * PAGE };
+            self.0.order(&zero).map_err(|_| FAILED)?;
+        }
         let hash = self.0.ask(&MemoryRequest::Hash, |reply| match reply {
             MemoryReply::Hash(hash) => Ok(hash),
             _ => Err(Failure::Protocol),
@@ -215,8 +245,13 @@ impl Faulty<'_> {
     }
 
     /// A step that asks `memory`.
-    fn memory_step(&mut self) -> Result<(), Failure> {
-        if self.is_stopped() && step() {
+    fn memory_step(&mut self, request: &MemoryRequest<'_>) -> Result<(), Failure> {
+        let is_step = match request {
+            MemoryRequest::HiddenAccesses => false,
+            MemoryRequest::Guard { .. } => self.is_served(),
+            _ => self.is_stopped(),
+        };
+        if is_step && step() {
             return Err(Failure::Restarted);
         }
         self.end_memory_if_ordered()
@@ -224,8 +259,11 @@ impl Faulty<'_> {
 
     /// An earlier step may have been the one at which `memory` is to end.
     fn end_memory_if_ordered(&mut self) -> Result<(), Failure> {
-        let ends = self.served().is_some_and(|mut state| take(&mut state.end_memory));
-        if ends { self.end_memory(0) } else { Ok(()) }
+        let Some(mut state) = self.served() else { return Ok(()) };
+        let writes = state.step().map_or(0, |step| step.writes);
+        let ends = take(&mut state.end_memory);
+        drop(state);
+        if ends { self.end_memory(writes.into()) } else { Ok(()) }
     }
 
     /// `memory` is to end in the next request, when it has written so often.
@@ -243,10 +281,7 @@ impl Memory for Faulty<'_> {
         request: &MemoryRequest<'_>,
         value: impl FnMut(MemoryReply<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        match request {
-            MemoryRequest::HiddenAccesses => {}
-            _ => self.memory_step()?,
-        }
+        self.memory_step(request)?;
         self.0.ask(request, value)
     }
 

@@ -1,7 +1,8 @@
 //! Pairs that came or went while both sides of their version lived: the lists of the version lie in
 //! the guest's memory, sealed, and stay as they are.
 //!
-//! They are retained: after a restart of the task they are carried, or not, as before.
+//! They are retained: after a restart of the task they are carried, or not, as before. Beside them it is
+//! noted which are torn, until their patch is withdrawn.
 
 use alloc::vec::Vec;
 
@@ -13,15 +14,26 @@ pub const LATE_MAX: usize = 128;
 /// the twin.
 pub const LATE_SIZE: usize = 32;
 
-/// A pair that came or went.
+/// What is noted of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateKind {
+    /// It is not in the lists.
+    Came,
+    /// It is in the lists, and there is no such pair any more.
+    Gone,
+    /// Its sides differ, so that its patch is to be withdrawn. The pair may be unknown.
+    Torn,
+}
+
+/// A pair that came or went, or was torn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
     /// Its version.
     pub id: VersionId,
     /// The pair.
     pub pair: Pair,
-    /// It is in the lists, and there is no such pair any more; otherwise it is not in the lists.
-    pub is_gone: bool,
+    /// What is known of it.
+    pub kind: LateKind,
 }
 
 impl Late {
@@ -41,7 +53,11 @@ impl Late {
     /// The byte that makes it count.
     #[must_use]
     pub const fn state(&self) -> u8 {
-        if self.is_gone { 2 } else { 1 }
+        match self.kind {
+            LateKind::Came => 1,
+            LateKind::Gone => 2,
+            LateKind::Torn => 3,
+        }
     }
 
     /// What is retained; `None` when it does not count.
@@ -53,13 +69,14 @@ impl Late {
             *word = u64::from_le_bytes(*chunk);
         }
         let [state, version, object, twin] = words;
-        let is_gone = match state as u8 {
-            1 => false,
-            2 => true,
+        let kind = match state as u8 {
+            1 => LateKind::Came,
+            2 => LateKind::Gone,
+            3 => LateKind::Torn,
             _ => return None,
         };
         let id = VersionId { patch: (version >> 32) as u32, version: version as u32 };
-        Some(Self { id, pair: Pair { object, twin }, is_gone })
+        Some(Self { id, pair: Pair { object, twin }, kind })
     }
 }
 
@@ -70,7 +87,8 @@ pub struct LatePairs([Vec<Pair>; 2]);
 impl LatePairs {
     /// Of these those that came.
     pub fn new(late: &[Option<Late>], id: VersionId) -> Self {
-        let came = late.iter().flatten().filter(|late| late.id == id && !late.is_gone);
+        let came =
+            late.iter().flatten().filter(|late| late.id == id && late.kind == LateKind::Came);
         let mut by_object: Vec<Pair> = came.map(|late| late.pair).collect();
         let mut by_twin = by_object.clone();
         by_object.sort_unstable_by_key(|pair| pair.object);
@@ -104,15 +122,15 @@ impl List for LatePairs {
 
 #[cfg(test)]
 mod tests {
-    use super::{LATE_SIZE, Late};
+    use super::{LATE_SIZE, Late, LateKind};
     use lucos_data_versions::{Pair, VersionId};
 
     #[test]
     fn what_is_retained_comes_back() {
         let id = VersionId { patch: 7, version: 3 };
         let pair = Pair { object: 0xffff_8880_0000_1000, twin: 0xffff_c900_0000_2008 };
-        for is_gone in [false, true] {
-            let late = Late { id, pair, is_gone };
+        for kind in [LateKind::Came, LateKind::Gone, LateKind::Torn] {
+            let late = Late { id, pair, kind };
             let mut bytes = [0; LATE_SIZE];
             bytes[8..].copy_from_slice(&late.words());
             assert_eq!(Late::from_bytes(&bytes), None, "without its state");

@@ -83,7 +83,7 @@ fn answer(
     if let Some(reply) = injection::order(request) {
         return reply;
     }
-    injection::begin(request, kernel.processor());
+    injection::begin(request, kernel.processor(), shared.upcalls());
     let mut faulty = injection::Faulty(kernel);
     let reply = shared.answer(&mut faulty, request);
     injection::report(&mut faulty, &reply);

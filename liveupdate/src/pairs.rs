@@ -20,10 +20,13 @@ use crate::answer::{Answer, Arguments, check_nonce};
 use crate::buffer::{copy_in, zeroed};
 use crate::coherence::{State, page_of};
 use crate::guest::Guest;
-use crate::late::{LATE_MAX, Late, LatePairs};
+use crate::late::{LATE_MAX, Late, LateKind, LatePairs};
 use crate::lists::list_fault;
 use crate::platform::Platform;
 use crate::upcall::{self, Pages, UpcallError};
+
+/// Most pairs that are known to be left.
+const LEFT_MAX: usize = 1_024;
 
 /// Whether a pair comes or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +118,34 @@ impl<P: Platform> Guest<'_, P> {
         if place == Place::Nowhere {
             self.is_apart(state, plan, pair, item)?;
         }
-        self.guard_pair(state, id, plan, pair, item)?;
-        self.fill(state, plan, pair, item)?;
+        let mut twin = zeroed(plan.kind.twin_size as usize)?;
+        let read = self.platform.read(self.space, pair.twin, &mut twin);
+        read.map_err(|failure| list_fault(failure, pair.twin, item))?;
+        let mut guarded = Vec::new();
+        let made = self
+            .guard_pair(state, id, plan, (pair, item), &mut guarded)
+            .and_then(|()| self.fill(state, plan, pair, item))
+            .and_then(|()| self.note_pair(state, id, pair, (place, item)));
+        if made.is_err() {
+            let _ = self.platform.write(self.space, pair.twin, &twin);
+            let _ = state.unguard(self.platform, &guarded);
+        }
+        made
+    }
+
+    /// Retains that there is this pair from now on.
+    fn note_pair(
+        &mut self,
+        state: &mut State,
+        id: VersionId,
+        pair: Pair,
+        (place, item): (Place, u32),
+    ) -> Result<(), Fault> {
         match place {
             Place::Nowhere => {
-                let free = state.late.iter().position(Option::is_none);
+                let free = state.free_late();
                 let free = free.ok_or(Fault::at(ErrorCode::TooManyPages, item, LATE_MAX as u64))?;
-                let late = Late { id, pair, is_gone: false };
+                let late = Late { id, pair, kind: LateKind::Came };
                 self.retain(state, free, Some(late), item)
             }
             Place::Gone(slot) => self.retain(state, slot, None, item),
@@ -133,18 +157,50 @@ impl<P: Platform> Guest<'_, P> {
         let mut state = self.coherence.lock(self.platform);
         let located = state.locate(self.platform, self.space);
         located.map_err(|failure| list_fault(failure, pair.object, item))?;
-        match self.place_of(&state, id, pair, item)? {
+        let place = self.place_of(&state, id, pair, item)?;
+        let noted = match place {
             Place::Late(slot) => self.retain(&mut state, slot, None, item),
             Place::Lists => {
-                let free = state.late.iter().position(Option::is_none);
-                let free = free.ok_or(Fault::at(ErrorCode::TooManyPages, item, LATE_MAX as u64))?;
-                let late = Late { id, pair, is_gone: true };
-                self.retain(&mut state, free, Some(late), item)
+                let late = Late { id, pair, kind: LateKind::Gone };
+                let none = Fault::at(ErrorCode::TooManyPages, item, LATE_MAX as u64);
+                let free = state.free_late().ok_or(none);
+                free.and_then(|free| self.retain(&mut state, free, Some(late), item))
             }
             Place::Gone(_) | Place::Nowhere => {
-                Err(Fault::at(ErrorCode::Argument, item, pair.object))
+                return Err(Fault::at(ErrorCode::Argument, item, pair.object));
+            }
+        };
+        if noted.is_err() && state.left.len() < LEFT_MAX {
+            state.left.push((id, pair));
+        }
+        // What is not found out stays guarded.
+        let _ = self.unguard_pair(&mut state, id, pair);
+        noted
+    }
+
+    /// Leaves pages to the guest on which no pair of the version lies any more: they may become
+    /// anything, stacks and page tables too.
+    fn unguard_pair(
+        &mut self,
+        state: &mut State,
+        id: VersionId,
+        pair: Pair,
+    ) -> Result<(), Failure> {
+        let live = state.versions.iter().find(|live| live.id == id);
+        let live = live.ok_or(Failure::Protocol)?;
+        let mut mappings = Vec::new();
+        for side in Side::BOTH {
+            let range = live.plan.shape().range(side, &pair);
+            let pages = (page_of(range.start)..range.end).step_by(PAGE as usize);
+            mappings.extend(pages.filter_map(|page| state.index.mapping(id, page)));
+        }
+        let mut unused = Vec::new();
+        for mapping in mappings {
+            if !state.is_used(self.platform, &mapping)? {
+                unused.push(mapping);
             }
         }
+        state.unguard(self.platform, &unused)
     }
 
     fn retain(
@@ -169,11 +225,12 @@ impl<P: Platform> Guest<'_, P> {
         pair: Pair,
         item: u32,
     ) -> Result<Place, Fault> {
-        let is_it =
-            |late: &Option<Late>| late.is_some_and(|late| late.id == id && late.pair == pair);
-        if let Some(slot) = state.late.iter().position(is_it) {
-            let is_gone = state.late.get(slot).copied().flatten().is_some_and(|late| late.is_gone);
-            return Ok(if is_gone { Place::Gone(slot) } else { Place::Late(slot) });
+        for (slot, late) in state.late.iter().enumerate() {
+            match late.filter(|late| late.id == id && late.pair == pair).map(|late| late.kind) {
+                Some(LateKind::Gone) => return Ok(Place::Gone(slot)),
+                Some(LateKind::Came) => return Ok(Place::Late(slot)),
+                Some(LateKind::Torn) | None => {}
+            }
         }
         let live = state.versions.iter().find(|live| live.id == id);
         let Some((live, lists)) = live.and_then(|live| Some((live, live.located.as_ref()?))) else {
@@ -229,14 +286,14 @@ impl<P: Platform> Guest<'_, P> {
         Ok(())
     }
 
-    /// Guards the pages of a pair.
+    /// Guards the pages of a pair; `added` are those that its version did not have.
     fn guard_pair(
         &mut self,
         state: &mut State,
         id: VersionId,
         plan: &VersionPlan,
-        pair: Pair,
-        item: u32,
+        (pair, item): (Pair, u32),
+        added: &mut Vec<Mapping>,
     ) -> Result<(), Fault> {
         let mut guarded = Vec::new();
         for side in Side::BOTH {
@@ -247,6 +304,9 @@ impl<P: Platform> Guest<'_, P> {
                 let gpa = self.platform.translate(self.space, page).map_err(at_page)?;
                 self.platform.read_physical(gpa, &mut [0]).map_err(at_page)?;
                 let mapping = Mapping { gpa: page_of(gpa), version: id, address: page };
+                if !state.index.contains(&mapping) {
+                    added.push(mapping);
+                }
                 let inserted = state.index.insert(mapping);
                 inserted.map_err(|error| Fault { item, ..error.fault() })?;
                 guarded.push(page_of(gpa));
@@ -268,12 +328,16 @@ impl<P: Platform> Guest<'_, P> {
         let pages = Pages::of(state.upcalls, self.platform.processor());
         let pages = pages.map_err(|error| error.fault(item))?;
         let (kind, scratch) = (&plan.kind, pages.scratch);
-        let failed = |error: UpcallError| error.fault(item);
         let carry = |this: &mut Self, function, target: (u64, u32), source| {
             this.publish(target.0, scratch, target.1, item)?;
             let what = (Upcall::TransferOne, [function, scratch, source]);
             let one = Kind::One { bytes: plan.pair_size() };
-            upcall::call(this.platform, this.space, &pages, what, one).map_err(failed)
+            upcall::call(this.platform, this.space, &pages, what, one).map_err(|error| {
+                if let UpcallError::Contained { rip, .. } = error {
+                    this.ended_at = Some(rip);
+                }
+                error.fault(item)
+            })
         };
         carry(self, kind.to_new, (twin, kind.twin_size), object)?;
         self.publish(scratch, twin, kind.twin_size, item)?;

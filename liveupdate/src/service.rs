@@ -81,6 +81,12 @@ impl<S: Store> Liveupdate<S> {
         self.engine.lock().as_ref().err().copied()
     }
 
+    /// How LUCOS makes upcalls.
+    #[cfg(feature = "fault-injection")]
+    pub fn upcalls(&self) -> Option<lucos_transaction::journal::Upcalls> {
+        self.coherence.upcalls()
+    }
+
     /// The journal's store, when the task has one that can be read.
     #[cfg(test)]
     pub(crate) fn into_store(self) -> S {
@@ -114,9 +120,9 @@ impl<S: Store> Liveupdate<S> {
             LiveupdateRequest::InvalidOpcode { rip, space, cpl } => {
                 self.invalid_opcode(platform, rip, space, cpl)
             }
-            LiveupdateRequest::GuardedWrite { gpa, space, delivery } => {
+            LiveupdateRequest::GuardedWrite { gpa, space, implicit } => {
                 self.finish(platform);
-                self.guarded_write(platform, gpa, space, delivery)
+                self.guarded_write(platform, gpa, space, implicit)
             }
             LiveupdateRequest::Finish => {
                 self.finish(platform);
@@ -138,14 +144,14 @@ impl<S: Store> Liveupdate<S> {
         platform: &mut P,
         gpa: u64,
         space: AddressSpace,
-        delivery: bool,
+        implicit: bool,
     ) -> LiveupdateReply {
         if self.unfinished.load(Ordering::Acquire) {
             // After a restart: what is half done is mended before anything is carried.
             self.recover(platform, space);
         }
         let mut guarded = Guarded::new(platform, &self.coherence, space);
-        let verdict = match delivery {
+        let verdict = match implicit {
             true => guarded.release(gpa),
             false => guarded.run(Write::begin(gpa)),
         };
@@ -183,7 +189,7 @@ impl<S: Store> Liveupdate<S> {
     ) -> Results {
         let [rbx, rcx, rdx, _] = arguments;
         let result = match call {
-            Call::Log => log::log(platform, caller.space, arguments),
+            Call::Log => log::log(platform, caller.space, arguments).map_err(Refused::from),
             _ => self.locked_call(platform, call, arguments, caller),
         };
         self.withdraw_torn(platform, caller.space);
@@ -193,9 +199,9 @@ impl<S: Store> Liveupdate<S> {
                 let kept = |result: Option<u64>, old| result.unwrap_or(old);
                 [rax, kept(first, rbx), kept(second, rcx), kept(third, rdx)]
             }
-            Err(fault) => {
+            Err(Refused { fault, rip }) => {
                 let code = fault.code.register_value();
-                [code, rbx, fault.place(), fault.detail]
+                [code, rip.unwrap_or(rbx), fault.place(), fault.detail]
             }
         }
     }
@@ -206,7 +212,7 @@ impl<S: Store> Liveupdate<S> {
         call: Call,
         arguments: Arguments,
         caller: Caller,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, Refused> {
         let mut engine = self.engine.try_lock().ok_or(Fault::new(ErrorCode::Busy, 0))?;
         let engine = engine.as_mut().map_err(|_| Part::Journal.fault(NO_ITEM))?;
         if caller.again && matches!(call, Call::Apply | Call::Rollback | Call::Withdraw) {
@@ -229,9 +235,10 @@ impl<S: Store> Liveupdate<S> {
             Call::Done => Err(Fault::new(ErrorCode::Unsupported, call.number().into())),
             Call::Hello | Call::Log | Call::Park => Err(Fault::new(ErrorCode::UnknownCall, 0)),
         };
+        let rip = guest.ended_at;
         self.count(guest.stops());
         self.note(engine);
-        answer
+        answer.map_err(|fault| Refused { fault, rip })
     }
 
     fn count(&self, stops: Stops) {
@@ -318,6 +325,19 @@ impl<S: Store> Liveupdate<S> {
         }
         self.count(guest.stops());
         self.note(engine);
+    }
+}
+
+/// Why a hypercall is not served.
+struct Refused {
+    fault: Fault,
+    /// Where the transfer function stood that was ended for it.
+    rip: Option<u64>,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self { fault, rip: None }
     }
 }
 

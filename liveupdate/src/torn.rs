@@ -36,6 +36,12 @@ pub fn take_back<S: Store, P: Platform>(
 }
 
 impl<P: Platform> Guest<'_, P> {
+    /// Whether sides of the data of a patch differ.
+    pub fn torn_of(&mut self, patch: u32) -> Option<Torn> {
+        let state = self.coherence.lock(self.platform);
+        state.torn.iter().copied().find(|torn| torn.id.patch == patch)
+    }
+
     fn forget_torn(&mut self, torn: Torn) {
         self.coherence.lock(self.platform).torn.retain(|other| *other != torn);
     }

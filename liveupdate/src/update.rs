@@ -23,6 +23,7 @@ use crate::buffer::copy_in;
 use crate::check::Checker;
 use crate::guest::Guest;
 use crate::platform::Platform;
+use crate::torn;
 use crate::versions::{self, is_clear_only, lists_of};
 
 /// Lines about updates.
@@ -317,6 +318,10 @@ pub fn drained<S: Store, P: Platform>(
         _ => return Err(Fault::new(ErrorCode::Argument, code)),
     };
     guest.recover(engine)?;
+    // Of which the task has ended before it was withdrawn.
+    if let Some(torn) = guest.torn_of(number) {
+        torn::take_back(engine, guest, torn)?;
+    }
     engine.drained(guest, number, code)?;
     guest.report(&UPDATES, format_args!("the data of patch {number} has settled"));
     Ok(Answer::default())

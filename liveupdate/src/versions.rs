@@ -10,6 +10,7 @@ use core::cell::RefCell;
 
 use lucos_data_versions::pages::{PAGES_MAX, REGION, REGIONS_MAX, TooManyPages};
 use lucos_data_versions::pairs::find_overlap;
+use lucos_data_versions::write::TRIES_MAX;
 use lucos_data_versions::{Shape, SharedField, Side};
 use lucos_guest_interface::call::DATA_ITEMS;
 use lucos_guest_interface::descriptor::{DATA_CLEAR_ONLY, DATA_LOSSY, DataVersion, Descriptor};
@@ -209,39 +210,53 @@ impl<P: Platform> Guest<'_, P> {
             return;
         }
         let prepared = core::mem::take(&mut self.prepared);
-        let state = self.coherence.lock(self.platform);
+        let mut state = self.coherence.lock(self.platform);
         let mut released = Ok(());
         for Prepared { sealed, stage, .. } in &prepared {
             let used: Vec<u64> = state.sealed_pages().collect();
             let lists = sealed.iter().flat_map(Sealed::own_pages);
             let lists: Vec<u64> = lists.filter(|page| !used.contains(page)).collect();
             for (kind, pages) in [(GuardKind::Provided, stage), (GuardKind::Sealed, &lists)] {
-                released = released.and(self.platform.guard(kind, false, pages));
+                released = released.and(give_back(self.platform, kind, pages));
             }
         }
+        state.is_unswept |= released.is_err();
         drop(state);
         if let Err(failure) = released {
             self.report(&UPDATES, format_args!("lists stay sealed: {failure}"));
         }
     }
 
-    /// Mends what is left half done, and ends every guard that nothing asks for any more.
+    /// Mends what is left half done, and ends every guard that nothing asks for any more, if there may
+    /// be one.
     ///
     /// # Errors
     /// Those of [`Engine::recover`].
     pub fn recover<S: Store>(&mut self, engine: &mut Engine<S>) -> Result<(), Fault> {
-        if !engine.is_unfinished() {
+        if engine.is_unfinished() {
+            engine.recover(self)?;
+        } else if !self.coherence.lock(self.platform).is_unswept {
             return Ok(());
         }
-        engine.recover(self)?;
         let mut state = self.coherence.lock(self.platform);
         let swept = state.sweep(self.platform, self.space);
+        state.is_unswept = swept.is_err();
         drop(state);
         if let Err(failure) = swept {
             self.report(&UPDATES, format_args!("pages stay guarded: {failure}"));
         }
         Ok(())
     }
+}
+
+/// Gives pages back, which the guest is going to use for something else: it is tried more than once.
+fn give_back<P: Platform>(platform: &mut P, kind: GuardKind, pages: &[u64]) -> Result<(), Failure> {
+    for _ in 1..TRIES_MAX {
+        if platform.guard(kind, false, pages).is_ok() {
+            return Ok(());
+        }
+    }
+    platform.guard(kind, false, pages)
 }
 
 /// Checks that the pairs of a version have no byte in common with those of one that is guarded, or is

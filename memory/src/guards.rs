@@ -46,6 +46,11 @@ impl Kinds {
         Self(self.0 & !Self::of(kind).0)
     }
 
+    /// A number for each set of kinds.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
     const fn with(self, kind: GuardKind) -> Self {
         Self(self.0 | Self::of(kind).0)
     }

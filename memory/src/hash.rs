@@ -1,13 +1,14 @@
-//! SHA-256 of everything that the guest owns.
+//! SHA-256 of everything that the guest owns, and of what it may not do with it.
 
 use lucos_service::MemoryError;
 use sha2::{Digest, Sha256};
 
 use crate::PAGE;
+use crate::guards::{self, Guard};
 use crate::map::GuestMap;
 use crate::platform::Platform;
 
-/// Hashes the guest's memory in the order of addresses, whole pages only.
+/// Hashes the guest's memory in the order of addresses, whole pages only, and the list of guarded pages.
 ///
 /// # Errors
 /// [`MemoryError::NotRam`] when some of it cannot be read.
@@ -23,6 +24,10 @@ pub fn of_guest(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<[u8;
             gpa += PAGE;
         }
     }
+    for Guard { page, kinds } in guards::all(platform) {
+        hash.update(page.to_le_bytes());
+        hash.update([kinds.number()]);
+    }
     Ok(hash.finalize().into())
 }
 
@@ -30,7 +35,9 @@ pub fn of_guest(platform: &mut impl Platform, map: &GuestMap<'_>) -> Result<[u8;
 mod tests {
     use super::of_guest;
     use crate::fake::{self, AREA, Fake};
+    use crate::guards;
     use crate::platform::Platform;
+    use lucos_service::GuardKind;
     use lucos_system_info::{MemoryKind, MemoryRange};
     use sha2::{Digest, Sha256};
 
@@ -55,6 +62,14 @@ mod tests {
             machine.write(gpa, &[0]).unwrap();
         }
         machine.write(0x4000, &[1]).unwrap();
+        assert_eq!(of_guest(&mut machine, &map).unwrap(), before);
+        guards::add(&mut machine, &[0x1000], GuardKind::Carried).unwrap();
+        let carried = of_guest(&mut machine, &map).unwrap();
+        guards::add(&mut machine, &[0x1000], GuardKind::Sealed).unwrap();
+        let both = of_guest(&mut machine, &map).unwrap();
+        assert!(before != carried && carried != both);
+        guards::remove(&mut machine, &[0x1000], GuardKind::Carried).unwrap();
+        guards::remove(&mut machine, &[0x1000], GuardKind::Sealed).unwrap();
         assert_eq!(of_guest(&mut machine, &map).unwrap(), before);
     }
 }

@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
                 .check("what_cannot_go_back_is_rounded", lossy)
                 .check("a_transfer_that_fails_changes_nothing", failures)
                 .check("a_hundred_cycles_lose_no_unit", cycles)
+                .check("every_store_of_every_context_counts", stores)
                 .check("the_kernel_is_content", is_content)
                 .trials(),
         );
@@ -55,8 +56,8 @@ fn script() -> Script {
         .step("restored", "raw; units")
         .step("again", "gone data_wider && lucos apply $M/data_wider.ko && units")
         .step("again.back", "lucos rollback data_wider && gone data_wider && raw");
-    cycle_steps(failure_steps(lossy_steps(inside_steps(thing_steps(script)))))
-        .step("end.kernel", COMPLAINTS)
+    let script = cycle_steps(failure_steps(lossy_steps(inside_steps(thing_steps(script)))));
+    store_steps(script).step("end.kernel", COMPLAINTS)
 }
 
 /// What the old form holds: the total, the sum of all processors, and the slots.
@@ -229,7 +230,11 @@ fn failures(results: &Results) -> Result<(), Failed> {
         let json: Value = serde_json::from_str(&results.step(step)?.stdout)?;
         let message = json["error"]["message"].as_str().unwrap_or_default();
         equal(step, message.contains("bad_counter"), true)?;
-        Ok(json["error"]["code"].clone())
+        let code = json["error"]["code"].clone();
+        // Where it stood, unless it came to its end.
+        let ends = ["TRANSFER_REFUSED", "TRANSFER_LAW"].map(Value::from).contains(&code);
+        equal(&format!("{step}: {message}"), message.contains("+0x"), !ends)?;
+        Ok(code)
     };
     for (fault, expected) in FAULTS {
         let step = format!("faulty.{fault}");
@@ -285,6 +290,57 @@ fn cycles(results: &Results) -> Result<(), Failed> {
         equal(&format!("place {place}"), after.get(place).copied(), expected)?;
     }
     Ok(())
+}
+
+/// How often each writer writes by each kind of store.
+const ROUNDS: u64 = 10;
+/// Threads, softirqs, interrupts and NMIs of two processors, each in old and in new code.
+const WRITERS: usize = 16;
+
+/// A thread stays in old code, so that both sides live while all others write.
+fn store_steps(script: Script) -> Script {
+    script
+        .lines("S=/sys/module/data_stores/parameters")
+        .step(
+            "stores.stay",
+            "insmod $M/data_stores.ko && echo 1 >$S/stores_hold && echo 1 >$S/stay; sleep 1",
+        )
+        .step("stores.apply", "lucos apply $M/data_stored.ko >/dev/null && cat $S/wrong")
+        .step(
+            "stores.write",
+            &format!("echo {ROUNDS} >$S/rounds; waits 'grep -q done $S/counts'; cat $S/counts"),
+        )
+        .step("stores.wrong", "cat $S/wrong")
+        .step("stores.show", "lucos show data_stored --json")
+        .step("stores.settled", "echo 0 >$S/stores_hold; settled data_stored; cat $S/wrong")
+        .step(
+            "stores.back",
+            "lucos rollback data_stored >/dev/null && gone data_stored && cat $S/wrong",
+        )
+        .step("stores.spoilt", "echo 1 >$S/spoil; cat $S/wrong; rmmod data_stores")
+}
+
+fn stores(results: &Results) -> Result<(), Failed> {
+    results.text("stores.stay")?;
+    equal("before", results.text("stores.apply")?, "0 0\n")?;
+    let counts = format!("{ROUNDS} ").repeat(WRITERS) + "done\n";
+    equal("written", results.text("stores.write")?, counts.as_str())?;
+    equal("wrong in new and old form", results.text("stores.wrong")?, "0 0\n")?;
+    let shown = results.json("stores.show")?;
+    let versions = shown["version"].as_array().ok_or("no versions")?;
+    for version in versions {
+        equal("sides", &version["sides"], &Value::from("BOTH"))?;
+        equal("torn", &version["torn"], &Value::from(0))?;
+    }
+    // Each kind, and the number on two pages.
+    let [kinds, across] = versions.as_slice() else { return Err("not two versions".into()) };
+    let carried = |version: &Value| version["carried"].as_u64().unwrap_or_default();
+    let all = ROUNDS * WRITERS as u64;
+    equal("kinds", carried(kinds) >= 23 * all, true)?;
+    equal("across", carried(across) >= all, true)?;
+    equal("settled", results.text("stores.settled")?, "0 0\n")?;
+    equal("back", results.text("stores.back")?, "0 0\n")?;
+    equal("a store that is lost is found", results.text("stores.spoilt")?, "1 1\n")
 }
 
 fn is_content(results: &Results) -> Result<(), Failed> {

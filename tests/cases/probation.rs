@@ -6,9 +6,10 @@ use serde_json::Value;
 
 type Check = fn(&Results) -> Result<(), Failed>;
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("an_oops_takes_it_back", oops),
     ("what_needs_it_goes_with_it", dependents),
+    ("no_data_stands_on_it", data),
     ("it_ends", ends),
     ("a_processor_that_hangs_takes_it_back", hang),
     ("a_processor_that_runs_one_thread_only_takes_it_back", lockup),
@@ -63,6 +64,24 @@ fn script() -> Script {
         .step("dependents.before", "cat /proc/version")
         .step("dependents", "trouble o >/dev/null 2>&1; gone trouble; gone needs_trouble; cat /proc/version")
         .step("dependents.log", "lucos log --json")
+        .step(
+            "data.apply",
+            "lucos apply --probation 1h $M/trouble.ko && lucos apply $M/needs_trouble.ko",
+        )
+        .step("data.check", "lucos check $M/data_stands.ko --json")
+        .step("data.stands", "lucos apply $M/data_stands.ko --json")
+        .step("data.needs", "lucos apply $M/data_needs.ko --json")
+        .step(
+            "data.group",
+            "lucos rollback needs_trouble >/dev/null; gone needs_trouble; \
+             lucos apply $M/needs_trouble.ko $M/data_needs.ko --json",
+        )
+        .step("data.same", "lsmod | grep -c data_; cat /proc/uptime")
+        .step(
+            "data.alone",
+            "lucos rollback trouble && gone trouble && lucos apply $M/data_stands.ko && \
+             cat /proc/uptime && lucos rollback data_stands && gone data_stands",
+        )
         .step("ends.apply", "lucos apply --probation 1s $M/trouble.ko >/dev/null; sleep 3; lucos list --json")
         .step("ends", "trouble o >/dev/null 2>&1; sleep 2; kind n; cat /proc/uptime")
         .step("ends.back", "lucos rollback trouble >/dev/null; gone trouble")
@@ -113,6 +132,25 @@ fn dependents(results: &Results) -> Result<(), Failed> {
     equal("afterwards", results.text("dependents")?.starts_with("Linux version "), true)?;
     is_withdrawn(results, "dependents.log", "trouble", "OOPS")?;
     is_withdrawn(results, "dependents.log", "needs_trouble", "OOPS")
+}
+
+/// What a withdrawal would take along has no data; without the patch on probation it comes.
+fn data(results: &Results) -> Result<(), Failed> {
+    results.text("data.apply")?;
+    for (step, name) in [
+        ("data.check", "trouble"),
+        ("data.stands", "trouble"),
+        ("data.needs", "needs_trouble"),
+        ("data.group", "needs_trouble"),
+    ] {
+        let answer: Value = serde_json::from_str(&results.step(step)?.stdout)?;
+        let error = &answer["error"];
+        equal(step, &error["code"], &Value::from("ON_PROBATION"))?;
+        let message = error["message"].as_str().unwrap_or_default();
+        equal(step, message.starts_with(&format!("{name}: ")), true)?;
+    }
+    equal("nothing changed", results.text("data.same")?, "0\nno trouble\n")?;
+    equal("alone", results.text("data.alone")?.contains("stands, "), true)
 }
 
 fn ends(results: &Results) -> Result<(), Failed> {

@@ -3,6 +3,7 @@
 //! The tasks of these boots are built with a hypercall by which a test orders a fault
 //! (`lucos_service::injection`); `liveupdate` reports on the log what came of it.
 
+mod data;
 mod half;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(steps.trials());
     trials.extend(tasks.trials());
     trials.extend(half::trials());
+    trials.extend(data::trials());
     trials
 }
 

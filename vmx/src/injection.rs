@@ -3,11 +3,11 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use lucos_service::LiveupdateRequest;
-use lucos_service::injection::Injection;
+use lucos_service::injection::{GUARDED_WRITE, Injection};
 
 const NONE: u32 = u32::MAX;
 
-/// Number of the hypercall after whose answer the task ends.
+/// Number of the call after whose answer the task ends.
 static CALL: AtomicU32 = AtomicU32::new(NONE);
 
 /// Takes an order, if it is for this task.
@@ -28,8 +28,11 @@ pub fn order(arguments: [u64; 4]) -> bool {
 /// # Panics
 /// When a test has ordered that.
 pub fn answered(request: &LiveupdateRequest) {
-    if let LiveupdateRequest::Hypercall { number, .. } = *request {
-        let ordered = CALL.load(Ordering::SeqCst);
-        assert_ne!(ordered, u32::from(number), "a test has ordered the end of this task");
-    }
+    let number = match *request {
+        LiveupdateRequest::Hypercall { number, .. } => number,
+        LiveupdateRequest::GuardedWrite { .. } => GUARDED_WRITE,
+        LiveupdateRequest::InvalidOpcode { .. } | LiveupdateRequest::Finish => return,
+    };
+    let ordered = CALL.load(Ordering::SeqCst);
+    assert_ne!(ordered, u32::from(number), "a test has ordered the end of this task");
 }

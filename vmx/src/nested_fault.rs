@@ -48,8 +48,8 @@ fn carried_write(platform: &mut impl Platform, exit: &Exit, gpa: u64, access: Ac
     let Some(space) = address_space(&exit.registers) else {
         return Outcome::GENERAL_PROTECTION;
     };
-    let delivery = access.delivery;
-    match platform.liveupdate(LiveupdateRequest::GuardedWrite { gpa, space, delivery }) {
+    let implicit = access.delivery || access.table_walk;
+    match platform.liveupdate(LiveupdateRequest::GuardedWrite { gpa, space, implicit }) {
         Ok(LiveupdateReply::RunOn) => Outcome::Repeat,
         Ok(LiveupdateReply::Fault(event)) => Outcome::Fault(event),
         answer => {
@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(store(&mut platform, &[0x89, 0x07], 0, 0x5000_0010), outcome);
             let space = AddressSpace { root: fake::kernel_registers().cr3, five_levels: false };
             let write =
-                LiveupdateRequest::GuardedWrite { gpa: 0x5000_0010, space, delivery: false };
+                LiveupdateRequest::GuardedWrite { gpa: 0x5000_0010, space, implicit: false };
             assert_eq!(platform.asked_liveupdate[0], write);
             let finishes = reply == LiveupdateReply::NotOurs;
             let asked = if finishes { vec![write, LiveupdateRequest::Finish] } else { vec![write] };

@@ -90,6 +90,24 @@ impl<const N: usize> Pages<N> {
         self.mappings.len()
     }
 
+    /// Whether this mapping is there.
+    #[must_use]
+    pub fn contains(&self, mapping: &Mapping) -> bool {
+        self.mappings.binary_search(mapping).is_ok()
+    }
+
+    /// The page that a version has by this address.
+    #[must_use]
+    pub fn mapping(&self, version: VersionId, address: u64) -> Option<Mapping> {
+        let is_it = |mapping: &&Mapping| mapping.version == version && mapping.address == address;
+        self.mappings.iter().find(is_it).copied()
+    }
+
+    /// Takes one mapping out, if it is there.
+    pub fn take(&mut self, mapping: &Mapping) {
+        self.mappings.retain(|other| other != mapping);
+    }
+
     /// Takes all mappings of a version out.
     pub fn remove(&mut self, version: VersionId) {
         self.mappings.retain(|mapping| mapping.version != version);

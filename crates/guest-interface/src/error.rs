@@ -126,6 +126,7 @@ listing! {
         NotNoinstr = 178, "NOT_NOINSTR", "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)";
         HookFailed = 179, "HOOK_FAILED", "the hook that runs after the update failed, and the update was rolled back";
         TooManyPatches = 180, "TOO_MANY_PATCHES", "so many patches do not go in one step";
+        OnProbation = 181, "ON_PROBATION", "a patch with data cannot be withdrawn with a patch on probation that it needs";
     }
 }
 

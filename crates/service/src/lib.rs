@@ -187,7 +187,7 @@ pub enum MemoryRequest<'a> {
         /// The view in which it did that.
         view: View,
     },
-    /// SHA-256 of all guest RAM.
+    /// SHA-256 of all guest RAM, and of which of its pages are guarded for what.
     Hash,
     /// How often the guest wrote to memory that LUCOS hides, or executed there.
     HiddenAccesses,
@@ -368,8 +368,9 @@ pub enum LiveupdateRequest {
         gpa: u64,
         /// The address space of the processor.
         space: AddressSpace,
-        /// The processor did it while it delivered an event, which comes again.
-        delivery: bool,
+        /// The processor did it by itself, while it delivered an event or walked the guest's page
+        /// tables; that comes again.
+        implicit: bool,
     },
     /// `vmx` was restarted: what this processor had begun for the guest is done before it runs on.
     Finish,

@@ -122,7 +122,8 @@
 	X(SYMBOL_MISMATCH, 177, "an address does not belong to the function that was named") \
 	X(NOT_NOINSTR, 178, "the old function is never traced or probed, so the new one must be noinstr (LUCOS_REPLACE_NOINSTR)") \
 	X(HOOK_FAILED, 179, "the hook that runs after the update failed, and the update was rolled back") \
-	X(TOO_MANY_PATCHES, 180, "so many patches do not go in one step")
+	X(TOO_MANY_PATCHES, 180, "so many patches do not go in one step") \
+	X(ON_PROBATION, 181, "a patch with data cannot be withdrawn with a patch on probation that it needs")
 
 #define LUCOS_MEMBER(name, number, meaning) LUCOS_ERROR_##name = number,
 enum lucos_error { LUCOS_ERRORS(LUCOS_MEMBER) };

@@ -8,6 +8,7 @@ use super::guest::{DATA, NONCE, SPACE, System};
 use super::manager::{TURN, Trick};
 use crate::service::Liveupdate;
 use lucos_data_versions::Note;
+use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::status::VersionState;
 use lucos_service::client::Memory as _;
@@ -27,9 +28,9 @@ fn ask(system: &mut System, request: LiveupdateRequest) -> LiveupdateReply {
 }
 
 /// The guest meets a guard at an address.
-fn fault(system: &mut System, address: u64, delivery: bool) -> LiveupdateReply {
+fn fault(system: &mut System, address: u64, implicit: bool) -> LiveupdateReply {
     let gpa = system.guest.gpa(address);
-    ask(system, LiveupdateRequest::GuardedWrite { gpa, space: SPACE, delivery })
+    ask(system, LiveupdateRequest::GuardedWrite { gpa, space: SPACE, implicit })
 }
 
 /// The guest writes to a guarded address.
@@ -104,12 +105,33 @@ fn who_is_at_work_on_updates_withdraws_what_another_has_torn() {
     system.guest.manager.tricks.push_back(Trick::Calls);
     system.guest.manager.store = Some((system.guest.gpa(OBJECTS), vec![9]));
     let gpa = system.guest.gpa(OBJECTS);
-    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, delivery: false };
+    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, implicit: false };
     let held = system.task.hold();
     assert_eq!(system.task.answer(&mut system.guest, &request), LiveupdateReply::RunOn);
     drop(held);
     assert!(trapped(&system));
     assert_eq!(system.call(Call::MeasureStop, [NONCE, 1, 0, 0]).map(|[_, count]| count), Ok(1));
+    assert!(!trapped(&system));
+    assert_eq!(guarded(&system), NOTHING);
+}
+
+/// The task ends before it withdraws what is torn, and the next one does not settle it.
+#[test]
+fn what_is_torn_is_not_forgotten() {
+    let mut system = both();
+    system.guest.manager.tricks.push_back(Trick::Calls);
+    system.guest.manager.store = Some((system.guest.gpa(OBJECTS), vec![9]));
+    let gpa = system.guest.gpa(OBJECTS);
+    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, implicit: false };
+    let held = system.task.hold();
+    assert_eq!(system.task.answer(&mut system.guest, &request), LiveupdateReply::RunOn);
+    drop(held);
+    let empty = Liveupdate::new(super::guest::Pages(vec![0; 32 * 1024]), 2, 0);
+    let store = std::mem::replace(&mut system.task, empty).into_store();
+    system.task = Liveupdate::new(store, 2, 0);
+    assert!(trapped(&system));
+    let refused = drained(&mut system, 0).map_err(|(code, ..)| code);
+    assert_eq!(refused, Err(ErrorCode::NotApplied));
     assert!(!trapped(&system));
     assert_eq!(guarded(&system), NOTHING);
 }
@@ -127,7 +149,7 @@ fn a_guard_that_nobody_asks_for_is_taken_off() {
     let mut system = both();
     let gpa = system.guest.gpa(DATA + 8 * 0x1000);
     system.guest.memory.guard(GuardKind::Carried, true, &[gpa]).unwrap();
-    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, delivery: false };
+    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, implicit: false };
     assert_eq!(ask(&mut system, request), LiveupdateReply::RunOn);
     let left = system.guest.memory.guards(GuardKind::Carried, 0).unwrap();
     let [objects, twins] = [OBJECTS, TWINS].map(|page| system.guest.gpa(page));
@@ -154,7 +176,7 @@ fn the_next_task_finishes_what_the_last_one_began() {
         LiveupdateRequest::GuardedWrite {
             gpa: both().guest.gpa(OBJECTS),
             space: SPACE,
-            delivery: false,
+            implicit: false,
         },
     ] {
         let mut system = both();

@@ -12,7 +12,7 @@ use lucos_data_versions::Note;
 use lucos_guest_interface::call::Call;
 use lucos_guest_interface::descriptor::{DescriptorBuilder, FunctionRecord};
 use lucos_guest_interface::registration::{REGISTRATION_VERSION, RegistrationRecord};
-use lucos_guest_interface::{ErrorCode, name};
+use lucos_guest_interface::{ErrorCode, Part, name};
 use lucos_memory::fake::Fake;
 use lucos_service::client::{Failure, Memory};
 use lucos_service::{AddressSpace, LiveupdateReply, LiveupdateRequest, MemoryReply, MemoryRequest};
@@ -97,6 +97,8 @@ pub(super) struct Guest {
     pub(super) notes: BTreeMap<u32, Note>,
     /// Late pairs that are retained.
     pub(super) late: BTreeMap<usize, Late>,
+    /// No late pair can be.
+    pub(super) retains_nothing: bool,
 }
 
 impl Guest {
@@ -118,6 +120,7 @@ impl Guest {
             manager: Manager::default(),
             notes: BTreeMap::new(),
             late: BTreeMap::new(),
+            retains_nothing: false,
         };
         for page in [TEXT, TEXT + 0x1000, MODULE] {
             guest.map(page, false);
@@ -277,6 +280,9 @@ impl Platform for Guest {
 
     fn retain_late(&mut self, place: usize, late: Option<Late>) -> Result<(), SubjectError> {
         assert!(place < LATE_MAX);
+        if self.retains_nothing {
+            return Err(SubjectError::Failed(Part::Journal));
+        }
         match late {
             Some(late) => self.late.insert(place, late),
             None => self.late.remove(&place),
@@ -391,6 +397,16 @@ pub(super) fn descriptor(patch: &str, functions: &[FunctionRecord]) -> Vec<u8> {
     functions.iter().fold(builder, |builder, function| builder.function(*function)).build()
 }
 
+/// What transfer functions are ended for.
+const ENDED: [ErrorCode; 6] = [
+    ErrorCode::TransferFault,
+    ErrorCode::TransferLoops,
+    ErrorCode::TransferWrites,
+    ErrorCode::TransferCalls,
+    ErrorCode::TransferRefused,
+    ErrorCode::TransferLaw,
+];
+
 impl System {
     /// Without a manager.
     pub(super) fn bare() -> Self {
@@ -434,7 +450,12 @@ impl System {
         let [rax, rbx, rcx, rdx] = self.raw(call, arguments);
         match ErrorCode::from_register(rax) {
             Some(code) => {
-                assert_eq!(rbx, arguments[0]);
+                // Of a transfer function that was ended it says where that stood.
+                if ENDED.contains(&code) {
+                    assert_ne!(rbx, arguments[0]);
+                } else {
+                    assert_eq!(rbx, arguments[0]);
+                }
                 Err((code, rcx as u32, rdx))
             }
             None => {

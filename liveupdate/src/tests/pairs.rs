@@ -3,13 +3,16 @@
 use super::data::{
     NOTHING, OBJECTS, TWINS, apply, assert_coherent, drained, guarded, status_record, system,
 };
-use super::guest::{NONCE, SPACE, System};
+use super::guest::{DATA, NONCE, SPACE, System};
 use super::manager::{TURN, Trick};
+use crate::late::{LATE_MAX, Late, LateKind};
 use crate::service::Liveupdate;
+use lucos_data_versions::{Pair, VersionId};
 use lucos_guest_interface::ErrorCode;
 use lucos_guest_interface::call::{Call, DATA_ITEMS, DONE_LAW_BROKEN, NO_ITEM};
 use lucos_guest_interface::upcall::PairRecord;
-use lucos_service::{LiveupdateReply, LiveupdateRequest};
+use lucos_service::client::Memory as _;
+use lucos_service::{GuardKind, LiveupdateReply, LiveupdateRequest};
 
 const OBJECT: u64 = OBJECTS + 0x800;
 const TWIN: u64 = TWINS + 0x800;
@@ -28,7 +31,7 @@ fn ask(
 fn write(system: &mut System, address: u64, bytes: &[u8]) {
     let gpa = system.guest.gpa(address);
     system.guest.manager.store = Some((gpa, bytes.to_vec()));
-    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, delivery: false };
+    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, implicit: false };
     assert_eq!(system.task.answer(&mut system.guest, &request), LiveupdateReply::RunOn);
 }
 
@@ -86,6 +89,70 @@ fn a_pair_of_the_lists_goes_and_comes_again() {
     assert_eq!(ask(&mut system, Call::Pair, 1, first), Ok(()));
     assert_coherent(&system);
     assert!(system.guest.late.is_empty());
+}
+
+/// On pages on which nothing else lies.
+const FAR: (u64, u64) = (DATA + 8 * 0x1000, DATA + 9 * 0x1000);
+
+fn carried(system: &mut System) -> Vec<u64> {
+    system.guest.memory.guards(GuardKind::Carried, 0).unwrap().to_vec()
+}
+
+#[test]
+fn a_page_without_a_pair_is_the_guests() {
+    let mut system = system();
+    apply(&mut system, 0).unwrap();
+    let before = carried(&mut system);
+    let pages = [FAR.0, FAR.1].map(|page| system.guest.gpa(page));
+    assert_eq!(ask(&mut system, Call::Pair, 1, FAR), Ok(()));
+    assert!(pages.iter().all(|page| carried(&mut system).contains(page)));
+    assert_eq!(ask(&mut system, Call::Unpair, 1, FAR), Ok(()));
+    assert_eq!(carried(&mut system), before);
+    // On the others there are more.
+    assert_eq!(ask(&mut system, Call::Unpair, 1, (OBJECTS, TWINS + 64)), Ok(()));
+    assert_eq!(carried(&mut system), before);
+    // One that does not come changes nothing.
+    system.guest.poke(FAR.1, &[0x77; 8]);
+    system.guest.manager.tricks.push_back(Trick::Says(DONE_LAW_BROKEN, 2));
+    let law = Err((ErrorCode::TransferLaw, DATA_ITEMS, 2));
+    assert_eq!(ask(&mut system, Call::Pair, 1, FAR), law);
+    system.guest.manager.tricks.extend([Trick::Interrupted(1), Trick::Says(DONE_LAW_BROKEN, 2)]);
+    let _ = ask(&mut system, Call::Pair, 1, FAR);
+    assert_eq!(carried(&mut system), before);
+    assert_eq!(system.guest.peek(FAR.1, 8), [0x77; 8]);
+}
+
+/// What was an object has become a page table: it is no step, and the patch stays, unless a pair there
+/// is still needed.
+#[test]
+fn what_the_processor_writes_by_itself_is_not_stepped() {
+    let mut system = system();
+    apply(&mut system, 0).unwrap();
+    let before = carried(&mut system);
+    assert_eq!(ask(&mut system, Call::Pair, 1, FAR), Ok(()));
+    let gpa = system.guest.gpa(FAR.0);
+    let request = LiveupdateRequest::GuardedWrite { gpa, space: SPACE, implicit: true };
+    // The object is gone, and nothing could be noted.
+    system.guest.retains_nothing = true;
+    assert!(ask(&mut system, Call::Unpair, 1, FAR).is_err());
+    system.guest.retains_nothing = false;
+    assert_eq!(system.task.answer(&mut system.guest, &request), LiveupdateReply::RunOn);
+    assert_eq!(carried(&mut system), before);
+    assert_eq!(status_record(&mut system).torn, 0);
+    drained(&mut system, 0).unwrap();
+}
+
+#[test]
+fn notes_of_what_has_settled_make_room() {
+    let mut system = system();
+    for place in 0..LATE_MAX {
+        let id = VersionId { patch: 99, version: 0 };
+        let pair = Pair { object: OBJECTS, twin: TWINS };
+        system.guest.late.insert(place, Late { id, pair, kind: LateKind::Gone });
+    }
+    apply(&mut system, 0).unwrap();
+    assert_eq!(ask(&mut system, Call::Pair, 1, FAR), Ok(()));
+    assert_eq!(ask(&mut system, Call::Unpair, 1, (OBJECTS, TWINS + 64)), Ok(()));
 }
 
 #[test]
