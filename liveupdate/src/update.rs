@@ -26,8 +26,9 @@ use crate::platform::Platform;
 use crate::torn;
 use crate::versions::{self, is_clear_only, lists_of};
 
-/// Lines about updates.
-pub(crate) static UPDATES: LogBudget = LogBudget::new(128, QUARTER_HOUR);
+/// Lines about updates. The tests of this crate share them.
+pub(crate) static UPDATES: LogBudget =
+    LogBudget::new(if cfg!(test) { 1 << 20 } else { 128 }, QUARTER_HOUR);
 
 /// What one descriptor asks for, checked.
 struct Checked<'a> {
