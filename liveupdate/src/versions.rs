@@ -206,7 +206,10 @@ impl<P: Platform> Guest<'_, P> {
         if result.as_ref().err().is_none_or(|fault| fault.code != ErrorCode::Busy) {
             self.coherence.lock(self.platform).asked_again = 0;
         }
-        if engine.is_unfinished() || self.prepared.is_empty() {
+        // Behind a call that is done only bytes of the journal are left to be written, for which nobody
+        // looks at lists; and the guest uses their pages for something else.
+        let is_needed = engine.is_unfinished() && result.is_err();
+        if is_needed || self.prepared.is_empty() {
             return;
         }
         let prepared = core::mem::take(&mut self.prepared);

@@ -10,6 +10,7 @@
 #define STORES_H
 
 #include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/types.h>
 
 #include <asm/fpu/api.h>
@@ -165,7 +166,8 @@ static inline void stores_add_shared(enum store_kind kind,
 static inline void stores_wide(enum store_kind kind, struct store_cell *cell,
 			       const struct store_cell *from)
 {
-	if (!irq_fpu_usable()) {
+	/* It warns when it is asked in an NMI. */
+	if (in_nmi() || !irq_fpu_usable()) {
 		*(volatile u64 *)&cell->low = from->low;
 		*(volatile u64 *)&cell->high = from->high;
 		return;
