@@ -3,7 +3,8 @@
 use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal, guest_program};
 
-/// Kernels that lack the fix of secretmem's accounting.
+/// Kernels that lack the fix of secretmem's accounting. The older one lacks that of who may look at tasks
+/// without memory too.
 const SERIES: [(&str, &str); 2] = [("debian-6.1", "6.1.0-47"), ("debian-6.12", "6.12.107+deb12")];
 
 /// All tests of this file.
@@ -24,6 +25,8 @@ pub fn trials() -> Vec<Trial> {
         trials.extend(
             boot.steps(&secret_steps())
                 .check("secretmem_both_ways", secret)
+                .steps(&dumpable_steps())
+                .check("a_field_in_a_hole", move |results| dumpable(results, series))
                 .check("secretmem_leaves_nothing", is_content)
                 .steps(&field_steps())
                 .check("secretmem_without_a_twin", field)
@@ -36,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
 fn machine(kernel: &str) -> Result<Run, Failed> {
     let folder = tempfile::tempdir()?;
     let program = guest_program("secretmem", folder.path())?;
+    let zombie = guest_program("zombie", folder.path())?;
     Ok(Run::lucos()
         .version(kernel)
         .timeout(400)
@@ -44,6 +48,8 @@ fn machine(kernel: &str) -> Result<Run, Failed> {
         .argument("secretmem.enable=1")
         .argument("--add")
         .argument(program)
+        .argument("--add")
+        .argument(format!("{}:usr/bin/zombie", zombie.display()))
         .keep(folder))
 }
 
@@ -158,7 +164,6 @@ fn secret_steps() -> Script {
         .step("next.closed", "on 5 next 2; on 5 next 3")
         .step("secret.empty", "lucos show secretmem --json")
         .step("secret.back_again", "lucos rollback secretmem >/dev/null; gone secretmem_fix")
-        .step("end.kernel", COMPLAINTS)
 }
 
 /// A file opened before the update and closed after it, one opened under the new functions and
@@ -178,6 +183,40 @@ fn secret(results: &Results) -> Result<(), Failed> {
     equal("closed", results.text("next.closed")?.ends_with("closed\n"), true)?;
     equal("twins", &results.json("secret.empty")?["twins"][0]["count"], &0.into())?;
     results.text("secret.back_again").map(|_| ())
+}
+
+/// `leaves NAME DUMPABLE` makes a zombie that was or was not dumpable, `looks NAME...` says whether somebody
+/// of its user may read what only a tracer may.
+fn dumpable_steps() -> Script {
+    Script::new()
+        .lines(
+            "leaves() { zombie leave $2 >/tmp/$1 & waits \"[ -s /tmp/$1 ]\"; }
+             looks() { for zombie in $@; do zombie look $(cat /tmp/$zombie); done; }
+             leaves early 1; leaves early_secret 0",
+        )
+        .step("dumpable.before", "looks early early_secret")
+        .step("dumpable.apply", "lucos apply $M/user_dumpable.ko")
+        .lines("leaves late 1; leaves late_secret 0")
+        .step("dumpable.new", "looks early early_secret late late_secret")
+        .step("dumpable.back", "lucos rollback user_dumpable >/dev/null; gone user_dumpable")
+        .step("dumpable.after", "looks early early_secret late late_secret")
+        .step("dumpable.again", "lucos apply $M/user_dumpable.ko >/dev/null; looks early early_secret late late_secret; lucos rollback user_dumpable >/dev/null; gone user_dumpable")
+        .step("end.kernel", COMPLAINTS)
+}
+
+/// Who died under new code has the bit or not; who died before it has none, and counts as secret. The kernel
+/// of 6.12 has the fix with a bit of its own.
+fn dumpable(results: &Results, series: &str) -> Result<(), Failed> {
+    let secret = if series == "debian-6.1" { "readable" } else { "denied" };
+    let lines = |words: &[&str]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
+    equal("before", results.text("dumpable.before")?, &lines(&["readable", secret]))?;
+    results.text("dumpable.apply")?;
+    let new = lines(&["denied", "denied", "readable", "denied"]);
+    equal("new", results.text("dumpable.new")?, &new)?;
+    results.text("dumpable.back")?;
+    let old = lines(&["readable", secret, "readable", secret]);
+    equal("after", results.text("dumpable.after")?, &old)?;
+    equal("again", results.text("dumpable.again")?, &new)
 }
 
 fn field_steps() -> Script {
