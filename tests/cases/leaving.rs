@@ -5,13 +5,9 @@ use libtest_mimic::{Failed, Trial};
 use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
-/// In which ways a thread stays in old code, and the symbol at which it is found. With the flags of 6.12
-/// the compiler leaves the function in one piece.
-const WAYS: [(&str, &str, &str); 3] = [
-    ("sleep", "leaving_stay+", "leaving_stay+"),
-    ("cold", "leaving_cold.cold+", "leaving_cold+"),
-    ("spin", "leaving_stay+", "leaving_stay+"),
-];
+/// In which ways a thread stays in old code, and the symbol at which it is found.
+const WAYS: [(&str, &str); 3] =
+    [("sleep", "leaving_stay+"), ("cold", "leaving_cold.cold+"), ("spin", "leaving_stay+")];
 
 /// What hides the return addresses of a thread, and what ends that.
 const TRACERS: [(&str, &str, &str); 2] = [
@@ -34,8 +30,7 @@ pub fn trials() -> Vec<Trial> {
         let prepare = move || Ok(Run::of_series(series).timeout(600).modules("leaving"));
         let boot = SharedBoot::new(format!("leaving::{series}"), prepare).steps(&script());
         let boot = boot.check("nobody_inside_is_no_guard", clear);
-        let boot = WAYS.into_iter().fold(boot, |boot, (way, in_6_1, in_6_12)| {
-            let place = if series == "debian-6.1" { in_6_1 } else { in_6_12 };
+        let boot = WAYS.into_iter().fold(boot, |boot, (way, place)| {
             boot.check(format!("a_thread_in_old_code_{way}"), move |results: &Results| {
                 in_old_code(results, way, place)
             })
@@ -46,7 +41,9 @@ pub fn trials() -> Vec<Trial> {
             })
         });
         trials.extend(
-            boot.check("what_must_be_clear_names_who_is_inside", clear_only)
+            boot.check("a_thread_that_exits_in_old_code", exits)
+                .check("idle_threads_never_leave_old_code", idle)
+                .check("what_must_be_clear_names_who_is_inside", clear_only)
                 .check("a_thread_in_new_code", in_new_code)
                 .check("what_has_not_settled_names_who_is_inside", not_settled)
                 .check("the_kernel_is_content", kernel_is_content)
@@ -67,7 +64,8 @@ found() { waits "lucos show leaving_data --json | grep -q '\"thread\":'"; }
 enters() { echo $1 >$T/enter; sleep 0.5; }
 leaves() { echo 0 >$T/stay; }
 mount -t tracefs tracefs $F 2>/dev/null
-insmod $M/leaving_target.ko
+lucos resolve $M/leaving_target.ko /tmp/leaving_target.ko
+insmod /tmp/leaving_target.ko
 "#;
 
 fn script() -> Script {
@@ -81,6 +79,7 @@ fn script() -> Script {
     let script = TRACERS.into_iter().fold(script, |script, (tracer, before, after)| {
         old_steps(script, tracer, "sleep", before, after)
     });
+    let script = idle_steps(exit_steps(script));
     script
         .step("occupied", "enters sleep; lucos apply $M/leaving_clear.ko --json")
         .step("occupied.nothing", "lucos list --json; cat $T/count")
@@ -147,6 +146,70 @@ fn in_old_code(results: &Results, name: &str, place: &str) -> Result<(), Failed>
     let expected = format!("{}\n", before + left);
     equal("count", results.text(&of("leaves"))?, expected.as_str())?;
     equal("count afterwards", results.text(&of("back"))?, expected.as_str())
+}
+
+/// A thread that is in no list any more stays in old code.
+fn exit_steps(script: Script) -> Script {
+    script
+        .step("exit.before", "cat $T/count; enters exit; cat /proc/[0-9]*/comm | grep -x leaving")
+        .step(
+            "exit.apply",
+            "lucos apply $M/leaving_data.ko; sleep 3; lucos show leaving_data --json",
+        )
+        .step("exit.leaves", "leaves; is applied; cat $T/count")
+        .step(
+            "exit.back",
+            "lucos rollback leaving_data >/dev/null; gone leaving_data; cat $T/count",
+        )
+}
+
+fn exits(results: &Results) -> Result<(), Failed> {
+    // Nobody sees it.
+    let before = results.step("exit.before")?.stdout.trim();
+    let before: u32 = before.parse().map_err(|error| format!("{before:?}: {error}"))?;
+    let shown = results.text("exit.apply")?.lines().last().unwrap_or_default();
+    let shown: Value = serde_json::from_str(shown)?;
+    equal("state", &shown["state"], &Value::from("settling"))?;
+    equal("sides", &shown["version"][0]["sides"], &Value::from("BOTH"))?;
+    let expected = format!("{}\n", before + 1);
+    equal("count", results.text("exit.leaves")?, expected.as_str())?;
+    equal("count afterwards", results.text("exit.back")?, expected.as_str())
+}
+
+/// The idle threads are inside old code for ever: the patch stays settling, and can be taken back.
+fn idle_steps(script: Script) -> Script {
+    let named = r#"waits 'lucos show leaving_idle --json | grep -q "\"thread\":"'"#;
+    script
+        .step(
+            "idle.apply",
+            &format!(
+                "echo 1 >$T/idle_add; lucos apply $M/leaving_idle.ko >/dev/null
+                 {named}; lucos show leaving_idle --json"
+            ),
+        )
+        .step("idle.carried", "echo 1 >$T/idle_add; cat $T/idle_count")
+        .step("idle.later", "sleep 3; lucos show leaving_idle --json")
+        .step(
+            "idle.back",
+            "lucos rollback leaving_idle >/dev/null; gone leaving_idle; cat $T/idle_count",
+        )
+        .step("idle.old", "echo 1 >$T/idle_add; cat $T/idle_count")
+}
+
+fn idle(results: &Results) -> Result<(), Failed> {
+    for step in ["idle.apply", "idle.later"] {
+        let shown = results.json(step)?;
+        equal("state", &shown["state"], &Value::from("settling"))?;
+        let inside = &shown["inside"];
+        let thread = inside["name"].as_str().unwrap_or_default();
+        equal(thread, thread.starts_with("swapper/"), true)?;
+        let place = inside["place"].as_str().unwrap_or_default();
+        equal(place, place.starts_with("cpu_startup_entry+"), true)?;
+    }
+    // The old form has what new code wrote.
+    equal("carried", results.text("idle.carried")?, "2\n")?;
+    equal("back", results.text("idle.back")?, "2\n")?;
+    equal("old", results.text("idle.old")?, "3\n")
 }
 
 fn clear_only(results: &Results) -> Result<(), Failed> {

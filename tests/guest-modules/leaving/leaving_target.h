@@ -8,6 +8,10 @@
 /* How often one of the functions was left. Only these functions use it. */
 extern u32 leaving_count;
 
+/* A count of its own, and what adds to it. */
+extern u32 leaving_idle_count;
+void leaving_idle_add(void);
+
 /* Waits until threads are told to leave. */
 void leaving_wait(void);
 
