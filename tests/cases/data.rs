@@ -15,6 +15,10 @@ pub fn trials() -> Vec<Trial> {
                 .check("variables_move_with_an_update_and_back", variables)
                 .check("things_get_twins_and_lose_them", things)
                 .check("whoever_is_inside_writes_his_own_form", inside)
+                .check("a_shared_field_is_not_carried", shared)
+                .check("more_come_and_go_than_lucos_remembers", many)
+                .check("patches_with_data_in_one_step", group)
+                .check("of_several_patches_with_data_one_fails", group_fails)
                 .check("what_cannot_go_back_is_rounded", lossy)
                 .check("a_transfer_that_fails_changes_nothing", failures)
                 .check("a_hundred_cycles_lose_no_unit", cycles)
@@ -56,7 +60,8 @@ fn script() -> Script {
         .step("restored", "raw; units")
         .step("again", "gone data_wider && lucos apply $M/data_wider.ko && units")
         .step("again.back", "lucos rollback data_wider && gone data_wider && raw");
-    let script = cycle_steps(failure_steps(lossy_steps(inside_steps(thing_steps(script)))));
+    let script = group_steps(many_steps(inside_steps(thing_steps(script))));
+    let script = cycle_steps(failure_steps(lossy_steps(script)));
     store_steps(script).step("end.kernel", COMPLAINTS)
 }
 
@@ -73,7 +78,7 @@ fn variables(results: &Results) -> Result<(), Failed> {
     equal("old code", results.text("before")?.contains("old total 6 "), true)?;
     let checked = results.text("check")?;
     equal("check", checked.starts_with("data_wider can be applied\n6 "), true)?;
-    equal("apply", results.text("apply")?, "applied data_wider (6 functions, 4 data versions)\n")?;
+    equal("apply", results.text("apply")?, "applied data_wider (6 functions, 5 data versions)\n")?;
     let applied = format!("new total 6 local {local} slots 10 25 30 40 writes 0\n");
     equal("applied", results.text("applied")?, applied.as_str())?;
     let written = format!("new total 13 local {} slots 14 25 30 43 writes 2\n", local + 7);
@@ -81,7 +86,9 @@ fn variables(results: &Results) -> Result<(), Failed> {
     let shown = results.json("settled")?;
     let versions = shown["version"].as_array().ok_or("no versions")?;
     let names: Vec<&str> = versions.iter().filter_map(|version| version["name"].as_str()).collect();
-    equal("names", names, vec!["total_counter", "slot_counters", "local_counters", "counter_of"])?;
+    let expected =
+        ["total_counter", "slot_counters", "local_counters", "pair_counter", "counter_of"];
+    equal("names", names, expected.to_vec())?;
     let text = results.text("show.text")?;
     equal("text", text.contains("data version  total_counter\n"), true)?;
     let settled = format!("new total 14 local {} slots 14 26 30 43 writes 3\n", local + 8);
@@ -133,6 +140,13 @@ fn inside_steps(script: Script) -> Script {
         .step("inside.show", "add 4; lucos show data_wider --json")
         .step("inside.text", "lucos show data_wider")
         .step("inside.carried", "raw; units")
+        .step("shared.before", "lucos show data_wider --json")
+        .step(
+            "shared.visits",
+            "cat $T/visit; for i in 1 2 3 4 5; do echo 1 >$T/visit; done; cat $T/visit",
+        )
+        .step("shared.after", "lucos show data_wider --json")
+        .step("shared.units", "add 4; cat $T/visit; lucos show data_wider --json")
         .step("inside.wake", "echo 0 >$T/target_hold; settled data_wider; units")
         .step("inside.settled", "lucos show data_wider --json")
         .step("inside.nap_new", "echo 1 >$T/target_hold; echo 1 >$T/nap; sleep 1; units")
@@ -160,17 +174,143 @@ fn inside(results: &Results) -> Result<(), Failed> {
     equal("old form", total(carried)?, Some(19))?;
     equal("new form", carried.contains("new total 19 "), true)?;
     // And what old code writes in the new one.
-    equal("woken", results.text("inside.wake")?.starts_with("new total 20 "), true)?;
+    equal("woken", results.text("inside.wake")?.starts_with("new total 24 "), true)?;
     let settled = results.json("inside.settled")?;
     equal("settled", &settled["version"][0]["guarded_pages"], &Value::from(0))?;
-    equal("nap", results.text("inside.nap_new")?.starts_with("new total 21 "), true)?;
-    equal("back", total(results.text("inside.back")?)?, Some(22))?;
-    equal("end", total(results.text("inside.end")?)?, Some(23))
+    equal("nap", results.text("inside.nap_new")?.starts_with("new total 25 "), true)?;
+    equal("back", total(results.text("inside.back")?)?, Some(26))?;
+    equal("end", total(results.text("inside.end")?)?, Some(27))
+}
+
+/// The data version of a name, of what `lucos show` says.
+fn version(shown: &Value, name: &str) -> Result<Value, Failed> {
+    let versions = shown["version"].as_array().ok_or("no versions")?;
+    let named = versions.iter().find(|version| version["name"] == name);
+    Ok(named.ok_or_else(|| format!("no version {name}"))?.clone())
+}
+
+/// Five visits while both forms live: they are seen, and nothing of them is carried.
+fn shared(results: &Results) -> Result<(), Failed> {
+    let counter = |step: &str| version(&results.json(step)?, "pair_counter");
+    let (before, after) = (counter("shared.before")?, counter("shared.after")?);
+    equal("carried", &after["carried"], &before["carried"])?;
+    let seen = |version: &Value| version["neighbours"].as_u64().unwrap_or_default();
+    equal("seen", seen(&after) >= seen(&before) + 5, true)?;
+    let visits = |text: &str| -> Result<(u32, i64), Failed> {
+        let (visits, units) = text.trim().split_once(' ').ok_or("no visits")?;
+        Ok((visits.parse()?, units.parse()?))
+    };
+    let text = results.text("shared.visits")?;
+    let (first, last) = text.split_once('\n').ok_or("one line")?;
+    let (first, last) = (visits(first)?, visits(last)?);
+    equal("visits", last, (first.0 + 5, first.1))?;
+    // What is carried afterwards leaves them alone.
+    let text = results.text("shared.units")?;
+    let (line, json) = text.split_once('\n').ok_or("no show")?;
+    equal("units", visits(line)?, (last.0, last.1 + 4))?;
+    let carried = version(&serde_json::from_str(json)?, "pair_counter")?["carried"].as_u64();
+    equal("carried", carried > after["carried"].as_u64(), true)
+}
+
+/// Things that come or go while both forms live: more than LUCOS has room for.
+const MANY: u32 = 150;
+
+fn many_steps(script: Script) -> Script {
+    script
+        .step("many.make", &format!("echo {MANY} >$T/make; echo 3 >$T/things; things | wc -w"))
+        .step("many.nap", "echo 1 >$T/target_hold; echo 1 >$T/nap; sleep 1")
+        .step("many.apply", "lucos apply $M/data_wider.ko >/dev/null; lucos show data_wider --json")
+        .step("many.come", &format!("echo {MANY} >$T/make; echo 2 >$T/things; things | tr ' ' '\\n' | cut -d: -f2,3 | sort | uniq -c"))
+        .step("many.go", &format!("echo {MANY} >$T/free; echo 1 >$T/things; things | tr ' ' '\\n' | cut -d: -f2,3 | sort | uniq -c"))
+        .step("many.wake", "echo 0 >$T/target_hold; settled data_wider; echo 1 >$T/things; things | tr ' ' '\\n' | cut -d: -f2,3 | sort | uniq -c")
+        .step("many.twins", "lucos show data_wider --json")
+        .step("many.back", "lucos rollback data_wider >/dev/null; gone data_wider; things | tr ' ' '\\n' | cut -d: -f2,3 | sort | uniq -c")
+        .step("many.end", "echo 1000 >$T/free; things")
+}
+
+fn many(results: &Results) -> Result<(), Failed> {
+    let uniform = |step: &str, expected: &[(u32, &str)]| -> Result<(), Failed> {
+        let lines = results.text(step)?.lines().map(|line| line.trim().to_owned());
+        let expected = expected.iter().map(|(count, form)| format!("{count} {form}"));
+        equal(step, lines.collect::<Vec<_>>(), expected.collect())
+    };
+    equal("state", &results.json("many.apply")?["state"], &Value::from("settling"))?;
+    uniform("many.come", &[(MANY, "new:2"), (MANY, "new:5")])?;
+    uniform("many.go", &[(MANY, "new:3")])?;
+    uniform("many.wake", &[(MANY, "new:4")])?;
+    equal("twins", &results.json("many.twins")?["twins"][0]["count"], &MANY.into())?;
+    uniform("many.back", &[(MANY, "old:4")])?;
+    equal("end", results.text("many.end")?, "\n")
+}
+
+fn group_steps(script: Script) -> Script {
+    let both = "lucos apply $M/data_wider.ko $M/data_spare.ko";
+    let other = "lucos apply $M/data_spare.ko $M/data_wider.ko";
+    let state =
+        "raw; cat $T/spare; lucos list --json; grep -c -e ^data_wider -e ^data_spare /proc/modules";
+    script
+        .step("group.before", &format!("{state}; true"))
+        .step("group.last_fails", &format!("echo 8 >$T/target_fault; {both} --json"))
+        .step("group.last_fails.same", &format!("gone data_wider; gone data_spare; {state}; true"))
+        .step("group.first_fails", &format!("{other} --json"))
+        .step("group.first_fails.same", &format!("gone data_wider; gone data_spare; {state}; true"))
+        .step("group.fault", "echo 0 >$T/target_fault")
+        .step("group.apply", &format!("{both} --json"))
+        .step("group.applied", "add 1; echo 2 >$T/spare; units; cat $T/spare")
+        .step("group.back_fails", "settled data_spare; echo 108 >$T/target_fault; lucos rollback data_spare --json")
+        .step("group.back", "echo 0 >$T/target_fault; lucos rollback data_spare >/dev/null && lucos rollback data_wider >/dev/null; gone data_wider; gone data_spare; raw; cat $T/spare")
+        // A thread in old code of one of them: all that moves is guarded.
+        .step("group.nap", "echo 1 >$T/target_hold; echo 1 >$T/nap; sleep 1; raw")
+        .step("group.inside", &format!("{both} >/dev/null; echo 3 >$T/spare; add 1; raw; cat $T/spare"))
+        .step("group.inside.wider", "lucos show data_wider --json")
+        .step("group.inside.spare", "lucos show data_spare --json")
+        .step("group.wake", "echo 0 >$T/target_hold; settled data_wider; settled data_spare; units; cat $T/spare")
+        .step("group.end", "lucos rollback data_wider >/dev/null && lucos rollback data_spare >/dev/null; gone data_wider; gone data_spare; raw; cat $T/spare")
+}
+
+fn group(results: &Results) -> Result<(), Failed> {
+    let total = |step: &str| numbers(results.text(step)?).map(|numbers| numbers.first().copied());
+    let ends = |step: &str, line: &str| -> Result<(), Failed> {
+        equal(step, results.text(step)?.lines().last(), Some(line))
+    };
+    let applied = results.json("group.apply")?;
+    let names: Vec<_> =
+        applied["applied"].as_array().ok_or("none")?.iter().map(|patch| &patch["name"]).collect();
+    equal("names", names, vec![&Value::from("data_wider"), &Value::from("data_spare")])?;
+    ends("group.applied", "new 9")?;
+    equal("units", results.text("group.applied")?.starts_with("new total 30 "), true)?;
+    equal("total", total("group.back")?, Some(30))?;
+    ends("group.back", "old 9")?;
+    equal("napping", total("group.nap")?, Some(31))?;
+    // The old form of both has what new code writes.
+    equal("total", total("group.inside")?, Some(32))?;
+    ends("group.inside", "new 12")?;
+    for patch in ["wider", "spare"] {
+        let shown = results.json(&format!("group.inside.{patch}"))?;
+        equal(patch, &shown["version"][0]["sides"], &Value::from("BOTH"))?;
+        equal(patch, shown["version"][0]["carried"].as_u64() >= Some(1), true)?;
+    }
+    equal("woken", results.text("group.wake")?.starts_with("new total 33 "), true)?;
+    equal("total", total("group.end")?, Some(33))?;
+    ends("group.end", "old 12")
+}
+
+/// The way there fails in the first or in the last of two patches, the way back in one.
+fn group_fails(results: &Results) -> Result<(), Failed> {
+    let before = results.text("group.before")?;
+    for step in ["group.last_fails", "group.first_fails", "group.back_fails"] {
+        let error = serde_json::from_str::<Value>(&results.step(step)?.stdout)?["error"].clone();
+        equal(step, &error["code"], &Value::from("TRANSFER_REFUSED"))?;
+        let message = error["message"].as_str().unwrap_or_default();
+        equal(message, message.contains("spare_counter"), true)?;
+    }
+    equal("last", results.text("group.last_fails.same")?, before)?;
+    equal("first", results.text("group.first_fails.same")?, before)
 }
 
 fn lossy_steps(script: Script) -> Script {
     script
-        .step("lossy.apply", "add 16; lucos apply $M/data_lossy.ko >/dev/null && units")
+        .step("lossy.apply", "add 6; lucos apply $M/data_lossy.ko >/dev/null && units")
         .step("lossy.back", "lucos rollback data_lossy >/dev/null && raw; gone data_lossy")
 }
 

@@ -23,6 +23,11 @@ EXPORT_SYMBOL_GPL(target_slots);
 DEFINE_PER_CPU(int, target_local) = 100;
 EXPORT_PER_CPU_SYMBOL_GPL(target_local);
 
+struct target_pair target_pair;
+EXPORT_SYMBOL_GPL(target_pair);
+int target_spare = 7;
+EXPORT_SYMBOL_GPL(target_spare);
+
 int target_fault;
 EXPORT_SYMBOL_GPL(target_fault);
 module_param(target_fault, int, 0600);
@@ -57,8 +62,21 @@ noinline void target_add(int units)
 	target_total += units;
 	target_slots[units % SLOTS] += units;
 	this_cpu_add(target_local, units);
+	target_pair.units += units;
 }
 EXPORT_SYMBOL_GPL(target_add);
+
+noinline void target_spare_add(int units)
+{
+	target_spare += units;
+}
+EXPORT_SYMBOL_GPL(target_spare_add);
+
+noinline int target_spare_show(char *buffer)
+{
+	return scnprintf(buffer, PAGE_SIZE, "old %d\n", target_spare);
+}
+EXPORT_SYMBOL_GPL(target_spare_show);
 
 static void add_to_total(void)
 {
@@ -181,6 +199,40 @@ static int show_get(char *buffer, const struct kernel_param *parameter)
 {
 	return target_show(buffer);
 }
+
+static int spare_set(const char *text, const struct kernel_param *parameter)
+{
+	int units, error = kstrtoint(text, 0, &units);
+
+	if (!error)
+		target_spare_add(units);
+	return error;
+}
+
+static int spare_get(char *buffer, const struct kernel_param *parameter)
+{
+	return target_spare_show(buffer);
+}
+
+static const struct kernel_param_ops spare_ops = { .set = spare_set, .get = spare_get };
+module_param_cb(spare, &spare_ops, NULL, 0600);
+
+/* Visits once. What is shown are visits and units as the old form has them. */
+static int visit_set(const char *text, const struct kernel_param *parameter)
+{
+	WRITE_ONCE(target_pair.visits, target_pair.visits + 1);
+	return 0;
+}
+
+static int visit_get(char *buffer, const struct kernel_param *parameter)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%u %d\n",
+			 READ_ONCE(target_pair.visits),
+			 READ_ONCE(target_pair.units));
+}
+
+static const struct kernel_param_ops visit_ops = { .set = visit_set, .get = visit_get };
+module_param_cb(visit, &visit_ops, NULL, 0600);
 
 static const struct kernel_param_ops one_ops = { .set = one_set, .get = show_get };
 module_param_cb(units, &one_ops, NULL, 0600);

@@ -6,6 +6,7 @@
 #include <linux/list.h>
 #include <linux/percpu.h>
 #include <linux/spinlock.h>
+#include <linux/types.h>
 
 #define SLOTS 4
 
@@ -13,6 +14,17 @@
 extern int target_total;
 extern int target_slots[SLOTS];
 DECLARE_PER_CPU(int, target_local);
+
+/* Visits and their units. Visits are counted by a function that no patch replaces. */
+struct target_pair {
+	u32 visits;
+	int units;
+};
+
+extern struct target_pair target_pair;
+
+/* Units of which a patch of its own has another form. */
+extern int target_spare;
 
 /* A thing that is made and freed, on a list that a lock guards. */
 struct target_thing {
@@ -38,6 +50,8 @@ extern bool target_hold;
 void target_add(int units);
 /* Adds a unit, naps, and adds another one. */
 void target_nap(void);
+void target_spare_add(int units);
+int target_spare_show(char *buffer);
 void target_thing_add(struct target_thing *thing, int units);
 /* What there is, as the code that runs knows it. */
 int target_show(char *buffer);

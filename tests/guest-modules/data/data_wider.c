@@ -28,6 +28,19 @@ LUCOS_DATA_PER_CPU(local_counters, target_local, local);
 LUCOS_TO_NEW(local_counters) { new->units = *old; }
 LUCOS_TO_OLD(local_counters) { *old = new->units; }
 
+/* The visits stay at home in the object, where their counter finds them. */
+struct pair {
+	u32 visits;
+	u64 units;
+};
+
+static struct pair pair LUCOS_TWIN_VARIABLE;
+
+LUCOS_DATA(pair_counter, target_pair, pair);
+LUCOS_SHARED(pair_counter, visits);
+LUCOS_TO_NEW(pair_counter) { new->units = old->units; }
+LUCOS_TO_OLD(pair_counter) { old->units = new->units; }
+
 static void walk_things(struct lucos_walk *walk)
 {
 	struct target_thing *thing;
@@ -57,6 +70,7 @@ LUCOS_REPLACE(target_add, void, int units)
 	count(&total, units);
 	count(&slots[units % SLOTS], units);
 	count(this_cpu_ptr(&local), units);
+	pair.units += units;
 }
 
 static void add_to_total(void)
