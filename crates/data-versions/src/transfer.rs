@@ -25,7 +25,7 @@ const STRIDE: u32 = 1_000;
 /// instructions.
 const SHORT: u32 = 64;
 /// How often the guest is asked to come again instead.
-pub const BUSY_MAX: u8 = 16;
+pub const BUSY_MAX: u8 = 4;
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
