@@ -89,9 +89,9 @@ impl<P: Platform> Guest<'_, P> {
         let kind = |asked_again| Kind::Witness { threads: THREADS_MAX, asked_again };
         match self.upcall(what, kind) {
             Ok(()) => Ok(true),
-            // Whatever it has to say against it.
+            // Whatever it has to say against it; or more threads than it can look at step by step.
             Err(UpcallError::Contained {
-                cause: Cause::Refused { .. } | Cause::Law { .. },
+                cause: Cause::Refused { .. } | Cause::Law { .. } | Cause::Loops,
                 ..
             }) => Ok(false),
             Err(error) => Err(error),

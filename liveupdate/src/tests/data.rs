@@ -286,6 +286,15 @@ fn nothing_is_guarded_when_nobody_is_inside() {
     assert_eq!(rollback(&mut system, ROLLBACK_CLEAR_ONLY), occupied);
     assert!(trapped(&system));
     system.guest.manager.inside = false;
+    // One that is interrupted each time goes by steps, and may have more threads than it has steps for.
+    for _ in 0..BUSY_MAX {
+        system.guest.manager.tricks.push_back(Trick::Loops);
+        let busy = Err((ErrorCode::Busy, NO_ITEM, 0));
+        assert_eq!(rollback(&mut system, ROLLBACK_CLEAR_ONLY), busy);
+    }
+    system.guest.manager.tricks.push_back(Trick::Loops);
+    assert_eq!(rollback(&mut system, ROLLBACK_CLEAR_ONLY), occupied);
+    assert!(trapped(&system));
     assert_eq!(rollback(&mut system, ROLLBACK_CLEAR_ONLY), Ok(RESULT_CLEAR));
     assert!(!trapped(&system));
     system.guest.manager.inside = true;
