@@ -23,8 +23,14 @@ const PREPARATION: Duration = Duration::from_secs(900);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What a complaint of the guest's kernel has in it.
-const COMPLAINING: [&str; 6] =
-    ["BUG:", "WARNING: ", "Oops", "detected stall", "detected expedited stall", "blocked for more"];
+const COMPLAINING: [&str; 6] = [
+    "BUG:",
+    "] WARNING: ",
+    "Oops",
+    "detected stall",
+    "detected expedited stall",
+    "blocked for more",
+];
 
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
