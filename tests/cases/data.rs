@@ -8,7 +8,10 @@ use serde_json::Value;
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for series in ["debian-6.1", "debian-6.12"] {
-        let prepare = move || Ok(Run::of_series(series).timeout(900).modules("data"));
+        let prepare = move || {
+            let run = Run::of_series(series).timeout(900).modules("data");
+            Ok(run.argument("--append").argument(WORDS))
+        };
         trials.extend(
             SharedBoot::new(format!("data::{series}"), prepare)
                 .steps(&script())
@@ -29,6 +32,10 @@ pub fn trials() -> Vec<Trial> {
     }
     trials
 }
+
+/// Words for the kernel. Writers in interrupts that have each store carried leave an emulated machine
+/// on a busy host no time for anything else, longer than the kernel's watchdogs wait.
+const WORDS: &str = "nowatchdog rcupdate.rcu_cpu_stall_timeout=300";
 
 /// `raw` is the memory of the old form; `units` and `things` are what the code that runs knows.
 /// `settled NAME` waits until only one side of a patch's data lives, `gone NAME` until it is unloaded.
