@@ -162,6 +162,7 @@ impl Sealed {
         let platform = RefCell::new(platform);
         let mut pairs = Chunks::new(self.pairs(&platform));
         check(&mut pairs, shape).map_err(|problem| problem.fault(item).unwrap_or(broken))?;
+        // It is asked for once for each pair, and many pairs lie on one page.
         let mut last = None;
         let page = |pairs: &mut Chunks<'_, '_, P>, number| match last {
             Some((asked, address)) if asked == number => Ok(address),
@@ -253,7 +254,8 @@ struct Chunks<'a, 'b, P> {
 
 impl<'a, 'b, P> Chunks<'a, 'b, P> {
     fn new(list: Pairs<'a, 'b, P>) -> Self {
-        Self { list, kept: [const { Vec::new() }; 2] }
+        let nothing = || core::iter::repeat_with(|| None).take(CHUNKS).collect();
+        Self { list, kept: [nothing(), nothing()] }
     }
 }
 
@@ -271,9 +273,6 @@ impl<P: Platform> List for Chunks<'_, '_, P> {
             Side::Object => by_object,
             Side::Twin => by_twin,
         };
-        if kept.is_empty() {
-            kept.resize_with(CHUNKS, || None);
-        }
         let place = kept.get_mut(number as usize % CHUNKS).ok_or(Failure::Protocol)?;
         if place.as_ref().is_none_or(|kept| kept.number != number) {
             let mut chunk = Box::new(Chunk { number, pairs: [[0; Pair::SIZE]; CHUNK as usize] });

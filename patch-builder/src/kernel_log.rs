@@ -1,5 +1,8 @@
 //! What the guest's kernel says when something went wrong inside it.
 
+use std::io::{self, Seek, Write};
+use std::process::Command;
+
 /// A shell command that prints such lines of the kernel's log.
 ///
 /// The words are those of the kernel's messages, so far as no name of a function has them: a
@@ -9,11 +12,21 @@ pub const COMPLAINTS: &str = "dmesg | grep -E 'BUG:|kernel BUG at|(^|\\] )WARNIN
     |general protection fault,|detected (expedited )?stall|hard LOCKUP|blocked for more than\
     |Uhhuh|unknown reason'";
 
+/// The lines of a log that [`COMPLAINTS`] would print, were it the kernel's.
+///
+/// # Errors
+/// The shell does not run.
+pub fn complaints(log: &str) -> io::Result<String> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(log.as_bytes())?;
+    file.rewind()?;
+    let script = format!("dmesg() {{ cat; }}; {COMPLAINTS}");
+    let output = Command::new("sh").args(["-c", &script]).stdin(file).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     /// Lines of real kernels.
@@ -49,14 +62,7 @@ mod tests {
     #[test]
     fn complaints_are_found_and_nothing_else() {
         let log = [&QUIET[..], &COMPLAINING, &QUIET].concat().join("\n");
-        let mut shell = Command::new("sh")
-            .args(["-c", &format!("dmesg() {{ cat; }}; {COMPLAINTS}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        shell.stdin.take().unwrap().write_all(log.as_bytes()).unwrap();
-        let printed = String::from_utf8(shell.wait_with_output().unwrap().stdout).unwrap();
+        let printed = complaints(&log).unwrap();
         assert_eq!(printed.lines().collect::<Vec<_>>(), COMPLAINING);
     }
 }

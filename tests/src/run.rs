@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use lucos_patch_builder::kernel_log;
 use wait_timeout::ChildExt;
 
 use crate::kernels;
@@ -21,16 +22,6 @@ const PREPARATION: Duration = Duration::from_secs(900);
 
 /// How often it is looked whether a run has ended.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// What a complaint of the guest's kernel has in it.
-const COMPLAINING: [&str; 6] = [
-    "BUG:",
-    "] WARNING: ",
-    "Oops",
-    "detected stall",
-    "detected expedited stall",
-    "blocked for more",
-];
 
 /// Lines of standard error and of the log in the message of a failed test.
 const LINES_SHOWN: usize = 40;
@@ -346,14 +337,13 @@ impl Finished {
 
 /// The lines around the first complaint in a log, with a heading, or nothing.
 fn first_complaint(log: &str) -> String {
-    let lines: Vec<_> = log.lines().collect();
-    let is_complaint = |line: &&str| COMPLAINING.iter().any(|words| line.contains(words));
-    let Some(at) = lines.iter().position(is_complaint) else {
+    let complaints = kernel_log::complaints(log).unwrap_or_default();
+    let at = complaints.lines().next().and_then(|first| log.lines().position(|line| line == first));
+    let Some(at) = at else {
         return String::new();
     };
     let first = at.saturating_sub(LINES_SHOWN / 4);
-    let shown = lines.iter().skip(first).take(LINES_SHOWN);
-    let shown: Vec<_> = shown.copied().collect();
+    let shown: Vec<_> = log.lines().skip(first).take(LINES_SHOWN).collect();
     format!("the kernel's first complaint:\n{}\n", shown.join("\n"))
 }
 

@@ -68,8 +68,8 @@ pub trait Backend {
     fn prepare(&mut self, wanted: Entry) -> Option<Entry>;
     /// From here to the guest no NMI goes unnoticed; one may keep `switch` from entering it.
     fn close(&mut self);
-    /// Enters the guest, unless an NMI has come, with its old translations forgotten when `flush`, and comes back with the
-    /// state saved. Invalid opcodes leave the guest when asked for.
+    /// Enters the guest, unless an NMI has come, with its old translations forgotten when `flush`, and
+    /// comes back with the state saved. Invalid opcodes leave the guest when asked for.
     fn switch(&mut self, entry: Entry, flush: bool, invalid_opcode: bool);
     /// The processor is LUCOS's again, and NMIs come to it.
     fn open(&mut self);
