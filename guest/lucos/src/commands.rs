@@ -197,6 +197,7 @@ pub struct RolledBack {
 /// Any; all of them are in force as before then.
 pub fn rollback(name: &str, with_dependents: bool) -> Result<RolledBack, Error> {
     let before = in_force()?;
+    let module = find(name)?.map(|patch| patch.module);
     let left = manager::rollback(name, with_dependents);
     let left = left.map_err(manager::name_what_is_in_the_way)?;
     let after = in_force()?;
@@ -205,14 +206,24 @@ pub fn rollback(name: &str, with_dependents: bool) -> Result<RolledBack, Error> 
     let along = if with_dependents { along } else { Vec::new() };
     let end = Instant::now() + UNLOAD_WAIT;
     let mut patch = find(name)?;
+    // The manager forgets a patch when the exit of its module runs; the kernel still has the module
+    // for a moment then.
+    let is_gone =
+        |patch: &Option<Patch>| patch.is_none() && !module.as_deref().is_some_and(is_loaded);
     let is = |state, patch: &Option<Patch>| patch.as_ref().is_some_and(|one| one.state == state);
-    while patch.is_some() && !is(LoadedState::Kept, &patch) && Instant::now() < end {
+    while !is_gone(&patch) && !is(LoadedState::Kept, &patch) && Instant::now() < end {
         thread::sleep(PAUSE);
         patch = find(name)?;
     }
     let in_use = is(LoadedState::Draining, &patch);
     let kept = is(LoadedState::Kept, &patch);
-    Ok(RolledBack { name: name.to_owned(), along, left, unloaded: patch.is_none(), in_use, kept })
+    Ok(RolledBack { name: name.to_owned(), along, left, unloaded: is_gone(&patch), in_use, kept })
+}
+
+/// Whether the kernel lists a module of this name, in whatever state.
+fn is_loaded(module: &str) -> bool {
+    let loaded = open(modules::PATH).and_then(modules::read);
+    loaded.is_ok_and(|loaded| loaded.contains_key(module))
 }
 
 /// Names of the patches that are in force.
