@@ -3,8 +3,8 @@
 use super::records::{DataVersionRecord, SharedFieldRecord};
 use super::tables::Table;
 use super::{
-    DATA_CLEAR_ONLY, DATA_FLAGS, MAX_GUARDED_PAGES, MAX_INSTANCE_SIZE, PAGE_SIZE, PAIR_SIZE,
-    is_kernel_address, kernel_range_end,
+    DATA_CLEAR_ONLY, DATA_FLAGS, MAX_DATA_VERSIONS, MAX_GUARDED_PAGES, MAX_INSTANCE_SIZE,
+    PAGE_SIZE, PAIR_SIZE, is_kernel_address, kernel_range_end,
 };
 use crate::call::DATA_ITEMS;
 use crate::error::{ErrorCode, Fault};
@@ -158,26 +158,29 @@ pub(super) fn get(table: &Table<'_>, index: usize) -> Option<Result<DataVersion,
     Some(DataVersion::parse(record).map_err(|(code, detail)| Fault::at(code, item, detail)))
 }
 
-/// Checks every data version, each against all others, and the shared fields.
+/// Checks every data version and its shared fields, and then each against all others. Each record is
+/// read once.
 pub(super) fn check(table: &Table<'_>, shared: &Table<'_>) -> Result<(), Fault> {
-    let versions = || (0..).map_while(|index| get(table, index));
+    let mut all = heapless::Vec::<Lists, { MAX_DATA_VERSIONS as usize }>::new();
     // Shared fields are owned in the order of their table, so none is left out or used twice.
     let mut next_shared = 0_u32;
-    for (index, version) in versions().enumerate() {
+    for (item, version) in (DATA_ITEMS..).zip((0..).map_while(|index| get(table, index))) {
         let version = version?;
-        let item = DATA_ITEMS + index as u32;
-        for (other_index, other) in versions().enumerate().skip(index + 1) {
-            if version.lists().are_in_the_way_of(&other?.lists()) {
-                let detail = version.record.stage;
-                let item = DATA_ITEMS + other_index as u32;
-                return Err(Fault::at(ErrorCode::DataOverlap, item, detail));
-            }
-        }
         next_shared = check_shared(&version, shared, next_shared)
             .map_err(|(code, detail)| Fault::at(code, item, detail))?;
+        // The table has no more than that.
+        let _ = all.push(version.lists());
     }
     if next_shared as usize != shared.len() {
         return Err(Fault::new(ErrorCode::SharedOwner, next_shared.into()));
+    }
+    for (index, lists) in all.iter().enumerate() {
+        for (other_index, other) in all.iter().enumerate().skip(index + 1) {
+            if lists.are_in_the_way_of(other) {
+                let item = DATA_ITEMS + other_index as u32;
+                return Err(Fault::at(ErrorCode::DataOverlap, item, lists.stage));
+            }
+        }
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! The functions of a descriptor.
 
+use super::data::Range;
 use super::records::FunctionRecord;
 use super::tables::Table;
 use super::{
     EXPECTED_SIZE, FUNCTION_FENTRY_SLOT, FUNCTION_FLAGS, FUNCTION_NO_JUMP, FUNCTION_SITE_IS_SLOT,
-    JUMP_SIZE, kernel_range_end,
+    JUMP_SIZE, MAX_FUNCTIONS, kernel_range_end,
 };
 use crate::error::{ErrorCode, Fault};
 use crate::name;
@@ -159,35 +160,52 @@ pub(super) fn get(table: &Table<'_>, index: usize) -> Option<Result<Function, Fa
     Some(Function::parse(record).map_err(|(code, detail)| Fault::at(code, item, detail)))
 }
 
-/// Checks every function, and each against all others.
+/// Checks every function, and then each against all others. Each record is read once: there are
+/// thousands of pairs.
 pub(super) fn check(table: &Table<'_>) -> Result<(), Fault> {
-    let functions = || (0..).map_while(|index| get(table, index));
-    for (index, function) in functions().enumerate() {
-        let function = function?;
-        for (other_index, other) in functions().enumerate() {
+    let mut all = heapless::Vec::<Places, { MAX_FUNCTIONS as usize }>::new();
+    for function in (0..).map_while(|index| get(table, index)) {
+        // The table has no more than that.
+        let _ = all.push(Places::of(&function?));
+    }
+    for (index, places) in all.iter().enumerate() {
+        for (other_index, other) in all.iter().enumerate() {
             let later = other_index > index;
-            check_pair(&function, &other?, later)
-                .map_err(|code| Fault::at(code, other_index as u32, function.old_start()))?;
+            check_pair(places, other, later)
+                .map_err(|code| Fault::at(code, other_index as u32, places.old.0))?;
         }
     }
     Ok(())
 }
 
+/// What is compared with other functions, as ranges of addresses.
+struct Places {
+    old: Range,
+    window: Range,
+    new: Range,
+}
+
+impl Places {
+    const fn of(function: &Function) -> Self {
+        Self {
+            old: (function.old_start(), function.old_end()),
+            window: (function.site(), function.site() + JUMP_SIZE),
+            new: (function.new_entry(), function.new_end()),
+        }
+    }
+}
+
 /// Checks two functions against each other. What is symmetric is checked once, when `other`
 /// comes later in the table; the function itself counts as not later.
-fn check_pair(function: &Function, other: &Function, later: bool) -> Result<(), ErrorCode> {
-    let overlap = |a: (u64, u64), b: (u64, u64)| a.0 < b.1 && b.0 < a.1;
-    let old = (function.old_start(), function.old_end());
-    let other_old = (other.old_start(), other.old_end());
-    if later && overlap(old, other_old) {
+fn check_pair(function: &Places, other: &Places, later: bool) -> Result<(), ErrorCode> {
+    let overlap = |a: Range, b: Range| a.0 < b.1 && b.0 < a.1;
+    if later && overlap(function.old, other.old) {
         return Err(ErrorCode::FunctionOverlap);
     }
-    let window = (function.site(), function.site() + JUMP_SIZE);
-    let other_window = (other.site(), other.site() + JUMP_SIZE);
-    if later && overlap(window, other_window) {
+    if later && overlap(function.window, other.window) {
         return Err(ErrorCode::SiteOverlap);
     }
-    if overlap(old, (other.new_entry(), other.new_end())) {
+    if overlap(function.old, other.new) {
         return Err(ErrorCode::NewIsOld);
     }
     Ok(())

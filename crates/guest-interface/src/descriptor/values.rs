@@ -1,8 +1,9 @@
 //! The values of a descriptor.
 
+use super::data::Range;
 use super::records::ValueRecord;
 use super::tables::Table;
-use super::{VALUE_FLAGS, VALUE_IF_DEFAULT, VALUE_SIZE, kernel_range_end};
+use super::{MAX_VALUES, VALUE_FLAGS, VALUE_IF_DEFAULT, VALUE_SIZE, kernel_range_end};
 use crate::call::VALUE_ITEMS;
 use crate::error::{ErrorCode, Fault};
 use crate::name;
@@ -117,16 +118,22 @@ pub(super) fn get(table: &Table<'_>, index: usize) -> Option<Result<Value, Fault
     Some(Value::parse(record).map_err(|(code, detail)| Fault::at(code, item, detail)))
 }
 
-/// Checks every value, and each against all others.
+/// Checks every value, and then each against all others. Each record is read once.
 pub(super) fn check(table: &Table<'_>) -> Result<(), Fault> {
-    let values = || (0..).map_while(|index| get(table, index));
-    for (index, value) in values().enumerate() {
+    let mut all = heapless::Vec::<Range, { MAX_VALUES as usize }>::new();
+    for value in (0..).map_while(|index| get(table, index)) {
         let value = value?;
-        for (other_index, other) in values().enumerate().skip(index + 1) {
-            let other = other?;
-            if value.address() < other.end() && other.address() < value.end() {
-                let (item, detail) = (VALUE_ITEMS + other_index as u32, value.address());
-                return Err(Fault::at(ErrorCode::ValueOverlap, item, detail));
+        // The table has no more than that.
+        let _ = all.push((value.address(), value.end()));
+    }
+    for (index, value) in all.iter().enumerate() {
+        for (other_index, other) in all.iter().enumerate().skip(index + 1) {
+            if value.0 < other.1 && other.0 < value.1 {
+                return Err(Fault::at(
+                    ErrorCode::ValueOverlap,
+                    VALUE_ITEMS + other_index as u32,
+                    value.0,
+                ));
             }
         }
     }
