@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use lucos_abi::layout::PAGE;
 use lucos_guest_interface::descriptor::Function;
 use lucos_guest_interface::status::WindowReason;
 use lucos_guest_interface::{ErrorCode, Part};
@@ -35,6 +36,8 @@ type Wrong = (ErrorCode, u64);
 /// Checks the functions of one update.
 #[derive(Debug)]
 pub struct Checker {
+    /// For the code of one function, or a page of a table. It grows with what is asked for: to fill
+    /// room for the longest function with zeros takes longer than all other checks of a short one.
     code: Vec<u8>,
     /// Bytes that may still be read.
     budget: usize,
@@ -50,7 +53,7 @@ impl Checker {
     /// `Internal` when there is no memory.
     pub fn new() -> Result<Self, lucos_guest_interface::Fault> {
         let harmless = heapless::Vec::new();
-        Ok(Self { code: zeroed(FUNCTION_MAX)?, budget: CODE_MAX, harmless })
+        Ok(Self { code: zeroed(PAGE as usize)?, budget: CODE_MAX, harmless })
     }
 
     /// Checks one function, and says what to write where. `pending` are the functions that come in
@@ -100,14 +103,18 @@ impl Checker {
         plan(function, &window, &tables, live, target)
     }
 
+    /// Makes room for the code of a function, and gives its length.
     fn length(&mut self, function: &Function) -> Result<usize, Wrong> {
         let size = function.record().old_size;
         let too_long = (ErrorCode::Length, size.into());
         let length = size as usize;
-        if length > self.code.len() {
+        if length > FUNCTION_MAX {
             return Err(too_long);
         }
         self.budget = self.budget.checked_sub(length).ok_or(too_long)?;
+        if length > self.code.len() {
+            self.code = zeroed(length.next_power_of_two()).map_err(|_| INTERNAL)?;
+        }
         Ok(length)
     }
 
@@ -149,7 +156,7 @@ impl Checker {
         let mut left = TABLE_ENTRIES * 8;
         while left > 0 {
             // A page at a time, so that a table at the end of what is mapped is seen too.
-            let page_rest = 4096 - (at % 4096) as usize;
+            let page_rest = (PAGE - at % PAGE) as usize;
             // A table that is not aligned may have an entry across two pages.
             let part = left.min(page_rest.next_multiple_of(8));
             let part = self.code.get_mut(..part).unwrap_or_default();
@@ -203,7 +210,7 @@ fn check_places<S: Store>(engine: &Engine<S>, function: &Function) -> Result<(),
 fn check_entry<P: Platform>(guest: &mut Guest<'_, P>, entry: u64) -> Result<u64, Wrong> {
     let mut code = [0; LONGEST_INSTRUCTION];
     // Areas of modules end with the page; the instruction may be shorter than the longest.
-    let page_rest = 4096 - (entry % 4096) as usize;
+    let page_rest = (PAGE - entry % PAGE) as usize;
     let first = code.get_mut(..page_rest.min(LONGEST_INSTRUCTION));
     let first = first.unwrap_or_default();
     guest.read(entry, first).map_err(machine)?;
