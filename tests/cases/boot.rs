@@ -28,6 +28,10 @@ pub fn trials() -> Vec<Trial> {
         }
         trials.extend(crate::processors::shared(series).trials());
     }
+    // Two processors with the one kernel, one with the other: Bochs takes turns.
+    for (series, cpus) in [("debian-6.1", 2), ("debian-6.12", 1)] {
+        trials.extend(under_vtx(series, cpus).trials());
+    }
     let control = SharedBoot::new("bare::control", || Ok(Run::bare().cpus(1)));
     trials.extend(confinement::add_control(control).trials());
     trials
@@ -53,6 +57,17 @@ fn shared(series: &'static str, cpus: u32) -> SharedBoot {
             nmi::add(processors(SharedBoot::new(name, run), cpus), 300)
         }
     }
+}
+
+/// The same under VT-x.
+fn under_vtx(series: &'static str, cpus: u32) -> SharedBoot {
+    let name = format!("boot::bochs::{series}::{cpus}_processors");
+    let run = move || Run::bochs().guest(series).cpus(cpus);
+    let shared = processors(SharedBoot::new(name, move || steady::prepare(run())), cpus);
+    let shared = shared
+        .test("extension", "lucos status | tr -s ' '", |report| report.expect("extension", "VMX"));
+    let shared = shared.test("update", UPDATE, |report| report.expect("update", 0));
+    steady::add(shared)
 }
 
 fn processors(shared: SharedBoot, cpus: u32) -> SharedBoot {

@@ -30,7 +30,7 @@ pub use made_up_map::MadeUpRange;
 pub use monitor::{Mapping, Monitor, Processor};
 pub use own_monitor::MONITOR;
 pub use report::{Report, number_at};
-pub use run::{Finished, Run};
+pub use run::{BOCHS, Finished, Run};
 pub use script::{Results, Script, Step};
 pub use shared_boot::SharedBoot;
 pub use suite::{

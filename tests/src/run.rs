@@ -20,6 +20,12 @@ use crate::restarts::{self, Fault, Kind};
 /// Time for builds and downloads before the machine starts.
 const PREPARATION: Duration = Duration::from_secs(900);
 
+/// In place of a series: Debian 6.1 under VT-x ([`Run::bochs`]).
+pub const BOCHS: &str = "bochs";
+
+/// By how much a machine has more time under Bochs than under QEMU.
+const BOCHS_SLOWNESS: u64 = 3;
+
 /// How often it is looked whether a run has ended.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -43,6 +49,11 @@ enum Chosen {
 pub struct Run {
     guest: Chosen,
     arguments: Vec<OsString>,
+    /// Words for the kernel's command line.
+    words: Vec<String>,
+    cpus: Option<u32>,
+    /// Under Bochs, whose processors take turns.
+    is_bochs: bool,
     timeout: u64,
     kind: Kind,
     kept: Vec<Box<dyn Any + Send>>,
@@ -74,18 +85,29 @@ impl Run {
         Self::new(false)
     }
 
+    /// [`Run::lucos`] with the guest of a series, or [`BOCHS`].
+    pub fn checked(machine: &str) -> Self {
+        match machine {
+            BOCHS => Self::bochs(),
+            series => Self::lucos().guest(series),
+        }
+    }
+
     /// A guest of a series: the newer one under the released LUCOS, the older one under the LUCOS that
-    /// checks itself. So what runs with both series tests both images.
-    pub fn of_series(series: &str) -> Self {
-        let run = if series == "debian-6.12" { Self::released() } else { Self::lucos() };
-        run.guest(series)
+    /// checks itself. So what runs with both series tests both images. Or [`BOCHS`].
+    pub fn of_series(machine: &str) -> Self {
+        match machine {
+            "debian-6.12" => Self::released().guest(machine),
+            _ => Self::checked(machine),
+        }
     }
 
     /// A guest of Debian 6.1 under VT-x, on two processors of Bochs. The words spare it half of the time to
     /// boot: no test of ciphers, and no wait for timers that run by instructions.
     pub fn bochs() -> Self {
-        let run = Self::lucos().argument("--machine").argument("bochs").cpus(2);
-        run.argument("--append").argument("cryptomgr.notests no_timer_check")
+        let mut run = Self::lucos().argument("--machine").argument("bochs");
+        run.is_bochs = true;
+        run.cpus(2).append("cryptomgr.notests no_timer_check")
     }
 
     /// A guest without LUCOS.
@@ -100,6 +122,9 @@ impl Run {
         Self {
             guest: Chosen::Pinned(String::from("debian-6.1")),
             arguments: Vec::new(),
+            words: Vec::new(),
+            cpus: None,
+            is_bochs: false,
             timeout: 120,
             kind: Kind { bare, races: false, wants_timeout: false },
             kept: Vec::new(),
@@ -114,10 +139,10 @@ impl Run {
     }
 
     /// Gives each processor a thread of the emulator's, for tests that look for races. Without this
-    /// they take turns, since with several threads QEMU has races of its own.
+    /// they take turns, since with several threads QEMU has races of its own. Bochs has one thread.
     #[must_use]
     pub fn racing(mut self) -> Self {
-        self.kind.races = true;
+        self.kind.races = !self.is_bochs;
         self
     }
 
@@ -170,11 +195,19 @@ impl Run {
 
     /// Sets the number of processors.
     #[must_use]
-    pub fn cpus(self, count: u32) -> Self {
-        self.argument("--cpus").argument(count.to_string())
+    pub fn cpus(mut self, count: u32) -> Self {
+        self.cpus = Some(count);
+        self
     }
 
-    /// Sets the time, in seconds, after which the machine is ended.
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn append(mut self, words: impl Into<String>) -> Self {
+        self.words.push(words.into());
+        self
+    }
+
+    /// Sets the time, in seconds, after which the machine is ended; Bochs has thrice of it.
     #[must_use]
     pub fn timeout(mut self, seconds: u64) -> Self {
         self.timeout = seconds;
@@ -245,12 +278,19 @@ impl Run {
         let mut xtask = crate::xtask();
         xtask.arg("run");
         self.guest.choose(&mut xtask)?;
+        if let Some(count) = self.cpus {
+            xtask.arg("--cpus").arg(count.to_string());
+        }
+        if !self.words.is_empty() {
+            xtask.arg("--append").arg(self.words.join(" "));
+        }
+        let timeout = self.timeout * if self.is_bochs { BOCHS_SLOWNESS } else { 1 };
         let mut child = xtask
             .args(&self.arguments)
             .arg("--yes")
             .arg("--log")
             .arg(&log)
-            .args(["--timeout", &self.timeout.to_string()])
+            .args(["--timeout", &timeout.to_string()])
             .args(["--threads", if self.kind.races { "multi" } else { "single" }])
             .args(["--exec", command])
             .stdin(Stdio::null())
@@ -259,7 +299,7 @@ impl Run {
             .spawn()?;
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
-        let limit = Duration::from_secs(self.timeout) + PREPARATION;
+        let limit = Duration::from_secs(timeout) + PREPARATION;
         let (status, pause) = wait(&mut child, limit)?;
         restarts::count_machine(self.kind);
         let finished = |reader: Option<thread::JoinHandle<Vec<u8>>>| {

@@ -21,6 +21,7 @@ pub struct SharedBoot {
     prepare: Prepare,
     script: Script,
     status: i32,
+    is_long: bool,
     tests: Vec<Test>,
 }
 
@@ -41,6 +42,7 @@ impl SharedBoot {
             prepare: Box::new(prepare),
             script: Script::new(),
             status: 0,
+            is_long: false,
             tests: Vec::new(),
         }
     }
@@ -82,6 +84,13 @@ impl SharedBoot {
         self
     }
 
+    /// Says that the tests run with `--all` only, if that is so.
+    #[must_use]
+    pub fn long(mut self, is_long: bool) -> Self {
+        self.is_long = is_long;
+        self
+    }
+
     /// Adds a last test that ends the machine otherwise than by powering off: `cargo xtask run`
     /// exits with `status`.
     #[must_use]
@@ -101,7 +110,7 @@ impl SharedBoot {
             start: Mutex::new(Some((self.prepare, self.script))),
             ended: OnceLock::new(),
         });
-        let (count, status) = (self.tests.len(), self.status);
+        let (count, status, is_long) = (self.tests.len(), self.status, self.is_long);
         let trial = |(index, test): (usize, Test)| {
             let boot = Arc::clone(&boot);
             let is_last = index + 1 == count;
@@ -113,6 +122,7 @@ impl SharedBoot {
                 });
                 checked.map_err(|failed| finished.explain(&failed))
             })
+            .with_ignored_flag(is_long)
         };
         self.tests.into_iter().enumerate().map(trial).collect()
     }
