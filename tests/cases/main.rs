@@ -12,6 +12,7 @@ mod company;
 mod confinement;
 mod data;
 mod devices;
+mod enabled;
 mod every_function;
 mod figures;
 mod fixes;
@@ -92,6 +93,7 @@ fn main() {
         variables::trials(),
         kept::trials(),
         kexec::trials(),
+        enabled::trials(),
         every_function::trials(),
         bad_input::trials(),
         company::trials(),

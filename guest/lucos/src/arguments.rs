@@ -22,8 +22,12 @@ pub enum Verb {
     /// Put patches in force, all of them in one step, or none.
     Apply {
         /// Patch modules.
-        #[arg(required = true)]
+        #[arg(required_unless_present = "enabled")]
         files: Vec<PathBuf>,
+        /// Those that are enabled for this kernel, one after the other. The exit status is 3 when one
+        /// of them is not in force then.
+        #[arg(long, conflicts_with_all = ["files", "probation"])]
+        enabled: bool,
         /// Take them back by themselves when the kernel oopses, hangs or panics within this time, such
         /// as 30s or 5m.
         #[arg(long, value_name = "TIME", value_parser = seconds)]
@@ -42,6 +46,30 @@ pub enum Verb {
         #[arg(long)]
         with_dependents: bool,
     },
+    /// Have a patch that is in force come into force again after each boot of this kernel.
+    Enable {
+        /// Name of a patch that was applied since the boot, or a patch module.
+        patch: String,
+        /// Apply it first.
+        #[arg(long)]
+        now: bool,
+        /// Enable it although nobody has seen it in force, also for another kernel.
+        #[arg(long, conflicts_with = "now")]
+        untested: bool,
+    },
+    /// Have a patch not come back after a boot.
+    Disable {
+        /// Name of the patch.
+        name: String,
+        /// Take it back too, if it is in force.
+        #[arg(long)]
+        now: bool,
+    },
+    /// List the patches that are enabled.
+    Enabled,
+    /// Note that this boot has lasted with the enabled patches that are in force. A patch that was
+    /// tried in two boots without that is held.
+    Proven,
     /// List the patches that are loaded.
     List,
     /// Show the state of LUCOS.

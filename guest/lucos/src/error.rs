@@ -73,6 +73,14 @@ pub enum Error {
     LoadForbidden,
     /// The module of this patch does not know that it was loaded to be checked: it was applied.
     Unchecked(String),
+    /// A name that cannot be that of a file.
+    UnfitName(String),
+    /// The patch is to be enabled, and this build of it is not in force.
+    NotSeenInForce(String),
+    /// The patch is to be enabled by its name, and its file is not known.
+    NoFile(String),
+    /// The patch is not enabled.
+    NotEnabled(String),
 }
 
 /// A refusal of the update manager or of LUCOS.
@@ -121,6 +129,10 @@ impl Error {
             Self::Load(..) => "LOAD",
             Self::LoadForbidden => "LOAD_FORBIDDEN",
             Self::Unchecked(_) => "UNCHECKED",
+            Self::UnfitName(_) => "UNFIT_NAME",
+            Self::NotSeenInForce(_) => "NOT_SEEN_IN_FORCE",
+            Self::NoFile(_) => "NO_FILE",
+            Self::NotEnabled(_) => "NOT_ENABLED",
         }
     }
 
@@ -243,6 +255,17 @@ impl fmt::Display for Error {
             Self::Unchecked(name) => {
                 write!(formatter, "{name} was applied: its module takes no lucos_check")
             }
+            Self::UnfitName(name) => write!(formatter, "{name:?} cannot be the name of a file"),
+            Self::NotSeenInForce(name) => write!(
+                formatter,
+                "{name}: this build of it is not in force (--now applies it, --untested enables it \
+                 all the same)"
+            ),
+            Self::NoFile(name) => write!(
+                formatter,
+                "{name} was not applied since the boot, so its file is not known: give the file"
+            ),
+            Self::NotEnabled(name) => write!(formatter, "{name} is not enabled"),
         }
     }
 }

@@ -6,6 +6,8 @@ use lucos_guest_interface::status::ExitClass;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{self, Event, Function, Inside, Log, Patch, Shown, Status, Version};
+use crate::enabled::Entry;
+use crate::enabling::Standing;
 use crate::render::{date, hexadecimal};
 
 /// The state of LUCOS.
@@ -49,6 +51,21 @@ pub fn status(status: &Status) -> Value {
 #[must_use]
 pub fn list(patches: &[Patch]) -> Value {
     json!({ "patches": patches.iter().map(patch).collect::<Vec<_>>() })
+}
+
+/// An enabled patch, and how it stands.
+#[must_use]
+pub fn enabled(entry: &Entry, standing: &Standing) -> Value {
+    let mut object = json!({
+        "name": entry.name,
+        "kernel": entry.kernel,
+        "state": standing.word(),
+        "file": entry.path,
+    });
+    if let Standing::Refused(error) = standing {
+        object["error"] = error.to_json()["error"].take();
+    }
+    object
 }
 
 /// One patch with its functions.

@@ -5,6 +5,7 @@
 //! * [`kallsyms`] finds symbols of the running kernel.
 //! * [`resolve`] decides which symbol is meant and writes the addresses into the image.
 //! * [`manager`] talks to the update manager through `/dev/lucos`; [`answer`] reads its replies.
+//! * [`enabled`] is the store of patches that come back after a boot, [`enabling`] what is done with it.
 //! * [`commands`] puts these together; [`render`] and [`json`] make text and JSON of what they give.
 
 #![forbid(unsafe_code)]
@@ -12,6 +13,8 @@
 pub mod answer;
 pub mod arguments;
 pub mod commands;
+pub mod enabled;
+pub mod enabling;
 pub mod error;
 pub mod json;
 pub mod kallsyms;

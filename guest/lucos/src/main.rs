@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lucos::arguments::{Arguments, Verb};
+use lucos::enabled::Entry;
+use lucos::enabling::{self, Leave, Standing};
 use lucos::error::Error;
 use lucos::{commands, json, manager, render};
 use serde_json::{Value, json};
@@ -17,16 +19,21 @@ struct Outcome {
     text: String,
     json: Value,
     error: Option<Error>,
+    status: ExitCode,
 }
 
 impl Outcome {
     fn done(text: String, json: Value) -> Self {
-        Self { text, json, error: None }
+        Self { text, json, error: None, status: ExitCode::SUCCESS }
     }
 }
 
+/// Of `apply --enabled`: not all of it is in force.
+const NOT_ALL: u8 = 3;
+
 fn apply(files: &[PathBuf], probation: Option<u32>) -> Result<Outcome, Error> {
     let applied = commands::apply(files, probation)?;
+    enabling::note_applied(files);
     let text = applied.iter().map(commands::Applied::to_text).collect();
     let applied: Vec<Value> = applied.iter().map(commands::Applied::to_json).collect();
     Ok(Outcome::done(text, json!({ "applied": applied })))
@@ -56,9 +63,38 @@ fn rollback(name: &str, with_dependents: bool) -> Result<Outcome, Error> {
     Ok(Outcome::done(text, json))
 }
 
+fn enabled(patches: &[(Entry, Standing)]) -> Outcome {
+    let text = patches.iter().map(|(entry, standing)| enabling::line(entry, standing)).collect();
+    let patches = patches.iter().map(|(entry, standing)| json::enabled(entry, standing));
+    Outcome::done(text, json!({ "enabled": patches.collect::<Vec<Value>>() }))
+}
+
+fn apply_enabled() -> Result<Outcome, Error> {
+    let patches = enabling::apply_enabled()?;
+    let all = patches.iter().all(|(_, standing)| standing.is_in_force());
+    let status = if all { ExitCode::SUCCESS } else { ExitCode::from(NOT_ALL) };
+    Ok(Outcome { status, ..enabled(&patches) })
+}
+
 fn run(verb: &Verb) -> Result<Outcome, Error> {
     match verb {
-        Verb::Apply { files, probation } => apply(files, *probation),
+        Verb::Apply { enabled: true, .. } => apply_enabled(),
+        Verb::Apply { files, probation, .. } => apply(files, *probation),
+        Verb::Enable { patch, now, untested } => {
+            let leave = Leave { now: *now, untested: *untested };
+            let name = enabling::enable(patch, leave)?;
+            Ok(Outcome::done(format!("enabled {name}\n"), json!({ "enabled": name })))
+        }
+        Verb::Disable { name, now } => {
+            enabling::disable(name, *now)?;
+            Ok(Outcome::done(format!("disabled {name}\n"), json!({ "disabled": name })))
+        }
+        Verb::Enabled => Ok(enabled(&enabling::list()?)),
+        Verb::Proven => {
+            let names = enabling::proven()?;
+            let text = names.iter().map(|name| format!("{name}: proven\n")).collect();
+            Ok(Outcome::done(text, json!({ "proven": names })))
+        }
         Verb::Check { file } => {
             let name = commands::check(file)?;
             Ok(Outcome::done(format!("{name} can be applied\n"), json!({ "checked": name })))
@@ -99,6 +135,7 @@ fn main() -> ExitCode {
         text: String::new(),
         json: error.to_json(),
         error: Some(error),
+        status: ExitCode::FAILURE,
     });
     let text = if arguments.json { format!("{}\n", outcome.json) } else { outcome.text };
     let printed = std::io::stdout().write_all(text.as_bytes());
@@ -107,7 +144,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     match printed {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => outcome.status,
         Err(error) => {
             eprintln!("lucos: {error}");
             ExitCode::FAILURE
