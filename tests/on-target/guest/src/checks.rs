@@ -4,7 +4,7 @@ use crate::interrupts::{
     INVALID_OPCODES, NMI_COUNT, NMI_ORDER, NMI_TOO_EARLY, PROTECTION, TIMER_COUNT,
 };
 use crate::start::{find_vendor, hypercall, is_bochs, is_vtx, started};
-use crate::{apic, detours, guarded, interrupts};
+use crate::{apic, carried, detours, guarded, interrupts};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -42,6 +42,7 @@ pub fn run(hidden: u64) -> ! {
     timer();
     nmis();
     guarded::check();
+    carried::check();
     detours::check();
     others();
     detours::abandon();

@@ -25,7 +25,7 @@ pub fn area() -> *mut u64 {
     (&raw mut AREA).cast()
 }
 
-fn guard(pages: u64, twin: u64) {
+pub fn guard(pages: u64, twin: u64) {
     hypercall(guest::GUARD, area() as u64, pages, twin);
 }
 
@@ -34,7 +34,7 @@ fn word(index: usize) -> u64 {
 }
 
 /// Steps and opened pages since the last call.
-fn counts() -> (u64, u64) {
+pub fn counts() -> (u64, u64) {
     hypercall(guest::STEPS, 0, 0, 0)
 }
 

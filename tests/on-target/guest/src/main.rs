@@ -10,6 +10,8 @@
 #[cfg(target_os = "none")]
 mod apic;
 #[cfg(target_os = "none")]
+mod carried;
+#[cfg(target_os = "none")]
 mod checks;
 #[cfg(target_os = "none")]
 mod detours;
