@@ -37,8 +37,7 @@ pub fn shared(
                 .argument("--disk")
                 .argument(file.path())
                 .argument("--net")
-                .argument("--append")
-                .argument(format!("test_port={port}"));
+                .append(format!("test_port={port}"));
             disk.get_or_init(|| file);
             Ok(run)
         }

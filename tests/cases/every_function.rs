@@ -39,7 +39,7 @@ pub fn trials() -> Vec<Trial> {
             let folder = tempfile::tempdir()?;
             let program = guest_program("load", folder.path())?;
             let run = Run::lucos().guest(series).cpus(2).timeout(600);
-            let run = run.argument("--append").argument(WORDS);
+            let run = run.append(WORDS);
             let run = run.modules("every_function");
             let program = format!("{}:usr/bin/load", program.display());
             Ok(run.argument("--add").argument(program).keep(folder))

@@ -26,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
         let boot = SharedBoot::new(name, move || {
             let run = machine(series, cpus, 900)?;
             // The interrupts of the machine's own devices have threads in one of the two.
-            Ok(if cpus == 4 { run.argument("--append").argument("threadirqs") } else { run })
+            Ok(if cpus == 4 { run.append("threadirqs") } else { run })
         });
         trials.extend(
             boot.steps(&script())

@@ -47,8 +47,7 @@ fn boot(series: &str, timeout: u64) -> Result<Run, Failed> {
         .cpus(u32::try_from(CPUS)?)
         .timeout(timeout)
         // On a slow machine the kernel's check of its timer can fail.
-        .argument("--append")
-        .argument("no_timer_check")
+        .append("no_timer_check")
         .modules("load")
         .argument("--add")
         .argument(format!("{}:usr/bin/load", program.display()));

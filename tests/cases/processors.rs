@@ -14,7 +14,7 @@ pub fn shared(series: &'static str) -> SharedBoot {
     let name = format!("processors::{series}");
     let prepare = move || {
         let run = Run::lucos().racing().guest(series).cpus(CPUS).timeout(300);
-        Ok(run.argument("--append").argument("maxcpus=1"))
+        Ok(run.append("maxcpus=1"))
     };
     let script = |steps: &str| format!("{}\n{FUNCTIONS}\n{steps}", complaints());
     SharedBoot::new(name, prepare).test("brought_online_later", script(LATER), later).test(

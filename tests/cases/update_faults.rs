@@ -44,8 +44,7 @@ fn run(timeout: u64) -> Run {
         .argument("fault-injection")
         .modules("")
         // While LUCOS hashes, the guest stands still for seconds.
-        .argument("--append")
-        .argument("nowatchdog rcupdate.rcu_cpu_stall_suppress=1")
+        .append("nowatchdog rcupdate.rcu_cpu_stall_suppress=1")
         .timeout(timeout)
 }
 

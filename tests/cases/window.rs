@@ -164,9 +164,8 @@ fn boot(series: &str) -> Result<Run, Failed> {
         .guest(series)
         .cpus(3)
         .timeout(600)
-        .argument("--append")
         // How long a thread is held depends on how fast the machine is.
-        .argument("preempt=full nowatchdog rcupdate.rcu_cpu_stall_suppress=1 no_timer_check")
+        .append("preempt=full nowatchdog rcupdate.rcu_cpu_stall_suppress=1 no_timer_check")
         .modules("window"))
 }
 

@@ -52,10 +52,7 @@ fn look(running: &Revision, change: &OwnChange, word: &str) -> Result<Report, Fa
     let folder = tempfile::tempdir()?;
     let running = pinned::running(&patch::archive()?, running, patch::tell)?;
     let patch = Patch::of_change(&running, change, folder.path())?;
-    let run = Run::lucos()
-        .version(&running.kernel)
-        .argument("--append")
-        .argument(format!("{KEY}={word}"));
+    let run = Run::lucos().version(&running.kernel).append(format!("{KEY}={word}"));
     let run = add(run, &guest_program("kernel_bytes", folder.path())?);
     let (name, function) = (&change.name, &change.function);
     let text = add(run, &patch.module)
