@@ -202,14 +202,18 @@ impl<P: Platform> Guest<'_, P> {
     /// Gives back to the guest what was made ready for this call: the stages, and the lists of versions
     /// of which not both sides live. What is left half done still needs them. `result` is what came of
     /// the call.
-    pub fn put_away<S: Store, T>(&mut self, engine: &Engine<S>, result: &Result<T, Fault>) {
+    pub fn put_away<S: Store, T>(&mut self, engine: &mut Engine<S>, result: &Result<T, Fault>) {
         if result.as_ref().err().is_none_or(|fault| fault.code != ErrorCode::Busy) {
             self.coherence.lock(self.platform).asked_again = 0;
         }
+        if self.prepared.is_empty() {
+            return;
+        }
         // Behind a call that is done only bytes of the journal are left to be written, for which nobody
-        // looks at lists; and the guest uses their pages for something else.
+        // looks at lists. What a call that failed has left half done needs them, and the guest uses their
+        // pages for something else as soon as it has the answer: so it is mended before that.
         let is_needed = engine.is_unfinished() && result.is_err();
-        if is_needed || self.prepared.is_empty() {
+        if is_needed && !(0..TRIES_MAX).any(|_| engine.recover(self).is_ok()) {
             return;
         }
         let prepared = core::mem::take(&mut self.prepared);
