@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::cost::{self, Cost, STOPS};
 use crate::output::{Missing, Output};
-use crate::script::{FUNCTIONS, IDLE_SECONDS, OPERATIONS, THREADS};
+use crate::script::{FUNCTIONS, IDLE_SECONDS, OPERATIONS, THREADS, TIMES};
 
-/// Ticks of a second of the machine.
+/// Ticks of a second of QEMU's machine; exits under load are counted for so many under Bochs too.
 const TICKS_PER_SECOND: f64 = 1e9;
 
 /// Figures by name; smaller is better. Costs are in instructions unless the name says otherwise.
@@ -37,6 +37,25 @@ pub fn work(bare: &Output, lucos: &Output, sizes: Sizes) -> Result<Figures, Miss
     figures.insert("memory.bytes".into(), lucos.status("warm", "region_size")?);
     figures.insert("image.bytes".into(), sizes.image as f64);
     add_exits(&mut figures, lucos)?;
+    Ok(figures)
+}
+
+/// Which exits there are, idle, under load and in each operation.
+///
+/// # Errors
+/// When the script did not print what it should.
+pub fn exits(lucos: &Output) -> Result<Figures, Missing> {
+    let mut figures = Figures::new();
+    add_exits(&mut figures, lucos)?;
+    let more = f64::from(TIMES[1] - TIMES[0]);
+    for operation in OPERATIONS.into_iter().filter(|operation| *operation != "boot") {
+        let at = |number: u32| format!("{operation}.{number}");
+        let few = difference(lucos, &at(0), &at(1))?;
+        for (class, many) in difference(lucos, &at(1), &at(2))? {
+            let count = (many - few.get(&class).copied().unwrap_or(0.0)) / more;
+            figures.insert(format!("exits.{operation}.{class}"), count);
+        }
+    }
     Ok(figures)
 }
 

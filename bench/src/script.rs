@@ -53,6 +53,27 @@ pub fn work_and_stops() -> String {
     text
 }
 
+/// How often each operation is done where its exits are counted, first and again: what is there once
+/// for all falls out of the difference.
+pub const TIMES: [u32; 2] = [10, 60];
+
+/// What the guest under LUCOS runs where exits and stops are counted, of an extension that has exits.
+pub fn exits_and_stops() -> String {
+    let mut text = String::from("echo kernel $(uname -r)\n");
+    text += FUNCTIONS_OF_SHELL;
+    add_exits(&mut text);
+    for operation in OPERATIONS.into_iter().filter(|operation| *operation != "boot") {
+        add(&mut text, &format!("ask {operation}.0 status"));
+        for (number, count) in (1..).zip(TIMES) {
+            add(&mut text, &format!("figures times {operation} {count} || exit 1"));
+            add(&mut text, &format!("ask {operation}.{number} status"));
+        }
+    }
+    add_all_stops(&mut text);
+    end(&mut text);
+    text
+}
+
 /// What the guest under LUCOS runs where only stops are counted.
 pub fn stops() -> String {
     let mut text = String::from("echo kernel $(uname -r)\n");

@@ -11,6 +11,7 @@ pub fn table(figures: &Figures, cpus: u32) -> String {
     let tables = [
         operations(figures),
         exits(figures),
+        exits_of_operations(figures),
         stops(figures),
         moves(figures),
         writes(figures),
@@ -45,6 +46,16 @@ fn exits(figures: &Figures) -> Option<String> {
     };
     let lines: Vec<_> = figures.iter().filter_map(line).collect();
     titled(format!("{:<12} {:>14} {:>10}", "exits/s", "idle", "load"), &lines)
+}
+
+/// The classes of which an operation has any.
+fn exits_of_operations(figures: &Figures) -> Option<String> {
+    let line = |(name, count): (&String, &f64)| {
+        let (operation, class) = name.strip_prefix("exits.")?.split_once('.')?;
+        (*count != 0.0).then(|| format!("{operation:<12} {class:<14} {count:>10.2}"))
+    };
+    let lines: Vec<_> = figures.iter().filter_map(line).collect();
+    titled(format!("{:<12} {:<14} {:>10}", "operation", "exits", "each"), &lines)
 }
 
 fn stops(figures: &Figures) -> Option<String> {

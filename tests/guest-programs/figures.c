@@ -11,6 +11,7 @@
  *	figures workload	the operations that ratios are made of
  *	figures cpuid		one CPUID
  *	figures call		one system call that no kernel has: the ticks only
+ *	figures times OPERATION COUNT	one of them, so often
  *	figures load SECONDS	does everything that makes a kernel busy
  *	figures threads COUNT	sleeps in so many threads, until it is killed
  */
@@ -226,6 +227,26 @@ static void workload(void)
 	report("sleep_1ms", least_round(sleeps, 20));
 }
 
+static const struct {
+	const char *name;
+	uint64_t (*round)(unsigned int count);
+} rounds[] = {
+	{ "getpid", get_pids }, { "page_fault", touches }, { "mmap", mappings },
+	{ "fork", forks },	{ "fork_exec", executions }, { "pipe", ping_pong },
+	{ "switch", switches }, { "sleep_1ms", sleeps },
+};
+
+static int times(const char *name, unsigned int count)
+{
+	for (size_t i = 0; i < sizeof(rounds) / sizeof(*rounds); i++) {
+		if (strcmp(name, rounds[i].name))
+			continue;
+		rounds[i].round(count);
+		return 0;
+	}
+	return 2;
+}
+
 #define BATCH 50
 #define BATCHES 20
 
@@ -333,6 +354,8 @@ int main(int count, char **words)
 		report("cpuid", least(identify));
 	else if (!strcmp(verb, "call"))
 		printf("%llu\n", (unsigned long long)least(call_nothing));
+	else if (!strcmp(verb, "times") && count == 4)
+		return times(words[2], atoi(words[3]));
 	else if (!strcmp(verb, "load") && count == 3)
 		load(atoi(words[2]));
 	else

@@ -52,7 +52,7 @@ const LOG_OPTION: &str = "debugcon=0xe9";
 
 /// What emulates the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum MachineKind {
+pub enum MachineKind {
     /// QEMU.
     Qemu,
     /// Bochs.
