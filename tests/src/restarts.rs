@@ -1,5 +1,5 @@
 //! Faults of the emulator: which are believed, what it costs to believe one, and how many there
-//! were (docs/decisions/emulator-faults.md).
+//! were (docs/decisions/0013-emulator-faults.md).
 //!
 //! A machine is started again only for what is listed here. Its logs go to a folder of cargo's
 //! target folder, it is counted, and more than two of them fail the suite.
