@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
-use lucos_tests::{COMPLAINTS, Results, Run, Script, SharedBoot, equal};
+use lucos_tests::{BOCHS, COMPLAINTS, Results, Run, Script, SharedBoot, equal};
 use serde_json::Value;
 
 /// All tests of this file.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for series in ["debian-6.1", "debian-6.12"] {
-        let shared = SharedBoot::new(format!("bad_input::{series}"), move || boot(series))
+    for machine in ["debian-6.1", "debian-6.12", BOCHS] {
+        let shared = SharedBoot::new(format!("bad_input::{machine}"), move || boot(machine))
+            .long(machine == BOCHS)
             .steps(&script())
             .check("files", files)
             .check("names_of_patches", names)
@@ -35,8 +36,8 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-fn boot(series: &str) -> Result<Run, Failed> {
-    programs(Run::of_series(series).timeout(300).modules(""))
+fn boot(machine: &str) -> Result<Run, Failed> {
+    programs(Run::of_series(machine).timeout(300).modules(""))
 }
 
 /// Adds the programs that make a hypercall.
