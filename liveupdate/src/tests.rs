@@ -2,6 +2,7 @@
 
 mod apply;
 mod data;
+mod endings;
 mod guarded;
 mod guest;
 mod hostile;

@@ -99,6 +99,8 @@ pub(super) struct Guest {
     pub(super) late: BTreeMap<usize, Late>,
     /// No late pair can be.
     pub(super) retains_nothing: bool,
+    /// After so many requests to `memory`, so many find that it has ended.
+    pub(super) endings: (u32, u32),
 }
 
 impl Guest {
@@ -121,6 +123,7 @@ impl Guest {
             notes: BTreeMap::new(),
             late: BTreeMap::new(),
             retains_nothing: false,
+            endings: (0, 0),
         };
         for page in [TEXT, TEXT + 0x1000, MODULE] {
             guest.map(page, false);
@@ -195,6 +198,14 @@ impl Memory for Guest {
         assert!(self.stopped || !writes_code, "code written while the guest runs");
         let reads_table = matches!(request, MemoryRequest::Read { address: TABLE, .. });
         self.table_reads += u32::from(reads_table);
+        match &mut self.endings {
+            (0, 0) => {}
+            (0, left) => {
+                *left -= 1;
+                return Err(Failure::Restarted);
+            }
+            (before, _) => *before -= 1,
+        }
         self.memory.ask(request, value)
     }
 }
