@@ -42,6 +42,8 @@ ends() {
 total() { sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo; }
 blocks=/sys/devices/system/memory
 before=$(total)
+# Else Linux 6.12 uses it at once, and what is written there below is somebody's.
+echo offline >$blocks/auto_online_blocks
 monitor 'object_add memory-backend-ram,id=module,size=256M'
 monitor 'device_add pc-dimm,memdev=module,addr=0x100000000'
 monitor 'qom-set virtio-mem requested-size 256M'
