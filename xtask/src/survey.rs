@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use lucos_debian_archive::archive::Archive;
-use lucos_debian_archive::kernel::{self, GuestKernel};
+use lucos_debian_archive::kernel::{self, Flavour, GuestKernel};
 use lucos_debian_archive::packages::Consent;
 use lucos_patch_builder::output_file;
 use lucos_patch_builder::progress::Progress;
@@ -27,6 +27,9 @@ pub struct SurveyArgs {
     /// Version of the newer source package.
     #[arg(long, value_name = "VERSION")]
     to: String,
+    /// What that kernel is configured for: cloud or generic [default: cloud]
+    #[arg(long, value_name = "FLAVOUR")]
+    flavour: Option<Flavour>,
     /// Look at so many files only, chosen by the seed.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -56,7 +59,7 @@ pub fn run(workspace: &Workspace, args: &SurveyArgs) -> Result<()> {
     output_file::check([args.json.as_ref(), args.table.as_ref()])?;
     let archive = Archive::new(&workspace.cache);
     let consent = Consent::new(args.yes);
-    let version = kernel::of_source(&archive, &args.from)?;
+    let version = kernel::of_source(&archive, &args.from, args.flavour.unwrap_or_default())?;
     let settings = Settings {
         manager_symbols: patch::manager_symbols(workspace, &archive, &version, consent)?,
         kernel: version.clone(),

@@ -211,15 +211,15 @@ fn headers_place(archive: &Archive, release: &str) -> PathBuf {
     archive.place(&format!("headers-{release}"))
 }
 
-/// The kernel for clouds that was built from a version of the source package, such as `6.1.170-3`.
+/// The kernel of a flavour that was built from a version of the source package, such as `6.1.170-3`.
 ///
 /// # Errors
 /// When neither the archive nor the cache has one.
-pub fn of_source(archive: &Archive, source: &str) -> Result<Version, Error> {
+pub fn of_source(archive: &Archive, source: &str, flavour: Flavour) -> Result<Version, Error> {
     let mut names = archive.names(IMAGE)?;
     names.extend(archive.cached_names(IMAGE));
-    let is_clouds = |version: Version| version.flavour() == Flavour::Cloud;
-    names.retain(|name| Version::of_image(name).is_some_and(is_clouds));
+    let is_meant = |version: Version| version.flavour() == flavour;
+    names.retain(|name| Version::of_image(name).is_some_and(is_meant));
     archive.ask(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     for name in &names {
         let offered = archive.candidate(name)?.is_some_and(|package| package.version == source);
