@@ -151,8 +151,8 @@ fn one_is_refused(results: &Results) -> Result<(), Failed> {
     equal("proven", results.text("broken.proven")?.trim_end(), proven)
 }
 
-/// Boots that begin and of which nobody says that they have lasted: two with two of the patches, one with the
-/// third.
+/// Boots that begin and of which nobody says that they have lasted: two with two of the patches, one
+/// with the third.
 fn held(results: &Results) -> Result<(), Failed> {
     let attempts = |step: &str| -> Result<Vec<Value>, Failed> {
         let record: Value = serde_json::from_str(results.text(step)?)?;

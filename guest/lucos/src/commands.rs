@@ -227,7 +227,7 @@ fn is_loaded(module: &str) -> bool {
 }
 
 /// Names of the patches that are in force.
-fn in_force() -> Result<Vec<String>, Error> {
+pub(crate) fn in_force() -> Result<Vec<String>, Error> {
     let applied = |patch: &Patch| patch.state.is_in_force();
     Ok(manager::list()?.into_iter().filter(applied).map(|patch| patch.name).collect())
 }
@@ -249,9 +249,7 @@ fn find_loaded(file: &PatchFile) -> Result<Option<Patch>, Error> {
     let Some(patch) = find(&file.name)? else {
         return Ok(None);
     };
-    let same_build = patch.module == file.file.module
-        && file.build_note.is_some()
-        && system::loaded_build_note(&patch.module) == file.build_note;
+    let same_build = is_build_of(&patch, file);
     if patch.state == LoadedState::Kept && !same_build {
         return Err(Error::Kept(file.name.clone()));
     }
@@ -259,6 +257,13 @@ fn find_loaded(file: &PatchFile) -> Result<Option<Patch>, Error> {
         return Err(Error::ModuleLoaded(patch.module));
     }
     Ok(Some(patch))
+}
+
+/// Whether a loaded patch was loaded from this very build.
+pub(crate) fn is_build_of(patch: &Patch, file: &PatchFile) -> bool {
+    patch.module == file.file.module
+        && file.build_note.is_some()
+        && system::loaded_build_note(&patch.module) == file.build_note
 }
 
 /// Loads the module, or puts one in force again that is still loaded. Tells which it was.

@@ -109,9 +109,7 @@ fn find_file(patch: &str) -> Result<PathBuf, Error> {
 fn is_in_force(file: &PatchFile) -> Result<bool, Error> {
     let loaded = manager::list()?;
     let found = loaded.iter().find(|patch| patch.name == file.name && patch.state.is_in_force());
-    Ok(found.is_some_and(|patch| {
-        file.build_note.is_some() && system::loaded_build_note(&patch.module) == file.build_note
-    }))
+    Ok(found.is_some_and(|patch| commands::is_build_of(patch, file)))
 }
 
 /// Disables a patch, and takes it back when that is wanted too. A patch that is not in force need not
@@ -125,7 +123,7 @@ pub fn disable(name: &str, now: bool) -> Result<(), Error> {
     if Store::new(STATE.into()).remove(name)? == 0 {
         return Err(Error::NotEnabled(name.to_owned()));
     }
-    if now && in_force()?.iter().any(|other| other == name) {
+    if now && commands::in_force()?.iter().any(|other| other == name) {
         commands::rollback(name, false)?;
     }
     Ok(())
@@ -137,22 +135,23 @@ pub fn disable(name: &str, now: bool) -> Result<(), Error> {
 /// Those of files and of the update manager.
 pub fn list() -> Result<Vec<(Entry, Standing)>, Error> {
     let store = Store::new(STATE.into());
-    let (running, in_force) = (system::kernel_release(), in_force()?);
+    let (running, in_force) = (system::kernel_release(), commands::in_force()?);
     let standing = |entry: &Entry| {
-        Ok(match () {
-            () if entry.kernel != running => Standing::OtherKernel,
-            () if in_force.contains(&entry.name) => Standing::InForce,
-            () if store.is_held(entry)? => Standing::Held,
-            () => Standing::Waiting,
-        })
+        if entry.kernel != running {
+            return Ok(Standing::OtherKernel);
+        }
+        if in_force.contains(&entry.name) {
+            return Ok(Standing::InForce);
+        }
+        Ok(if store.is_held(entry)? { Standing::Held } else { Standing::Waiting })
     };
     let entries = store.all()?.into_iter();
     entries.map(|entry| standing(&entry).map(|standing| (entry, standing))).collect()
 }
 
 /// Applies what is enabled for the running kernel, in order. A patch that is refused stops no other
-/// one, and is tried again in the next boot. Each attempt is on the disk before it begins, so that one that ends the boot is counted;
-/// nothing is done when the kernel's command line says so.
+/// one, and is tried again in the next boot. Each attempt is on the disk before it begins, so that one
+/// that ends the boot is counted. Nothing is done when the kernel's command line says so.
 ///
 /// # Errors
 /// Those of files and of the update manager.
@@ -186,17 +185,12 @@ pub fn proven() -> Result<Vec<String>, Error> {
     system::check_permissions()?;
     let store = Store::new(STATE.into());
     let kernel = system::kernel_release();
-    let in_force = in_force()?;
+    let in_force = commands::in_force()?;
     let entries = store.of(&kernel)?.into_iter().filter(|entry| in_force.contains(&entry.name));
     let names: Vec<String> = entries.map(|entry| entry.name).collect();
     let proven: Vec<_> = names.iter().map(|name| (kernel.as_str(), name.as_str())).collect();
     store.release(&proven)?;
     Ok(names)
-}
-
-fn in_force() -> Result<Vec<String>, Error> {
-    let in_force = manager::list()?.into_iter().filter(|patch| patch.state.is_in_force());
-    Ok(in_force.map(|patch| patch.name).collect())
 }
 
 /// One line for a patch.
